@@ -1,0 +1,308 @@
+"""The values and protocols that the rooms of this project exchange.
+
+Shapes: H and W are the original image's height and width, C the width of SAM's prompt embeddings, M the number of
+candidate masks, L encoder layers, A attention heads, and h x w the encoder's patch grid.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evfsam.errors import ImageFormatError
+
+RgbImage = NDArray[np.uint8]
+"""(H, W, 3) uint8, RGB."""
+
+BoxXyxy = tuple[float, float, float, float]
+"""(x1, y1, x2, y2) in pixels of the original image; pixel (0, 0) covers 0..1."""
+
+VerdictKind = Literal["found", "absent", "failed"]
+
+
+@dataclass(frozen=True)
+class PromptPoint:
+    """One point given to SAM, or considered and dropped.
+
+    Attributes:
+        x, y: pixels of the original image; a pixel's centre is at +0.5.
+        label: 1 on the object, 0 off it.
+        confidence: probability of the answer that gave the label, in [0, 1]; None for a person's click.
+        is_kept: whether SAM saw the point.
+        p_yes: probability in [0, 1] that the point lies on the object; None where nobody was asked.
+    """
+
+    x: float
+    y: float
+    label: Literal[0, 1]
+    confidence: float | None = None
+    is_kept: bool = True
+    p_yes: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SamPrompt:
+    """What SAM's prompt encoder was given for one mask; pixels of the original image.
+
+    Attributes:
+        box: XYXY or None.
+        points: every point considered; only those with `is_kept` reach SAM.
+        text_prompt_embeddings: (N, C) float32 concatenated after the sparse embeddings, or None.
+    """
+
+    box: BoxXyxy | None = None
+    points: tuple[PromptPoint, ...] = ()
+    text_prompt_embeddings: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ImageEmbedding:
+    """SAM's features of one image, on the backbone's device.
+
+    Attributes:
+        image_embeddings: (1, C, h, w).
+        high_res_features: SAM-2's finer levels, empty for SAM.
+        original_size, input_size: (H, W) of the image, and of the part of the encoder's frame that it fills.
+        encoder_identity: the encoder that made it; see `MaskBackbone.encoder_identity`.
+        seconds: what computing it took.
+    """
+
+    image_embeddings: torch.Tensor
+    original_size: tuple[int, int]
+    input_size: tuple[int, int]
+    encoder_identity: str
+    seconds: float
+    high_res_features: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the tensors."""
+        return sum(t.numel() * t.element_size() for t in (self.image_embeddings, *self.high_res_features))
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPrediction:
+    """What SAM's decoder answered to one prompt.
+
+    Attributes:
+        low_res_logits: (M, 4h, 4w) float32, every candidate in the decoder's order.
+        pred_ious: (M,) float32, SAM's own guess of each candidate's IoU; not clamped to [0, 1].
+        chosen: index of the candidate with the highest `pred_iou`.
+        mask_logits: (H, W) float32 of the chosen candidate at the original size; the decision border is 0.
+    """
+
+    low_res_logits: torch.Tensor
+    pred_ious: torch.Tensor
+    chosen: int
+    mask_logits: torch.Tensor
+
+    @property
+    def pred_iou(self) -> float:
+        """The chosen candidate's `pred_iou`."""
+        return float(self.pred_ious[self.chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionRecord:
+    """Attention of a multimodal encoder over one image and phrase.
+
+    Attributes:
+        probabilities: (L, A, S, S) float32, query axis then key axis, rows sum to 1; tokens are [CLS], the h x w
+            patches row by row, then the text.
+        patch_grid: (h, w).
+        original_size: (H, W) of the image, to which maps are stretched back.
+        text_tokens: the text pieces of the last axis, specials included.
+    """
+
+    probabilities: torch.Tensor
+    patch_grid: tuple[int, int]
+    original_size: tuple[int, int]
+    text_tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TraceEntry:
+    """One step a strategy took, in words: what was asked, what was answered.
+
+    Attributes:
+        step: short name, such as "ask for the box".
+        asked, answered: text as it was sent and received; empty where the step has none.
+        values: plain JSON values worth keeping (parsed box, probabilities, ...).
+    """
+
+    step: str
+    asked: str = ""
+    answered: str = ""
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a strategy says of the phrase: the object was found, is absent, or the strategy failed.
+
+    Attributes:
+        kind: "found", "absent" or "failed".
+        reason: one sentence for a person; never empty for "absent" and "failed".
+    """
+
+    kind: VerdictKind
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A strategy's whole answer to one image and phrase.
+
+    Attributes:
+        verdict: see `Verdict`.
+        mask_logits: (H, W) float32 at the original size; the mask is `mask_logits > 0`. All -inf where nothing was found.
+        pred_iou: SAM's guess for the mask, or None where SAM was not asked. With several masks, the lowest.
+        prompts: the prompts SAM really got, one a mask; their masks are joined.
+        predictions: the decoder's answers, one a prompt.
+        attention: None for strategies without cross-modal attention.
+        trace: the steps in order.
+        seconds: seconds a stage, such as {"encode image": 0.2, "fuse": 0.05, "decode": 0.01}.
+        embedding_was_cached: whether the image's embedding was at hand before this call.
+    """
+
+    verdict: Verdict
+    mask_logits: torch.Tensor
+    pred_iou: float | None = None
+    prompts: tuple[SamPrompt, ...] = ()
+    predictions: tuple[MaskPrediction, ...] = ()
+    attention: AttentionRecord | None = None
+    trace: tuple[TraceEntry, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    embedding_was_cached: bool = False
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) bool: logits above 0."""
+        return (self.mask_logits > 0).cpu().numpy()
+
+    @property
+    def area_share(self) -> float:
+        """Share of the image that the mask covers, in [0, 1]."""
+        return float(self.mask.mean())
+
+
+@dataclass(frozen=True)
+class StrategyCard:
+    """What a strategy is, for the page and the reports.
+
+    Attributes:
+        key: stable name on the command line and in files, such as "evf-sam".
+        title: for people.
+        summary: one sentence: how the phrase reaches SAM.
+        paper: citation or URL.
+        licence: of the weights in use.
+        can, cannot: what to expect of it, one sentence each.
+    """
+
+    key: str
+    title: str
+    summary: str
+    paper: str
+    licence: str
+    can: str
+    cannot: str
+
+
+class MaskBackbone(Protocol):
+    """A promptable segmenter: a slow half that sees the image, a fast half that sees the prompt."""
+
+    @property
+    def encoder_identity(self) -> str:
+        """Digest of the image encoder's weights and configuration: equal digests, equal embeddings."""
+        ...
+
+    def encode_image(self, image: RgbImage) -> ImageEmbedding:
+        """Compute SAM's features of one image."""
+        ...
+
+    def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
+        """Turn one prompt into masks; `multimask` asks for three candidates instead of one."""
+        ...
+
+
+class EmbeddingStore(Protocol):
+    """A cache of image embeddings; `workbench.embedding_cache` bounds one in bytes."""
+
+    def get_or_compute(self, key: str, compute: Callable[[], ImageEmbedding]) -> tuple[ImageEmbedding, bool]:
+        """Return the embedding under `key` and whether it was there already; computes it at most once."""
+        ...
+
+
+class _OneImageStore:
+    """Keeps the embeddings of a single view, for callers without a cache of their own."""
+
+    def __init__(self) -> None:
+        self._embeddings: dict[str, ImageEmbedding] = {}
+
+    def get_or_compute(self, key: str, compute: Callable[[], ImageEmbedding]) -> tuple[ImageEmbedding, bool]:
+        if key in self._embeddings:
+            return self._embeddings[key], True
+        self._embeddings[key] = compute()
+        return self._embeddings[key], False
+
+
+class ImageView:
+    """One decoded image and its embeddings, each computed at most once a backbone.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; a private read-only copy is kept.
+        store: where embeddings live; by default they live and die with the view.
+
+    Raises:
+        ImageFormatError: the array has another shape or type, or an empty side.
+    """
+
+    def __init__(self, image: RgbImage, store: EmbeddingStore | None = None) -> None:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ImageFormatError(
+                f"expected an RGB uint8 array (H, W, 3), got {image.dtype} {image.shape}; "
+                "read files with evfsam.preprocess.load_image"
+            )
+        self.image: RgbImage = np.array(image, order="C", copy=True)
+        self.image.setflags(write=False)
+        self._store: EmbeddingStore = store if store is not None else _OneImageStore()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.image.shape[0], self.image.shape[1]
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over size and pixels, hexadecimal."""
+        digest = hashlib.sha256(repr(self.image.shape).encode())
+        digest.update(self.image.tobytes())
+        return digest.hexdigest()
+
+    def embedding(self, backbone: MaskBackbone) -> tuple[ImageEmbedding, bool]:
+        """Return the backbone's embedding of this image, and whether it was at hand already."""
+        key = f"{backbone.encoder_identity}:{self.content_hash}"
+        return self._store.get_or_compute(key, lambda: backbone.encode_image(self.image))
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A way of saying a phrase to SAM. Read-only after it is built: safe to share between visitors."""
+
+    @property
+    def card(self) -> StrategyCard:
+        """What it is."""
+        ...
+
+    def segment(self, view: ImageView, phrase: str) -> Segmentation:
+        """Segment what the phrase names.
+
+        Raises:
+            PhraseError: the phrase is empty or too long.
+        """
+        ...
