@@ -1,0 +1,283 @@
+"""What a language model is asked and how its answer is read: SAM4MLLM's wording and coordinates, as pure text.
+
+Coordinates are integers relative to the image, 0..1000, x over width and y over height, zero-padded to three digits.
+Three digits hold 0..999, so 1000 is written as 999. A number that leaves 0..1000 is reported, never rescaled: guessing
+another convention is how a wrong box goes unnoticed.
+
+Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 (prompt-point generation) and 3.3 (proactive query).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from evfsam.errors import ConfigurationError, GeometryError
+from evfsam.types import BoxXyxy
+
+RelativeBox = tuple[int, int, int, int]
+"""(x1, y1, x2, y2), each 0..1000 of the image's width or height."""
+
+RelativePoint = tuple[int, int]
+"""(x, y), each 0..1000 of the image's width or height."""
+
+ObjectCount = Literal["1", "1+", "0+"]
+"""How many boxes the asker expects: exactly one, at least one, or maybe none."""
+
+OBJECT_COUNTS: Final[tuple[ObjectCount, ...]] = ("1", "1+", "0+")
+NO_OBJECT: Final = "No object found."
+YES: Final = "Yes"
+NO: Final = "No"
+
+RELATIVE_RANGE: Final = 1000
+LARGEST_WRITTEN: Final = 999
+
+_BRACKETED: Final = re.compile(r"\[([^\[\]]*)\]")
+_PARENTHESISED: Final = re.compile(r"\(([^()]*)\)")
+_INTEGER: Final = re.compile(r"[+-]?\d{1,9}")
+_YES_OR_NO: Final = re.compile(r"yes|no", re.IGNORECASE)
+_NO_OBJECT: Final = re.compile(r"\bno\s+objects?\s+found\b", re.IGNORECASE)
+_OUTSIDE: Final = re.compile(r"\boutside\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ParsedBoxes:
+    """Boxes read from an answer.
+
+    Attributes:
+        boxes: usable boxes in the order of the answer: inside 0..1000, with an area.
+        problems: one sentence for each bracket that is no usable box.
+        says_no_object: whether the answer is "No object found." and holds no bracket.
+    """
+
+    boxes: tuple[RelativeBox, ...]
+    problems: tuple[str, ...] = ()
+    says_no_object: bool = False
+
+
+@dataclass(frozen=True)
+class PromptGroup:
+    """A box with points on and off its object, as one generated answer gives them."""
+
+    box: RelativeBox
+    positives: tuple[RelativePoint, ...]
+    negatives: tuple[RelativePoint, ...]
+
+
+@dataclass(frozen=True)
+class ParsedPromptPoints:
+    """Groups read from a prompt-point answer, one an object; see `ParsedBoxes` for the other fields."""
+
+    groups: tuple[PromptGroup, ...]
+    problems: tuple[str, ...] = ()
+    says_no_object: bool = False
+
+
+def box_question(phrase: str, count: ObjectCount = "0+") -> str:
+    """Ask for the boxes of what the phrase describes (turn 1 of a proactive query).
+
+    Raises:
+        ConfigurationError: the count is none of "1", "1+", "0+".
+    """
+    return (
+        "Please provide the bounding box coordinate of the region this sentence describes "
+        f'({_checked_count(count)}):\n"{phrase}"'
+    )
+
+
+def points_question(box: RelativeBox, points: Sequence[RelativePoint]) -> str:
+    """Ask which points lie on the object in the box (turn 2 of a proactive query).
+
+    Raises:
+        GeometryError: a number lies outside 0..1000.
+    """
+    listed = ",".join(format_point(point) for point in points)
+    return f"Check if the points listed below are located on the object with coordinates {format_box(box)}:\n{listed}"
+
+
+def prompt_points_question(phrase: str, count: ObjectCount = "0+") -> str:
+    """Ask for box and points in one answer (prompt-point generation); the wording is ours.
+
+    Raises:
+        ConfigurationError: the count is none of "1", "1+", "0+".
+    """
+    return (
+        "Please provide the bounding box of the region this sentence describes, with two points inside the object "
+        f'and one outside it ({_checked_count(count)}):\n"{phrase}"'
+    )
+
+
+def boxes_answer(boxes: Sequence[RelativeBox]) -> str:
+    """Write the answer to `box_question`: boxes side by side, or "No object found."."""
+    return ",".join(format_box(box) for box in boxes) if boxes else NO_OBJECT
+
+
+def points_answer(are_on_object: Iterable[bool]) -> str:
+    """Write the answer to `points_question`: one Yes or No a point, without separators."""
+    return "".join(YES if is_on else NO for is_on in are_on_object)
+
+
+def prompt_points_answer(groups: Sequence[PromptGroup]) -> str:
+    """Write the answer to `prompt_points_question`: one line an object, or "No object found."."""
+    return "\n".join(_format_group(group) for group in groups) if groups else NO_OBJECT
+
+
+def user_turn(text: str, *, with_image: bool = False) -> dict[str, object]:
+    """Return a user's message for a chat template; the image stands before the text."""
+    image: list[dict[str, str]] = [{"type": "image"}] if with_image else []
+    return {"role": "user", "content": [*image, {"type": "text", "text": text}]}
+
+
+def assistant_turn(text: str) -> dict[str, object]:
+    """Return the model's message for a chat template."""
+    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
+
+
+def format_box(box: RelativeBox) -> str:
+    """Write `[x1,y1,x2,y2]` with three digits a number.
+
+    Raises:
+        GeometryError: a number lies outside 0..1000.
+    """
+    return f"[{','.join(_three_digits(value) for value in box)}]"
+
+
+def format_point(point: RelativePoint) -> str:
+    """Write `(x,y)` with three digits a number.
+
+    Raises:
+        GeometryError: a number lies outside 0..1000.
+    """
+    return f"({','.join(_three_digits(value) for value in point)})"
+
+
+def parse_boxes(text: str) -> ParsedBoxes:
+    """Read every `[x1,y1,x2,y2]` of an answer; what cannot be used is named in `problems`."""
+    boxes: list[RelativeBox] = []
+    problems: list[str] = []
+    found = _BRACKETED.findall(text)
+    for content in found:
+        box = _read_box(content, problems)
+        if box is not None:
+            boxes.append(box)
+    return ParsedBoxes(tuple(boxes), tuple(problems), not found and _NO_OBJECT.search(text) is not None)
+
+
+def parse_prompt_points(text: str) -> ParsedPromptPoints:
+    """Read every group `[x1,y1,x2,y2] inside (x,y) (x,y) outside (x,y)` of an answer.
+
+    Points belong to the box before them; those after the word "outside" are negative.
+    """
+    groups: list[PromptGroup] = []
+    problems: list[str] = []
+    found = list(_BRACKETED.finditer(text))
+    ends = [match.start() for match in found[1:]] + [len(text)]
+    for match, end in zip(found, ends, strict=True):
+        inside, *outside = _OUTSIDE.split(text[match.end() : end], maxsplit=1)
+        box = _read_box(match.group(1), problems)
+        positives = _read_points(inside, problems)
+        negatives = _read_points("".join(outside), problems)
+        if box is not None:
+            groups.append(PromptGroup(box, positives, negatives))
+    return ParsedPromptPoints(tuple(groups), tuple(problems), not found and _NO_OBJECT.search(text) is not None)
+
+
+def parse_points_answer(text: str) -> tuple[bool, ...]:
+    """Read the Yes and No of an answer to `points_question`, in order."""
+    return tuple(word.lower() == YES.lower() for word in _YES_OR_NO.findall(text))
+
+
+def relative_box(box: BoxXyxy, size: tuple[int, int]) -> RelativeBox:
+    """Turn pixels into relative numbers.
+
+    Args:
+        box: XYXY in pixels, within the image.
+        size: (H, W) of the image.
+
+    Raises:
+        GeometryError: the box leaves the image.
+    """
+    x1, y1 = relative_point((box[0], box[1]), size)
+    x2, y2 = relative_point((box[2], box[3]), size)
+    return x1, y1, x2, y2
+
+
+def pixel_box(box: RelativeBox, size: tuple[int, int]) -> BoxXyxy:
+    """Turn relative numbers into XYXY pixels of an image of `size` (H, W)."""
+    x1, y1 = pixel_point((box[0], box[1]), size)
+    x2, y2 = pixel_point((box[2], box[3]), size)
+    return x1, y1, x2, y2
+
+
+def relative_point(point: tuple[float, float], size: tuple[int, int]) -> RelativePoint:
+    """Turn XY pixels of an image of `size` (H, W) into relative numbers.
+
+    Raises:
+        GeometryError: the point leaves the image.
+    """
+    height, width = size
+    x, y = point
+    if not (0 <= x <= width and 0 <= y <= height):
+        raise GeometryError(f"expected a point within {width} x {height} pixels (W x H), got ({x:g}, {y:g})")
+    return round(x / width * RELATIVE_RANGE), round(y / height * RELATIVE_RANGE)
+
+
+def pixel_point(point: RelativePoint, size: tuple[int, int]) -> tuple[float, float]:
+    """Turn relative numbers into XY pixels of an image of `size` (H, W)."""
+    height, width = size
+    return point[0] * width / RELATIVE_RANGE, point[1] * height / RELATIVE_RANGE
+
+
+def _checked_count(count: str) -> str:
+    if count not in OBJECT_COUNTS:
+        raise ConfigurationError(f"expected an object count of {', '.join(OBJECT_COUNTS)}, got {count!r}")
+    return count
+
+
+def _three_digits(value: int) -> str:
+    if not 0 <= value <= RELATIVE_RANGE:
+        raise GeometryError(f"expected a relative coordinate 0..{RELATIVE_RANGE}, got {value}; convert pixels first")
+    return f"{min(value, LARGEST_WRITTEN):03d}"
+
+
+def _format_group(group: PromptGroup) -> str:
+    inside = " ".join(format_point(point) for point in group.positives)
+    outside = " ".join(format_point(point) for point in group.negatives)
+    return f"{format_box(group.box)} inside {inside} outside {outside}"
+
+
+def _read_integers(content: str, expected_count: int, shown: str, problems: list[str]) -> tuple[int, ...] | None:
+    """Return the numbers between brackets, or None with a problem noted."""
+    pieces = [piece.strip() for piece in content.split(",")]
+    if len(pieces) != expected_count or not all(_INTEGER.fullmatch(piece) for piece in pieces):
+        problems.append(f"{shown} does not hold {expected_count} whole numbers")
+        return None
+    values = tuple(int(piece) for piece in pieces)
+    if not all(0 <= value <= RELATIVE_RANGE for value in values):
+        problems.append(f"{shown} leaves the range 0..{RELATIVE_RANGE} of relative coordinates")
+        return None
+    return values
+
+
+def _read_box(content: str, problems: list[str]) -> RelativeBox | None:
+    shown = f"[{content}]"
+    values = _read_integers(content, 4, shown, problems)
+    if values is None:
+        return None
+    x1, y1, x2, y2 = values
+    if x1 > x2 or y1 > y2:
+        problems.append(f"{shown} has its corners reversed: expected left, top, right, bottom")
+    elif x1 == x2 or y1 == y2:
+        problems.append(f"{shown} has no area")
+    else:
+        return x1, y1, x2, y2
+    return None
+
+
+def _read_points(text: str, problems: list[str]) -> tuple[RelativePoint, ...]:
+    points: list[RelativePoint] = []
+    for content in _PARENTHESISED.findall(text):
+        values = _read_integers(content, 2, f"({content})", problems)
+        if values is not None:
+            points.append((values[0], values[1]))
+    return tuple(points)
