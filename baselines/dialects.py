@@ -171,8 +171,8 @@ def parse_prompt_points(text: str) -> ParsedPromptPoints:
     groups: list[PromptGroup] = []
     problems: list[str] = []
     found = list(_BRACKETED.finditer(text))
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    for match, end in zip(found, ends, strict=True):
+    for index, match in enumerate(found):
+        end = found[index + 1].start() if index + 1 < len(found) else len(text)
         inside, *outside = _OUTSIDE.split(text[match.end() : end], maxsplit=1)
         box = _read_box(match.group(1), problems)
         positives = _read_points(inside, problems)
