@@ -1,0 +1,1 @@
+"""EVF-SAM as a library: model, processor, SAM backbone, losses, and the values that strategies exchange."""

@@ -1,0 +1,137 @@
+"""Frames: how an original image lies in SAM's square input, and the way there and back for points, boxes and masks.
+
+Everything here is pure. Coordinates are continuous pixels: pixel (0, 0) covers 0..1, its centre is at 0.5.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from evfsam.errors import GeometryError
+from evfsam.types import BoxXyxy
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image scaled into the top-left of a square.
+
+    Attributes:
+        original_size, input_size: (H, W) of the image, and of the part of the square that it fills.
+        target: side of the square, pixels.
+    """
+
+    original_size: tuple[int, int]
+    input_size: tuple[int, int]
+    target: int
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Input pixels an original pixel, along x and along y; they differ by rounding only."""
+        return self.input_size[1] / self.original_size[1], self.input_size[0] / self.original_size[0]
+
+    def points_to_input(self, points: torch.Tensor) -> torch.Tensor:
+        """Map (..., 2) XY from original pixels to input pixels."""
+        return points * points.new_tensor(self.scale_xy)
+
+    def points_to_original(self, points: torch.Tensor) -> torch.Tensor:
+        """Map (..., 2) XY from input pixels to original pixels."""
+        return points / points.new_tensor(self.scale_xy)
+
+    def box_to_input(self, box: BoxXyxy) -> BoxXyxy:
+        """Map a box from original pixels to input pixels."""
+        scale_x, scale_y = self.scale_xy
+        return box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y
+
+    def box_to_original(self, box: BoxXyxy) -> BoxXyxy:
+        """Map a box from input pixels to original pixels."""
+        scale_x, scale_y = self.scale_xy
+        return box[0] / scale_x, box[1] / scale_y, box[2] / scale_x, box[3] / scale_y
+
+
+def longest_side_frame(original_size: tuple[int, int], target: int) -> Frame:
+    """Scale an image so that its longer side becomes `target`, keeping its aspect.
+
+    A side is rounded half up, as in SAM, but never falls to 0: SAM's own rule turns 1 x 4000 into 0 x 1024.
+
+    Args:
+        original_size: (H, W), both at least 1.
+        target: side of the square input, pixels.
+
+    Raises:
+        GeometryError: a side is below 1.
+
+    Source:
+        SAM, arXiv:2304.02643, appendix A (input of the image encoder).
+    """
+    if min(*original_size, target) < 1:
+        raise GeometryError(f"expected sides of at least 1 pixel, got an image {original_size} and target {target}")
+    scale = target / max(original_size)
+    height, width = (max(1, int(side * scale + 0.5)) for side in original_size)
+    return Frame(original_size=original_size, input_size=(height, width), target=target)
+
+
+def pad_to_square(pixels: torch.Tensor, target: int) -> torch.Tensor:
+    """Append zeros at the right and the bottom of (..., h, w).
+
+    Returns:
+        (..., target, target).
+
+    Raises:
+        GeometryError: the input is larger than the square.
+    """
+    height, width = pixels.shape[-2:]
+    if max(height, width) > target:
+        raise GeometryError(
+            f"expected an image of at most {target} pixels a side, got {(height, width)}; resize it first"
+        )
+    return F.pad(pixels, (0, target - width, 0, target - height))
+
+
+def upsample_logits(low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
+    """Upsample decoder logits to the original image and drop the padding.
+
+    Args:
+        low_res_logits: (B, M, 4h, 4w), unbounded; the decision border is 0.
+        frame: where the image lies in SAM's input.
+
+    Returns:
+        (B, M, H, W) float32 logits at `frame.original_size`; not thresholded.
+
+    Raises:
+        GeometryError: the logits do not have four axes.
+
+    Source:
+        SAM, arXiv:2304.02643, mask decoder.
+    """
+    if low_res_logits.ndim != 4:
+        raise GeometryError(f"expected logits (B, M, 4h, 4w), got {tuple(low_res_logits.shape)}")
+    square = (frame.target, frame.target)
+    logits = F.interpolate(low_res_logits.float(), square, mode="bilinear", align_corners=False)
+    logits = logits[..., : frame.input_size[0], : frame.input_size[1]]
+    return F.interpolate(logits, frame.original_size, mode="bilinear", align_corners=False)
+
+
+def check_point(x: float, y: float, original_size: tuple[int, int]) -> None:
+    """Refuse a point outside the image.
+
+    Raises:
+        GeometryError: the point is not finite or lies outside 0..W, 0..H.
+    """
+    height, width = original_size
+    if not (0 <= x <= width and 0 <= y <= height):
+        raise GeometryError(f"expected a point inside the {width} x {height} image, got ({x}, {y})")
+
+
+def check_box(box: BoxXyxy, original_size: tuple[int, int]) -> None:
+    """Refuse a box that is empty or leaves the image.
+
+    Raises:
+        GeometryError: a corner is not finite or outside the image, or x1 >= x2, or y1 >= y2.
+    """
+    height, width = original_size
+    x1, y1, x2, y2 = box
+    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+        raise GeometryError(
+            f"expected a box x1 < x2, y1 < y2 inside the {width} x {height} image, got {tuple(box)}; clip or drop it"
+        )

@@ -1,0 +1,240 @@
+"""From a file or array to RGB, and from RGB to what each model sees: the only means and deviations in the project."""
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch.nn import functional as F
+
+from evfsam.errors import ImageFormatError, PhraseError
+from evfsam.geometry import Frame, longest_side_frame, pad_to_square
+from evfsam.types import RgbImage
+
+MAX_PIXELS: Final = 64_000_000
+MAX_SIDE: Final = 16_384
+MAX_PHRASE_LENGTH: Final = 1_000
+
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+_READABLE: Final = "use a PNG, JPEG, WebP, BMP, TIFF, still GIF or PPM file"
+_SAM_MEAN: Final = (123.675, 116.28, 103.53)
+_SAM_STD: Final = (58.395, 57.12, 57.375)
+_BEIT3_MEAN: Final = (0.5, 0.5, 0.5)
+_BEIT3_STD: Final = (0.5, 0.5, 0.5)
+_CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
+
+
+def check_phrase(phrase: str) -> str:
+    """Return the phrase without surrounding white space.
+
+    Raises:
+        PhraseError: it is not text, is empty, or has more than 1,000 characters.
+    """
+    if not isinstance(phrase, str):
+        raise PhraseError(f"expected a phrase as text, got {type(phrase).__name__}; type what to segment")
+    stripped = phrase.strip()
+    if not stripped:
+        raise PhraseError("expected a phrase, got an empty one; type what to segment, such as 'the dog on the left'")
+    if len(stripped) > MAX_PHRASE_LENGTH:
+        raise PhraseError(f"expected at most {MAX_PHRASE_LENGTH} characters, got {len(stripped)}; shorten the phrase")
+    return stripped
+
+
+def load_image(source: str | Path | bytes | BinaryIO) -> RgbImage:
+    """Read an image file as RGB, upright, with transparency over white.
+
+    The size is checked before anything is decoded. Pages and frames after the first are not guessed at: animated and
+    many-page files are refused.
+
+    Args:
+        source: path, the file's bytes, or an open binary file.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ImageFormatError: no such file, empty, not an image, damaged, animated, or larger than 64 megapixels or
+            16,384 pixels a side.
+    """
+    with _opened(source) as file, _plain_errors():
+        if not file.read(1):
+            raise ImageFormatError(f"expected an image, got an empty file of 0 bytes; {_READABLE}")
+        file.seek(0)
+        with Image.open(file, formats=_FORMATS) as picture:
+            _check_size(*picture.size)
+            # A phone's MPO is one photograph with previews behind it, not an animation.
+            if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+                raise ImageFormatError(
+                    f"expected a still image, got {getattr(picture, 'n_frames', 1)} frames; save one of them as PNG"
+                )
+            picture.load()
+            return _pil_to_rgb(picture)
+
+
+def as_rgb(image: NDArray[np.generic] | Image.Image) -> RgbImage:
+    """Turn a decoded picture into RGB: PIL in any mode, or a uint8 or uint16 array of 1, 3 or 4 channels.
+
+    Returns:
+        (H, W, 3) uint8, a new array.
+
+    Raises:
+        ImageFormatError: the size, type or channel count does not fit.
+    """
+    if isinstance(image, Image.Image):
+        _check_size(*image.size)
+        with _plain_errors():
+            return _pil_to_rgb(image)
+    array = np.asarray(image)
+    shape_fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype not in (np.uint8, np.uint16) or not shape_fits:
+        raise ImageFormatError(
+            f"expected a uint8 or uint16 array (H, W) or (H, W, 1, 3 or 4), got {array.dtype} {array.shape}; "
+            "convert it to 0..255 first"
+        )
+    _check_size(array.shape[1], array.shape[0])
+    pixels = _to_8_bit(array) if array.dtype == np.uint16 else array.astype(np.uint8)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] == 4:
+        return _pil_to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def sam_pixels(image: RgbImage, target: int) -> tuple[torch.Tensor, Frame]:
+    """Make SAM's input: longest side to `target` with PIL's bilinear filter, normalised, then zero-padded.
+
+    Args:
+        image: (H, W, 3) uint8.
+        target: side of SAM's square input, pixels.
+
+    Returns:
+        (3, target, target) float32 and the frame that leads back.
+
+    Source:
+        SAM, arXiv:2304.02643; parity: tests/parity/test_preprocess.py.
+    """
+    frame = longest_side_frame((image.shape[0], image.shape[1]), target)
+    height, width = frame.input_size
+    resized = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    pixels = torch.from_numpy(resized).permute(2, 0, 1).float()
+    return pad_to_square(_normalise(pixels, _SAM_MEAN, _SAM_STD), target), frame
+
+
+def beit3_pixels(image: RgbImage, side: int) -> torch.Tensor:
+    """Make BEiT-3's input: squashed to a square with bicubic weights, without antialiasing, values left unclamped.
+
+    Args:
+        image: (H, W, 3) uint8.
+        side: side of BEiT-3's square input, pixels.
+
+    Returns:
+        (3, side, side) float32, about -1.3..1.4.
+
+    Source:
+        EVF-SAM, arXiv:2406.20076, section 4.1; parity: tests/parity/test_preprocess.py.
+    """
+    unit = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+    resized = F.interpolate(unit[None], (side, side), mode="bicubic", align_corners=False, antialias=False)[0]
+    return _normalise(resized, _BEIT3_MEAN, _BEIT3_STD)
+
+
+def clip_pixels(image: RgbImage, side: int) -> torch.Tensor:
+    """Make CLIP's input: squashed to a square with PIL's bicubic filter, so that nothing at the rim is cropped away.
+
+    Args:
+        image: (H, W, 3) uint8.
+        side: side of CLIP's square input, pixels.
+
+    Returns:
+        (3, side, side) float32.
+
+    Source:
+        CLIP, arXiv:2103.00020, section 2.4; we squash where the paper crops.
+    """
+    resized = np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+    return _normalise(torch.from_numpy(resized).permute(2, 0, 1).float() / 255, _CLIP_MEAN, _CLIP_STD)
+
+
+def _normalise(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    return (pixels - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+
+
+@contextmanager
+def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
+    if isinstance(source, str | Path):
+        path = Path(source)
+        try:
+            with path.open("rb") as file:
+                yield file
+        except FileNotFoundError as err:
+            raise ImageFormatError(f"expected an image file, but there is no file {path}; check the path") from err
+        except (PermissionError, IsADirectoryError, ValueError) as err:
+            raise ImageFormatError(f"expected a readable image file, but {path} is not one: {err}") from err
+    elif isinstance(source, bytes):
+        yield io.BytesIO(source)
+    else:
+        yield io.BytesIO(source.read())
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Say in plain words what Pillow found wrong with a file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    except Image.DecompressionBombError as err:
+        raise ImageFormatError(
+            f"expected an image of at most {MAX_PIXELS // 10**6} megapixels, got a far larger one; shrink it first"
+        ) from err
+    except UnidentifiedImageError as err:
+        raise ImageFormatError(f"expected an image, but this file is not one that can be read; {_READABLE}") from err
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError) as err:
+        raise ImageFormatError(
+            f"expected a whole image, but the file is damaged or cut short ({err}); save it again"
+        ) from err
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < 1:
+        raise ImageFormatError(f"expected an image of at least 1 x 1 pixel, got {width} x {height}")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ImageFormatError(
+            f"expected an image of at most {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} pixels a side, "
+            f"got {width} x {height}; shrink it first"
+        )
+
+
+def _pil_to_rgb(picture: Image.Image) -> RgbImage:
+    picture = _upright(picture)
+    if picture.mode == "F":
+        raise ImageFormatError(
+            "expected whole-number pixels, got floating-point ones; save the image with 8 or 16 bits"
+        )
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray(_to_8_bit(np.asarray(picture)))
+    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
+        layered = picture.convert("RGBA")
+        picture = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        picture.alpha_composite(layered)
+    return np.array(picture.convert("RGB"))
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Apply the EXIF rotation; a broken EXIF block leaves the picture as it lies."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return picture
+
+
+def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return ((np.clip(values.astype(np.int64), 0, 65535) * 255 + 32767) // 65535).astype(np.uint8)
