@@ -1,0 +1,198 @@
+"""Run several strategies on one image, one after the other, over one shared image embedding."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from time import perf_counter
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from evfsam.errors import ConfigurationError, EvfSamError
+from evfsam.preprocess import check_phrase
+from evfsam.types import (
+    EmbeddingStore,
+    ImageView,
+    RgbImage,
+    Segmentation,
+    Strategy,
+    StrategyCard,
+    Verdict,
+)
+from workbench.embedding_cache import EmbeddingCache
+from workbench.suites import Suite, unknown_name
+
+logger = logging.getLogger(__name__)
+
+StrategyOptions = Mapping[str, Mapping[str, object]]
+"""Options by strategy key, such as {"point-query": {"threshold": 0.8}}."""
+
+
+@runtime_checkable
+class ConfigurableStrategy(Protocol):
+    """A strategy that can be had with other options."""
+
+    def with_options(self, **options: object) -> Strategy:
+        """Return a copy with these options, sharing the weights.
+
+        Raises:
+            ConfigurationError: an option is unknown or out of range.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class StrategyResult:
+    """What one strategy answered.
+
+    Attributes:
+        key: of the strategy.
+        card: its card; a provisional one where the strategy could not be loaded.
+        segmentation: the answer; its verdict is "failed" where the strategy raised.
+        seconds: the answer took this long, weights not counted.
+        load_seconds: reading the weights took this long; close to 0 once they are there.
+    """
+
+    key: str
+    card: StrategyCard
+    segmentation: Segmentation
+    seconds: float
+    load_seconds: float = 0.0
+
+
+class Comparison:
+    """The strategies of a suite, ready to be asked by several visitors at once.
+
+    Weights are read when a strategy is first used, once. Holds no image and no result.
+
+    Args:
+        suite: which strategies.
+        device, dtype: where and how they run; see `workbench.placement`.
+        cache: shared image embeddings; by default a cache of its own.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        cache: EmbeddingStore | None = None,
+    ) -> None:
+        self.suite = suite
+        self._device = torch.device(device)
+        self._dtype = dtype
+        self._cache: EmbeddingStore = cache if cache is not None else EmbeddingCache()
+        self._strategies: dict[str, Strategy] = {}
+        self._locks = {key: Lock() for key in suite.strategies}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all strategies, in the order in which they run."""
+        return tuple(self.suite.strategies)
+
+    @property
+    def cards(self) -> dict[str, StrategyCard]:
+        """Cards of all strategies by key: full where the weights are loaded, title and summary alone elsewhere."""
+        return {key: self._card(key) for key in self.keys}
+
+    def view(self, image: RgbImage) -> ImageView:
+        """Return a view of the image whose embeddings live in the shared cache."""
+        return ImageView(image, self._cache)
+
+    def strategy(self, key: str) -> Strategy:
+        """Return the strategy, reading its weights if this is its first use.
+
+        Raises:
+            ConfigurationError: the suite has no such strategy.
+            CheckpointError: its weights are missing or damaged.
+        """
+        (key,) = self.choose([key])
+        with self._locks[key]:
+            if key not in self._strategies:
+                self._strategies[key] = self.suite.strategies[key].load(self._device, self._dtype)
+            return self._strategies[key]
+
+    def choose(self, strategies: Sequence[str] | None) -> tuple[str, ...]:
+        """Check a choice of strategies: all for None, each once, in the order given.
+
+        Raises:
+            ConfigurationError: the choice is empty or names a strategy that the suite lacks.
+        """
+        chosen = self.keys if strategies is None else tuple(dict.fromkeys(strategies))
+        if not chosen:
+            raise ConfigurationError(f"expected at least one strategy out of {', '.join(self.keys)}, got none")
+        for key in chosen:
+            if key not in self.suite.strategies:
+                raise ConfigurationError(unknown_name("strategy", key, self.keys))
+        return chosen
+
+    def run(
+        self,
+        image: RgbImage | ImageView,
+        phrase: str,
+        strategies: Sequence[str] | None = None,
+        options: StrategyOptions | None = None,
+    ) -> Iterator[StrategyResult]:
+        """Ask each strategy in turn; results come as each ends.
+
+        The arguments are checked before this returns. After that nothing is raised: what goes wrong in a strategy,
+        its options included, is that strategy's result, with the verdict "failed" and the reason.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, or a view made by `view`, which saves hashing it again.
+            phrase: what to segment.
+            strategies: keys; all by default.
+            options: passed to `with_options` of the strategy they are filed under.
+
+        Raises:
+            ImageFormatError: the array is not an RGB image.
+            PhraseError: the phrase is empty or too long.
+            ConfigurationError: a strategy's key is unknown, here or in `options`.
+        """
+        chosen = self.choose(strategies)
+        filed = dict(options or {})
+        if filed:
+            self.choose(tuple(filed))
+        checked = check_phrase(phrase)
+        view = image if isinstance(image, ImageView) else self.view(image)
+        return (self._ask(key, view, checked, filed.get(key, {})) for key in chosen)
+
+    def _ask(self, key: str, view: ImageView, phrase: str, options: Mapping[str, object]) -> StrategyResult:
+        started = loaded = perf_counter()
+        try:
+            strategy = self.strategy(key)
+            loaded = perf_counter()
+            segmentation = _segment(_with_options(strategy, key, options), view, phrase)
+        except EvfSamError as error:
+            segmentation = _failure(view, str(error))
+        except Exception as error:
+            logger.exception("strategy %s failed", key)
+            segmentation = _failure(
+                view, f"an unexpected error ({type(error).__name__}) stopped this strategy; the log has the details"
+            )
+        return StrategyResult(key, self._card(key), segmentation, perf_counter() - loaded, loaded - started)
+
+    def _card(self, key: str) -> StrategyCard:
+        strategy = self._strategies.get(key)
+        return strategy.card if strategy is not None else self.suite.strategies[key].provisional_card(key)
+
+
+def _with_options(strategy: Strategy, key: str, options: Mapping[str, object]) -> Strategy:
+    if not options:
+        return strategy
+    if not isinstance(strategy, ConfigurableStrategy):
+        raise ConfigurationError(f"strategy {key} has no options, got {', '.join(sorted(options))}; leave them out")
+    return strategy.with_options(**options)
+
+
+def _segment(strategy: Strategy, view: ImageView, phrase: str) -> Segmentation:
+    with torch.inference_mode():
+        segmentation = strategy.segment(view, phrase)
+    if tuple(segmentation.mask_logits.shape) != view.size:
+        raise RuntimeError(f"expected mask logits {view.size}, got {tuple(segmentation.mask_logits.shape)}")
+    return segmentation
+
+
+def _failure(view: ImageView, reason: str) -> Segmentation:
+    return Segmentation(Verdict("failed", reason), torch.full(view.size, float("-inf")))

@@ -1,0 +1,218 @@
+"""Pictures of masks, evidence and attention: pure functions from arrays to new RGB arrays."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from evfsam.errors import GeometryError
+from evfsam.types import BoxXyxy, PromptPoint, RgbImage, Segmentation
+from workbench.colours import (
+    BLACK,
+    BLUE,
+    HEAT_STOPS,
+    VERMILION,
+    WHITE,
+    Colour,
+    probability_colour,
+    ramp,
+    strategy_colour,
+)
+from workbench.metrics import Mask
+
+TINT: Final = 0.45
+"""How much of the strategy's colour a masked pixel takes."""
+
+EVIDENCE_SIDE: Final = 512
+"""Images with a shorter longest side are enlarged by a whole factor, so that 25 dots can be told apart."""
+
+_GREY_WEIGHTS: Final = (0.299, 0.587, 0.114)
+
+
+def overlay(image: RgbImage, mask: Mask, key: str, *, is_labelled: bool = True) -> RgbImage:
+    """Tint the mask in the strategy's colour, outline it in white and black, and write the strategy's key on it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        mask: (H, W) bool.
+        key: the strategy's, for colour and label.
+        is_labelled: whether the key is written in the upper left corner.
+
+    Returns:
+        (H, W, 3) uint8; outside mask, outline and label the image's own pixels.
+
+    Raises:
+        GeometryError: the mask has another size than the image.
+    """
+    _check_size(image, mask)
+    picture = image.copy()
+    colour = np.asarray(strategy_colour(key), dtype=np.float32)
+    picture[mask] = np.rint(image[mask] * (1 - TINT) + colour * TINT).astype(np.uint8)
+    picture = _outlined(picture, mask, strategy_colour(key))
+    return _labelled(picture, key) if is_labelled else picture
+
+
+def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
+    """Draw what SAM was given: boxes, and points coloured by P(yes), kept ones filled and ringed, dropped ones hollow.
+
+    Inside a kept dot stands + for a point on the object and - for one off it. Points nobody was asked about are
+    blue on the object and vermilion off it. The mask is outlined.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        segmentation: the strategy's answer for this image.
+        key: the strategy's, for colour and label.
+
+    Returns:
+        (fH, fW, 3) uint8, f >= 1 whole: 1 for images of 512 pixels or more, else the least that brings them there.
+
+    Raises:
+        GeometryError: the segmentation's mask has another size than the image.
+    """
+    mask = segmentation.mask
+    _check_size(image, mask)
+    factor = max(1, -(-EVIDENCE_SIDE // max(mask.shape)))
+    size = (mask.shape[1] * factor, mask.shape[0] * factor)
+    large = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    large_mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    picture = Image.fromarray(_outlined(large.copy(), large_mask, strategy_colour(key)))
+    draw = ImageDraw.Draw(picture)
+    width = _line_width(large.shape)
+    for prompt in segmentation.prompts:
+        if prompt.box is not None:
+            _draw_box(draw, prompt.box, factor, width, strategy_colour(key))
+        radius = _dot_radius(prompt.points, factor, large.shape)
+        for point in prompt.points:
+            _draw_point(draw, point, factor, radius)
+    return _labelled(np.asarray(picture), key)
+
+
+def heat_map(image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | None = None) -> RgbImage:
+    """Lay an attention map over the greyscale image, the strongest place brightest; outline the mask if there is one.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        attention_map: (h, w) of any size, stretched over the image; scaled so that its maximum is 1. Values below 0
+            and values that are no numbers count as 0.
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        GeometryError: the map is not two-dimensional, or the mask has another size than the image.
+    """
+    if attention_map.ndim != 2 or 0 in attention_map.shape:
+        raise GeometryError(f"expected an attention map (h, w), got {attention_map.shape}; pick one head or sum them")
+    heat = np.maximum(np.nan_to_num(attention_map.astype(np.float32), nan=0, posinf=0, neginf=0), 0)
+    peak = float(heat.max())
+    heat = heat / peak if peak > 0 else heat
+    height, width = image.shape[:2]
+    if heat.shape != (height, width):
+        stretched = Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR)
+        heat = np.asarray(stretched, dtype=np.float32)
+    grey = (image.astype(np.float32) @ np.asarray(_GREY_WEIGHTS, dtype=np.float32))[..., None]
+    share = (0.35 + 0.45 * np.clip(heat, 0, 1))[..., None]
+    picture = np.clip(np.rint(grey * (1 - share) + ramp(heat, HEAT_STOPS) * share), 0, 255).astype(np.uint8)
+    if mask is None:
+        return picture
+    _check_size(image, mask)
+    return _outlined(picture, mask, WHITE)
+
+
+def contour(mask: Mask, width: int = 1) -> Mask:
+    """Return the pixels of the mask within `width` steps (4-connected) of its border; the image's edge is a border."""
+    inner = mask
+    for _ in range(width):
+        padded = np.pad(inner, 1)
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
+
+
+def _outlined(picture: RgbImage, mask: Mask, colour: Colour) -> RgbImage:
+    """Draw the mask's border into `picture`: the colour outermost, then black, so that one of the two shows anywhere."""
+    if not mask.any():
+        return picture
+    width = _line_width(picture.shape)
+    border = contour(mask, width)
+    picture[contour(mask & ~border, width)] = BLACK
+    picture[border] = colour
+    return picture
+
+
+def _labelled(picture: RgbImage, text: str) -> RgbImage:
+    size = max(11, round(max(picture.shape[:2]) / 32))
+    font = ImageFont.load_default(size)
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    margin = size // 3
+    left, top, right, bottom = draw.textbbox((margin, margin), text, font=font)
+    draw.rectangle((0, 0, right + margin, bottom + margin), fill=BLACK)
+    draw.rectangle((0, 0, left - 2, bottom + margin), fill=strategy_colour(text))
+    draw.text((margin, margin), text, fill=WHITE, font=font)
+    return np.asarray(canvas)
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: BoxXyxy, factor: int, width: int, colour: Colour) -> None:
+    x1, y1, x2, y2 = (round(side * factor) for side in box)
+    corners = (min(x1, x2), min(y1, y2), max(x1, x2) - 1, max(y1, y2) - 1)
+    corners = (*corners[:2], max(corners[0], corners[2]), max(corners[1], corners[3]))
+    draw.rectangle(corners, outline=BLACK, width=width + 2)
+    draw.rectangle(corners, outline=colour, width=width)
+
+
+def _draw_point(draw: ImageDraw.ImageDraw, point: PromptPoint, factor: int, radius: float) -> None:
+    x, y = point.x * factor, point.y * factor
+    if point.p_yes is not None:
+        colour = probability_colour(point.p_yes)
+    else:
+        colour = BLUE if point.label == 1 else VERMILION
+    if not point.is_kept:
+        _circle(draw, x, y, radius, outline=BLACK, width=4)
+        _circle(draw, x, y, radius - 1, outline=colour, width=2)
+        return
+    _circle(draw, x, y, radius + 2, fill=BLACK)
+    _circle(draw, x, y, radius + 1, fill=WHITE)
+    _circle(draw, x, y, radius - 1, fill=colour)
+    arm, ink = radius * 0.5, BLACK if sum(colour) > 380 else WHITE
+    draw.line((x - arm, y, x + arm, y), fill=ink, width=2)
+    if point.label == 1:
+        draw.line((x, y - arm, x, y + arm), fill=ink, width=2)
+
+
+def _circle(
+    draw: ImageDraw.ImageDraw,
+    x: float,
+    y: float,
+    radius: float,
+    *,
+    fill: Colour | None = None,
+    outline: Colour | None = None,
+    width: int = 1,
+) -> None:
+    radius = max(radius, 1)
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=outline, width=width)
+
+
+def _dot_radius(points: tuple[PromptPoint, ...], factor: int, shape: tuple[int, ...]) -> float:
+    """Return a radius at which neighbouring dots do not touch, as far as dots stay visible."""
+    wanted = max(shape[:2]) / 70
+    if len(points) < 2:
+        return wanted
+    places = np.array([(point.x, point.y) for point in points]) * factor
+    gaps = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    gaps[gaps == 0] = np.inf
+    return float(np.clip(gaps.min() * 0.42, 3, wanted))
+
+
+def _line_width(shape: tuple[int, ...]) -> int:
+    return max(1, round(max(shape[:2]) / 400))
+
+
+def _check_size(image: RgbImage, mask: Mask) -> None:
+    if mask.shape != image.shape[:2]:
+        raise GeometryError(
+            f"expected a mask of the image's size {image.shape[:2]}, got {mask.shape}; "
+            "masks and images are drawn at the original size"
+        )
