@@ -24,12 +24,12 @@ MAX_PHRASE_LENGTH: Final = 1_000
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 _READABLE: Final = "use a PNG, JPEG, WebP, BMP, TIFF, still GIF or PPM file"
-_SAM_MEAN: Final = (123.675, 116.28, 103.53)
-_SAM_STD: Final = (58.395, 57.12, 57.375)
-_BEIT3_MEAN: Final = (0.5, 0.5, 0.5)
-_BEIT3_STD: Final = (0.5, 0.5, 0.5)
-_CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
+SAM_MEAN: Final = (123.675, 116.28, 103.53)
+SAM_STD: Final = (58.395, 57.12, 57.375)
+BEIT3_MEAN: Final = (0.5, 0.5, 0.5)
+BEIT3_STD: Final = (0.5, 0.5, 0.5)
+CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
 
 def check_phrase(phrase: str) -> str:
@@ -125,7 +125,7 @@ def sam_pixels(image: RgbImage, target: int) -> tuple[torch.Tensor, Frame]:
     height, width = frame.input_size
     resized = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
     pixels = torch.from_numpy(resized).permute(2, 0, 1).float()
-    return pad_to_square(_normalise(pixels, _SAM_MEAN, _SAM_STD), target), frame
+    return pad_to_square(_normalise(pixels, SAM_MEAN, SAM_STD), target), frame
 
 
 def beit3_pixels(image: RgbImage, side: int) -> torch.Tensor:
@@ -143,7 +143,7 @@ def beit3_pixels(image: RgbImage, side: int) -> torch.Tensor:
     """
     unit = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
     resized = F.interpolate(unit[None], (side, side), mode="bicubic", align_corners=False, antialias=False)[0]
-    return _normalise(resized, _BEIT3_MEAN, _BEIT3_STD)
+    return _normalise(resized, BEIT3_MEAN, BEIT3_STD)
 
 
 def clip_pixels(image: RgbImage, side: int) -> torch.Tensor:
@@ -160,7 +160,7 @@ def clip_pixels(image: RgbImage, side: int) -> torch.Tensor:
         CLIP, arXiv:2103.00020, section 2.4; we squash where the paper crops.
     """
     resized = np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
-    return _normalise(torch.from_numpy(resized).permute(2, 0, 1).float() / 255, _CLIP_MEAN, _CLIP_STD)
+    return _normalise(torch.from_numpy(resized).permute(2, 0, 1).float() / 255, CLIP_MEAN, CLIP_STD)
 
 
 def _normalise(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
