@@ -1,0 +1,38 @@
+"""Checks that a checkpoint directory of a transformers model is there and whole."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from evfsam.errors import CheckpointError
+
+
+def existing_directory(directory: str | Path) -> Path:
+    """Return the path of a directory that exists.
+
+    Raises:
+        CheckpointError: there is none; without this check transformers would ask a model hub for the name.
+    """
+    path = Path(directory)
+    if not path.is_dir():
+        raise CheckpointError(f"expected a checkpoint directory at {path}, found none; train or copy the weights first")
+    return path
+
+
+def raise_unless_complete(path: Path, loading_info: Mapping[str, object]) -> None:
+    """Refuse weights with missing, unexpected or misshapen keys, which transformers itself only warns of.
+
+    Args:
+        path: where the weights came from, for the message.
+        loading_info: what `from_pretrained(..., output_loading_info=True)` returned.
+
+    Raises:
+        CheckpointError: naming the keys.
+    """
+    complaints = []
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        keys = loading_info.get(kind)
+        if keys:
+            assert isinstance(keys, (list, tuple, set, frozenset))
+            complaints.append(f"{kind.replace('_', ' ')}: {', '.join(sorted(str(key) for key in keys)[:5])}")
+    if complaints:
+        raise CheckpointError(f"the weights in {path} do not fit their configuration; {'; '.join(complaints)}")

@@ -1,0 +1,178 @@
+"""Real transformers classes at a size that builds in milliseconds, with weights drawn from a fixed seed."""
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from baselines import dialects
+from baselines.point_query import grid_points
+
+IMAGE_SIZE = 64
+PATCH_SIZE = 16
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<s>{{ message['role'] }}:"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant:{% endif %}"
+)
+WORDS = " ".join(
+    [
+        dialects.box_question("the red cup and both cats"),
+        dialects.points_question((0, 0, 1, 1), [(0, 0)]),
+        dialects.prompt_points_question("cup"),
+        dialects.points_answer([True, False]).replace("No", " No"),
+        dialects.NO_OBJECT,
+        "inside outside user assistant 0 1 2 3 4 5 6 7 8 9 + ,",
+    ]
+)
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer whose digits are single tokens, as the small language model has it."""
+    splitter = pre_tokenizers.Split(Regex(r"Yes|No|\d|[A-Za-z]+|[^\w\s]|\n| "), behavior="isolated")
+    pieces = [piece for piece, _ in splitter.pre_tokenize_str(WORDS)]
+    special = ["<unk>", "<pad>", "<s>", "</s>", "<image>"]
+    vocabulary = {word: index for index, word in enumerate(dict.fromkeys([*special, *pieces]))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=["<image>"],
+        padding_side="right",
+    )
+
+
+def tiny_llava(seed: int = 0, std: float = 0.25) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    """A two-layer LLaVA over 64-pixel images and its processor."""
+    tokenizer = tiny_tokenizer()
+    image_processor = CLIPImageProcessor(
+        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        do_center_crop=False,
+    )
+    processor = LlavaProcessor(
+        image_processor,
+        tokenizer,
+        patch_size=PATCH_SIZE,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
+        projection_dim=32,
+    )
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<image>")
+    )
+    torch.manual_seed(seed)
+    model = LlavaForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and "position" not in name:
+                parameter.normal_(std=std)
+    return model, processor
+
+
+BOX = (100, 200, 600, 800)
+PHRASE = "the red cup"
+ABSENT_PHRASE = "both cats"
+
+
+def lies_on_object(point: tuple[int, int]) -> bool:
+    """What the taught model holds to be on the object: the left part of the box."""
+    return point[0] < 300
+
+
+def taught_llava(steps: int = 70) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    """A tiny LLaVA that has learnt a few dialogues by heart in some seconds, so that real answers can be asserted."""
+    model, processor = tiny_llava(std=0.1)
+    batches = [_lesson(processor, dialogues) for dialogues in _lessons()]
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * (1 - step / steps)
+        for batch in batches:
+            model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval(), processor
+
+
+def _lessons() -> list[list[list[dict[str, object]]]]:
+    """Batches of dialogues of one length; the last turn of each is the model's."""
+    box_answer = dialects.assistant_turn(dialects.boxes_answer([BOX]))
+    first = dialects.user_turn(dialects.box_question(PHRASE), with_image=True)
+    absent = dialects.user_turn(dialects.box_question(ABSENT_PHRASE), with_image=True)
+    generate = dialects.user_turn(dialects.prompt_points_question(PHRASE), with_image=True)
+    group = dialects.PromptGroup(BOX, ((200, 300), (200, 700)), ((550, 250),))
+    grid = grid_points(BOX, 5)
+    alone = [
+        [
+            first,
+            box_answer,
+            dialects.user_turn(dialects.points_question(BOX, [point])),
+            dialects.assistant_turn(dialects.points_answer([lies_on_object(point)])),
+        ]
+        for point in grid
+    ]
+    listed = [
+        first,
+        box_answer,
+        dialects.user_turn(dialects.points_question(BOX, grid[:9])),
+        dialects.assistant_turn(dialects.points_answer(lies_on_object(point) for point in grid[:9])),
+    ]
+    return [
+        [[first, box_answer]],
+        [[absent, dialects.assistant_turn(dialects.NO_OBJECT)]],
+        [[generate, dialects.assistant_turn(dialects.prompt_points_answer([group]))]],
+        alone,
+        [listed],
+    ]
+
+
+def _lesson(processor: LlavaProcessor, dialogues: list[list[dict[str, object]]]) -> dict[str, torch.Tensor]:
+    """Inputs and labels of dialogues of one length; only the last turn counts."""
+    images = [Image.fromarray(np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 127, np.uint8))] * len(dialogues)
+    asked = [processor.apply_chat_template(turns[:-1], add_generation_prompt=True) for turns in dialogues]
+    answers = [turns[-1]["content"][0]["text"] + "</s>" for turns in dialogues]
+    texts = [question + answer for question, answer in zip(asked, answers, strict=True)]
+    inputs = processor(images=images, text=texts, return_tensors="pt")
+    answer_length = len(processor.tokenizer(answers[0])["input_ids"])
+    labels = inputs["input_ids"].clone()
+    labels[:, :-answer_length] = -100
+    return {"labels": labels, **inputs}
