@@ -16,6 +16,7 @@ from transformers import (
 
 from baselines import dialects
 from baselines.point_query import grid_points
+from evfsam.mask_backbones import SamConfig, SamMaskBackbone, build_sam
 
 IMAGE_SIZE = 64
 PATCH_SIZE = 16
@@ -176,3 +177,23 @@ def _lesson(processor: LlavaProcessor, dialogues: list[list[dict[str, object]]])
     labels = inputs["input_ids"].clone()
     labels[:, :-answer_length] = -100
     return {"labels": labels, **inputs}
+
+
+def tiny_sam(seed: int = 0) -> SamMaskBackbone:
+    """A two-layer SAM for 64-pixel images; its weights are random but loud enough to draw something."""
+    config = SamConfig(
+        image_size=64,
+        vit_patch_size=8,
+        encoder_embed_dim=32,
+        encoder_depth=2,
+        encoder_num_heads=2,
+        encoder_global_attn_indexes=(1,),
+        window_size=4,
+        prompt_embed_dim=32,
+        mask_in_chans=4,
+        decoder_mlp_dim=32,
+        decoder_num_heads=2,
+        iou_head_hidden_dim=32,
+    )
+    torch.manual_seed(seed)
+    return SamMaskBackbone(build_sam(config), config)
