@@ -142,7 +142,8 @@ class SelfAttention(nn.Module):
         self.inner_attn_ln = Multiway(lambda: nn.LayerNorm(embed_dim, eps=_LAYER_NORM_EPS))
 
     def _heads(self, tokens: TokenPair) -> torch.Tensor:
-        return torch.cat(tokens, dim=1).unflatten(-1, (self.head_count, -1)).transpose(1, 2)
+        joined = torch.cat(tokens, dim=1)
+        return joined.view(*joined.shape[:2], self.head_count, -1).transpose(1, 2)
 
     def forward(
         self, tokens: TokenPair, key_mask: torch.Tensor | None, with_probabilities: bool
@@ -180,7 +181,7 @@ def attention_probabilities(q: torch.Tensor, k: torch.Tensor, key_mask: torch.Te
         scores = (q.float() * q.shape[-1] ** -0.5) @ k.float().transpose(-1, -2)
         if key_mask is not None:
             scores = scores.masked_fill(~key_mask, float("-inf"))
-        return scores.softmax(dim=-1)
+        return torch.softmax(scores, dim=-1)
 
 
 class FeedForward(nn.Module):

@@ -170,11 +170,13 @@ def decode_prompts(
     if len(image_embeddings) not in (1, prompt_count):
         raise GeometryError(f"expected 1 or {prompt_count} image embeddings, got {len(image_embeddings)}")
     dtype = decoder.iou_token.weight.dtype
+    with torch.autocast(sparse_prompt_embeddings.device.type, enabled=False):
+        dense_pe = prompt_encoder.get_dense_pe()  # sines of large angles: float32 even in mixed-precision training
     queries = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(prompt_count, -1, -1)
     tokens = torch.cat([queries, sparse_prompt_embeddings.to(dtype)], dim=1)
     dense = prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1).to(dtype)
     source = (image_embeddings.to(dtype) + dense).expand(prompt_count, -1, -1, -1)
-    position = prompt_encoder.get_dense_pe().to(dtype).expand(prompt_count, -1, -1, -1)
+    position = dense_pe.to(dtype).expand(prompt_count, -1, -1, -1)
 
     states, keys = decoder.transformer(source, position, tokens)
     upscaled = decoder.output_upscaling(keys.transpose(1, 2).unflatten(2, source.shape[-2:]))
@@ -300,9 +302,10 @@ class SamMaskBackbone:
         text = prompt.text_prompt_embeddings
         if points is None and box is None and text is None:
             raise GeometryError("expected a box, a kept point or text embeddings, got an empty prompt")
-        sparse, _ = self.sam.prompt_encoder(points=points, boxes=box, masks=None)
+        with torch.autocast(self._prompt_device.type, enabled=False):
+            sparse, _ = self.sam.prompt_encoder(points=points, boxes=box, masks=None)
         if text is None:
-            return sparse
+            return torch.as_tensor(sparse)
         if text.ndim != 2 or text.shape[1] != self.config.prompt_embed_dim:
             raise GeometryError(
                 f"expected text embeddings (N, {self.config.prompt_embed_dim}), got {tuple(text.shape)}; "
@@ -310,19 +313,24 @@ class SamMaskBackbone:
             )
         return torch.cat([sparse, text[None].to(sparse)], dim=1)
 
+    @property
+    def _prompt_device(self) -> torch.device:
+        device: torch.device = self.sam.prompt_encoder.not_a_point_embed.weight.device
+        return device
+
     def _points(self, prompt: SamPrompt, frame: Frame) -> tuple[torch.Tensor, torch.Tensor] | None:
         kept = [point for point in prompt.points if point.is_kept]
         if not kept:
             return None
         for point in kept:
             check_point(point.x, point.y, frame.original_size)
-        device = self.sam.prompt_encoder.not_a_point_embed.weight.device
-        coords = frame.points_to_input(torch.tensor([[[point.x, point.y] for point in kept]], device=device))
-        return coords - _PIXEL_CENTRE, torch.tensor([[point.label for point in kept]], device=device)
+        coords = frame.points_to_input(
+            torch.tensor([[[point.x, point.y] for point in kept]], device=self._prompt_device)
+        )
+        return coords - _PIXEL_CENTRE, torch.tensor([[point.label for point in kept]], device=self._prompt_device)
 
     def _box(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor | None:
         if prompt.box is None:
             return None
         check_box(prompt.box, frame.original_size)
-        device = self.sam.prompt_encoder.not_a_point_embed.weight.device
-        return torch.tensor([frame.box_to_input(prompt.box)], device=device) - _PIXEL_CENTRE
+        return torch.tensor([frame.box_to_input(prompt.box)], device=self._prompt_device) - _PIXEL_CENTRE

@@ -1,0 +1,276 @@
+"""EVF-SAM: image and phrase fused by BEiT-3, the fused [CLS] projected to one prompt token for SAM.
+
+Module names are those of the released weights, so their keys are ours.
+Source: EVF-SAM, arXiv:2406.20076, section 3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from evfsam.beit3 import Beit3Encoder, Beit3Output
+from evfsam.checkpoints import load_strictly, read_weights, save_weights
+from evfsam.configuration import EvfSamConfig
+from evfsam.errors import ConfigurationError, GeometryError
+from evfsam.geometry import Frame, upsample_logits
+from evfsam.losses import MaskLoss, batch_mask_loss
+from evfsam.mask_backbones import SamMaskBackbone, build_sam, decode_prompts
+from evfsam.types import Strategy
+
+
+@dataclass(frozen=True, eq=False)
+class LossWeights:
+    """Factors of the two losses. The released code publishes no values, so there are no defaults.
+
+    Attributes:
+        bce: of the cross-entropy.
+        dice: of the dice loss.
+    """
+
+    bce: float
+    dice: float
+
+
+@dataclass(frozen=True, eq=False)
+class EvfSamOutput:
+    """What a batch of images and phrases gave; entry i belongs to image i.
+
+    Attributes:
+        mask_logits: (P_i, H_i, W_i) float32 at the original sizes.
+        low_res_logits: (P_i, M, 4h, 4w), every candidate.
+        pred_ious: (P_i, M).
+        text_prompt_embeddings: (P, 1, C) of all prompts.
+        loss: None without targets.
+    """
+
+    mask_logits: tuple[torch.Tensor, ...]
+    low_res_logits: tuple[torch.Tensor, ...]
+    pred_ious: tuple[torch.Tensor, ...]
+    text_prompt_embeddings: torch.Tensor
+    loss: MaskLoss | None = None
+
+
+class _MultimodalExtractor(nn.Module):
+    """Holds the encoder under its released name."""
+
+    def __init__(self, config: EvfSamConfig) -> None:
+        super().__init__()
+        self.beit3 = Beit3Encoder(config.beit3_config)
+
+
+class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
+    """EVF-SAM on SAM.
+
+    Args:
+        config: sizes.
+    """
+
+    config_class = EvfSamConfig
+    base_model_prefix = ""
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: EvfSamConfig) -> None:
+        super().__init__(config)
+        self.visual_model = build_sam(config.sam_config)
+        self.mm_extractor = _MultimodalExtractor(config)
+        width = config.hidden_size
+        projector = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.out_dim))
+        self.text_hidden_fcs = nn.ModuleList([projector])
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave fresh weights as the modules' own constructors made them."""
+
+    @classmethod
+    def from_pretrained(  # type: ignore[no-untyped-def]
+        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, **options
+    ) -> "EvfSamModel":
+        """Load a local checkpoint directory strictly, in eval mode; float16 storage becomes `dtype`.
+
+        transformers' own loader would draw missing weights anew and leave SAM's unsaved buffers without values.
+
+        Args:
+            directory: holds `config.json` and `model.safetensors`, whole or in shards.
+            device: where the model goes.
+            dtype: type of its weights; SAM's small prompt encoder stays float32.
+            **options: none are known; any is an error.
+
+        Raises:
+            CheckpointError: files are missing or damaged, or keys or shapes do not fit; names them.
+            ConfigurationError: the configuration does not fit, or an option is unknown.
+        """
+        if options:
+            raise ConfigurationError(f"EVF-SAM: unknown options {sorted(options)}; expected only device and dtype")
+        path = Path(directory)
+        model = cls(EvfSamConfig.load(path))
+        load_strictly(model, read_weights(path), str(path))
+        model.to(device=device, dtype=dtype).eval()
+        model.visual_model.prompt_encoder.float()
+        return model
+
+    def save_pretrained(  # type: ignore[no-untyped-def]
+        self, directory: str | Path, *, storage_dtype: torch.dtype | None = None, **options
+    ) -> None:
+        """Write `config.json` and `model.safetensors`.
+
+        Args:
+            directory: made if missing.
+            storage_dtype: as in `checkpoints.save_weights`.
+            **options: none are known; any is an error.
+
+        Raises:
+            CheckpointError: a weight is not finite.
+            ConfigurationError: an option is unknown.
+        """
+        if options:
+            raise ConfigurationError(f"EVF-SAM: unknown options {sorted(options)}; expected only storage_dtype")
+        self.config.architectures = ["EvfSamModel"]
+        self.config.save_pretrained(directory)
+        save_weights(Path(directory), self.state_dict(), storage_dtype)
+
+    def mask_backbone(self) -> SamMaskBackbone:
+        """Return this model's SAM for prompts of any kind."""
+        return SamMaskBackbone(self.visual_model, self.config.sam_config)
+
+    def set_trainable(self, *, mask_decoder: bool, no_mask_embedding: bool) -> None:
+        """Freeze SAM but for the parts named; encoder and projector always train."""
+        self.requires_grad_(True)
+        self.visual_model.requires_grad_(False)
+        self.visual_model.mask_decoder.requires_grad_(mask_decoder)
+        self.visual_model.prompt_encoder.no_mask_embed.requires_grad_(no_mask_embedding)
+
+    def fuse(
+        self,
+        encoder_pixel_values: torch.Tensor,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        attention_layers: Sequence[int] = (),
+        *,
+        mask_padding: bool = True,
+        output_hidden_states: bool = False,
+    ) -> tuple[torch.Tensor, Beit3Output]:
+        """Turn images and phrases into prompts.
+
+        Args:
+            encoder_pixel_values: (B, 3, side, side) for BEiT-3.
+            input_ids: (B, T).
+            attention_mask: (B, T), true on words; None takes every id but the padding's.
+            attention_layers: layers whose attention to return; asking changes no output.
+            mask_padding: False lets padding count as words, as the reference's inference does; only for comparison.
+            output_hidden_states: whether to keep every layer's output.
+
+        Returns:
+            (B, 1, C) prompt embeddings and the encoder's output.
+        """
+        words = input_ids != self.config.pad_token_id if attention_mask is None else attention_mask.bool()
+        padding_mask = ~words if mask_padding and not bool(words.all()) else None
+        pixels = encoder_pixel_values.to(next(self.text_hidden_fcs.parameters()).dtype)
+        output = self.mm_extractor.beit3(pixels, input_ids, padding_mask, output_hidden_states, attention_layers)
+        return self.text_hidden_fcs[0](output.fused_cls[:, None]), output
+
+    def decode(
+        self, image_embeddings: torch.Tensor, text_prompt_embeddings: torch.Tensor, multimask: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turn prompts into low-resolution logits (P, M, 4h, 4w) and predicted IoUs (P, M); gradients flow.
+
+        Args:
+            image_embeddings: (P, C, h, w), or (1, C, h, w) for all prompts.
+            text_prompt_embeddings: (P, 1, C).
+            multimask: whether to return three candidates instead of one mask.
+        """
+        return decode_prompts(self.visual_model, image_embeddings, text_prompt_embeddings, multimask=multimask)
+
+    @torch.no_grad()
+    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Run SAM's frozen image encoder: (B, 3, side, side) to (B, C, h, w), one image at a time to bound memory."""
+        encoder = self.visual_model.image_encoder
+        dtype = next(encoder.parameters()).dtype
+        return torch.cat([encoder(pixels[None].to(dtype)) for pixels in pixel_values])
+
+    def forward(
+        self,
+        image_embeddings: torch.Tensor,
+        encoder_pixel_values: torch.Tensor,
+        input_ids: torch.Tensor,
+        frames: Sequence[Frame],
+        *,
+        offset: Sequence[int] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        targets: Sequence[torch.Tensor] | None = None,
+        loss_weights: LossWeights | None = None,
+        multimask: bool = False,
+        mask_padding: bool = True,
+    ) -> EvfSamOutput:
+        """Segment B images with P phrases in all; training and inference are the same path.
+
+        Args:
+            image_embeddings: (B, C, h, w) from `encode_images`.
+            encoder_pixel_values: (B, 3, side, side).
+            input_ids: (P, T), the phrases of image 0 first.
+            frames: B frames.
+            offset: B + 1 numbers: phrases offset[i]..offset[i + 1] belong to image i. None: one image, or one each.
+            attention_mask: as in `fuse`.
+            targets: (P_i, H_i, W_i) for each image, or None.
+            loss_weights: needed with targets.
+            multimask: whether SAM picks the best of three candidates.
+            mask_padding: as in `fuse`.
+
+        Raises:
+            GeometryError: batch sizes do not fit together.
+            ConfigurationError: targets come without loss weights.
+        """
+        if targets is not None and loss_weights is None:
+            raise ConfigurationError("targets need loss_weights=LossWeights(bce=..., dice=...); there are no defaults")
+        counts = _prompt_counts(len(frames), len(input_ids), offset)
+        if not len(image_embeddings) == len(encoder_pixel_values) == len(frames):
+            raise GeometryError(
+                f"expected {len(frames)} image embeddings and encoder images, "
+                f"got {len(image_embeddings)} and {len(encoder_pixel_values)}"
+            )
+        repeats = torch.tensor(counts, device=encoder_pixel_values.device)
+        prompts, _ = self.fuse(
+            encoder_pixel_values.repeat_interleave(repeats, dim=0), input_ids, attention_mask, mask_padding=mask_padding
+        )
+        decoded = [
+            self.decode(image_embeddings[i : i + 1], of_image, multimask)
+            for i, of_image in enumerate(torch.split(prompts, counts))
+        ]
+        mask_logits = tuple(
+            upsample_logits(_best(*answer), frame)[:, 0] for answer, frame in zip(decoded, frames, strict=True)
+        )
+        loss = None
+        if targets is not None and loss_weights is not None:
+            loss = batch_mask_loss(mask_logits, targets, bce_weight=loss_weights.bce, dice_weight=loss_weights.dice)
+        low_res_logits, pred_ious = zip(*decoded, strict=True)
+        return EvfSamOutput(mask_logits, low_res_logits, pred_ious, prompts, loss)
+
+
+def _best(low_res_logits: torch.Tensor, pred_ious: torch.Tensor) -> torch.Tensor:
+    """(P, 1, 4h, 4w): each prompt's candidate with the highest predicted IoU."""
+    prompts = torch.arange(len(pred_ious), device=pred_ious.device)
+    return low_res_logits[prompts, pred_ious.argmax(dim=1)][:, None]
+
+
+def _prompt_counts(image_count: int, prompt_count: int, offset: Sequence[int] | None) -> list[int]:
+    if offset is None:
+        offset = [0, prompt_count] if image_count == 1 else range(image_count + 1)
+    bounds = [int(bound) for bound in offset]
+    counts = [end - start for start, end in pairwise(bounds)]
+    if len(counts) != image_count or bounds[0] != 0 or bounds[-1] != prompt_count or min(counts, default=0) < 1:
+        raise GeometryError(
+            f"expected an offset of {image_count + 1} rising numbers from 0 to {prompt_count}, got {bounds}; "
+            "give every image at least one phrase"
+        )
+    return counts
+
+
+def load_strategy(directory: str | Path, *, device: str | torch.device, dtype: torch.dtype) -> Strategy:
+    """Build the EVF-SAM strategy from a checkpoint directory; see `evfsam.strategy.load_strategy`."""
+    from evfsam.strategy import load_strategy as load
+
+    return load(directory, device=device, dtype=dtype)
