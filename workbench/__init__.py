@@ -1,0 +1,1 @@
+"""Comparison and measurement of strategies: everything between the models and the page or command line."""

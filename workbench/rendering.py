@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from evfsam.attention import to_image
 from evfsam.errors import GeometryError
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, Segmentation
 from workbench.colours import (
@@ -31,7 +32,7 @@ _GREY_WEIGHTS: Final = (0.299, 0.587, 0.114)
 
 
 def overlay(image: RgbImage, mask: Mask, key: str, *, is_labelled: bool = True) -> RgbImage:
-    """Tint the mask in the strategy's colour, outline it in white and black, and write the strategy's key on it.
+    """Tint the mask in the strategy's colour, outline it, and write the strategy's key on it.
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
@@ -105,16 +106,16 @@ def heat_map(image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | 
     """
     if attention_map.ndim != 2 or 0 in attention_map.shape:
         raise GeometryError(f"expected an attention map (h, w), got {attention_map.shape}; pick one head or sum them")
-    heat = np.maximum(np.nan_to_num(attention_map.astype(np.float32), nan=0, posinf=0, neginf=0), 0)
+    heat = np.where(np.isfinite(attention_map), attention_map, 0).clip(min=0).astype(np.float32)
     peak = float(heat.max())
-    heat = heat / peak if peak > 0 else heat
+    if peak > 0:
+        heat /= peak
     height, width = image.shape[:2]
     if heat.shape != (height, width):
-        stretched = Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR)
-        heat = np.asarray(stretched, dtype=np.float32)
+        heat = to_image(heat, (height, width))
     grey = (image.astype(np.float32) @ np.asarray(_GREY_WEIGHTS, dtype=np.float32))[..., None]
     share = (0.35 + 0.45 * np.clip(heat, 0, 1))[..., None]
-    picture = np.clip(np.rint(grey * (1 - share) + ramp(heat, HEAT_STOPS) * share), 0, 255).astype(np.uint8)
+    picture: RgbImage = np.clip(np.rint(grey * (1 - share) + ramp(heat, HEAT_STOPS) * share), 0, 255).astype(np.uint8)
     if mask is None:
         return picture
     _check_size(image, mask)
@@ -131,7 +132,7 @@ def contour(mask: Mask, width: int = 1) -> Mask:
 
 
 def _outlined(picture: RgbImage, mask: Mask, colour: Colour) -> RgbImage:
-    """Draw the mask's border into `picture`: the colour outermost, then black, so that one of the two shows anywhere."""
+    """Draw the mask's border into `picture`: the colour, then black within, so that one of the two shows anywhere."""
     if not mask.any():
         return picture
     width = _line_width(picture.shape)
@@ -147,7 +148,7 @@ def _labelled(picture: RgbImage, text: str) -> RgbImage:
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     margin = size // 3
-    left, top, right, bottom = draw.textbbox((margin, margin), text, font=font)
+    left, _, right, bottom = draw.textbbox((margin, margin), text, font=font)
     draw.rectangle((0, 0, right + margin, bottom + margin), fill=BLACK)
     draw.rectangle((0, 0, left - 2, bottom + margin), fill=strategy_colour(text))
     draw.text((margin, margin), text, fill=WHITE, font=font)
@@ -164,10 +165,9 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: BoxXyxy, factor: int, width: int, 
 
 def _draw_point(draw: ImageDraw.ImageDraw, point: PromptPoint, factor: int, radius: float) -> None:
     x, y = point.x * factor, point.y * factor
+    colour = BLUE if point.label == 1 else VERMILION
     if point.p_yes is not None:
         colour = probability_colour(point.p_yes)
-    else:
-        colour = BLUE if point.label == 1 else VERMILION
     if not point.is_kept:
         _circle(draw, x, y, radius, outline=BLACK, width=4)
         _circle(draw, x, y, radius - 1, outline=colour, width=2)

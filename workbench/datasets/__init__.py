@@ -1,0 +1,1 @@
+"""Images with known masks and the phrases that name them."""

@@ -1,0 +1,247 @@
+"""Write what a comparison found: result.json, lossless pictures without metadata, and a zip of them all."""
+
+import io
+import json
+import math
+import platform
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from evfsam.attention import cls_to_image, mass_inside
+from evfsam.errors import ConfigurationError
+from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
+from workbench.agreement import pairwise_iou
+from workbench.comparison import StrategyResult
+from workbench.metrics import Mask, ReferenceMask, mask_iou
+from workbench.rendering import evidence, heat_map, overlay
+
+RESULT_FORMAT = 1
+RESULT_NAME = "result.json"
+VERSIONED_PACKAGES = ("torch", "transformers", "segment-anything", "numpy", "pillow")
+
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def result_dict(
+    image: RgbImage,
+    phrase: str,
+    suite_key: str,
+    results: Sequence[StrategyResult],
+    reference: ReferenceMask | None = None,
+) -> dict[str, object]:
+    """Return the content of result.json: JSON values alone, without NaN or infinity.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, as the strategies saw it.
+        phrase: as it was asked.
+        suite_key: which weights answered.
+        results: one a strategy.
+        reference: (H, W), the known mask where there is one; adds `iou_with_reference` to every strategy.
+    """
+    height, width = image.shape[:2]
+    content = {
+        "format": RESULT_FORMAT,
+        "suite": suite_key,
+        "phrase": phrase,
+        "image": {"height": height, "width": width, "pixels_sha256": sha256(image.tobytes()).hexdigest()},
+        "strategies": {result.key: _strategy_dict(result, reference) for result in results},
+        "agreement_iou": pairwise_iou(results),
+        "versions": _versions(),
+    }
+    return cast(dict[str, object], as_json_value(content))
+
+
+def json_text(content: object) -> str:
+    """Write JSON values as strictly valid, indented JSON."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+
+
+def coco_rle(mask: Mask) -> dict[str, object]:
+    """Encode a mask as COCO's compressed RLE: {"size": [H, W], "counts": text}, column by column."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+
+
+def mask_box(mask: Mask) -> BoxXyxy | None:
+    """Return the least box around the mask, XYXY in pixels, or None of an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def png_bytes(picture: NDArray[np.uint8]) -> bytes:
+    """Encode (H, W) grey or (H, W, 3) RGB as a PNG that holds the pixels and nothing else."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_results(
+    directory: Path,
+    image: RgbImage,
+    phrase: str,
+    suite_key: str,
+    results: Sequence[StrategyResult],
+    reference: ReferenceMask | None = None,
+) -> list[Path]:
+    """Write result.json and the pictures; a file is there whole or not at all, and result.json comes last.
+
+    Raises:
+        ConfigurationError: the directory cannot be made or written.
+    """
+    written = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in _files(image, phrase, suite_key, results, reference):
+            written.append(_write_whole(directory / name, content))
+    except OSError as error:
+        raise unwritable(directory, error) from error
+    return written
+
+
+def write_zip(
+    path: Path,
+    image: RgbImage,
+    phrase: str,
+    suite_key: str,
+    results: Sequence[StrategyResult],
+    reference: ReferenceMask | None = None,
+) -> Path:
+    """Write the files of `write_results` into one zip; equal results make equal bytes.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in _files(image, phrase, suite_key, results, reference):
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=zipfile.ZIP_DEFLATED)
+    try:
+        return _write_whole(path, buffer.getvalue())
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> ConfigurationError:
+    """Word the error for a place that cannot be written."""
+    return ConfigurationError(f"cannot write to {path}: {error.strerror or error}; choose another place")
+
+
+def as_json_value(value: object) -> object:
+    """Turn a value into JSON values: numbers that JSON lacks become null, arrays lists, anything unknown its text."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): as_json_value(item) for key, item in value.items()}
+    if isinstance(value, torch.Tensor):
+        return as_json_value(value.detach().cpu().tolist())
+    if isinstance(value, np.ndarray | np.generic):
+        return as_json_value(value.tolist())
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [as_json_value(item) for item in value]
+    return str(value)
+
+
+def _files(
+    image: RgbImage,
+    phrase: str,
+    suite_key: str,
+    results: Sequence[StrategyResult],
+    reference: ReferenceMask | None,
+) -> Iterator[tuple[str, bytes]]:
+    for result in results:
+        segmentation, key = result.segmentation, result.key
+        mask = segmentation.mask
+        yield f"{key}-mask.png", png_bytes(mask.astype(np.uint8) * 255)
+        yield f"{key}-overlay.png", png_bytes(overlay(image, mask, key))
+        yield f"{key}-evidence.png", png_bytes(evidence(image, segmentation, key))
+        if segmentation.attention is not None:
+            attention = cls_to_image(segmentation.attention)
+            yield f"{key}-attention.png", png_bytes(heat_map(image, attention, mask))
+    content = json_text(result_dict(image, phrase, suite_key, results, reference))
+    # A phrase from a command line may hold lone surrogates; "backslashreplace" writes them as JSON's own \udXXX.
+    yield RESULT_NAME, content.encode("utf-8", "backslashreplace")
+
+
+def _write_whole(path: Path, content: bytes) -> Path:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _strategy_dict(result: StrategyResult, reference: ReferenceMask | None) -> dict[str, object]:
+    segmentation = result.segmentation
+    content: dict[str, object] = {
+        "title": result.card.title,
+        "licence": result.card.licence,
+        "verdict": segmentation.verdict.kind,
+        "reason": segmentation.verdict.reason,
+        "pred_iou": segmentation.pred_iou,
+        "area_share": segmentation.area_share,
+        "box": mask_box(segmentation.mask),
+        "mask_rle": coco_rle(segmentation.mask),
+        "sam_prompts": [_prompt_dict(prompt) for prompt in segmentation.prompts],
+        "attention_share_in_mask": _attention_share(segmentation),
+        "trace": [
+            {"step": entry.step, "asked": entry.asked, "answered": entry.answered, "values": entry.values}
+            for entry in segmentation.trace
+        ],
+        "seconds": {"total": result.seconds, "load": result.load_seconds, "stages": segmentation.seconds},
+        "embedding_was_cached": segmentation.embedding_was_cached,
+    }
+    if reference is not None:
+        content["iou_with_reference"] = mask_iou(segmentation.mask, reference)
+    return content
+
+
+def _attention_share(segmentation: Segmentation) -> float | None:
+    if segmentation.attention is None or not segmentation.mask.any():
+        return None
+    return mass_inside(cls_to_image(segmentation.attention), segmentation.mask)
+
+
+def _prompt_dict(prompt: SamPrompt) -> dict[str, object]:
+    return {
+        "box": prompt.box,
+        "points": [_point_dict(point) for point in prompt.points],
+        "text_prompt_embeddings": prompt.text_prompt_embeddings,
+    }
+
+
+def _point_dict(point: PromptPoint) -> dict[str, object]:
+    return {
+        "x": point.x,
+        "y": point.y,
+        "label": point.label,
+        "confidence": point.confidence,
+        "is_kept": point.is_kept,
+        "p_yes": point.p_yes,
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    return {"python": platform.python_version()} | {name: _installed(name) for name in VERSIONED_PACKAGES}
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
