@@ -1,0 +1,63 @@
+"""The page: head, banner and the comparison."""
+
+from collections.abc import Mapping
+from html import escape
+from types import MappingProxyType
+from typing import Final
+
+import gradio as gr
+
+from webui.api import add_api
+from webui.known_scenes import read_examples
+from webui.tabs.compare import build_compare
+from webui.theme import STYLE_SHEET, page_theme
+from workbench.comparison import Comparison
+from workbench.suites import Suite
+
+TITLE: Final = "Text-prompted SAM workbench"
+_CACHE_SWEEP: Final = (900, 3600)
+"""Every quarter of an hour, delete uploads and results older than an hour."""
+_WAITING_RUNS: Final = 32
+
+LAUNCH_LIMITS: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "max_file_size": "25mb",
+        "state_session_capacity": 100,
+        "enable_monitoring": False,
+        "run_history": False,
+        "ssr_mode": False,
+        "share": False,
+        "footer_links": ["api", "settings"],
+    }
+)
+"""Bounds for a public page: nothing outside Gradio's own upload folder is served, and no visitor is followed."""
+
+
+def build_demo(comparison: Comparison) -> gr.Blocks:
+    """Build the page over a comparison; nothing is loaded and no image is kept.
+
+    Launch it with `launch_arguments`: Gradio takes looks and limits there.
+    """
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
+        gr.HTML(_head(comparison.suite))
+        page = build_compare(comparison, read_examples())
+        add_api(page)
+        introduced = [component for column in page.columns for component in column.components]
+        demo.load(page.introduce, None, introduced, queue=False, show_progress="hidden", api_visibility="private")
+    demo.queue(max_size=_WAITING_RUNS, default_concurrency_limit=8)
+    return demo
+
+
+def launch_arguments() -> dict[str, object]:
+    """Return what `gr.Blocks.launch` needs for this page's looks and limits."""
+    return {"theme": page_theme(), "css_paths": [STYLE_SHEET], **LAUNCH_LIMITS}
+
+
+def _head(suite: Suite) -> str:
+    return (
+        '<header class="page-head"><h1>One phrase, several ways to tell SAM</h1>'
+        '<p class="lead">SAM segments what a prompt points at, and takes no words. Compare how words become '
+        "that prompt, what each way finds in your image, and what it acted on.</p>"
+        f'<aside class="banner" aria-label="Which models run"><strong>{escape(suite.title)}</strong>'
+        f"<span>{escape(suite.notice)}</span></aside></header>"
+    )

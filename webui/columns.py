@@ -1,0 +1,146 @@
+"""The answers on the right of the page: one column a strategy."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import gradio as gr
+
+from evfsam.types import Segmentation, StrategyCard
+from webui import wording
+from webui.runs import Progress
+from workbench.attention_view import ALL_HEADS, AttentionView
+from workbench.comparison import StrategyResult
+from workbench.pictures import shown_pair, shrunk
+from workbench.rendering import evidence, overlay
+
+Updates = dict[gr.components.Component, object]
+"""New values by component; what is left out stays as it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerColumn:
+    """The components of one strategy."""
+
+    key: str
+    card: gr.HTML
+    overlay: gr.Image
+    evidence: gr.Image
+    caption: gr.HTML
+
+    @property
+    def components(self) -> list[gr.components.Component]:
+        """Everything that an answer changes."""
+        return [self.card, self.overlay, self.evidence, self.caption]
+
+    def emptied(self, card: str) -> Updates:
+        """Show a card without pictures."""
+        return {
+            self.card: card,
+            self.overlay: gr.update(value=None, visible=False),
+            self.evidence: gr.update(value=None, visible=False),
+            self.caption: gr.update(value="", visible=False),
+        }
+
+    def answered(self, progress: Progress, result: StrategyResult, attention: AttentionView | None) -> Updates:
+        """Show an answer: words, mask and evidence."""
+        segmentation = result.segmentation
+        words = wording.verdict_in_words(segmentation)
+        card = wording.result_card(result, progress.iou_of(result))
+        if segmentation.verdict.kind == "failed":
+            return self.emptied(card)
+        image, mask = shown_pair(progress.view.image, segmentation.mask)
+        mass = attention.mass_inside(attention.layer_count, ALL_HEADS) if attention else None
+        caption = wording.evidence_caption(segmentation, mass)
+        return {
+            self.card: card,
+            self.overlay: gr.update(
+                value=overlay(image, mask, self.key),
+                visible=True,
+                alt_text=f"{result.card.title}, mask for “{progress.phrase}”. {words}.",
+            ),
+            self.evidence: self._evidence(progress, result, attention, caption),
+            self.caption: gr.update(value=f'<p class="caption">{caption}</p>', visible=True),
+        }
+
+    def _evidence(
+        self, progress: Progress, result: StrategyResult, attention: AttentionView | None, caption: str
+    ) -> Mapping[str, object]:
+        alt_text = f"{result.card.title}, evidence. {caption}"
+        if attention is not None:
+            picture = attention.heat_map(attention.layer_count, ALL_HEADS)
+            return gr.update(value=picture, visible=True, alt_text=alt_text)
+        if not _has_place(result.segmentation):
+            return gr.update(value=None, visible=False)
+        picture = shrunk(evidence(progress.view.image, result.segmentation, self.key))
+        return gr.update(value=picture, visible=True, alt_text=alt_text)
+
+
+def build_columns(cards: Mapping[str, StrategyCard]) -> tuple[AnswerColumn, ...]:
+    """Lay out a column for each strategy, each introducing itself."""
+    with gr.Row(elem_id="columns"):
+        return tuple(_build_column(key, card) for key, card in cards.items())
+
+
+def idle(columns: tuple[AnswerColumn, ...], cards: Mapping[str, StrategyCard]) -> Updates:
+    """Return every column to its introduction."""
+    return dict(_joined(column.emptied(wording.idle_card(cards[column.key])) for column in columns))
+
+
+def started(columns: tuple[AnswerColumn, ...], cards: Mapping[str, StrategyCard], progress: Progress) -> Updates:
+    """Announce a run that has no answer yet."""
+    words = {column.key: wording.pending_card(cards[column.key], _state(column.key, progress)) for column in columns}
+    return dict(_joined(column.emptied(words[column.key]) for column in columns))
+
+
+def advanced(
+    columns: tuple[AnswerColumn, ...],
+    cards: Mapping[str, StrategyCard],
+    progress: Progress,
+    attention: AttentionView | None,
+) -> Updates:
+    """Show the latest answer, and who works next."""
+    latest = progress.results[-1]
+    by_key = {column.key: column for column in columns}
+    updates = by_key[latest.key].answered(progress, latest, attention)
+    if progress.running is not None:
+        updates[by_key[progress.running].card] = wording.pending_card(cards[progress.running], "running")
+    return updates
+
+
+def _build_column(key: str, card: StrategyCard) -> AnswerColumn:
+    with gr.Column(min_width=240, elem_id=f"column-{key}"):
+        return AnswerColumn(
+            key=key,
+            card=gr.HTML(wording.idle_card(card), elem_id=f"card-{key}"),
+            overlay=_picture(f"{card.title}: mask", f"overlay-{key}"),
+            evidence=_picture(f"{card.title}: evidence", f"evidence-{key}"),
+            caption=gr.HTML("", visible=False),
+        )
+
+
+def _picture(label: str, elem_id: str) -> gr.Image:
+    return gr.Image(
+        label=label,
+        show_label=False,
+        visible=False,
+        interactive=False,
+        format="png",
+        buttons=["fullscreen", "download"],
+        container=False,
+        elem_id=elem_id,
+    )
+
+
+def _state(key: str, progress: Progress) -> str:
+    if key not in progress.chosen:
+        return "skipped"
+    return "running" if key == progress.running else "waiting"
+
+
+def _has_place(segmentation: Segmentation) -> bool:
+    return any(prompt.box is not None or prompt.points for prompt in segmentation.prompts)
+
+
+def _joined(updates: Iterator[Updates]) -> Iterator[tuple[gr.components.Component, object]]:
+    for update in updates:
+        yield from update.items()

@@ -1,0 +1,64 @@
+"""What a visitor sets on the left of the page: picture, phrase, strategies and their options."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+
+from evfsam.types import StrategyCard
+from webui.choices import choice_list, example_buttons, phrase_buttons
+from webui.known_scenes import Example
+from webui.strategy_options import OptionControl, build_options
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """The components on the left."""
+
+    image: gr.Image
+    new_scene: gr.Button
+    phrase: gr.Textbox
+    compare: gr.Button
+    chips: gr.HTML
+    examples: gr.HTML
+    strategies: gr.CheckboxGroup
+    options: tuple[OptionControl, ...]
+
+
+def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example]) -> Controls:
+    """Lay the controls out, in the order in which one needs them."""
+    with gr.Column(elem_id="controls"):
+        image = gr.Image(
+            label="Image",
+            type="filepath",
+            format="png",
+            sources=["upload", "clipboard", "webcam"],
+            height=300,
+            elem_id="image",
+            buttons=["fullscreen"],
+            placeholder="Drop an image here\n- or -\nClick to choose one",
+            alt_text="The image to segment",
+        )
+        new_scene = gr.Button("New random scene", elem_id="new-scene")
+        with gr.Group(elem_id="ask"):
+            phrase = gr.Textbox(
+                label="What should be segmented?",
+                placeholder="the dog left of the cup",
+                lines=1,
+                max_lines=1,
+                autofocus=False,
+                elem_id="phrase",
+                html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
+            )
+        compare = gr.Button("Compare", variant="primary", elem_id="compare")
+        chips = choice_list(phrase_buttons(()), "chips")
+        shown_examples = choice_list(example_buttons(examples) if examples else "", "examples")
+        strategies = gr.CheckboxGroup(
+            [(card.title, key) for key, card in cards.items()],
+            value=list(cards),
+            label="Strategies",
+            elem_id="strategies",
+        )
+        with gr.Accordion("Options", open=False, elem_id="options"):
+            options = build_options(tuple(cards))
+    return Controls(image, new_scene, phrase, compare, chips, shown_examples, strategies, options)

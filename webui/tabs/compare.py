@@ -1,0 +1,231 @@
+"""The comparison: what happens when a visitor asks, takes another picture, or looks into the attention."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import gradio as gr
+
+from evfsam.errors import EvfSamError, PhraseError
+from webui import columns as answer_columns
+from webui import wording
+from webui.choices import phrase_buttons
+from webui.columns import AnswerColumn, Updates, build_columns
+from webui.controls import Controls, build_controls
+from webui.findings import Findings, build_findings, checked_choice
+from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
+from webui.runs import Progress, run
+from webui.strategy_options import chosen_options, only_of
+from webui.uploads import read_upload
+from workbench.attention_view import AttentionView, attention_view
+from workbench.comparison import Comparison
+from workbench.exporting import write_zip
+
+logger = logging.getLogger(__name__)
+
+ARCHIVE_NAME: Final = "comparison.zip"
+MODEL_QUEUE: Final = "models"
+"""Every event that runs a model shares this queue: one at a time, because each takes all the cores there are."""
+STATE_SECONDS: Final = 3600
+_OUR_FAULT: Final = "Something went wrong on our side. Your image and phrase are still here: try once more."
+_START: Final = "Choose an image or take a random scene, say what to segment, and press Enter."
+
+
+@dataclass(frozen=True, eq=False)
+class ComparePage:
+    """The components of the comparison, and the handlers of its events.
+
+    Attributes:
+        known: the scene on this visitor's page, or None.
+        attention: the attention of this visitor's last run, or None.
+    """
+
+    comparison: Comparison
+    examples: tuple[Example, ...]
+    controls: Controls
+    columns: tuple[AnswerColumn, ...]
+    findings: Findings
+    status: gr.HTML
+    known: gr.State
+    attention: gr.State
+
+    def ask(
+        self, payload: object, phrase: object, strategies: object, known: KnownScene | None, *option_values: object
+    ) -> Iterator[Updates]:
+        """Run the strategies; what a visitor can mend is said in the status line, and nothing they gave is lost."""
+        options = chosen_options(self.controls.options, option_values)
+        try:
+            asked = self.comparison.choose(strategies) if isinstance(strategies, list) and strategies else ()
+            for progress in run(self.comparison, payload, phrase, strategies, only_of(options, asked), known):
+                yield from self._show(progress)
+        except EvfSamError as error:
+            yield {self.status: wording.problem(_for_the_page(error))}
+        except Exception:
+            logger.exception("a run failed")
+            yield {self.status: wording.problem(_OUR_FAULT)}
+
+    def _show(self, progress: Progress) -> Iterator[Updates]:
+        cards = self.comparison.cards
+        running = cards[progress.running].title if progress.running else None
+        status = wording.status_line(progress.results, len(progress.chosen), progress.seconds, running)
+        updates: Updates = {self.status: status}
+        if not progress.results:
+            yield updates | answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
+            return
+        attention = attention_view(progress.results[-1], progress.view.image)
+        updates |= answer_columns.advanced(self.columns, cards, progress, attention) | self.findings.advanced(progress)
+        if not progress.is_done:
+            yield updates
+            return
+        with TemporaryDirectory(prefix="comparison-") as directory:
+            yield updates | self._finish(progress, Path(directory) / ARCHIVE_NAME)
+
+    def _finish(self, progress: Progress, archive: Path) -> Updates:
+        suite_key = self.comparison.suite.key
+        image = progress.view.image
+        write_zip(archive, image, progress.phrase, suite_key, progress.results, progress.known_mask)
+        attention = first_attention(progress)
+        return {self.attention: attention, **self.findings.finished(progress, suite_key, attention, archive)}
+
+    def take_random_scene(self) -> Updates:
+        """Put a new scene on the page, with phrases that mean something in it."""
+        drawn, known = random_scene()
+        phrases = suggested_phrases(drawn)
+        ready = "A new scene, which no model was trained on. Press Enter for this phrase, or choose another."
+        return {self.controls.image: drawn.image, self.known: known, **self._fresh(phrases, ready)}
+
+    def take_example(self, event: gr.SelectData) -> Updates:
+        """Put an example on the page."""
+        if not isinstance(event.index, int) or not 0 <= event.index < len(self.examples):
+            return {self.status: wording.problem("There is no such example.")}
+        example = self.examples[event.index]
+        image = read_upload({"path": str(example.file)})
+        fresh = self._fresh(example.phrases, f"{example.title}. Press Enter for this phrase, or choose another.")
+        return {self.controls.image: image, self.known: example.known_scene(image), **fresh}
+
+    def take_upload(self, payload: object) -> Updates:
+        """Check an image as soon as it is there, so that a broken one is known before anything is typed."""
+        try:
+            height, width = read_upload(payload).shape[:2]
+        except EvfSamError as error:
+            return {self.status: wording.problem(_for_the_page(error)), **self._emptied()}
+        words = f"Your image, {width} × {height} pixels. Say what to segment and press Enter."
+        return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied()}
+
+    def clear(self) -> Updates:
+        """Forget answers that belonged to a removed image."""
+        return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(_START), **self._emptied()}
+
+    def take_phrase(self, event: gr.SelectData) -> str:
+        """Put a suggested phrase into the phrase field."""
+        return str(event.value)
+
+    def introduce(self) -> Updates:
+        """Say of each strategy what is known by now: its card is full once its weights are read."""
+        return answer_columns.idle(self.columns, self.comparison.cards)
+
+    def look(self, layer: object, head: object, attention: AttentionView | None) -> Updates:
+        """Show another layer or head of the attention."""
+        if attention is None:
+            return {}
+        try:
+            return self.findings.attention_of(attention, checked_choice(layer, "layer"), checked_choice(head, "head"))
+        except EvfSamError as error:
+            return {self.status: wording.problem(str(error))}
+
+    def pick_head(self, event: gr.SelectData) -> int:
+        """Turn the choice of a thumbnail into the number of its head."""
+        return int(event.index) + 1
+
+    def _fresh(self, phrases: Sequence[str], words: str) -> Updates:
+        return {
+            self.controls.phrase: phrases[0] if phrases else "",
+            self.controls.chips: phrase_buttons(phrases),
+            self.status: wording.hint(words),
+            **self._emptied(),
+        }
+
+    def _emptied(self) -> Updates:
+        return {self.attention: None, **self.introduce(), **self.findings.emptied()}
+
+
+def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> ComparePage:
+    """Lay out the comparison and wire its events."""
+    known, attention = gr.State(None, time_to_live=STATE_SECONDS), gr.State(None, time_to_live=STATE_SECONDS)
+    with gr.Row(elem_id="workplace"):
+        controls = build_controls(comparison.cards, examples)
+        with gr.Column(elem_id="answers"):
+            status = gr.HTML(wording.hint(_START), elem_id="status")
+            gr.HTML('<h2 id="results" class="unseen">Results</h2>')
+            columns = build_columns(comparison.cards)
+            findings = build_findings()
+    page = ComparePage(comparison, examples, controls, columns, findings, status, known, attention)
+    _wire_runs(page)
+    _wire_pictures(page)
+    _wire_attention(page)
+    return page
+
+
+def first_attention(progress: Progress) -> AttentionView | None:
+    """Return the attention of the first strategy that has any."""
+    views = (attention_view(result, progress.view.image) for result in progress.results)
+    return next((view for view in views if view is not None), None)
+
+
+def _wire_runs(page: ComparePage) -> None:
+    controls = page.controls
+    inputs = [controls.image, controls.phrase, controls.strategies, page.known]
+    inputs += [control.component for control in controls.options]
+    outputs = [page.status, page.attention, *page.findings.components]
+    outputs += [component for column in page.columns for component in column.components]
+
+    def wire(listen: Callable[..., object]) -> None:
+        listen(
+            page.ask,
+            inputs,
+            outputs,
+            preprocess=False,
+            show_progress="minimal",
+            show_progress_on=[page.status],
+            trigger_mode="always_last",
+            concurrency_limit=1,
+            concurrency_id=MODEL_QUEUE,
+            api_visibility="private",
+        )
+
+    wire(controls.phrase.submit)
+    wire(controls.compare.click)
+    wire(controls.chips.select(page.take_phrase, None, controls.phrase, queue=False, api_visibility="private").success)
+
+
+def _wire_pictures(page: ComparePage) -> None:
+    controls = page.controls
+    emptied = [page.attention, *page.findings.components]
+    emptied += [component for column in page.columns for component in column.components]
+    fresh = [controls.image, page.known, controls.phrase, controls.chips, page.status, *emptied]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    controls.new_scene.click(page.take_random_scene, None, fresh, **quiet)
+    controls.examples.select(page.take_example, None, fresh, **quiet)
+    uploaded = [controls.chips, page.status, *emptied]
+    controls.image.input(page.take_upload, controls.image, uploaded, preprocess=False, **quiet)
+    controls.image.clear(page.clear, None, uploaded, **quiet)
+
+
+def _wire_attention(page: ComparePage) -> None:
+    findings = page.findings
+    inputs = [findings.layer, findings.head, page.attention]
+    outputs = [page.status, *findings.attention_parts]
+    quiet = {"preprocess": False, "show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    findings.layer.input(page.look, inputs, outputs, **quiet)
+    findings.head.input(page.look, inputs, outputs, **quiet)
+    picked = findings.heads.select(page.pick_head, None, findings.head, queue=False, api_visibility="private")
+    picked.success(page.look, inputs, outputs, **quiet)
+
+
+def _for_the_page(error: EvfSamError) -> str:
+    if isinstance(error, PhraseError) and "empty" in str(error):
+        return "The phrase is empty. Type what to segment, such as “the dog on the left”."
+    return str(error)[:1].upper() + str(error)[1:]

@@ -1,0 +1,229 @@
+"""What the page says of a result: plain functions from values to words and escaped HTML. No gradio."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Final
+
+from evfsam.types import Segmentation, StrategyCard, TraceEntry
+from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
+from workbench.colours import strategy_colour
+from workbench.comparison import StrategyResult
+
+_MARKS: Final = {"found": "✓", "absent": "○", "failed": "!", "waiting": "…", "running": "▸", "idle": "", "skipped": "–"}
+_LONGEST_TRACE_TEXT: Final = 4_000
+
+
+def percent(share: float) -> str:
+    """Write a share of [0, 1] as a whole percentage; what rounds to nothing or to all without being it says so."""
+    if 0 < share < 0.005:
+        return "under 1 %"
+    if 0.995 <= share < 1:
+        return "over 99 %"
+    return f"{share:.0%}".replace("%", " %")
+
+
+def verdict_in_words(segmentation: Segmentation) -> str:
+    """Say what a strategy found, in one sentence."""
+    verdict = segmentation.verdict
+    if verdict.kind == "found":
+        if segmentation.area_share == 0:
+            return "Found nothing: the mask is empty"
+        return f"Found: {percent(segmentation.area_share)} of the image"
+    start = "Not in the image" if verdict.kind == "absent" else "Failed"
+    return f"{start}: {verdict.reason}"
+
+
+def idle_card(card: StrategyCard) -> str:
+    """Introduce a strategy that has not been asked yet."""
+    limits = [(term, text) for term, text in (("Can", card.can), ("Cannot", card.cannot)) if text]
+    rows = "".join(f"<div><dt>{term}</dt><dd>{escape(text)}</dd></div>" for term, text in limits)
+    body = f'<p class="how">{escape(card.summary)}</p>' + (f'<dl class="limits">{rows}</dl>' if rows else "")
+    return _card(card, "idle", body)
+
+
+def pending_card(card: StrategyCard, state: str) -> str:
+    """Announce a strategy that waits its turn ("waiting"), works ("running") or was not chosen ("skipped")."""
+    words = {"waiting": "Waits for its turn", "running": "Working", "skipped": "Not asked this time"}[state]
+    return _card(card, state, _verdict(state, words))
+
+
+def result_card(result: StrategyResult, measured_iou: float | None) -> str:
+    """Show verdict and figures of one answer.
+
+    Args:
+        result: the answer.
+        measured_iou: in [0, 1], against the known mask; None where the truth is not known.
+    """
+    segmentation = result.segmentation
+    facts: list[tuple[str, str, str]] = []
+    if measured_iou is not None:
+        facts.append(("Measured IoU", f"{measured_iou:.2f}", "overlap with the known mask of this phrase, 0 to 1"))
+    if segmentation.pred_iou is not None:
+        facts.append(("pred_iou", f"{segmentation.pred_iou:.2f}", "SAM's own guess of that overlap, not a measurement"))
+    stages = "; ".join(f"{stage} {seconds:.2f} s" for stage, seconds in segmentation.seconds.items())
+    facts.append(("Time", f"{result.seconds:.2f} s", stages))
+    rows = "".join(
+        f'<div title="{escape(note)}"><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>'
+        for term, value, note in facts
+    )
+    kind = segmentation.verdict.kind
+    body = _verdict(kind, verdict_in_words(segmentation)) + f'<dl class="facts">{rows}</dl>'
+    return _card(result.card, kind, body)
+
+
+def evidence_caption(segmentation: Segmentation, mass_inside: float | None) -> str:
+    """Say what the strategy acted on, and how to read the picture of it."""
+    points = [point for prompt in segmentation.prompts for point in prompt.points]
+    boxes = sum(prompt.box is not None for prompt in segmentation.prompts)
+    if points or boxes:
+        kept = sum(point.is_kept for point in points)
+        parts = [f"{boxes} box{'es' if boxes != 1 else ''}"] if boxes else []
+        if points:
+            parts.append(f"{len(points)} points, {kept} kept (ringed); darker means a lower probability of yes")
+        return "What it told SAM: " + " and ".join(parts) + "."
+    if segmentation.attention is not None:
+        share = "" if mass_inside is None else f" {percent(mass_inside)} of it lies inside the mask."
+        return "Where its image token looked: attention of the last layer, all heads summed." + share
+    if segmentation.verdict.kind == "found":
+        return "Nothing to draw: the phrase reached SAM as one embedding, without a place."
+    return "Nothing was given to SAM."
+
+
+def attention_caption(view: AttentionView, layer: int, head: int) -> str:
+    """Say what an attention map shows, and how much of it lies inside the mask."""
+    if layer == ROLLOUT:
+        which = "Rollout, attention followed through all layers"
+    else:
+        which = f"Layer {layer} of {view.layer_count}, " + ("all heads summed" if head == ALL_HEADS else f"head {head}")
+    share = percent(view.mass_inside(layer, head))
+    return f"{view.title}. {which}: {share} of the attention on the image lies inside the mask, which is outlined."
+
+
+def status_line(results: Sequence[StrategyResult], total: int, total_seconds: float, running: str | None) -> str:
+    """Report progress, and whether the image had to be encoded.
+
+    Args:
+        results: what has been answered.
+        total: strategies asked.
+        total_seconds: since the start.
+        running: title of the strategy at work; None at the end.
+    """
+    done = len(results)
+    under_way = f"{done} of {total} answered. {escape(running or '')} is working."
+    words = under_way if running else _finished(results, total_seconds)
+    bar = f'<progress max="{total}" value="{done}" aria-label="strategies answered"></progress>' if running else ""
+    jump = '<a href="#results">See the results</a>' if done else ""
+    return f'<div class="status" role="status">{bar}<span>{words} {embedding_in_words(results)}</span> {jump}</div>'
+
+
+def embedding_in_words(results: Sequence[StrategyResult]) -> str:
+    """Say whether the image was encoded for these answers or its embedding was at hand."""
+    answered = [result.segmentation for result in results if result.segmentation.verdict.kind != "failed"]
+    if not answered:
+        return ""
+    if all(segmentation.embedding_was_cached for segmentation in answered):
+        return "The image embedding was reused: nothing was encoded again."
+    shared = " and shared" if len(answered) > 1 else ""
+    return f"The image was encoded once{shared}."
+
+
+def problem(message: str) -> str:
+    """Show a plain message about what a person can do otherwise."""
+    mark = '<span aria-hidden="true">!</span>'
+    return f'<div class="status problem" role="alert">{mark}<span>{escape(message)}</span></div>'
+
+
+def hint(message: str) -> str:
+    """Show what to do next."""
+    return f'<div class="status hint" role="status"><span>{escape(message)}</span></div>'
+
+
+def agreement_table(iou: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -> str:
+    """Show the IoU of every two strategies' masks as a table; figures carry the meaning, shade repeats it."""
+    keys = list(iou)
+    if len(keys) < 2:
+        return '<p class="empty">Agreement needs the answers of two strategies at least.</p>'
+    head = "".join(f'<th scope="col">{escape(titles[key])}</th>' for key in keys)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(titles[one])}</th>'
+        + "".join(
+            '<td class="same">same</td>'
+            if one == other
+            else f'<td style="--share:{iou[one][other]:.2f}">{iou[one][other]:.2f}</td>'
+            for other in keys
+        )
+        + "</tr>"
+        for one in keys
+    )
+    caption = "IoU of the masks, two by two: 1 means the same pixels, 0 means none in common."
+    return (
+        f'<div class="scroller"><table class="agreement"><caption>{caption}</caption>'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def trace_of(results: Sequence[StrategyResult]) -> str:
+    """Tell what each strategy asked and was answered, step by step."""
+    if not results:
+        return '<p class="empty">The steps of each strategy appear here: what was asked, and what was answered.</p>'
+    return "".join(
+        f'<section class="trace"><h3>{escape(result.card.title)}</h3>{_steps(result.segmentation.trace)}</section>'
+        for result in results
+    )
+
+
+def _steps(trace: Sequence[TraceEntry]) -> str:
+    if not trace:
+        return '<p class="empty">It left no trace.</p>'
+    return "<ol>" + "".join(f"<li>{_step(entry)}</li>" for entry in trace) + "</ol>"
+
+
+def _step(entry: TraceEntry) -> str:
+    parts = [f"<h4>{escape(entry.step)}</h4>"]
+    if entry.asked:
+        parts.append(f'<p class="label">asked</p><pre>{_shortened(entry.asked)}</pre>')
+    if entry.answered:
+        parts.append(f'<p class="label">answered</p><pre>{_shortened(entry.answered)}</pre>')
+    if entry.values:
+        rows = "".join(
+            f"<div><dt>{escape(str(name))}</dt><dd>{_shortened(_value_in_words(value))}</dd></div>"
+            for name, value in entry.values.items()
+        )
+        parts.append(f'<dl class="values">{rows}</dl>')
+    return "".join(parts)
+
+
+def _value_in_words(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_value_in_words(item)}" for name, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "(" + ", ".join(_value_in_words(item) for item in value) + ")"
+    return str(value)
+
+
+def _shortened(text: str) -> str:
+    cut = text if len(text) <= _LONGEST_TRACE_TEXT else text[:_LONGEST_TRACE_TEXT] + " … (shortened)"
+    return escape(cut)
+
+
+def _finished(results: Sequence[StrategyResult], total_seconds: float) -> str:
+    failed = sum(result.segmentation.verdict.kind == "failed" for result in results)
+    who = "One strategy" if len(results) == 1 else f"All {len(results)} strategies"
+    failures = f", {failed} of them with a failure" if failed else ""
+    return f"{who} answered in {total_seconds:.1f} s{failures}."
+
+
+def _verdict(state: str, words: str) -> str:
+    mark = f'<span class="mark" aria-hidden="true">{_MARKS[state]}</span>'
+    return f'<p class="verdict">{mark}<span>{escape(words)}</span></p>'
+
+
+def _card(card: StrategyCard, state: str, body: str) -> str:
+    swatch = "rgb({}, {}, {})".format(*strategy_colour(card.key))
+    head = (
+        f'<h3><span class="swatch" style="background:{swatch}" aria-hidden="true"></span>{escape(card.title)}'
+        f"<code>{escape(card.key)}</code></h3>"
+    )
+    return f'<article class="card" data-strategy="{escape(card.key)}" data-state="{state}">{head}{body}</article>'

@@ -1,0 +1,58 @@
+"""Pictures for showing: files read within bounds, large pictures made smaller and small ones larger."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from evfsam.preprocess import load_image
+from evfsam.types import RgbImage
+
+SHOWN_SIDE: Final = 1280
+"""A picture that is shown has at most this longest side."""
+
+LEAST_SIDE: Final = 512
+"""Smaller pictures are enlarged, so that outlines and labels stay crisp."""
+
+
+def read_image(path: str | Path) -> RgbImage:
+    """Read an image file; see `evfsam.preprocess.load_image`.
+
+    Raises:
+        ImageFormatError: the file is not an image that can be read, or too large.
+    """
+    return load_image(path)
+
+
+def shrunk(picture: RgbImage, side: int = SHOWN_SIDE) -> RgbImage:
+    """Return the picture with its longest side at most `side` pixels; small ones as they are."""
+    size = _size_within(picture.shape[:2], side)
+    if size == picture.shape[:2]:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BOX))
+
+
+def shrunk_mask(mask: NDArray[np.bool_], side: int = SHOWN_SIDE) -> NDArray[np.bool_]:
+    """Return the mask at the size that `shrunk` gives its image."""
+    size = _size_within(mask.shape, side)
+    if size == mask.shape:
+        return mask
+    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def shown_pair(image: RgbImage, mask: NDArray[np.bool_]) -> tuple[RgbImage, NDArray[np.bool_]]:
+    """Return image and mask at the size the page shows: large ones shrunk, small ones enlarged by a whole factor."""
+    factor = max(1, -(-LEAST_SIDE // max(mask.shape)))
+    if factor == 1:
+        return shrunk(image), shrunk_mask(mask)
+    size = (mask.shape[1] * factor, mask.shape[0] * factor)
+    large = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    return large, mask.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _size_within(size: tuple[int, ...], side: int) -> tuple[int, int]:
+    height, width = size
+    factor = min(1.0, side / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
