@@ -6,6 +6,7 @@ import math
 import platform
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from errno import EISDIR
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,11 +62,6 @@ def result_dict(
     return cast(dict[str, object], as_json_value(content))
 
 
-def json_text(content: object) -> str:
-    """Write JSON values as strictly valid, indented JSON."""
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-
-
 def coco_rle(mask: Mask) -> dict[str, object]:
     """Encode a mask as COCO's compressed RLE: {"size": [H, W], "counts": text}, column by column."""
     encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
@@ -100,14 +96,8 @@ def write_results(
     Raises:
         ConfigurationError: the directory cannot be made or written.
     """
-    written = []
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, content in _files(image, phrase, suite_key, results, reference):
-            written.append(_write_whole(directory / name, content))
-    except OSError as error:
-        raise unwritable(directory, error) from error
-    return written
+    files = _files(image, phrase, suite_key, results, reference)
+    return [write_whole(directory / name, content) for name, content in files]
 
 
 def write_zip(
@@ -127,15 +117,43 @@ def write_zip(
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in _files(image, phrase, suite_key, results, reference):
             archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=zipfile.ZIP_DEFLATED)
+    return write_whole(path, buffer.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file, and the folders above it, so that it is there whole or not at all.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
     try:
-        return _write_whole(path, buffer.getvalue())
-    except OSError as error:
-        raise unwritable(path, error) from error
+        _replace(path, content)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+    return path
 
 
-def unwritable(path: Path, error: OSError) -> ConfigurationError:
-    """Word the error for a place that cannot be written."""
-    return ConfigurationError(f"cannot write to {path}: {error.strerror or error}; choose another place")
+def check_writable(path: Path) -> None:
+    """Find out before the work whether a file can be written, by writing an empty one beside it and taking it away.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, "it is a folder")
+        _replace(probe, b"")
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
+def json_bytes(content: object) -> bytes:
+    """Write JSON values as strictly valid, indented JSON in UTF-8."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    # A phrase from a command line may hold lone surrogates; "backslashreplace" writes them as JSON's own \udXXX.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def as_json_value(value: object) -> object:
@@ -171,19 +189,22 @@ def _files(
         if segmentation.attention is not None:
             attention = cls_to_image(segmentation.attention)
             yield f"{key}-attention.png", png_bytes(heat_map(image, attention, mask))
-    content = json_text(result_dict(image, phrase, suite_key, results, reference))
-    # A phrase from a command line may hold lone surrogates; "backslashreplace" writes them as JSON's own \udXXX.
-    yield RESULT_NAME, content.encode("utf-8", "backslashreplace")
+    yield RESULT_NAME, json_bytes(result_dict(image, phrase, suite_key, results, reference))
 
 
-def _write_whole(path: Path, content: bytes) -> Path:
+def _replace(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         part.write_bytes(content)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return path
+
+
+def _unwritable(path: Path, error: OSError | ValueError) -> ConfigurationError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return ConfigurationError(f"cannot write {path}: {reason}; choose another place")
 
 
 def _strategy_dict(result: StrategyResult, reference: ReferenceMask | None) -> dict[str, object]:
