@@ -4,7 +4,7 @@ Coordinates are integers relative to the image, 0..1000, x over width and y over
 Three digits hold 0..999, so 1000 is written as 999. A number that leaves 0..1000 is reported, never rescaled: guessing
 another convention is how a wrong box goes unnoticed.
 
-Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 (prompt-point generation) and 3.3 (proactive query).
+Source: SAM4MLLM, arXiv:2409.10542, sections 3.1 (masks as text) and 3.2 (the two ways of asking).
 """
 
 import re

@@ -3,7 +3,7 @@
 The questions about points share one long beginning: the image and the first turn. Its key/value cache is computed once
 and repeated along the batch, so 25 questions cost one short forward pass. Shapes: N questions, S tokens, V vocabulary.
 
-Source: SAM4MLLM, arXiv:2409.10542, section 3.3 (confidence from token probabilities). The paper asks all points in one
+Source: SAM4MLLM, arXiv:2409.10542, section 4.1 (confidence from token probabilities). The paper asks all points in one
 list; independent questions are our departure, because models that were not tuned for it do not keep long lists.
 """
 
@@ -22,8 +22,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from transformers.cache_utils import Cache, DynamicCache
 
 from baselines.checkpoint_files import existing_directory, raise_unless_complete
+from baselines.control_tokens import refuse_control_tokens
 from baselines.dialects import NO, YES, format_box, format_point
-from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
+from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.types import RgbImage
 
 Message = Mapping[str, object]
@@ -101,9 +102,7 @@ class LanguageModel:
         Raises:
             PhraseError: such a token would be taken for the dialogue's own structure.
         """
-        for token in sorted(self.processor.tokenizer.get_added_vocab()):
-            if len(token) > 1 and token in phrase:
-                raise PhraseError(f"the phrase holds {token!r}, a control token of the language model; leave it out")
+        refuse_control_tokens(self.processor.tokenizer, phrase)
 
     @contextmanager
     def conversation(self, image: RgbImage) -> Iterator["Conversation"]:

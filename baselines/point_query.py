@@ -3,7 +3,7 @@
 Two forms. Proactive query (PQPP) asks for the box, lays a grid of points in it and asks of each point whether it lies
 on the object; only confident answers reach SAM. Prompt-point generation (PPG) asks for box and points in one answer.
 
-Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 and 3.3. Departures: points are asked one by one unless
+Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 and 4.1. Departures: points are asked one by one unless
 `turns="joint"`, and P(yes) is taken over yes and no alone. Checkpoint layout: `mllm/` (model and processor) and `sam/`.
 """
 
@@ -266,7 +266,7 @@ class PointQueryStrategy:
         """Decode one mask a prompt and join them."""
         with log.timed("encode image"):
             embedding, was_cached = view.embedding(self.backbone)
-        with log.timed("decode"), torch.inference_mode():
+        with log.timed("decode"), torch.no_grad():
             predictions = tuple(self.backbone.decode(embedding, prompt, multimask=True) for prompt in prompts)
             mask_logits = torch.stack([prediction.mask_logits for prediction in predictions]).amax(dim=0)
         is_found = bool((mask_logits > 0).any())
@@ -274,7 +274,7 @@ class PointQueryStrategy:
             Verdict("found")
             if is_found
             else Verdict("failed", "SAM drew no pixel for the box and points it was given."),
-            mask_logits,
+            mask_logits if is_found else torch.full_like(mask_logits, -torch.inf),
             pred_iou=min(prediction.pred_iou for prediction in predictions),
             prompts=prompts,
             predictions=predictions,

@@ -155,6 +155,12 @@ def test_phrases_cannot_speak_for_the_dialogue(random_language: LanguageModel, t
     random_language.check_words("the <b> cup, 1 < 2 [x]")
 
 
+def test_words_that_are_added_tokens_but_no_control_tokens_are_welcome() -> None:
+    model, processor = tiny_llava()
+    processor.tokenizer.add_tokens(["No dog"])
+    LanguageModel(model, processor).check_words("No dog, please")
+
+
 def test_saved_model_gives_the_same_answers(random_language: LanguageModel, tmp_path: Path) -> None:
     random_language.save_pretrained(tmp_path)
     loaded = LanguageModel.from_pretrained(tmp_path, device="cpu", dtype=torch.float32)

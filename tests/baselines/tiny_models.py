@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     CLIPImageProcessor,
+    CLIPTextConfig,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -15,6 +17,7 @@ from transformers import (
 )
 
 from baselines import dialects
+from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel
 from baselines.point_query import grid_points
 from evfsam.mask_backbones import SamConfig, SamMaskBackbone, build_sam
 
@@ -197,3 +200,23 @@ def tiny_sam(seed: int = 0) -> SamMaskBackbone:
     )
     torch.manual_seed(seed)
     return SamMaskBackbone(build_sam(config), config)
+
+
+def tiny_clip_text(seed: int = 0) -> tuple[ClipTextSamModel, PreTrainedTokenizerFast]:
+    """A two-layer CLIP before the tiny SAM, and a tokenizer that ends its phrases."""
+    tokenizer = tiny_tokenizer()
+    template = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
+    tokenizer.backend_tokenizer.post_processor = template
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=16, bos_token_id=2, eos_token_id=3, pad_token_id=1, **sizes
+    )
+    vision = CLIPVisionConfig(image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, **sizes)
+    torch.manual_seed(seed)
+    model = ClipTextSamModel(ClipTextSamConfig(text, vision, tiny_sam().config))
+    model.sam.load_state_dict(tiny_sam().sam.state_dict())
+    with torch.no_grad():
+        for parameter in (*model.text_encoder.parameters(), *model.image_encoder.parameters()):
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.25)
+    return model, tokenizer

@@ -1,0 +1,276 @@
+"""CLIP-text-prompted SAM: a frozen CLIP, a trained projector, and SAM's mask decoder.
+
+The paper's own baselines. "text" projects CLIP's text feature alone; "late-concat" projects the text feature with
+CLIP's image feature beside it, so that text and image meet only there. One checkpoint holds both: two projectors over one CLIP
+and one mask decoder. Shapes: B phrases, T tokens, C the width of SAM's prompts.
+
+Source: EVF-SAM, arXiv:2406.20076, figure 3 (a) and (b).
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+
+from baselines.control_tokens import refuse_control_tokens
+from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
+from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.mask_backbones import SamConfig, SamMaskBackbone, build_sam, decode_prompts
+from evfsam.preprocess import check_phrase, clip_pixels
+from evfsam.types import ImageView, MaskBackbone, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
+
+Variant = Literal["text", "late-concat"]
+VARIANTS: Final[tuple[Variant, ...]] = get_args(Variant)
+
+_MODEL_TYPE: Final = "clip-text-sam"
+
+CARD: Final = StrategyCard(
+    key="clip-text",
+    title="CLIP text",
+    summary="CLIP reads the phrase alone; its projected feature becomes SAM's prompt.",
+    paper="baseline of EVF-SAM, Zhang et al., 2024, https://arxiv.org/abs/2406.20076",
+    licence="Apache-2.0",
+    can="Finds things by their name and colour.",
+    cannot="Cannot tell the left one from the right one: the phrase never meets the image before SAM's decoder.",
+)
+LATE_CONCAT_CARD: Final = replace(
+    CARD,
+    title="CLIP text + image",
+    summary="CLIP reads the phrase and, apart from it, the image; both features together become SAM's prompt.",
+    cannot="Hardly tells the left one from the right one: phrase and image meet only after both are one vector.",
+)
+
+
+@dataclass(frozen=True)
+class ClipTextSamConfig:
+    """Sizes of the whole model.
+
+    Attributes:
+        text: of CLIP's text half; `eos_token_id` must be the tokenizer's, the text feature is taken there.
+        vision: of CLIP's image half.
+        sam: of SAM.
+    """
+
+    text: CLIPTextConfig
+    vision: CLIPVisionConfig
+    sam: SamConfig
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain JSON values."""
+        return {
+            "model_type": _MODEL_TYPE,
+            "text": self.text.to_diff_dict(),
+            "vision": self.vision.to_diff_dict(),
+            "sam": self.sam.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ClipTextSamConfig":
+        """Build from plain values.
+
+        Raises:
+            ConfigurationError: fields are missing or unknown, or the values are of another model.
+        """
+        expected = {"model_type", "text", "vision", "sam"}
+        if set(values) != expected or values["model_type"] != _MODEL_TYPE:
+            raise ConfigurationError(
+                f"expected a {_MODEL_TYPE} configuration with {sorted(expected)}, "
+                f"got model_type {values.get('model_type')!r} with {sorted(values)}"
+            )
+        return cls(
+            CLIPTextConfig.from_dict(values["text"]),
+            CLIPVisionConfig.from_dict(values["vision"]),
+            SamConfig.from_dict(values["sam"]),
+        )
+
+
+class ClipTextSamModel(nn.Module):
+    """CLIP, two projectors and SAM; only the projectors and SAM's mask decoder take gradients.
+
+    Args:
+        config: sizes.
+    """
+
+    def __init__(self, config: ClipTextSamConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.text_encoder = CLIPTextModel(config.text)
+        self.image_encoder = CLIPVisionModel(config.vision)
+        text_width, image_width = config.text.hidden_size, config.vision.hidden_size
+        self.projectors = nn.ModuleDict(
+            {
+                "text": _projector(text_width, config.sam.prompt_embed_dim),
+                "late-concat": _projector(text_width + image_width, config.sam.prompt_embed_dim),
+            }
+        )
+        self.sam = build_sam(config.sam)
+        self.requires_grad_(False)
+        self.projectors.requires_grad_(True)
+        self.sam.mask_decoder.requires_grad_(True)
+        self.eval()
+
+    def prompt_embeddings(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, clip_pixel_values: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Project phrases, alone or each beside its image, to one prompt token each. Gradients reach the projector.
+
+        Args:
+            input_ids: (B, T), right-padded.
+            attention_mask: (B, T), 1 on real tokens.
+            clip_pixel_values: (B, 3, s, s) as `evfsam.preprocess.clip_pixels` makes them, for late concat; None for
+                text alone.
+
+        Returns:
+            (B, 1, C).
+        """
+        with torch.no_grad():
+            features = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).pooler_output
+            if clip_pixel_values is not None:
+                image_features = self.image_encoder(pixel_values=clip_pixel_values).pooler_output
+                features = torch.cat([features, image_features], dim=-1)
+        variant: Variant = "text" if clip_pixel_values is None else "late-concat"
+        prompts: torch.Tensor = self.projectors[variant](features)
+        return prompts[:, None]
+
+    def decode(self, image_embeddings: torch.Tensor, prompts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw one mask a prompt. Gradients reach the mask decoder and the prompts.
+
+        Args:
+            image_embeddings: (B, C, h, w), or (1, C, h, w) shared by all prompts.
+            prompts: (B, 1, C).
+
+        Returns:
+            (B, 1, 4h, 4w) low-resolution logits and (B, 1) predicted IoUs.
+        """
+        return decode_prompts(self.sam, image_embeddings, prompts, multimask=False)
+
+    @classmethod
+    def from_pretrained(
+        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "ClipTextSamModel":
+        """Load what `save_pretrained` wrote.
+
+        Raises:
+            CheckpointError: files are missing or damaged, or a key is missing, unexpected or misshapen.
+            ConfigurationError: the configuration is another model's.
+        """
+        directory = Path(directory)
+        model = cls(ClipTextSamConfig.from_dict(read_config(directory)))
+        load_strictly(model, read_weights(directory), str(directory))
+        return model.to(device=device, dtype=dtype)
+
+    def save_pretrained(self, directory: str | Path, *, storage_dtype: torch.dtype | None = None) -> None:
+        """Write `config.json` and `model.safetensors`; `storage_dtype` as in `checkpoints.save_weights`."""
+        write_config(Path(directory), self.config.to_dict())
+        save_weights(Path(directory), self.state_dict(), storage_dtype)
+
+
+@dataclass(frozen=True)
+class ClipTextStrategy:
+    """The phrase as CLIP reads it, given to SAM as a prompt.
+
+    Args:
+        model: CLIP, projectors and SAM.
+        tokenizer: CLIP's, of transformers.
+        backbone: the model's SAM as `SamMaskBackbone`.
+        variant: "text" or "late-concat".
+    """
+
+    model: ClipTextSamModel
+    tokenizer: Any
+    backbone: MaskBackbone
+    variant: Variant = "text"
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ConfigurationError(f"expected a variant of {', '.join(VARIANTS)}, got {self.variant!r}")
+
+    @property
+    def card(self) -> StrategyCard:
+        """What it is."""
+        return CARD if self.variant == "text" else LATE_CONCAT_CARD
+
+    def with_options(self, **options: object) -> "ClipTextStrategy":
+        """Return a copy with another `variant` and the same weights.
+
+        Raises:
+            ConfigurationError: an option is unknown or out of range.
+        """
+        unknown = sorted(set(options) - {"variant"})
+        if unknown:
+            raise ConfigurationError(f"CLIP text has no option {', '.join(unknown)}; it has variant")
+        return replace(self, **options)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def segment(self, view: ImageView, phrase: str) -> Segmentation:
+        """Segment what the phrase names; a mask without a pixel counts as absent.
+
+        Raises:
+            PhraseError: the phrase is empty, too long, or spells a control token of the tokenizer.
+        """
+        phrase = check_phrase(phrase)
+        refuse_control_tokens(self.tokenizer, phrase)
+        start = time.perf_counter()
+        embedding, was_cached = view.embedding(self.backbone)
+        encoded_at = time.perf_counter()
+        prompt_embeddings, step = self._read(view, phrase)
+        read_at = time.perf_counter()
+        prompt = SamPrompt(text_prompt_embeddings=prompt_embeddings[0].float())
+        prediction = self.backbone.decode(embedding, prompt, multimask=False)
+        is_found = bool((prediction.mask_logits > 0).any())
+        return Segmentation(
+            Verdict("found") if is_found else Verdict("absent", "SAM drew no pixel for this phrase."),
+            prediction.mask_logits if is_found else torch.full_like(prediction.mask_logits, -torch.inf),
+            pred_iou=prediction.pred_iou,
+            prompts=(prompt,),
+            predictions=(prediction,),
+            trace=(step,),
+            seconds={
+                "encode image": encoded_at - start,
+                "read the phrase": read_at - encoded_at,
+                "decode": time.perf_counter() - read_at,
+            },
+            embedding_was_cached=was_cached,
+        )
+
+    def _read(self, view: ImageView, phrase: str) -> tuple[torch.Tensor, TraceEntry]:
+        """Return (1, 1, C) prompt embeddings and what was read."""
+        weight = next(self.model.projectors.parameters())
+        limit = self.model.config.text.max_position_embeddings
+        tokens = self.tokenizer(phrase, truncation=True, max_length=limit, return_tensors="pt")
+        ids = tokens["input_ids"]
+        pixels = None
+        if self.variant == "late-concat":
+            pixels = clip_pixels(view.image, self.model.config.vision.image_size)[None].to(weight.device, weight.dtype)
+        prompts = self.model.prompt_embeddings(
+            ids.to(weight.device), tokens["attention_mask"].to(weight.device), pixels
+        )
+        whole_length = len(self.tokenizer(phrase)["input_ids"])
+        values = {
+            "variant": self.variant,
+            "tokens": self.tokenizer.convert_ids_to_tokens(ids[0].tolist()),
+            "tokens_cut_off": whole_length - ids.shape[1],
+        }
+        return prompts, TraceEntry("read the phrase", phrase, "", values)
+
+
+def load_strategy(directory: Path, *, device: str | torch.device, dtype: torch.dtype) -> ClipTextStrategy:
+    """Load a checkpoint: `config.json`, `model.safetensors` and the tokenizer's files.
+
+    Raises:
+        CheckpointError: a file is missing, or the weights do not fit their configuration.
+        ConfigurationError: the configuration is another model's.
+    """
+    model = ClipTextSamModel.from_pretrained(directory, device=device, dtype=dtype)
+    if not (directory / "tokenizer.json").is_file():
+        raise CheckpointError(f"expected tokenizer.json in {directory}, found none; save CLIP's tokenizer beside it")
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    return ClipTextStrategy(model, tokenizer, SamMaskBackbone(model.sam, model.config.sam))
+
+
+def _projector(width: int, prompt_width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, prompt_width))
