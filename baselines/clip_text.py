@@ -1,8 +1,8 @@
 """CLIP-text-prompted SAM: a frozen CLIP, a trained projector, and SAM's mask decoder.
 
 The paper's own baselines. "text" projects CLIP's text feature alone; "late-concat" projects the text feature with
-CLIP's image feature beside it, so that text and image meet only there. One checkpoint holds both: two projectors over one CLIP
-and one mask decoder. Shapes: B phrases, T tokens, C the width of SAM's prompts.
+CLIP's image feature beside it, so that text and image meet only there. One checkpoint holds both: two projectors over
+one CLIP and one mask decoder. Shapes: B phrases, T tokens, C the width of SAM's prompts.
 
 Source: EVF-SAM, arXiv:2406.20076, figure 3 (a) and (b).
 """
