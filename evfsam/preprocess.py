@@ -119,7 +119,7 @@ def sam_pixels(image: RgbImage, target: int) -> tuple[torch.Tensor, Frame]:
         (3, target, target) float32 and the frame that leads back.
 
     Source:
-        SAM, arXiv:2304.02643; parity: tests/parity/test_preprocess.py.
+        SAM, arXiv:2304.02643; parity: tests/parity/test_inputs.py.
     """
     frame = longest_side_frame((image.shape[0], image.shape[1]), target)
     height, width = frame.input_size
@@ -139,7 +139,7 @@ def beit3_pixels(image: RgbImage, side: int) -> torch.Tensor:
         (3, side, side) float32, about -1.3..1.4.
 
     Source:
-        EVF-SAM, arXiv:2406.20076, section 4.1; parity: tests/parity/test_preprocess.py.
+        EVF-SAM, arXiv:2406.20076, section 4.1; parity: tests/parity/test_inputs.py.
     """
     unit = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
     resized = F.interpolate(unit[None], (side, side), mode="bicubic", align_corners=False, antialias=False)[0]

@@ -1,0 +1,50 @@
+"""Preprocessing, token ids and loss values against the stored ones."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from evfsam.losses import bce_loss, dice_loss
+from evfsam.preprocess import beit3_pixels, load_image, sam_pixels
+from evfsam.tokenizer import PhraseTokenizer
+from tests.parity.golden_outputs import compare_stored, golden_part
+
+_SIDE_SAM, _SIDE_BEIT3 = 1024, 224
+
+
+def test_images_of_all_sizes_are_prepared_alike() -> None:
+    folder = golden_part("preprocess")
+    stored = load_file(folder / "outputs.safetensors")
+    paths = sorted(folder.glob("*.png"))
+    assert paths
+    for path in paths:
+        image = load_image(path)
+        pixels, frame = sam_pixels(image, _SIDE_SAM)
+        assert frame.input_size == tuple(stored[f"{path.stem}/ori_resize_shape"].tolist())
+        compare_stored(pixels, stored, f"{path.stem}/sam_ori", atol=1e-6, rtol=0.0)
+        encoder_pixels = beit3_pixels(image, _SIDE_BEIT3)
+        compare_stored(encoder_pixels, stored, f"{path.stem}/beit_inference_py", atol=2e-6, rtol=0.0)
+
+
+def test_token_ids_agree_with_xlm_roberta() -> None:
+    folder = golden_part("tokenizer")
+    expected = json.loads((folder / "cases.json").read_text())
+    tokenizer = PhraseTokenizer.from_pretrained(folder, max_tokens=512)
+    assert expected["cases"]
+    for case in expected["cases"]:
+        assert tokenizer.encode(case["text"]) == case["input_ids"], case["text"]
+    assert tokenizer.vocab_size == expected["len"]
+
+
+@pytest.mark.parametrize(
+    ("name", "image"), [("image0", "image0"), ("image3_with_value2", "image3")], ids=["plain", "overlapping polygons"]
+)
+def test_loss_values_agree(name: str, image: str) -> None:
+    folder = golden_part("metrics")
+    masks = load_file(folder / "masks.safetensors")
+    expected = json.loads((folder / "losses.json").read_text())
+    logits, targets = masks[f"{image}/logits"], masks[f"{image}/gt"]
+    torch.testing.assert_close(bce_loss(logits, targets).item(), expected[f"bce_{name}"], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(dice_loss(logits, targets).item(), expected[f"dice_{name}"], atol=1e-6, rtol=1e-6)
