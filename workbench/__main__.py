@@ -13,9 +13,10 @@ from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from workbench.comparison import Comparison, StrategyResult
 from workbench.evaluation import ABSENT, Question, evaluate, load_dataset
-from workbench.exporting import RESULT_NAME, as_json_value, check_writable, json_bytes, write_results, write_whole
+from workbench.exporting import RESULT_NAME, write_results
 from workbench.placement import DEVICE_NAMES, resolve_device
 from workbench.reporting import scores_dict, scores_table
+from workbench.result_files import as_json_value, check_writable, json_bytes, write_whole
 from workbench.suites import SUITES, find_suite
 
 EXIT_ALL_FAILED = 1
@@ -72,7 +73,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     samples = load_dataset(arguments.dataset, arguments.limit)
     if arguments.out is not None:
         check_writable(arguments.out)
-    with tqdm(total=arguments.limit, desc=arguments.dataset, unit="expression") as bar:
+    with tqdm(total=arguments.limit, desc=arguments.dataset, unit="expression", delay=1) as bar:
 
         def advance(question: Question) -> None:
             bar.update(question.kind != ABSENT)

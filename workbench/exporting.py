@@ -1,30 +1,26 @@
 """Write what a comparison found: result.json, lossless pictures without metadata, and a zip of them all."""
 
 import io
-import json
-import math
 import platform
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from errno import EISDIR
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from evfsam.attention import cls_to_image, mass_inside
-from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
 from workbench.agreement import pairwise_iou
 from workbench.comparison import StrategyResult
 from workbench.metrics import Mask, ReferenceMask, mask_iou
 from workbench.rendering import evidence, heat_map, overlay
+from workbench.result_files import as_json_value, json_bytes, write_whole
 
 RESULT_FORMAT = 1
 RESULT_NAME = "result.json"
@@ -120,59 +116,6 @@ def write_zip(
     return write_whole(path, buffer.getvalue())
 
 
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file, and the folders above it, so that it is there whole or not at all.
-
-    Raises:
-        ConfigurationError: it cannot be written.
-    """
-    try:
-        _replace(path, content)
-    except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
-    return path
-
-
-def check_writable(path: Path) -> None:
-    """Find out before the work whether a file can be written, by writing an empty one beside it and taking it away.
-
-    Raises:
-        ConfigurationError: it cannot be written.
-    """
-    probe = path.with_name(f".{path.name}.probe")
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(EISDIR, "it is a folder")
-        _replace(probe, b"")
-        probe.unlink()
-    except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
-
-
-def json_bytes(content: object) -> bytes:
-    """Write JSON values as strictly valid, indented JSON in UTF-8."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-    # A phrase from a command line may hold lone surrogates; "backslashreplace" writes them as JSON's own \udXXX.
-    return text.encode("utf-8", "backslashreplace")
-
-
-def as_json_value(value: object) -> object:
-    """Turn a value into JSON values: numbers that JSON lacks become null, arrays lists, anything unknown its text."""
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): as_json_value(item) for key, item in value.items()}
-    if isinstance(value, torch.Tensor):
-        return as_json_value(value.detach().cpu().tolist())
-    if isinstance(value, np.ndarray | np.generic):
-        return as_json_value(value.tolist())
-    if isinstance(value, Iterable) and not isinstance(value, bytes):
-        return [as_json_value(item) for item in value]
-    return str(value)
-
-
 def _files(
     image: RgbImage,
     phrase: str,
@@ -190,21 +133,6 @@ def _files(
             attention = cls_to_image(segmentation.attention)
             yield f"{key}-attention.png", png_bytes(heat_map(image, attention, mask))
     yield RESULT_NAME, json_bytes(result_dict(image, phrase, suite_key, results, reference))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _unwritable(path: Path, error: OSError | ValueError) -> ConfigurationError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return ConfigurationError(f"cannot write {path}: {reason}; choose another place")
 
 
 def _strategy_dict(result: StrategyResult, reference: ReferenceMask | None) -> dict[str, object]:
