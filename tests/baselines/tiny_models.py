@@ -1,5 +1,7 @@
 """Real transformers classes at a size that builds in milliseconds, with weights drawn from a fixed seed."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from PIL import Image
@@ -121,6 +123,7 @@ def lies_on_object(point: tuple[int, int]) -> bool:
     return point[0] < 300
 
 
+@cache
 def taught_llava(steps: int = 70) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     """A tiny LLaVA that has learnt a few dialogues by heart in some seconds, so that real answers can be asserted."""
     model, processor = tiny_llava(std=0.1)
