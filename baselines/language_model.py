@@ -175,7 +175,7 @@ class Conversation:
         prefix_length = self._prefix_length(inputs, suffixes[0])
         cache = self._prefix_cache(inputs, prefix_length)
         batches = [suffixes[i : i + QUESTIONS_A_BATCH] for i in range(0, len(suffixes), QUESTIONS_A_BATCH)]
-        answers = [self._next_logits(copy.deepcopy(cache), prefix_length, batch) for batch in batches]
+        answers = [self._next_logits(copy.deepcopy(cache), batch) for batch in batches]
         return self._language.yes_no(torch.cat(answers))
 
     def ask_list(self, messages: Sequence[Message], *, count: int) -> tuple[str, YesNo]:
@@ -222,8 +222,9 @@ class Conversation:
         """Return the cache of the first `length` tokens, going on from the last answer where it agrees."""
         ids = inputs["input_ids"][0, :length].tolist()
         known = _shared_length([ids, self._cached_ids])
-        if known == 0 or not self._cache.is_croppable:
-            cache, known = DynamicCache(config=self._language.model.config), 0
+        image_token = getattr(self._language.processor, "image_token_id", None)
+        if known == 0 or image_token in ids[known:] or not self._cache.is_croppable:
+            cache = DynamicCache(config=self._language.model.config)
             first = {
                 name: value[:, :length] if _is_per_token(value, inputs) else value for name, value in inputs.items()
             }
@@ -231,28 +232,27 @@ class Conversation:
         else:
             cache = copy.deepcopy(self._cache)
             cache.crop(known - cache.get_seq_length())
-            if known < length:
-                self._forward(cache, inputs["input_ids"][:, known:length], inputs["attention_mask"][:, :length])
+            self._forward(cache, inputs["input_ids"][:, known:length])
         return cache
 
-    def _next_logits(self, cache: Cache, prefix_length: int, suffixes: Sequence[list[int]]) -> torch.Tensor:
+    def _next_logits(self, cache: Cache, suffixes: Sequence[list[int]]) -> torch.Tensor:
         """Return (N, V) logits after each suffix; the cache of the shared prefix is repeated N times."""
         device = self._language.model.device
         lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
         ids = torch.zeros(len(suffixes), int(lengths.max()), dtype=torch.long, device=device)
         for row, suffix in zip(ids, suffixes, strict=True):
             row[: len(suffix)] = torch.tensor(suffix, device=device)
-        # Padding stands on the right: a causal model never lets a real token see it, and positions need no shift.
-        is_real = torch.arange(ids.shape[1], device=device) < lengths[:, None]
-        seen = torch.ones(len(suffixes), prefix_length, dtype=torch.long, device=device)
         cache.batch_repeat_interleave(len(suffixes))
-        logits = self._forward(cache, ids, torch.cat([seen, is_real.long()], dim=1))
+        logits = self._forward(cache, ids)
         return logits[torch.arange(len(suffixes), device=device), lengths - 1]
 
-    def _forward(self, cache: Cache, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        output = self._language.model(
-            input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, use_cache=True
-        )
+    def _forward(self, cache: Cache, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of tokens that follow the cache.
+
+        There is no mask: padding stands on the right, where a causal model never lets a real token see it, and M-RoPE
+        models would count positions over a mask of the whole length instead of the new tokens.
+        """
+        output = self._language.model(input_ids=input_ids, past_key_values=cache, use_cache=True)
         logits: torch.Tensor = output.logits
         return logits
 

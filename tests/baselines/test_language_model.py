@@ -12,7 +12,15 @@ from baselines import dialects
 from baselines.language_model import LanguageModel, Message
 from baselines.point_query import grid_points
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
-from tests.baselines.tiny_models import ABSENT_PHRASE, BOX, PHRASE, lies_on_object, tiny_llava, tiny_tokenizer
+from tests.baselines.tiny_models import (
+    ABSENT_PHRASE,
+    BOX,
+    PHRASE,
+    lies_on_object,
+    tiny_llava,
+    tiny_qwen,
+    tiny_tokenizer,
+)
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
 FIRST: list[Message] = [dialects.user_turn(dialects.box_question(PHRASE), with_image=True)]
@@ -79,6 +87,29 @@ def test_another_first_turn_is_not_answered_from_the_old_cache(random_language: 
     torch.testing.assert_close(
         cached.p_yes, without_cache(random_language, point_questions()), rtol=0, atol=FLOAT32_NOISE
     )
+
+
+def test_text_before_the_image_is_not_taken_from_the_old_cache(random_language: LanguageModel) -> None:
+    def turn(text: str) -> list[Message]:
+        return [{"role": "user", "content": [{"type": "text", "text": text}, {"type": "image"}]}]
+
+    with random_language.conversation(IMAGE) as conversation:
+        conversation.ask(turn("both"), max_new_tokens=5)
+        dialogues = [[*turn("red"), dialects.user_turn(point)] for point in ("0", "1")]
+        cached = conversation.ask_each(dialogues)
+    torch.testing.assert_close(cached.p_yes, without_cache(random_language, dialogues), rtol=0, atol=FLOAT32_NOISE)
+
+
+@pytest.mark.parametrize("asks_first", [False, True])
+def test_models_with_positions_in_three_axes_answer_alike(asks_first: bool) -> None:
+    language = LanguageModel(*tiny_qwen())
+    with language.conversation(IMAGE) as conversation:
+        if asks_first:
+            conversation.ask(FIRST, max_new_tokens=8)
+        cached = conversation.ask_each(point_questions())
+    full = without_cache(language, point_questions())
+    assert full.std() > 1e-3
+    torch.testing.assert_close(cached.p_yes, full, rtol=0, atol=FLOAT32_NOISE)
 
 
 @pytest.mark.parametrize("side", [1, 6])
