@@ -31,10 +31,10 @@ def check_writable(path: Path) -> None:
     Raises:
         ConfigurationError: it cannot be written.
     """
-    probe = path.with_name(f".{path.name}.probe")
     try:
         if path.is_dir():
             raise IsADirectoryError(EISDIR, "it is a folder")
+        probe = path.with_name(f".{path.name}.probe")
         _replace(probe, b"")
         probe.unlink()
     except (OSError, ValueError) as error:

@@ -1,0 +1,198 @@
+"""`python -m workbench`: one line a strategy, files whole or not at all, one line and exit code 2 for bad input."""
+
+import json
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.workbench.doubles import half_lit, suite_of
+from workbench.__main__ import main
+from workbench.evaluation import ABSENT, load_dataset
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., tuple[int, list[str], list[str]]]
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    Image.fromarray(half_lit()).save(path)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line in this process, with doubles in place of the suite `mini`."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    suite = suite_of(folder, light="load_bright", broken="load_buggy", refused="load_refused")
+    monkeypatch.setattr("workbench.suites.SUITES", MappingProxyType({"mini": suite}))
+
+    def call(*arguments: object) -> tuple[int, list[str], list[str]]:
+        code = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return code, said.out.splitlines(), said.err.splitlines()
+
+    return call
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Return a PNG that claims a size and holds no pixels."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_compare_prints_one_line_a_strategy_and_writes_everything(run: Run, image: Path, tmp_path: Path) -> None:
+    code, out, err = run("compare", image, " the light ", "--out", tmp_path / "out")
+    assert (code, err) == (0, [])
+    assert len(out) == 3
+    assert re.fullmatch(r"light        found: 50\.0 % of the image, pred_iou 0\.75 \(\d+\.\d\d s\)", out[0])
+    assert re.fullmatch(r"broken       failed: an unexpected error \(ZeroDivisionError\) .*", out[1])
+    assert re.fullmatch(r"refused      failed: expected daylight, got night; wait .*", out[2])
+    content = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (content["phrase"], list(content["strategies"])) == ("the light", ["light", "broken", "refused"])
+    mask = np.asarray(Image.open(tmp_path / "out" / "light-mask.png"))
+    np.testing.assert_array_equal(mask, np.where(half_lit()[..., 0] > 128, 255, 0))
+    for name in ("light-overlay.png", "light-evidence.png", "light-attention.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+def test_an_absent_object_is_an_answer_with_its_reason(run: Run, image: Path, tmp_path: Path) -> None:
+    code, out, _ = run("compare", image, "nothing", "--strategies", "light", "--out", tmp_path / "out")
+    assert code == 0
+    assert out[0].startswith("light        absent: the phrase says so")
+
+
+def test_only_the_strategies_named_run(run: Run, image: Path, tmp_path: Path) -> None:
+    _, out, _ = run("compare", image, "the light", "--strategies", "refused, light", "--out", tmp_path / "out")
+    assert [line.split()[0] for line in out] == ["refused", "light"]
+
+
+def test_the_exit_code_is_1_where_every_strategy_failed(run: Run, image: Path, tmp_path: Path) -> None:
+    code, _, _ = run("compare", image, "the light", "--strategies", "broken,refused", "--out", tmp_path / "out")
+    assert code == 1
+    assert (tmp_path / "out" / "result.json").exists()
+
+
+BROKEN_FILES = {
+    "empty": b"",
+    "text": b"this is no image, whatever its name says" * 9,
+    "truncated": b"",
+    "huge": png_header(30_000, 30_000),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_FILES)
+def test_a_file_that_is_no_usable_image_is_one_line_and_code_2(
+    run: Run, image: Path, tmp_path: Path, kind: str
+) -> None:
+    content = BROKEN_FILES[kind]
+    if kind == "truncated":
+        noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(image)
+        content = image.read_bytes()[:2000]
+    image.write_bytes(content)
+    code, out, err = run("compare", image, "the light", "--out", tmp_path / "out")
+    assert (code, out, len(err)) == (2, [], 1)
+    assert re.match("error: .*(image|pixels)", err[0])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"image": "nowhere.png"}, "no file nowhere.png"),
+        ({"image": "."}, "image"),
+        ({"phrase": ""}, "expected a phrase, got an empty one"),
+        ({"phrase": "   "}, "expected a phrase, got an empty one"),
+        ({"phrase": "x" * 10_000}, "at most 1000 characters, got 10000"),
+        ({"--strategies": "light,lihgt"}, "unknown strategy 'lihgt': expected one of .*; did you mean light?"),
+        ({"--strategies": ","}, "at least one strategy"),
+        ({"--suite": "maxi"}, "unknown suite 'maxi': expected one of mini"),
+        ({"--device": "tpu"}, "device out of auto, cpu, cuda, mps, got 'tpu'"),
+        ({"--colour": "red"}, "unrecognized arguments: --colour red"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_code_2(
+    run: Run, image: Path, tmp_path: Path, changed: dict[str, str], message: str
+) -> None:
+    options = {name: value for name, value in changed.items() if name.startswith("--")}
+    code, out, err = run(
+        "compare",
+        changed.get("image", image),
+        changed.get("phrase", "the light"),
+        "--out",
+        tmp_path / "out",
+        *(part for option in options.items() for part in option),
+    )
+    assert (code, out, len(err)) == (2, [], 1)
+    assert re.search(message, err[0])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out_name", ["picture.png", "picture.png/deeper", "weights\0"])
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(
+    run: Run, image: Path, tmp_path: Path, out_name: str
+) -> None:
+    before = image.read_bytes()
+    code, out, err = run("compare", image, "the light", "--out", tmp_path / out_name)
+    assert (code, out, len(err)) == (2, [], 1)
+    assert "cannot write" in err[0]
+    assert not (tmp_path / "weights" / "light" / "loaded.txt").exists()
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["compare"], ["compare", "a.png", "x"], ["draw"], ["evaluate", "--limit", "x"]]
+)
+def test_an_incomplete_command_is_one_line_and_code_2(run: Run, arguments: list[str]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out, len(err)) == (2, [], 1)
+    assert "--help" in err[0]
+
+
+def test_the_program_itself_ends_with_one_line_and_code_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "workbench", "compare", "nowhere.png", "the light", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "nowhere.png" in done.stderr
+
+
+def test_evaluate_prints_a_table_and_writes_the_figures(run: Run, tmp_path: Path) -> None:
+    figures = tmp_path / "new" / "figures.json"
+    code, out, _ = run("evaluate", "--limit", "12", "--strategies", "light,refused", "--out", figures)
+    assert code == 0
+    absent_count = sum(q.kind == ABSENT for s in load_dataset("scenes:test", 12) for q in s.questions)
+    assert out[0] == "scenes:test, suite mini: 12 expressions, in percent;"
+    assert out[1].startswith(f"{absent_count} absent ones come on top")
+    content = json.loads(figures.read_text())
+    light = content["strategies"]["light"]
+    assert light["count"] == sum(kind["count"] for kind in light["kinds"].values()) == 12
+    assert light["absent"]["count"] == absent_count
+    assert f"{100 * light['cIoU']:.1f}" in next(line for line in out if line.startswith("all but absent"))
+    assert content["strategies"]["refused"]["failed_count"] == 12 + absent_count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "scenes:tset"], "unknown data set 'scenes:tset'"),
+        (["--limit", "0"], "at least 1 expression, got 0"),
+        (["--strategies", "sam"], "unknown strategy 'sam'"),
+        (["--out", "."], "it is a folder"),
+    ],
+)
+def test_evaluate_refuses_bad_arguments_in_one_line(run: Run, arguments: list[str], message: str) -> None:
+    code, out, err = run("evaluate", *arguments)
+    assert (code, out, len(err)) == (2, [], 1)
+    assert message in err[0]

@@ -1,0 +1,159 @@
+"""The right questions in a fixed order, each image encoded once, and figures that can be recomputed by hand."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evfsam.errors import CheckpointError, ConfigurationError
+from tests.workbench import doubles
+from tests.workbench.doubles import half_lit, suite_of
+from workbench.comparison import Comparison
+from workbench.datasets.scenes import scene, split_seeds
+from workbench.evaluation import ABSENT, Question, Sample, Scores, evaluate, load_dataset
+from workbench.metrics import AbsentTally, Tally
+from workbench.reporting import scores_dict, scores_table
+
+LIT = half_lit()[..., 0] > 128
+
+
+def asked(samples: Iterator[Sample]) -> list[tuple[str, str, int]]:
+    return [(each.phrase, each.kind, int(each.reference.sum())) for sample in samples for each in sample.questions]
+
+
+def sample() -> Sample:
+    quarter = LIT.copy()
+    quarter[:20] = False
+    nowhere = np.zeros_like(LIT)
+    return Sample(
+        half_lit(),
+        (
+            Question("the light", "category", LIT),
+            Question("the lower light", "position", quarter),
+            Question("the moon", ABSENT, nowhere),
+            Question("nothing", ABSENT, nowhere),
+        ),
+    )
+
+
+@pytest.mark.parametrize("limit", [1, 7, 30])
+def test_the_limit_counts_expressions_that_name_something(limit: int) -> None:
+    kinds = [kind for _, kind, _ in asked(load_dataset("scenes:test", limit))]
+    assert sum(kind != ABSENT for kind in kinds) == limit
+
+
+def test_questions_come_in_the_order_of_seeds_and_of_each_scene() -> None:
+    seeds = split_seeds("val")
+    drawn = [scene(seeds[0]), scene(seeds[1])]
+    expected = [
+        (each.text, each.kind, int(one.mask(each).sum()))
+        for one in drawn
+        for each in sorted(one.expressions, key=lambda each: each.kind == ABSENT)
+    ]
+    present = sum(kind != ABSENT for _, kind, _ in expected)
+    assert asked(load_dataset("scenes:val", present)) == expected
+
+
+def test_a_smaller_limit_asks_the_beginning_of_a_larger_one() -> None:
+    small, large = ([q for q in asked(load_dataset("scenes:test", n)) if q[1] != ABSENT] for n in (9, 20))
+    assert large[:9] == small
+
+
+@pytest.mark.parametrize("name", ["scenes", "scenes:tset", "scenes:", "refcoco:val", ""])
+def test_an_unknown_data_set_is_refused_with_the_choices(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown data set .*scenes:train, scenes:val, scenes:test"):
+        load_dataset(name, 1)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(limit: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"at least 1 expression, got {limit}"):
+        load_dataset("scenes:test", limit)
+
+
+def test_scores_are_those_of_the_masks(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, light="load_bright"))
+    scores = evaluate(comparison, [sample()])["light"]
+    assert scores.kinds == {"category": Tally(1200, 1200, 1.0, 1, 1), "position": Tally(600, 1200, 0.5, 0, 1)}
+    assert scores.total.ciou == pytest.approx(1800 / 2400)
+    assert scores.total.giou == pytest.approx(0.75)
+    assert scores.total.precision == 0.5
+    assert scores.absent == AbsentTally(1, 2)
+    assert scores.failed_count == 0
+
+
+def test_a_failure_counts_as_an_empty_mask_and_never_as_right(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, broken="load_refused", light="load_bright"))
+    scores = evaluate(comparison, [sample()])
+    assert scores["broken"].total == Tally(0, 1800, 0.0, 0, 2)
+    assert scores["broken"].absent == AbsentTally(0, 2)
+    assert scores["broken"].failed_count == 4
+    assert scores["light"].total.count == 2
+
+
+def test_each_image_is_encoded_once(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, one="load_bright", two="load_bright"))
+    before = doubles.BACKBONE.encoded_count
+    evaluate(comparison, load_dataset("scenes:val", 20))
+    scene_count = sum(1 for _ in load_dataset("scenes:val", 20))
+    assert doubles.BACKBONE.encoded_count - before == scene_count > 1
+
+
+def test_missing_weights_stop_an_evaluation_before_it_starts(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, light="load_bright", lost="load_missing"))
+    seen: list[Question] = []
+    with pytest.raises(CheckpointError, match=r"expected weights in .*lost"):
+        evaluate(comparison, [sample()], on_question=seen.append)
+    assert seen == []
+
+
+def test_only_the_strategies_chosen_are_measured(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, light="load_bright", lost="load_missing"))
+    assert list(evaluate(comparison, [sample()], ["light"])) == ["light"]
+
+
+def test_progress_is_reported_question_by_question(tmp_path: Path) -> None:
+    seen: list[Question] = []
+    evaluate(Comparison(suite_of(tmp_path, light="load_bright")), [sample()], on_question=seen.append)
+    assert [each.phrase for each in seen] == ["the light", "the lower light", "the moon", "nothing"]
+
+
+def scores() -> dict[str, Scores]:
+    kinds = {"size": Tally(1, 4, 0.25, 0, 1), "colour": Tally(3, 4, 0.75, 1, 1)}
+    return {"evf-sam": Scores(kinds, AbsentTally(1, 3), 2), "clip-text": Scores()}
+
+
+def test_parts_of_a_run_merge() -> None:
+    whole = scores()["evf-sam"] + Scores({"size": Tally(1, 1, 1.0, 1, 1)}, AbsentTally(1, 1), 1)
+    assert whole == Scores({"size": Tally(2, 5, 1.25, 1, 2), "colour": Tally(3, 4, 0.75, 1, 1)}, AbsentTally(2, 4), 3)
+
+
+def test_the_figures_file_keeps_absent_apart() -> None:
+    content = scores_dict("scenes:test", "mini", scores())
+    assert content["strategies"]["evf-sam"] == {
+        "cIoU": 0.5,
+        "gIoU": 0.5,
+        "Pr@0.5": 0.5,
+        "count": 2,
+        "kinds": {
+            "colour": {"cIoU": 0.75, "gIoU": 0.75, "Pr@0.5": 1.0, "count": 1},
+            "size": {"cIoU": 0.25, "gIoU": 0.25, "Pr@0.5": 0.0, "count": 1},
+        },
+        "absent": {"N-acc": pytest.approx(1 / 3), "count": 3},
+        "failed_count": 2,
+    }
+    assert content["strategies"]["clip-text"]["cIoU"] is None
+
+
+def test_the_table_has_a_line_a_kind_in_percent() -> None:
+    table = scores_table(scores()).splitlines()
+    assert [line.split() for line in table[:6]] == [
+        ["evf-sam", "cIoU", "gIoU", "Pr@0.5", "count"],
+        ["all", "but", "absent", "50.0", "50.0", "50.0", "2"],
+        ["colour", "75.0", "75.0", "100.0", "1"],
+        ["size", "25.0", "25.0", "0.0", "1"],
+        ["absent", "33.3", "N-acc", "3"],
+        ["failed", "on", "2", "expressions,", "counted", "as", "empty", "masks"],
+    ]
+    assert table[-2].split() == ["all", "but", "absent", "-", "-", "-", "0"]
