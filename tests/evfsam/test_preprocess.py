@@ -1,0 +1,193 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from evfsam.errors import ImageFormatError, PhraseError
+from evfsam.preprocess import as_rgb, beit3_pixels, check_phrase, load_image, sam_pixels
+from tests.evfsam.tiny import noise_image
+
+
+def file_bytes(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds no pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\1\0IDAT"
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_files_come_back_as_they_are(kind: str, tmp_path: Path) -> None:
+    image = noise_image(5, 7)
+    content = file_bytes(Image.fromarray(image), kind)
+    path = tmp_path / "image"
+    path.write_bytes(content)
+    for source in (path, str(path), content, io.BytesIO(content)):
+        np.testing.assert_array_equal(load_image(source), image)
+
+
+def test_exif_rotation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to show
+    image = noise_image(4, 9)
+    loaded = load_image(file_bytes(Image.fromarray(image), exif=exif))
+    np.testing.assert_array_equal(loaded, np.rot90(image, -1))
+
+
+def test_transparency_is_laid_over_white() -> None:
+    pixels = np.zeros((2, 3, 4), dtype=np.uint8)
+    pixels[0, :, 3] = 255
+    loaded = load_image(file_bytes(Image.fromarray(pixels)))
+    assert loaded[0].max() == 0
+    assert loaded[1].min() == 255
+
+
+def test_a_transparent_palette_colour_is_laid_over_white() -> None:
+    picture = Image.new("P", (2, 1), 0)
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    picture.putpixel((1, 0), 1)
+    loaded = load_image(file_bytes(picture, transparency=0))
+    np.testing.assert_array_equal(loaded, [[[255, 255, 255], [40, 50, 60]]])
+
+
+def test_sixteen_bits_are_scaled_to_eight() -> None:
+    values = np.array([[0, 257, 65535, 32768]], dtype=np.uint16)
+    loaded = load_image(file_bytes(Image.fromarray(values)))
+    np.testing.assert_array_equal(loaded[..., 0], [[0, 1, 255, 128]])
+    assert loaded.shape == (1, 4, 3)
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("1", "PNG"), ("CMYK", "JPEG"), ("CMYK", "TIFF")])
+def test_other_modes_become_rgb(mode: str, kind: str) -> None:
+    loaded = load_image(file_bytes(Image.new("RGB", (6, 4), (255, 255, 255)).convert(mode), kind))
+    assert loaded.shape == (4, 6, 3)
+    assert loaded.dtype == np.uint8
+    assert loaded.min() >= 250
+
+
+def test_an_empty_file_is_named_so() -> None:
+    with pytest.raises(ImageFormatError, match="empty file of 0 bytes"):
+        load_image(b"")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageFormatError, match=r"there is no file .*absent\.png"):
+        load_image(tmp_path / "absent.png")
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageFormatError, match="is not one"):
+        load_image(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\x00" * 100])
+def test_what_is_no_image_is_refused(content: bytes) -> None:
+    with pytest.raises(ImageFormatError, match="not one that can be read; use a PNG"):
+        load_image(content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_truncated_file_is_refused(kind: str) -> None:
+    content = file_bytes(Image.fromarray(noise_image(64, 64)), kind)
+    with pytest.raises(ImageFormatError, match=r"damaged or cut short|not one that can be read"):
+        load_image(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_several_frames_are_refused(kind: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    content = file_bytes(frames[0], kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageFormatError, match="still image, got 3 frames"):
+        load_image(content)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "message"),
+    [
+        (30_000, 30_000, "at most 64 megapixels"),
+        (16_385, 1, "16384 pixels a side, got 16385 x 1"),
+        (8_001, 8_000, "got 8001 x 8000"),
+        (10_000, 10_000, "got 10000 x 10000"),
+    ],
+)
+def test_the_size_is_refused_before_decoding(width: int, height: int, message: str) -> None:
+    with pytest.raises(ImageFormatError, match=message):
+        load_image(png_header(width, height))
+
+
+def test_arrays_of_every_kind_become_rgb() -> None:
+    grey = np.full((3, 4), 7, dtype=np.uint8)
+    for array in (grey, grey[..., None], np.repeat(grey[..., None], 3, axis=2)):
+        np.testing.assert_array_equal(as_rgb(array), np.full((3, 4, 3), 7, dtype=np.uint8))
+    clear = np.zeros((3, 4, 4), dtype=np.uint8)
+    assert as_rgb(clear).min() == 255
+    assert as_rgb(np.full((3, 4), 65535, dtype=np.uint16)).min() == 255
+    assert as_rgb(Image.new("L", (4, 3), 9)).shape == (3, 4, 3)
+
+
+def test_the_array_given_is_never_shared() -> None:
+    image = noise_image(3, 4)
+    assert not np.shares_memory(as_rgb(image), image)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((3, 4)), np.zeros((3, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros(3, np.uint8)]
+)
+def test_arrays_that_are_no_image_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(ImageFormatError, match="expected a"):
+        as_rgb(array)
+
+
+def test_sam_pads_with_zeros_after_normalising() -> None:
+    pixels, frame = sam_pixels(np.full((10, 20, 3), 255, dtype=np.uint8), 64)
+    assert frame.input_size == (32, 64)
+    torch.testing.assert_close(pixels[0, :32], torch.full((32, 64), (255 - 123.675) / 58.395))
+    assert pixels[:, 32:].eq(0).all()
+
+
+@pytest.mark.parametrize("size", [(1, 400), (400, 1), (1, 1)])
+def test_extreme_shapes_are_prepared(size: tuple[int, int]) -> None:
+    image = noise_image(*size)
+    assert sam_pixels(image, 64)[0].isfinite().all()
+    assert beit3_pixels(image, 32).isfinite().all()
+
+
+def test_beit3_sees_the_whole_image_squashed() -> None:
+    image = np.zeros((8, 64, 3), dtype=np.uint8)
+    image[:, 32:] = 255
+    pixels = beit3_pixels(image, 32)
+    torch.testing.assert_close(pixels[:, :, :12], torch.full((3, 32, 12), -1.0))
+    torch.testing.assert_close(pixels[:, :, 20:], torch.full((3, 32, 12), 1.0))
+
+
+def test_a_phrase_loses_its_surrounding_space() -> None:
+    assert check_phrase("  the cup \n") == "the cup"
+
+
+@pytest.mark.parametrize(
+    ("phrase", "message"),
+    [("", "got an empty one"), (" \t\n", "got an empty one"), ("x" * 1001, "at most 1000 characters, got 1001")],
+)
+def test_phrases_without_use_are_refused(phrase: str, message: str) -> None:
+    with pytest.raises(PhraseError, match=message):
+        check_phrase(phrase)
+
+
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(PhraseError, match="as text, got int"):
+        check_phrase(7)  # type: ignore[arg-type]
+
+
+def test_the_longest_phrase_is_accepted() -> None:
+    assert len(check_phrase("x" * 1000)) == 1000

@@ -1,0 +1,55 @@
+"""The real classes at a size that builds in milliseconds."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evfsam.configuration import EvfSamConfig
+from evfsam.modeling import EvfSamModel
+from evfsam.processing import EvfSamProcessor
+from evfsam.tokenizer import PhraseTokenizer
+from evfsam.types import RgbImage
+
+TOKENIZER_DIRECTORY = Path(__file__).parent.parent / "fixtures" / "golden" / "tokenizer"
+MAX_TOKENS = 38
+
+BEIT3 = {
+    "image_size": 32,
+    "patch_size": 8,
+    "vocab_size": 52,
+    "embed_dim": 32,
+    "head_count": 4,
+    "ffn_dim": 64,
+    "layer_count": 2,
+    "text_position_count": MAX_TOKENS + 2,
+}
+SAM = {
+    "image_size": 64,
+    "vit_patch_size": 8,
+    "encoder_embed_dim": 32,
+    "encoder_depth": 2,
+    "encoder_num_heads": 2,
+    "encoder_global_attn_indexes": [1],
+    "window_size": 3,
+    "prompt_embed_dim": 32,
+    "decoder_mlp_dim": 64,
+    "iou_head_hidden_dim": 32,
+}
+
+
+def tiny_model(seed: int = 0) -> EvfSamModel:
+    """Build a model with weights from a seed, leaving torch's global generator as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return EvfSamModel(EvfSamConfig(beit3=BEIT3, sam=SAM)).eval()
+
+
+def tiny_processor(model: EvfSamModel) -> EvfSamProcessor:
+    """Build a processor on the tokenizer of the stored cases."""
+    return EvfSamProcessor(PhraseTokenizer.from_pretrained(TOKENIZER_DIRECTORY, MAX_TOKENS), model.config)
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> RgbImage:
+    """(height, width, 3) uint8 noise."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
