@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.utils import logging
 
 from baselines.checkpoint_files import existing_directory, raise_unless_complete
 from baselines.control_tokens import refuse_control_tokens
@@ -84,8 +85,9 @@ class LanguageModel:
         """
         path = existing_directory(directory)
         try:
-            model, info = AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, output_loading_info=True)
-            processor = AutoProcessor.from_pretrained(path)
+            with _without_progress_bars():
+                model, info = AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, output_loading_info=True)
+                processor = AutoProcessor.from_pretrained(path)
         except (OSError, ValueError, KeyError) as err:
             raise CheckpointError(f"expected a saved image-text-to-text model in {path}, got: {err}") from err
         raise_unless_complete(path, info)
@@ -93,7 +95,8 @@ class LanguageModel:
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write model and processor where `from_pretrained` finds them."""
-        self.model.save_pretrained(directory)
+        with _without_progress_bars():
+            self.model.save_pretrained(directory)
         self.processor.save_pretrained(directory)
 
     def check_words(self, phrase: str) -> None:
@@ -255,6 +258,18 @@ class Conversation:
         output = self._language.model(input_ids=input_ids, past_key_values=cache, use_cache=True)
         logits: torch.Tensor = output.logits
         return logits
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers' bars off standard error, where the command line prints its own lines."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _with_image(message: Message, image: Image.Image) -> dict[str, object]:

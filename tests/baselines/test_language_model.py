@@ -200,6 +200,14 @@ def test_saved_model_gives_the_same_answers(random_language: LanguageModel, tmp_
         assert ours.ask(FIRST, max_new_tokens=8) == theirs.ask(FIRST, max_new_tokens=8)
 
 
+def test_loading_prints_nothing(
+    random_language: LanguageModel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    random_language.save_pretrained(tmp_path)
+    LanguageModel.from_pretrained(tmp_path, device="cpu", dtype=torch.float32)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_missing_directory_never_reaches_a_model_hub(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="found none; train or copy"):
         LanguageModel.from_pretrained(tmp_path / "no-such-model", device="cpu", dtype=torch.float32)
