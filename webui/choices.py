@@ -1,5 +1,6 @@
-"""Suggested phrases and example pictures, as lists of real buttons, so that a keyboard reaches them."""
+"""Phrases, example pictures and attention heads to choose from: lists of real buttons, which a keyboard reaches."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from typing import Final
@@ -7,6 +8,9 @@ from typing import Final
 import gradio as gr
 
 from webui.known_scenes import Example
+from webui.wording import percent
+from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
+from workbench.exporting import png_bytes
 
 _ON_LOAD: Final = """
 element.addEventListener('click', (event) => {
@@ -40,6 +44,24 @@ def example_buttons(examples: Sequence[Example]) -> str:
         for index, example in enumerate(examples)
     )
     return _labelled_list("Examples", "examples", items)
+
+
+def head_buttons(view: AttentionView, layer: int, chosen: int) -> str:
+    """Write the heads of a layer as buttons with a thumbnail, their sum first; the chosen one is marked as pressed."""
+    if layer == ROLLOUT:
+        return '<p class="empty">The rollout averages the heads of each layer, so there is none to pick.</p>'
+    items = "".join(_head_button(view, layer, head, head == chosen) for head in range(view.head_count + 1))
+    return _labelled_list("Head", "heads", items)
+
+
+def _head_button(view: AttentionView, layer: int, head: int, is_chosen: bool) -> str:
+    name = "All heads, summed" if head == ALL_HEADS else f"Head {head}"
+    picture = b64encode(png_bytes(view.thumbnail(layer, head))).decode("ascii")
+    return (
+        f'<li><button type="button" data-index="{head}" data-value="{name}" aria-pressed="{str(is_chosen).lower()}">'
+        f'<img src="data:image/png;base64,{picture}" alt=""><span>{name}</span>'
+        f"<small>{percent(view.mass_inside(layer, head))} inside the mask</small></button></li>"
+    )
 
 
 def _labelled_list(label: str, name: str, items: str) -> str:

@@ -30,6 +30,7 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
     with gr.Column(elem_id="controls"):
         image = gr.Image(
             label="Image",
+            show_label=False,
             type="filepath",
             format="png",
             sources=["upload", "clipboard", "webcam"],
@@ -40,19 +41,18 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
             alt_text="The image to segment",
         )
         new_scene = gr.Button("New random scene", elem_id="new-scene")
-        with gr.Group(elem_id="ask"):
-            phrase = gr.Textbox(
-                label="What should be segmented?",
-                placeholder="the dog left of the cup",
-                lines=1,
-                max_lines=1,
-                autofocus=False,
-                elem_id="phrase",
-                html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
-            )
-        compare = gr.Button("Compare", variant="primary", elem_id="compare")
-        chips = choice_list(phrase_buttons(()), "chips")
         shown_examples = choice_list(example_buttons(examples) if examples else "", "examples")
+        phrase = gr.Textbox(
+            label="What should be segmented?",
+            placeholder="the dog left of the cup",
+            lines=1,
+            max_lines=1,
+            autofocus=False,
+            elem_id="phrase",
+            html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
+        )
+        chips = choice_list(phrase_buttons(()), "chips")
+        compare = gr.Button("Compare", variant="primary", elem_id="compare")
         strategies = gr.CheckboxGroup(
             [(card.title, key) for key, card in cards.items()],
             value=list(cards),

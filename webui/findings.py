@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Final
 
 import gradio as gr
 
 from evfsam.errors import ConfigurationError
 from webui import wording
+from webui.choices import choice_list, head_buttons
 from webui.columns import Updates
 from webui.runs import Progress
 from workbench.agreement import pairwise_iou
@@ -22,9 +22,6 @@ _READING: Final = (
     "Bright places got most of the [CLS] token's attention, the token whose projection prompts SAM. "
     "Attention shows what was read, not why the answer came out as it did."
 )
-_DOWNLOAD: Final = (
-    "One zip: masks as lossless PNGs of the original size, overlays, evidence, and the result.json shown below."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +31,13 @@ class Findings:
     attention_empty: gr.HTML
     attention_row: gr.Row
     layer: gr.Dropdown
-    head: gr.Radio
+    head: gr.State
     attention: gr.Image
     attention_caption: gr.HTML
-    heads: gr.Gallery
+    heads: gr.HTML
     agreement: gr.HTML
     trace: gr.HTML
     result: gr.JSON
-    download: gr.DownloadButton
 
     @property
     def components(self) -> list[gr.components.Component | gr.Row]:
@@ -50,18 +46,16 @@ class Findings:
             self.attention_empty,
             self.attention_row,
             self.layer,
-            self.head,
             *self.attention_parts,
             self.agreement,
             self.trace,
             self.result,
-            self.download,
         ]
 
     @property
     def attention_parts(self) -> list[gr.components.Component]:
         """What picking a layer or a head changes."""
-        return [self.attention, self.attention_caption, self.heads]
+        return [self.attention, self.attention_caption, self.heads, self.head]
 
     def emptied(self) -> Updates:
         """Return everything to how it is before a run."""
@@ -70,7 +64,6 @@ class Findings:
             self.agreement: wording.agreement_table({}, {}),
             self.trace: wording.trace_of(()),
             self.result: None,
-            self.download: gr.update(value=None, interactive=False),
         }
 
     def advanced(self, progress: Progress) -> Updates:
@@ -81,14 +74,13 @@ class Findings:
             self.trace: wording.trace_of(progress.results),
         }
 
-    def finished(self, progress: Progress, suite_key: str, attention: AttentionView | None, archive: Path) -> Updates:
-        """Show what only the whole run has: attention, result.json and the zip."""
+    def finished(self, progress: Progress, suite_key: str, attention: AttentionView | None) -> Updates:
+        """Show what only the whole run has: attention and result.json."""
         view = progress.view
         content = result_dict(view.image, progress.phrase, suite_key, progress.results, progress.known_mask)
         return {
             **(self._with_attention(attention) if attention else self._without_attention()),
             self.result: content,
-            self.download: gr.update(value=str(archive), interactive=True),
         }
 
     def attention_of(self, view: AttentionView, layer: int, head: int) -> Updates:
@@ -97,19 +89,18 @@ class Findings:
         return {
             self.attention: gr.update(value=view.heat_map(layer, head), alt_text=words),
             self.attention_caption: f'<p class="caption">{escape(words)}</p>',
-            self.heads: gr.update(value=_thumbnails(view, layer), visible=layer != ROLLOUT),
+            self.heads: head_buttons(view, layer, head),
+            self.head: head,
         }
 
     def _with_attention(self, view: AttentionView) -> Updates:
         layers = [(f"Layer {layer}", layer) for layer in range(1, view.layer_count + 1)]
         layers[-1] = (f"Layer {view.layer_count}, the last", view.layer_count)
         layers = [*layers[::-1], ("Rollout through all layers", ROLLOUT)]
-        heads = [("All, summed", ALL_HEADS), *((f"Head {head}", head) for head in range(1, view.head_count + 1))]
         return {
             self.attention_empty: gr.update(visible=False),
             self.attention_row: gr.update(visible=True),
             self.layer: gr.update(choices=layers, value=view.layer_count),
-            self.head: gr.update(choices=heads, value=ALL_HEADS),
             **self.attention_of(view, view.layer_count, ALL_HEADS),
         }
 
@@ -118,7 +109,8 @@ class Findings:
             self.attention_empty: gr.update(visible=True),
             self.attention_row: gr.update(visible=False),
             self.attention: None,
-            self.heads: None,
+            self.heads: "",
+            self.head: ALL_HEADS,
         }
 
 
@@ -128,12 +120,7 @@ def build_findings() -> Findings:
         with gr.Tab("Attention", elem_id="attention-tab"):
             attention_empty = gr.HTML(f'<p class="empty">{_NO_ATTENTION}</p>')
             with gr.Row(visible=False, elem_id="attention-row") as attention_row:
-                with gr.Column(scale=1, min_width=280):
-                    layer = gr.Dropdown([], label="Layer", elem_id="layer", filterable=False)
-                    head = gr.Radio([], label="Head", elem_id="head")
-                    attention_caption = gr.HTML("", elem_id="attention-caption")
-                    gr.HTML(f'<p class="caption">{_READING}</p>')
-                with gr.Column(scale=1, min_width=280):
+                with gr.Column(scale=5, min_width=280):
                     attention = gr.Image(
                         label="Attention map",
                         show_label=False,
@@ -143,28 +130,18 @@ def build_findings() -> Findings:
                         elem_id="attention",
                         container=False,
                     )
-                with gr.Column(scale=1, min_width=280):
-                    heads = gr.Gallery(
-                        label="Every head of this layer; choose one to enlarge it",
-                        format="png",
-                        columns=4,
-                        allow_preview=False,
-                        interactive=False,
-                        buttons=[],
-                        elem_id="heads",
-                        object_fit="contain",
-                        height="auto",
-                    )
+                    attention_caption = gr.HTML("", elem_id="attention-caption")
+                with gr.Column(scale=4, min_width=280):
+                    layer = gr.Dropdown([], label="Layer", elem_id="layer", filterable=False)
+                    heads = choice_list("", "heads")
+                    gr.HTML(f'<p class="caption">{_READING}</p>')
+                    head = gr.State(ALL_HEADS)
         with gr.Tab("Agreement", elem_id="agreement-tab"):
             agreement = gr.HTML(wording.agreement_table({}, {}))
         with gr.Tab("Trace", elem_id="trace-tab"):
             trace = gr.HTML(wording.trace_of(()), elem_id="trace")
-        with gr.Tab("Download", elem_id="download-tab"):
-            gr.HTML(f'<p class="caption">{_DOWNLOAD}</p>')
-            download = gr.DownloadButton(
-                "Download masks, overlays and result.json", interactive=False, elem_id="download"
-            )
-            result = gr.JSON(label="result.json", max_height=420, elem_id="result")
+        with gr.Tab("result.json", elem_id="result-tab"):
+            result = gr.JSON(show_label=False, max_height=480, elem_id="result")
     return Findings(
         attention_empty,
         attention_row,
@@ -176,7 +153,6 @@ def build_findings() -> Findings:
         agreement,
         trace,
         result,
-        download,
     )
 
 
@@ -189,12 +165,3 @@ def checked_choice(value: object, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         raise ConfigurationError(f"expected a whole number as {what}, got {value!r}")
     return int(value)
-
-
-def _thumbnails(view: AttentionView, layer: int) -> list[tuple[object, str]] | None:
-    if layer == ROLLOUT:
-        return None
-    return [
-        (view.thumbnail(layer, head), f"Head {head}: {wording.percent(view.mass_inside(layer, head))} inside")
-        for head in range(1, view.head_count + 1)
-    ]

@@ -9,11 +9,26 @@ STYLE_SHEET: Final = Path(__file__).with_name("page.css")
 _SANS: Final = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Helvetica Neue", "sans-serif")
 _MONO: Final = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
+_ACCENT: Final = gr.themes.Color(
+    name="pine",
+    c50="#eef7f5",
+    c100="#d8ece8",
+    c200="#b2d9d2",
+    c300="#84c2b8",
+    c400="#5cc4b8",
+    c500="#17756c",
+    c600="#0f5e57",
+    c700="#0b4a44",
+    c800="#0a3b37",
+    c900="#08302c",
+    c950="#041b19",
+)
+
 
 def page_theme() -> gr.themes.Base:
     """Build the theme: quiet neutrals, one accent, borders instead of shadows; light and dark."""
     theme = gr.themes.Base(
-        primary_hue=gr.themes.colors.teal,
+        primary_hue=_ACCENT,
         neutral_hue=gr.themes.colors.stone,
         text_size=gr.themes.sizes.text_md,
         radius_size=gr.themes.sizes.radius_md,
@@ -54,6 +69,10 @@ def page_theme() -> gr.themes.Base:
         input_border_color_dark="#6d756f",
         input_placeholder_color="#656c67",
         input_placeholder_color_dark="#949b96",
+        color_accent="#0f5e57",
+        color_accent_soft="#d8ece8",
+        color_accent_soft_dark="#0a3b37",
+        button_border_width="1px",
         button_primary_background_fill="#0f5e57",
         button_primary_background_fill_hover="#0b4a44",
         button_primary_background_fill_dark="#5cc4b8",

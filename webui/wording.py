@@ -67,8 +67,9 @@ def result_card(result: StrategyResult, measured_iou: float | None) -> str:
         for term, value, note in facts
     )
     kind = segmentation.verdict.kind
-    body = _verdict(kind, verdict_in_words(segmentation)) + f'<dl class="facts">{rows}</dl>'
-    return _card(result.card, kind, body)
+    state = "absent" if kind == "found" and segmentation.area_share == 0 else kind
+    body = _verdict(state, verdict_in_words(segmentation)) + f'<dl class="facts">{rows}</dl>'
+    return _card(result.card, state, body)
 
 
 def evidence_caption(segmentation: Segmentation, mass_inside: float | None) -> str:
@@ -79,14 +80,22 @@ def evidence_caption(segmentation: Segmentation, mass_inside: float | None) -> s
         kept = sum(point.is_kept for point in points)
         parts = [f"{boxes} box{'es' if boxes != 1 else ''}"] if boxes else []
         if points:
-            parts.append(f"{len(points)} points, {kept} kept (ringed); darker means a lower probability of yes")
-        return "What it told SAM: " + " and ".join(parts) + "."
+            parts.append(f"{len(points)} points")
+        reading = f" {_reading_of_points(kept)}" if points else ""
+        return "What it told SAM: " + " and ".join(parts) + "." + reading
     if segmentation.attention is not None:
         share = "" if mass_inside is None else f" {percent(mass_inside)} of it lies inside the mask."
         return "Where its image token looked: attention of the last layer, all heads summed." + share
     if segmentation.verdict.kind == "found":
         return "Nothing to draw: the phrase reached SAM as one embedding, without a place."
     return "Nothing was given to SAM."
+
+
+def _reading_of_points(kept: int) -> str:
+    return (
+        f"SAM got the {kept} ringed ones: + on the object, − off it. Hollow ones were dropped. "
+        "Blue: probably on the object; orange: probably not."
+    )
 
 
 def attention_caption(view: AttentionView, layer: int, head: int) -> str:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import gradio as gr
+from gradio.blocks import Block
 
 from evfsam.errors import EvfSamError, PhraseError
 from webui import columns as answer_columns
@@ -49,6 +50,7 @@ class ComparePage:
     columns: tuple[AnswerColumn, ...]
     findings: Findings
     status: gr.HTML
+    download: gr.DownloadButton
     known: gr.State
     attention: gr.State
 
@@ -73,7 +75,8 @@ class ComparePage:
         status = wording.status_line(progress.results, len(progress.chosen), progress.seconds, running)
         updates: Updates = {self.status: status}
         if not progress.results:
-            yield updates | answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
+            updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
+            yield updates | {self.download: _no_download()}
             return
         attention = attention_view(progress.results[-1], progress.view.image)
         updates |= answer_columns.advanced(self.columns, cards, progress, attention) | self.findings.advanced(progress)
@@ -88,7 +91,11 @@ class ComparePage:
         image = progress.view.image
         write_zip(archive, image, progress.phrase, suite_key, progress.results, progress.known_mask)
         attention = first_attention(progress)
-        return {self.attention: attention, **self.findings.finished(progress, suite_key, attention, archive)}
+        return {
+            self.attention: attention,
+            self.download: gr.update(value=str(archive), interactive=True),
+            **self.findings.finished(progress, suite_key, attention),
+        }
 
     def take_random_scene(self) -> Updates:
         """Put a new scene on the page, with phrases that mean something in it."""
@@ -136,9 +143,9 @@ class ComparePage:
         except EvfSamError as error:
             return {self.status: wording.problem(str(error))}
 
-    def pick_head(self, event: gr.SelectData) -> int:
-        """Turn the choice of a thumbnail into the number of its head."""
-        return int(event.index) + 1
+    def look_at_head(self, layer: object, attention: AttentionView | None, event: gr.SelectData) -> Updates:
+        """Show the head whose thumbnail was chosen."""
+        return self.look(layer, event.index, attention)
 
     def _fresh(self, phrases: Sequence[str], words: str) -> Updates:
         return {
@@ -149,7 +156,7 @@ class ComparePage:
         }
 
     def _emptied(self) -> Updates:
-        return {self.attention: None, **self.introduce(), **self.findings.emptied()}
+        return {self.attention: None, self.download: _no_download(), **self.introduce(), **self.findings.emptied()}
 
 
 def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> ComparePage:
@@ -158,11 +165,15 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
     with gr.Row(elem_id="workplace"):
         controls = build_controls(comparison.cards, examples)
         with gr.Column(elem_id="answers"):
-            status = gr.HTML(wording.hint(_START), elem_id="status")
-            gr.HTML('<h2 id="results" class="unseen">Results</h2>')
+            with gr.Row(elem_id="status-row"):
+                status = gr.HTML(wording.hint(_START), elem_id="status")
+                download = gr.DownloadButton(
+                    "Download all", interactive=False, elem_id="download", scale=0, min_width=150
+                )
+            gr.HTML('<h2 id="results">Results</h2>', elem_classes=["unseen"])
             columns = build_columns(comparison.cards)
             findings = build_findings()
-    page = ComparePage(comparison, examples, controls, columns, findings, status, known, attention)
+    page = ComparePage(comparison, examples, controls, columns, findings, status, download, known, attention)
     _wire_runs(page)
     _wire_pictures(page)
     _wire_attention(page)
@@ -179,8 +190,7 @@ def _wire_runs(page: ComparePage) -> None:
     controls = page.controls
     inputs = [controls.image, controls.phrase, controls.strategies, page.known]
     inputs += [control.component for control in controls.options]
-    outputs = [page.status, page.attention, *page.findings.components]
-    outputs += [component for column in page.columns for component in column.components]
+    outputs = [page.status, *_answers_of(page)]
 
     def wire(listen: Callable[..., object]) -> None:
         listen(
@@ -203,8 +213,7 @@ def _wire_runs(page: ComparePage) -> None:
 
 def _wire_pictures(page: ComparePage) -> None:
     controls = page.controls
-    emptied = [page.attention, *page.findings.components]
-    emptied += [component for column in page.columns for component in column.components]
+    emptied = _answers_of(page)
     fresh = [controls.image, page.known, controls.phrase, controls.chips, page.status, *emptied]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     controls.new_scene.click(page.take_random_scene, None, fresh, **quiet)
@@ -220,9 +229,16 @@ def _wire_attention(page: ComparePage) -> None:
     outputs = [page.status, *findings.attention_parts]
     quiet = {"preprocess": False, "show_progress": "hidden", "queue": False, "api_visibility": "private"}
     findings.layer.input(page.look, inputs, outputs, **quiet)
-    findings.head.input(page.look, inputs, outputs, **quiet)
-    picked = findings.heads.select(page.pick_head, None, findings.head, queue=False, api_visibility="private")
-    picked.success(page.look, inputs, outputs, **quiet)
+    findings.heads.select(page.look_at_head, [findings.layer, page.attention], outputs, **quiet)
+
+
+def _answers_of(page: ComparePage) -> list[Block]:
+    answers = [component for column in page.columns for component in column.components]
+    return [page.attention, page.download, *answers, *page.findings.components]
+
+
+def _no_download() -> object:
+    return gr.update(value=None, interactive=False)
 
 
 def _for_the_page(error: EvfSamError) -> str:

@@ -1,0 +1,54 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import app
+from evfsam.errors import CheckpointError
+from tests.webui.fakes import fake_comparison
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_entry_point_stays_short() -> None:
+    assert len((ROOT / "app.py").read_text(encoding="utf-8").splitlines()) < 80
+
+
+def test_settings_have_safe_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
+    settings = app.read_settings([])
+    assert (settings.suite, settings.device, settings.host, settings.port) == ("mini", "auto", "127.0.0.1", None)
+
+
+def test_the_environment_sets_the_host_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
+    assert app.read_settings([]).host == "0.0.0.0"
+    assert app.read_settings(["--host", "127.0.0.2", "--port", "7999"]).host == "127.0.0.2"
+    assert app.read_settings(["--port", "7999"]).port == 7999
+
+
+def test_an_unknown_suite_ends_with_the_choices_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        app.read_settings(["--suite", "huge"])
+    assert stopped.value.code == 2
+    assert "mini" in capsys.readouterr().err
+
+
+def test_building_the_page_reads_no_weights() -> None:
+    _, comparison = app.create_demo(app.read_settings(["--device", "cpu"]))
+    assert comparison._strategies == {}
+
+
+def test_missing_weights_are_logged_and_do_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def missing() -> None:
+        raise CheckpointError("expected weights, found no such directory")
+
+    comparison, _ = fake_comparison(load=missing)
+    app.read_weights(comparison)
+    assert caplog.text.count("expected weights") == 3
+
+
+def test_importing_the_entry_point_starts_nothing() -> None:
+    code = "import app, threading; assert threading.active_count() == 1"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

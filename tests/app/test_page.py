@@ -1,0 +1,262 @@
+"""Handlers called as functions, over strategies that need no weights."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+from evfsam.types import RgbImage
+from tests.webui.fakes import channel_mask, fake_comparison, three_colours
+from webui.blocks import LAUNCH_LIMITS, build_demo, launch_arguments
+from webui.known_scenes import read_examples
+from webui.tabs.compare import ComparePage, build_compare
+from workbench.exporting import coco_rle
+
+ALL = ["evf-sam", "clip-text", "point-query"]
+Updates = dict[object, object]
+
+
+@pytest.fixture
+def page() -> ComparePage:
+    return make_page()
+
+
+def make_page() -> ComparePage:
+    with gr.Blocks():
+        return build_compare(fake_comparison()[0], read_examples())
+
+
+def upload(tmp_path: Path, image: RgbImage, name: str = "picture.png") -> dict[str, object]:
+    Image.fromarray(image).save(tmp_path / name)
+    return {"path": str(tmp_path / name)}
+
+
+def ask(
+    page: ComparePage, payload: object, phrase: object, strategies: object = ALL, **options: object
+) -> Iterator[Updates]:
+    values = [options.get(control.name, control.default) for control in page.controls.options]
+    return page.ask(payload, phrase, strategies, None, *values)
+
+
+def value_of(update: object) -> object:
+    return update["value"] if isinstance(update, dict) and "__type__" in update else update
+
+
+def test_three_answers_arrive_one_after_the_other(page: ComparePage, tmp_path: Path) -> None:
+    arrived = []
+    for updates in ask(page, upload(tmp_path, three_colours()), "a square"):
+        arrived.append([column.key for column in page.columns if "Found:" in str(updates.get(column.card))])
+    assert arrived == [[], ["evf-sam"], ["clip-text"], ["point-query"]]
+
+
+def test_waiting_and_skipped_strategies_are_told_apart(page: ComparePage, tmp_path: Path) -> None:
+    first = next(ask(page, upload(tmp_path, three_colours()), "a square", ["evf-sam", "point-query"]))
+    states = [str(first[column.card]).split('data-state="')[1].split('"')[0] for column in page.columns]
+    assert states == ["running", "skipped", "waiting"]
+
+
+def test_the_overlay_changes_the_picture_only_at_mask_outline_and_label(page: ComparePage, tmp_path: Path) -> None:
+    image = three_colours((512, 640))
+    steps = list(ask(page, upload(tmp_path, image), "a square"))
+    shown = value_of(steps[1][page.columns[0].overlay])
+    mask = channel_mask(image, 0)
+    assert isinstance(shown, np.ndarray)
+    assert (shown[mask] != image[mask]).any(axis=-1).mean() > 0.9
+    assert np.array_equal(shown[300:], image[300:])
+
+
+def test_each_picture_has_words_for_those_who_do_not_see_it(page: ComparePage, tmp_path: Path) -> None:
+    steps = list(ask(page, upload(tmp_path, three_colours()), "a square"))
+    overlay, evidence = steps[3][page.columns[2].overlay], steps[3][page.columns[2].evidence]
+    assert "Found:" in overlay["alt_text"]
+    assert "“a square”" in overlay["alt_text"]
+    assert "25 points" in evidence["alt_text"]
+
+
+def test_the_zip_is_there_at_the_end_and_gone_after(page: ComparePage, tmp_path: Path) -> None:
+    archive = None
+    for updates in ask(page, upload(tmp_path, three_colours()), "a square"):
+        if value_of(updates.get(page.download)):
+            archive = Path(str(value_of(updates[page.download])))
+            with zipfile.ZipFile(archive) as opened:
+                names = set(opened.namelist())
+                content = json.loads(opened.read("result.json"))
+            assert {f"{key}-mask.png" for key in ALL} <= names
+            assert content == updates[page.findings.result]
+    assert archive is not None
+    assert not archive.parent.exists()
+
+
+def test_the_zip_is_removed_too_when_the_visitor_leaves(page: ComparePage, tmp_path: Path) -> None:
+    run = ask(page, upload(tmp_path, three_colours()), "a square", ["evf-sam"])
+    next(run)
+    archive = Path(str(value_of(next(run)[page.download])))
+    assert archive.is_file()
+    run.close()
+    assert not archive.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("phrase", "strategies", "words"),
+    [
+        ("", ALL, "The phrase is empty"),
+        ("x" * 10_000, ALL, "characters"),
+        ("a square", [], "Choose at least one"),
+        ("a square", ["nothing"], "nothing"),
+    ],
+)
+def test_a_mistake_is_said_in_the_page_and_loses_nothing(
+    page: ComparePage, tmp_path: Path, phrase: str, strategies: list[str], words: str
+) -> None:
+    (updates,) = ask(page, upload(tmp_path, three_colours()), phrase, strategies)
+    assert list(updates) == [page.status]
+    assert words in str(updates[page.status])
+    assert 'role="alert"' in str(updates[page.status])
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
+def test_a_broken_file_is_said_at_once_and_when_asked(page: ComparePage, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.png").write_bytes(content)
+    payload = {"path": str(tmp_path / "broken.png")}
+    (asked,) = ask(page, payload, "a square")
+    taken = page.take_upload(payload)
+    for updates in (asked, taken):
+        assert 'role="alert"' in str(updates[page.status])
+        assert page.controls.image not in updates
+        assert page.controls.phrase not in updates
+        assert "Traceback" not in str(updates[page.status])
+
+
+def test_an_unexpected_error_is_logged_and_said_without_its_details(
+    page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("webui.tabs.compare.write_zip", lambda *_: 1 / 0)
+    *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
+    assert "Something went wrong on our side" in str(last[page.status])
+    assert "division" not in str(last[page.status])
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_failing_strategy_says_why_in_its_own_column(page: ComparePage, tmp_path: Path) -> None:
+    steps = list(ask(page, upload(tmp_path, three_colours()), "explode"))
+    assert "without explosives" in str(steps[2][page.columns[1].card])
+    assert "Found:" in str(steps[3][page.columns[2].card])
+
+
+def test_an_option_of_the_page_reaches_its_strategy(page: ComparePage, tmp_path: Path) -> None:
+    steps = list(ask(page, upload(tmp_path, three_colours()), "a square", grid_size=3))
+    assert "9 points" in str(value_of(steps[3][page.columns[2].caption]))
+
+
+def test_two_interleaved_visitors_see_their_own_answers_alone(tmp_path: Path) -> None:
+    page = make_page()
+    images = [three_colours((240, 320), shift) for shift in (0, 25)]
+    runs = [ask(page, upload(tmp_path, image, f"{index}.png"), f"phrase {index}") for index, image in enumerate(images)]
+    last: list[Updates] = [{}, {}]
+    for steps in zip_longest(*runs):
+        for index, updates in enumerate(steps):
+            last[index] = updates
+            assert f"phrase {1 - index}" not in str(updates)
+    for index, image in enumerate(images):
+        content = last[index][page.findings.result]
+        assert content["phrase"] == f"phrase {index}"
+        for channel, key in enumerate(ALL):
+            assert content["strategies"][key]["mask_rle"] == coco_rle(channel_mask(image, channel))
+        assert np.array_equal(last[index][page.attention].mask[::2, ::2], channel_mask(image, 0))
+
+
+def test_attention_of_another_layer_and_head_is_shown(page: ComparePage, tmp_path: Path) -> None:
+    *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
+    view = last[page.attention]
+    first, second = page.look(3, 0, view), page.look(2, 4, view)
+    assert "Layer 3 of 3, all heads summed" in str(first[page.findings.attention_caption])
+    assert "Layer 2 of 3, head 4" in str(second[page.findings.attention_caption])
+    assert not np.array_equal(value_of(first[page.findings.attention]), value_of(second[page.findings.attention]))
+
+
+@pytest.mark.parametrize(("layer", "head"), [(9, 0), (1, 99), ("x", 0), (1, None), (-1, 0), (1.5, 0)])
+def test_a_layer_or_head_that_is_not_there_is_a_message(
+    page: ComparePage, tmp_path: Path, layer: object, head: object
+) -> None:
+    *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
+    assert 'role="alert"' in str(page.look(layer, head, last[page.attention])[page.status])
+
+
+def test_a_random_scene_brings_phrases_that_can_be_measured(page: ComparePage, tmp_path: Path) -> None:
+    updates = page.take_random_scene()
+    phrase, known = updates[page.controls.phrase], updates[page.known]
+    payload = upload(tmp_path, updates[page.controls.image])
+    defaults = [control.default for control in page.controls.options]
+    *_, last = page.ask(payload, phrase, ALL, known, *defaults)
+    assert str(phrase) in str(updates[page.controls.chips])
+    assert "Measured IoU" in str(last[page.columns[2].card])
+    assert "iou_with_reference" in last[page.findings.result]["strategies"]["evf-sam"]
+
+
+def test_a_scene_among_the_examples_can_be_measured(page: ComparePage, tmp_path: Path) -> None:
+    index = next(index for index, example in enumerate(page.examples) if example.scene_seed is not None)
+    updates = page.take_example(SimpleNamespace(index=index))
+    payload = upload(tmp_path, updates[page.controls.image])
+    defaults = [control.default for control in page.controls.options]
+    *_, last = page.ask(payload, page.examples[index].phrases[0], ALL, updates[page.known], *defaults)
+    assert "Measured IoU" in str(last[page.columns[2].card])
+
+
+@pytest.mark.parametrize("index", [-1, 10_000, None, "0"])
+def test_an_example_that_is_not_there_is_a_message(page: ComparePage, index: object) -> None:
+    assert 'role="alert"' in str(page.take_example(SimpleNamespace(index=index))[page.status])
+
+
+def test_a_new_picture_removes_the_answers_of_the_old_one(page: ComparePage, tmp_path: Path) -> None:
+    for updates in (page.take_random_scene(), page.take_upload(upload(tmp_path, three_colours())), page.clear()):
+        assert updates[page.attention] is None
+        assert updates[page.findings.result] is None
+        assert value_of(updates[page.download]) is None
+        for column in page.columns:
+            assert 'data-state="idle"' in str(updates[column.card])
+            assert value_of(updates[column.overlay]) is None
+
+
+def test_only_the_promised_endpoints_are_public() -> None:
+    demo = build_demo(fake_comparison()[0])
+    public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
+    reachable = {fn.api_name for fn in demo.fns.values() if fn.api_visibility != "private"}
+    assert public == reachable == {"compare", "random_scene", "attention"}
+
+
+def test_every_run_of_a_model_waits_in_one_queue() -> None:
+    demo = build_demo(fake_comparison()[0])
+    runs = [fn for fn in demo.fns.values() if fn.name in ("ask", "compare")]
+    assert len(runs) == 4
+    assert {(fn.concurrency_id, fn.concurrency_limit) for fn in runs} == {("models", 1)}
+
+
+def test_every_picture_on_the_page_is_lossless() -> None:
+    demo = build_demo(fake_comparison()[0])
+    pictures = [block for block in demo.blocks.values() if isinstance(block, gr.Image)]
+    assert len(pictures) >= 8
+    assert {picture.format for picture in pictures} == {"png"}
+
+
+def test_the_page_is_launched_within_bounds_and_fetches_no_fonts() -> None:
+    arguments = launch_arguments()
+    assert arguments["max_file_size"] == "25mb"
+    assert "allowed_paths" not in arguments
+    assert not LAUNCH_LIMITS["share"]
+    assert arguments["theme"]._stylesheets == []
+    demo = build_demo(fake_comparison()[0])
+    assert not demo.analytics_enabled
+    assert demo.delete_cache is not None
+
+
+def test_the_banner_says_which_suite_runs_and_what_it_knows() -> None:
+    comparison, _ = fake_comparison()
+    heads = [str(block.value) for block in build_demo(comparison).blocks.values() if isinstance(block, gr.HTML)]
+    assert any(comparison.suite.title in head and comparison.suite.notice in head for head in heads)

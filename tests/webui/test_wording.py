@@ -1,0 +1,142 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from evfsam.types import PromptPoint, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
+from tests.webui.fakes import fake_comparison, three_colours
+from webui import wording
+from workbench.attention_view import attention_view
+from workbench.comparison import StrategyResult
+
+CARD = StrategyCard("evf-sam", "EVF-SAM", "Reads both.", "", "", "Finds <things>.", "")
+
+
+def answer(share: float = 0.12, kind: str = "found", reason: str = "", **fields: object) -> StrategyResult:
+    logits = torch.full((10, 10), -1.0)
+    logits.view(-1)[: round(share * 100)] = 1.0
+    return StrategyResult("evf-sam", CARD, Segmentation(Verdict(kind, reason), logits, **fields), 0.416)
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0, "0 %"), (0.001, "under 1 %"), (0.12, "12 %"), (0.996, "over 99 %"), (1.0, "100 %")],
+)
+def test_a_share_never_rounds_to_nothing_or_all_silently(share: float, words: str) -> None:
+    assert wording.percent(share) == words
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (answer(), "Found: 12 % of the image"),
+        (answer(share=0), "Found nothing: the mask is empty"),
+        (answer(0, "absent", "No object found."), "Not in the image: No object found."),
+        (answer(0, "failed", "no weights"), "Failed: no weights"),
+    ],
+)
+def test_the_verdict_is_said_in_words(result: StrategyResult, words: str) -> None:
+    assert wording.verdict_in_words(result.segmentation) == words
+
+
+def test_a_card_shows_measured_iou_beside_the_guess_only_where_the_truth_is_known() -> None:
+    result = answer(pred_iou=0.914, seconds={"decode": 0.25})
+    known, unknown = wording.result_card(result, 0.871), wording.result_card(result, None)
+    assert "Measured IoU</dt><dd>0.87" in known
+    assert "Measured IoU" not in unknown
+    for card in (known, unknown):
+        assert "pred_iou</dt><dd>0.91" in card
+        assert "Time</dt><dd>0.42 s" in card
+        assert "decode 0.25 s" in card
+
+
+def test_an_empty_mask_does_not_carry_the_mark_of_success() -> None:
+    assert 'data-state="absent"' in wording.result_card(answer(share=0), None)
+    assert 'data-state="found"' in wording.result_card(answer(), None)
+
+
+def test_each_state_has_a_mark_of_its_own_besides_its_colour() -> None:
+    marks = [wording._MARKS[state] for state in ("found", "absent", "failed", "waiting", "running", "skipped")]
+    assert len(set(marks)) == len(marks)
+    assert all(marks)
+
+
+def test_texts_of_visitors_and_models_are_escaped() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    entry = TraceEntry(evil, asked=evil, answered=evil, values={evil: [evil, 0.5]})
+    result = answer(0, "failed", evil, trace=(entry,))
+    pages = [
+        wording.trace_of([result]),
+        wording.result_card(result, None),
+        wording.idle_card(dataclasses.replace(CARD, summary=evil, can=evil)),
+        wording.problem(evil),
+        wording.hint(evil),
+        wording.agreement_table({"a": {"a": 1, "b": 0}, "b": {"a": 0, "b": 1}}, {"a": evil, "b": evil}),
+        wording.status_line([], 2, 0, evil),
+    ]
+    assert all("<img" not in page for page in pages)
+
+
+def test_a_long_model_answer_is_cut_in_the_trace() -> None:
+    page = wording.trace_of([answer(trace=(TraceEntry("ask", answered="x" * 100_000),))])
+    assert len(page) < 10_000
+    assert "shortened" in page
+
+
+def test_the_evidence_of_points_says_how_many_reached_sam_and_how_to_read_them() -> None:
+    points = tuple(PromptPoint(1, 1, 1, 0.95, is_kept, 0.95) for is_kept in (True, True, False))
+    words = wording.evidence_caption(answer(prompts=(SamPrompt((0, 0, 5, 5), points),)).segmentation, None)
+    assert "1 box and 3 points" in words
+    assert "2 ringed" in words
+    assert "Blue" in words
+
+
+def test_a_strategy_without_a_place_says_that_there_is_nothing_to_draw() -> None:
+    prompt = SamPrompt(text_prompt_embeddings=torch.ones(1, 4))
+    assert "Nothing to draw" in wording.evidence_caption(answer(prompts=(prompt,)).segmentation, None)
+
+
+@pytest.mark.parametrize(
+    ("cached", "words"),
+    [((False, True), "encoded once and shared"), ((True, True), "reused"), ((False,), "encoded once.")],
+)
+def test_the_status_says_whether_the_image_was_encoded(cached: tuple[bool, ...], words: str) -> None:
+    results = [answer(embedding_was_cached=was) for was in cached]
+    assert words in wording.status_line(results, len(results), 1.5, None)
+
+
+def test_the_status_of_a_run_under_way_says_how_far_it_is() -> None:
+    page = wording.status_line([answer()], 3, 0.4, "CLIP text")
+    assert "1 of 3 answered" in page
+    assert "CLIP text is working" in page
+    assert '<progress max="3" value="1"' in page
+
+
+def test_a_finished_run_with_a_failure_does_not_sound_like_a_success() -> None:
+    page = wording.status_line([answer(), answer(0, "failed", "no weights")], 2, 0.4, None)
+    assert "1 of them with a failure" in page
+
+
+def test_agreement_is_a_table_with_headed_rows_and_columns() -> None:
+    iou = {"a": {"a": 1.0, "b": 0.256}, "b": {"a": 0.256, "b": 1.0}}
+    page = wording.agreement_table(iou, {"a": "EVF-SAM", "b": "CLIP text"})
+    assert page.count('scope="col"') == page.count('scope="row"') == 2
+    assert page.count(">0.26<") == 2
+
+
+def test_agreement_of_one_strategy_says_what_is_missing() -> None:
+    assert "two strategies" in wording.agreement_table({"a": {"a": 1.0}}, {"a": "EVF-SAM"})
+
+
+def test_the_attention_caption_names_layer_head_and_share() -> None:
+    comparison, _ = fake_comparison()
+    image = three_colours()
+    (result,) = comparison.run(image, "red", ["evf-sam"])
+    view = attention_view(result, image)
+    assert view is not None
+    assert "Layer 2 of 3, head 4" in wording.attention_caption(view, 2, 4)
+    assert "all heads summed" in wording.attention_caption(view, 3, 0)
+    assert "Rollout" in wording.attention_caption(view, 0, 0)
+    assert wording.percent(view.mass_inside(2, 4)) in wording.attention_caption(view, 2, 4)
+    assert not np.isclose(view.mass_inside(2, 4), view.mass_inside(2, 1))
