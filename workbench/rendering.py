@@ -28,7 +28,7 @@ TINT: Final = 0.45
 EVIDENCE_SIDE: Final = 512
 """Images with a shorter longest side are enlarged by a whole factor, so that 25 dots can be told apart."""
 
-_GREY_WEIGHTS: Final = (0.299, 0.587, 0.114)
+_HEAT_LEVELS: Final = 1024
 
 
 def overlay(image: RgbImage, mask: Mask, key: str, *, is_labelled: bool = True) -> RgbImage:
@@ -113,9 +113,7 @@ def heat_map(image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | 
     height, width = image.shape[:2]
     if heat.shape != (height, width):
         heat = to_image(heat, (height, width))
-    grey = (image.astype(np.float32) @ np.asarray(_GREY_WEIGHTS, dtype=np.float32))[..., None]
-    share = (0.35 + 0.45 * np.clip(heat, 0, 1))[..., None]
-    picture: RgbImage = np.clip(np.rint(grey * (1 - share) + ramp(heat, HEAT_STOPS) * share), 0, 255).astype(np.uint8)
+    picture = _blended(np.asarray(Image.fromarray(image).convert("L")), heat)
     if mask is None:
         return picture
     _check_size(image, mask)
@@ -124,11 +122,31 @@ def heat_map(image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | 
 
 def contour(mask: Mask, width: int = 1) -> Mask:
     """Return the pixels of the mask within `width` steps (4-connected) of its border; the image's edge is a border."""
-    inner = mask
+    border = np.zeros_like(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return border
+    # Outside the mask's box there is nothing to do: most masks are much smaller than their image.
+    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inner = mask[part]
     for _ in range(width):
         padded = np.pad(inner, 1)
         inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inner
+    border[part] = mask[part] & ~inner
+    return border
+
+
+def _blended(grey: NDArray[np.uint8], heat: NDArray[np.floating]) -> RgbImage:
+    """Blend heat in [0, 1] over grey, both (H, W), through a table and channel by channel: images may be large."""
+    levels = np.rint(np.clip(heat, 0, 1) * (_HEAT_LEVELS - 1)).astype(np.uint16)
+    scale = np.linspace(0, 1, _HEAT_LEVELS, dtype=np.float32)
+    share = 0.35 + 0.45 * scale
+    colours = ramp(scale, HEAT_STOPS) * share[:, None]
+    background = grey * (1 - share)[levels]
+    picture = np.empty((*grey.shape, 3), dtype=np.uint8)
+    for channel in range(3):
+        picture[..., channel] = np.rint(background + colours[:, channel][levels])
+    return picture
 
 
 def _outlined(picture: RgbImage, mask: Mask, colour: Colour) -> RgbImage:
