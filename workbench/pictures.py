@@ -42,14 +42,20 @@ def shrunk_mask(mask: NDArray[np.bool_], side: int = SHOWN_SIDE) -> NDArray[np.b
     return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
 
-def shown_pair(image: RgbImage, mask: NDArray[np.bool_]) -> tuple[RgbImage, NDArray[np.bool_]]:
-    """Return image and mask at the size the page shows: large ones shrunk, small ones enlarged by a whole factor."""
+def enlarged(image: RgbImage, mask: NDArray[np.bool_]) -> tuple[RgbImage, NDArray[np.bool_], int]:
+    """Enlarge a small image and its mask by the least whole factor that brings their longest side to 512 pixels."""
     factor = max(1, -(-LEAST_SIDE // max(mask.shape)))
     if factor == 1:
-        return shrunk(image), shrunk_mask(mask)
+        return image, mask, 1
     size = (mask.shape[1] * factor, mask.shape[0] * factor)
     large = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    return large, mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    return large, mask.repeat(factor, axis=0).repeat(factor, axis=1), factor
+
+
+def shown_pair(image: RgbImage, mask: NDArray[np.bool_]) -> tuple[RgbImage, NDArray[np.bool_]]:
+    """Return image and mask at the size the page shows: large ones shrunk, small ones enlarged by a whole factor."""
+    large, large_mask, _ = enlarged(image, mask)
+    return shrunk(large), shrunk_mask(large_mask)
 
 
 def _size_within(size: tuple[int, ...], side: int) -> tuple[int, int]:

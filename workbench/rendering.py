@@ -21,12 +21,10 @@ from workbench.colours import (
     strategy_colour,
 )
 from workbench.metrics import Mask
+from workbench.pictures import enlarged
 
 TINT: Final = 0.45
 """How much of the strategy's colour a masked pixel takes."""
-
-EVIDENCE_SIDE: Final = 512
-"""Images with a shorter longest side are enlarged by a whole factor, so that 25 dots can be told apart."""
 
 _HEAT_LEVELS: Final = 1024
 
@@ -73,10 +71,7 @@ def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
     """
     mask = segmentation.mask
     _check_size(image, mask)
-    factor = max(1, -(-EVIDENCE_SIDE // max(mask.shape)))
-    size = (mask.shape[1] * factor, mask.shape[0] * factor)
-    large = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    large_mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    large, large_mask, factor = enlarged(image, mask)
     picture = Image.fromarray(_outlined(large.copy(), large_mask, strategy_colour(key)))
     draw = ImageDraw.Draw(picture)
     width = _line_width(large.shape)

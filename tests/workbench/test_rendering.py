@@ -20,7 +20,8 @@ from workbench.colours import (
     strategy_colour,
 )
 from workbench.metrics import Mask
-from workbench.rendering import EVIDENCE_SIDE, contour, evidence, heat_map, overlay
+from workbench.pictures import LEAST_SIDE
+from workbench.rendering import contour, evidence, heat_map, overlay
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=30))
 GREY = np.full((600, 800, 3), 120, dtype=np.uint8)
@@ -125,7 +126,7 @@ def test_small_images_are_enlarged_by_a_whole_factor(size: tuple[int, int], fact
     image, mask = np.zeros((*size, 3), dtype=np.uint8), np.zeros(size, dtype=bool)
     picture = evidence(image, answer(mask=mask), "evf-sam")
     assert picture.shape == (size[0] * factor, size[1] * factor, 3)
-    assert max(picture.shape) >= EVIDENCE_SIDE
+    assert max(picture.shape) >= LEAST_SIDE
 
 
 @pytest.mark.parametrize("box", [(-5.0, -5.0, 900.0, 700.0), (10.0, 10.0, 10.0, 10.0), (20.0, 20.0, 10.0, 10.0)])
