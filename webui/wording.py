@@ -57,13 +57,14 @@ def result_card(result: StrategyResult, measured_iou: float | None) -> str:
     segmentation = result.segmentation
     facts: list[tuple[str, str, str]] = []
     if measured_iou is not None:
-        facts.append(("Measured IoU", f"{measured_iou:.2f}", "overlap with the known mask of this phrase, 0 to 1"))
+        facts.append(("Measured IoU", f"{measured_iou:.2f}", "with the known mask"))
     if segmentation.pred_iou is not None:
-        facts.append(("pred_iou", f"{segmentation.pred_iou:.2f}", "SAM's own guess of that overlap, not a measurement"))
-    stages = "; ".join(f"{stage} {seconds:.2f} s" for stage, seconds in segmentation.seconds.items())
-    facts.append(("Time", f"{result.seconds:.2f} s", stages))
+        facts.append(("pred_iou", f"{segmentation.pred_iou:.2f}", "SAM’s own guess"))
+    facts.append(
+        ("Time", f"{result.seconds:.2f} s", "image embedding reused" if segmentation.embedding_was_cached else "")
+    )
     rows = "".join(
-        f'<div title="{escape(note)}"><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>'
+        f'<div><dt>{escape(term)}</dt><dd>{value}</dd><dd class="note">{escape(note)}</dd></div>'
         for term, value, note in facts
     )
     kind = segmentation.verdict.kind
@@ -84,7 +85,8 @@ def evidence_caption(segmentation: Segmentation, mass_inside: float | None) -> s
         reading = f" {_reading_of_points(kept)}" if points else ""
         return "What it told SAM: " + " and ".join(parts) + "." + reading
     if segmentation.attention is not None:
-        share = "" if mass_inside is None else f" {percent(mass_inside)} of it lies inside the mask."
+        has_mask = mass_inside is not None and segmentation.area_share > 0
+        share = f" {percent(mass_inside or 0)} of it lies inside the mask." if has_mask else ""
         return "Where its image token looked: attention of the last layer, all heads summed." + share
     if segmentation.verdict.kind == "found":
         return "Nothing to draw: the phrase reached SAM as one embedding, without a place."
@@ -104,6 +106,8 @@ def attention_caption(view: AttentionView, layer: int, head: int) -> str:
         which = "Rollout, attention followed through all layers"
     else:
         which = f"Layer {layer} of {view.layer_count}, " + ("all heads summed" if head == ALL_HEADS else f"head {head}")
+    if not view.mask.any():
+        return f"{view.title}. {which}. The mask is empty, so none of it can lie inside."
     share = percent(view.mass_inside(layer, head))
     return f"{view.title}. {which}: {share} of the attention on the image lies inside the mask, which is outlined."
 
@@ -176,7 +180,8 @@ def trace_of(results: Sequence[StrategyResult]) -> str:
     if not results:
         return '<p class="empty">The steps of each strategy appear here: what was asked, and what was answered.</p>'
     return "".join(
-        f'<section class="trace"><h3>{escape(result.card.title)}</h3>{_steps(result.segmentation.trace)}</section>'
+        f'<section class="trace"><h3>{escape(result.card.title)}</h3>'
+        f"{_steps(result.segmentation.trace)}{_stages(result.segmentation)}</section>"
         for result in results
     )
 
@@ -185,6 +190,11 @@ def _steps(trace: Sequence[TraceEntry]) -> str:
     if not trace:
         return '<p class="empty">It left no trace.</p>'
     return "<ol>" + "".join(f"<li>{_step(entry)}</li>" for entry in trace) + "</ol>"
+
+
+def _stages(segmentation: Segmentation) -> str:
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in segmentation.seconds.items())
+    return f'<p class="caption">Seconds a stage: {escape(stages)}.</p>' if stages else ""
 
 
 def _step(entry: TraceEntry) -> str:

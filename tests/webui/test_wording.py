@@ -48,7 +48,16 @@ def test_a_card_shows_measured_iou_beside_the_guess_only_where_the_truth_is_know
     for card in (known, unknown):
         assert "pred_iou</dt><dd>0.91" in card
         assert "Time</dt><dd>0.42 s" in card
-        assert "decode 0.25 s" in card
+
+
+def test_the_trace_tells_the_seconds_of_each_stage() -> None:
+    page = wording.trace_of([answer(seconds={"encode image": 0.25, "decode": 0.01})])
+    assert "encode image 0.25, decode 0.01" in page
+
+
+def test_a_card_says_when_the_embedding_was_reused() -> None:
+    assert "embedding reused" in wording.result_card(answer(embedding_was_cached=True), None)
+    assert "embedding reused" not in wording.result_card(answer(), None)
 
 
 def test_an_empty_mask_does_not_carry_the_mark_of_success() -> None:

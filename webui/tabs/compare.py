@@ -32,6 +32,14 @@ MODEL_QUEUE: Final = "models"
 """Every event that runs a model shares this queue: one at a time, because each takes all the cores there are."""
 STATE_SECONDS: Final = 3600
 _OUR_FAULT: Final = "Something went wrong on our side. Your image and phrase are still here: try once more."
+_SHOW_STATUS: Final = """
+() => {
+  if (window.matchMedia('(max-width: 900px)').matches) {
+    document.getElementById('status-row').scrollIntoView({behavior: 'smooth', block: 'start'});
+  }
+}
+"""
+"""On a phone the answers are below the controls: go there when a run starts."""
 _START: Final = "Choose an image or take a random scene, say what to segment, and press Enter."
 
 
@@ -206,9 +214,10 @@ def _wire_runs(page: ComparePage) -> None:
             api_visibility="private",
         )
 
-    wire(controls.phrase.submit)
-    wire(controls.compare.click)
-    wire(controls.chips.select(page.take_phrase, None, controls.phrase, queue=False, api_visibility="private").success)
+    chosen = controls.chips.select(page.take_phrase, None, controls.phrase, queue=False, api_visibility="private")
+    for listen in (controls.phrase.submit, controls.compare.click, chosen.success):
+        wire(listen)
+        listen(None, js=_SHOW_STATUS)
 
 
 def _wire_pictures(page: ComparePage) -> None:
