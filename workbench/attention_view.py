@@ -18,7 +18,7 @@ ROLLOUT: Final = 0
 ALL_HEADS: Final = 0
 """Stands for the sum of the heads in place of a head's number."""
 _SIDE: Final = 768
-_THUMBNAIL_SIDE: Final = 224
+_THUMBNAIL_SIDE: Final = 128
 
 
 @dataclass(frozen=True, eq=False)

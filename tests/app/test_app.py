@@ -1,6 +1,10 @@
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
@@ -52,3 +56,25 @@ def test_missing_weights_are_logged_and_do_not_stop_the_others(caplog: pytest.Lo
 def test_importing_the_entry_point_starts_nothing() -> None:
     code = "import app, threading; assert threading.active_count() == 1"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_the_command_serves_the_page_before_any_weights_are_needed() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "app.py", "--port", str(port), "--device", "cpu"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            assert "Text-prompted SAM workbench" in _get(f"http://127.0.0.1:{port}/", server)
+        finally:
+            server.terminate()
+
+
+def _get(url: str, server: "subprocess.Popen[bytes]") -> str:
+    while server.poll() is None:
+        try:
+            with urlopen(url) as answer:
+                return str(answer.read(), "utf-8")
+        except URLError:
+            time.sleep(0.2)
+    raise AssertionError(f"the server ended with code {server.returncode}")

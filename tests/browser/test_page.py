@@ -210,7 +210,8 @@ def test_every_button_and_field_has_a_name(page: Page, picture: Path) -> None:
         """[...document.querySelectorAll('button, input:not([type=hidden]), textarea, select')]
         .filter((element) => element.offsetParent)
         .filter((element) => !(element.innerText || '').trim() && !element.getAttribute('aria-label') && !element.title
-          && !element.querySelector('img[alt]:not([alt=""])') && !element.getAttribute('aria-labelledby') && !(element.labels && element.labels.length))
+          && !element.querySelector('img[alt]:not([alt=""])') && !element.getAttribute('aria-labelledby')
+          && !(element.labels && element.labels.length))
         .map((element) => element.outerHTML.slice(0, 160))"""
     )
     assert nameless == []

@@ -1,0 +1,54 @@
+"""One whole visit over the trained weights in the repository."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import opened, serve
+from webui.blocks import build_demo
+from workbench.comparison import Comparison
+from workbench.suites import MINI
+
+pytestmark = [pytest.mark.browser, pytest.mark.weights, pytest.mark.slow]
+
+MISSING = [entry.directory.name for entry in MINI.strategies.values() if not entry.directory.is_dir()]
+WAIT_MS = 120_000
+"""The first answers also wait for the weights to be read; a busy machine may be slow."""
+
+
+@pytest.fixture
+def mini_page() -> Iterator[str]:
+    if MISSING:
+        pytest.skip(f"no weights in checkpoints/mini for {', '.join(MISSING)}; make them with `python -m training`")
+    demo = build_demo(Comparison(MINI))
+    yield serve(demo)
+    demo.close()
+
+
+def test_a_visit_on_the_mini_suite_from_an_example_to_the_download(browser: Browser, mini_page: str) -> None:
+    with opened(browser, mini_page) as page:
+        expect(page.locator(".banner")).to_contain_text("generated scenes")
+        page.locator("#examples button").first.click()
+        page.locator("#chips button").first.click()
+        expect(page.locator("#status")).to_contain_text("All 3 strategies answered", timeout=WAIT_MS)
+        for key in MINI.strategies:
+            card = page.locator(f"#card-{key} .card")
+            expect(card).to_contain_text("Measured IoU")
+            expect(card).not_to_have_attribute("data-state", "failed")
+            expect(page.locator(f"#overlay-{key} img")).to_be_visible()
+        expect(page.locator("#attention img")).to_be_visible()
+        page.locator("#heads button", has_text="Head 1").first.click()
+        expect(page.locator("#attention-caption")).to_contain_text("head 1")
+        with page.expect_download() as download:
+            page.click("#download")
+        with zipfile.ZipFile(download.value.path()) as archive:
+            result = json.loads(archive.read("result.json"))
+        assert result["suite"] == "mini"
+        assert result["strategies"]["evf-sam"]["iou_with_reference"] > 0
+        assert [result["strategies"][key]["embedding_was_cached"] for key in MINI.strategies] == [False, True, True]
+
+        page.locator("#chips button").nth(1).click()
+        expect(page.locator("#status")).to_contain_text("reused: nothing was encoded again", timeout=WAIT_MS)
