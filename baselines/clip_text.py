@@ -127,11 +127,10 @@ class ClipTextSamModel(nn.Module):
         Returns:
             (B, 1, C).
         """
-        with torch.no_grad():
-            features = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).pooler_output
-            if clip_pixel_values is not None:
-                image_features = self.image_encoder(pixel_values=clip_pixel_values).pooler_output
-                features = torch.cat([features, image_features], dim=-1)
+        features = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).pooler_output
+        if clip_pixel_values is not None:
+            image_features = self.image_encoder(pixel_values=clip_pixel_values).pooler_output
+            features = torch.cat([features, image_features], dim=-1)
         variant: Variant = "text" if clip_pixel_values is None else "late-concat"
         prompts: torch.Tensor = self.projectors[variant](features)
         return prompts[:, None]

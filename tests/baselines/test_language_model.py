@@ -89,6 +89,16 @@ def test_another_first_turn_is_not_answered_from_the_old_cache(random_language: 
     )
 
 
+def test_questions_after_another_first_turn_leave_the_kept_cache_alone(random_language: LanguageModel) -> None:
+    other = dialects.user_turn(dialects.box_question(ABSENT_PHRASE), with_image=True)
+    with random_language.conversation(IMAGE) as conversation:
+        conversation.ask(FIRST, max_new_tokens=5)
+        conversation.ask_each([[other, dialects.user_turn(text)] for text in ("the red cup", "both cats")])
+        dialogues = [[*FIRST, dialects.user_turn(text)] for text in ("0", "1")]
+        cached = conversation.ask_each(dialogues)
+    torch.testing.assert_close(cached.p_yes, without_cache(random_language, dialogues), rtol=0, atol=FLOAT32_NOISE)
+
+
 def test_text_before_the_image_is_not_taken_from_the_old_cache(random_language: LanguageModel) -> None:
     def turn(text: str) -> list[Message]:
         return [{"role": "user", "content": [{"type": "text", "text": text}, {"type": "image"}]}]
