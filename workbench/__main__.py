@@ -21,6 +21,7 @@ from workbench.suites import SUITES, find_suite
 
 EXIT_ALL_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; by default those of the process.
 
     Returns:
-        0; 1 where every strategy failed; 2 after one line on standard error where the input cannot be used.
+        0; 1 where every strategy failed; 2 after one line on standard error where the input cannot be used; 130 after Ctrl-C.
     """
     try:
         arguments = _parser().parse_args(argv)
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EvfSamError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -84,6 +84,14 @@ def test_the_exit_code_is_1_where_every_strategy_failed(run: Run, image: Path, t
     assert (tmp_path / "out" / "result.json").exists()
 
 
+def test_ctrl_c_ends_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.__main__.evaluate", interrupt)
+    assert run("evaluate") == (130, [], [])
+
+
 BROKEN_FILES = {
     "empty": b"",
     "text": b"this is no image, whatever its name says" * 9,

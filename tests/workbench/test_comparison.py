@@ -49,7 +49,8 @@ def test_the_first_answer_does_not_wait_for_the_weights_of_the_second(comparison
     assert (loads_of(comparison, "first"), loads_of(comparison, "second")) == (["cpu torch.float32"], [])
 
 
-def test_several_visitors_at_once_read_the_weights_once(comparison: Comparison) -> None:
+def test_several_visitors_at_once_read_the_weights_once(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, first="load_slowly", second="load_slowly"))
     with ThreadPoolExecutor(8) as pool:
         runs = list(pool.map(lambda _: list(comparison.run(half_lit(), "the light")), range(8)))
     assert all(len(run) == 2 for run in runs)
