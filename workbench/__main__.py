@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; by default those of the process.
 
     Returns:
-        0; 1 where every strategy failed; 2 after one line on standard error where the input cannot be used; 130 after Ctrl-C.
+        0; 1 where every strategy failed; 2 after one line on standard error where the input cannot be used; 130 after
+        Ctrl-C.
     """
     try:
         arguments = _parser().parse_args(argv)
