@@ -75,7 +75,6 @@ def load_image(source: str | Path | bytes | BinaryIO) -> RgbImage:
                 raise ImageFormatError(
                     f"expected a still image, got {getattr(picture, 'n_frames', 1)} frames; save one of them as PNG"
                 )
-            picture.load()
             return _pil_to_rgb(picture)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evfsam.attention import cls_to_image, cls_to_image_heads, mass_inside, rollout, to_image
@@ -92,6 +92,7 @@ def test_mass_of_nothing_is_0() -> None:
     assert mass_inside(np.zeros((2, 3), dtype=np.float32), np.ones((5, 7), dtype=bool)) == 0
 
 
+@settings(deadline=None)
 @given(
     grid=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),

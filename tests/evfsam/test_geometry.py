@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evfsam.errors import GeometryError
@@ -12,6 +12,7 @@ sides = st.integers(1, 5000)
 targets = st.sampled_from([64, 256, 1024])
 
 
+@settings(deadline=None)
 @given(height=sides, width=sides, target=targets)
 def test_longest_side_becomes_the_target_and_no_side_vanishes(height: int, width: int, target: int) -> None:
     frame = longest_side_frame((height, width), target)
@@ -26,6 +27,7 @@ def test_sides_are_rounded_half_up(size: tuple[int, int], expected: tuple[int, i
     assert longest_side_frame(size, 1024).input_size == expected
 
 
+@settings(deadline=None)
 @given(height=sides, width=sides, target=targets, x=st.floats(0, 1, width=32), y=st.floats(0, 1, width=32))
 def test_points_and_boxes_come_back(height: int, width: int, target: int, x: float, y: float) -> None:
     frame = longest_side_frame((height, width), target)
@@ -60,6 +62,7 @@ def test_padding_refuses_what_is_larger() -> None:
         pad_to_square(torch.ones(3, 5, 3), 4)
 
 
+@settings(deadline=None)
 @given(height=st.integers(1, 300), width=st.integers(1, 300))
 def test_upsampled_logits_have_the_original_size(height: int, width: int) -> None:
     frame = longest_side_frame((height, width), 64)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from evfsam.errors import ImageFormatError, PhraseError
-from evfsam.preprocess import as_rgb, beit3_pixels, check_phrase, load_image, sam_pixels
+from evfsam.preprocess import as_rgb, beit3_pixels, check_phrase, clip_pixels, load_image, sam_pixels
 from tests.evfsam.tiny import noise_image
 
 
@@ -169,6 +169,18 @@ def test_beit3_sees_the_whole_image_squashed() -> None:
     pixels = beit3_pixels(image, 32)
     torch.testing.assert_close(pixels[:, :, :12], torch.full((3, 32, 12), -1.0))
     torch.testing.assert_close(pixels[:, :, 20:], torch.full((3, 32, 12), 1.0))
+
+
+def test_clip_sees_the_whole_image_squashed_and_smoothed() -> None:
+    image = np.zeros((8, 64, 3), dtype=np.uint8)
+    image[:, 32:] = 255
+    pixels = clip_pixels(image, 32)
+    black = torch.tensor([-0.48145466 / 0.26862954, -0.4578275 / 0.26130258, -0.40821073 / 0.27577711])
+    torch.testing.assert_close(pixels[:, 3, 0], black)
+    torch.testing.assert_close(pixels[0, :, 31], torch.full((32,), (1 - 0.48145466) / 0.26862954))
+    stripes = np.zeros((64, 64, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    assert clip_pixels(stripes, 16).flatten(1).std(dim=1).max() < 0.1
 
 
 def test_a_phrase_loses_its_surrounding_space() -> None:

@@ -60,6 +60,10 @@ def test_the_prompt_shown_is_the_prompt_used(strategy: EvfSamStrategy) -> None:
     assert torch.equal(again.mask_logits, answer.predictions[0].mask_logits)
 
 
+def test_the_trace_shows_the_phrase_without_its_surrounding_space(strategy: EvfSamStrategy) -> None:
+    assert strategy.segment(ImageView(noise_image(30, 50)), " left \n").trace[0].asked == "left"
+
+
 def test_it_repeats_itself_and_leaves_the_image_alone(strategy: EvfSamStrategy) -> None:
     image = noise_image(30, 50)
     before = image.copy()
