@@ -21,6 +21,7 @@ Comparisons are only made where they are clear: centres at least `MARGIN` of the
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal, Protocol, get_args
 
 import numpy as np
@@ -123,7 +124,7 @@ def _colours(name: str, indices: list[int], objects: Sequence[Describable]) -> I
 
 
 def _is_spread(values: Sequence[float], margin: float = MARGIN) -> bool:
-    return all(b - a >= margin for a, b in zip(values, values[1:], strict=False))
+    return all(b - a >= margin for a, b in pairwise(values))
 
 
 def _positions(

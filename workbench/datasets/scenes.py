@@ -6,7 +6,7 @@ Layout is drawn in shares of the image's side, so one seed gives the same scene 
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -151,13 +151,13 @@ class _Placed:
         return np.concatenate([painted[..., :3], painted[..., 3:] / 255], axis=-1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sprite(category: str) -> Image.Image:
     with Image.open(_SPRITES / f"{category}.webp") as file:
         return file.convert("RGBA")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _photograph(name: str) -> NDArray[np.float32]:
     with Image.open(_BACKGROUNDS / f"{name}.jpg") as file:
         return np.asarray(file.convert("RGB"), dtype=np.float32)

@@ -1,0 +1,96 @@
+"""Batches of scenes and phrases that several stages draw alike."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.scene_cache import CachedScene, SceneCache
+from workbench.datasets.expressions import Expression, ExpressionKind
+
+KIND_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {
+    "category": 0.7,
+    "colour": 1.0,
+    "position": 1.6,
+    "ordinal": 2.0,
+    "size": 1.5,
+    "relation": 1.5,
+    "several": 0.8,
+    "semantic": 0.6,
+    "absent": 0.4,
+}
+"""How often each kind is drawn: kinds that need comparing objects more often than those that name them."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhraseBatch:
+    """Scenes with the same number of phrases each; phrase p belongs to scene p // (P / B).
+
+    Attributes:
+        scenes: B scenes.
+        scene_indices: (B,) where they stand in the cache.
+        expressions: P phrases, grouped by scene.
+    """
+
+    scenes: tuple[CachedScene, ...]
+    scene_indices: tuple[int, ...]
+    expressions: tuple[Expression, ...]
+
+    @property
+    def phrases_per_scene(self) -> int:
+        """P / B."""
+        return len(self.expressions) // len(self.scenes)
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(P, S, S) the referred pixels."""
+        count = self.phrases_per_scene
+        return np.stack([self.scenes[p // count].mask(e.object_indices) for p, e in enumerate(self.expressions)])
+
+
+def draw_phrases(scenes: SceneCache, rng: np.random.Generator, *, scene_count: int, per_scene: int) -> PhraseBatch:
+    """Draw scenes, and phrases of each with the kinds weighted by `KIND_WEIGHTS`."""
+    indices = tuple(int(i) for i in rng.integers(len(scenes), size=scene_count))
+    drawn = tuple(scenes[i] for i in indices)
+    expressions: list[Expression] = []
+    for scene in drawn:
+        weights = np.array([KIND_WEIGHTS[e.kind] for e in scene.expressions])
+        weights /= np.array([sum(e.kind == f.kind for f in scene.expressions) for e in scene.expressions])
+        picks = rng.choice(len(scene.expressions), per_scene, replace=False, p=weights / weights.sum())
+        expressions += [capitalised(scene.expressions[int(i)], rng) for i in picks]
+    return PhraseBatch(drawn, indices, tuple(expressions))
+
+
+def capitalised(expression: Expression, rng: np.random.Generator) -> Expression:
+    """Write one phrase in ten with a capital letter, as people do."""
+    if rng.random() >= 0.1:
+        return expression
+    return Expression(expression.text[:1].upper() + expression.text[1:], expression.kind, expression.object_indices)
+
+
+def held_out_phrases(scenes: SceneCache, count: int) -> PhraseBatch:
+    """Return one phrase, present in its scene, from each of the first `count` scenes, kinds in turn."""
+    kinds = [kind for kind in KIND_WEIGHTS if kind != "absent"]
+    expressions = []
+    for index in range(count):
+        wanted = kinds[index % len(kinds) :] + kinds
+        present = {e.kind: e for e in reversed(scenes[index].expressions)}
+        expressions.append(next(present[kind] for kind in wanted if kind in present))
+    return PhraseBatch(tuple(scenes[i] for i in range(count)), tuple(range(count)), tuple(expressions))
+
+
+def ciou_figures(
+    mask_logits: torch.Tensor, targets: torch.Tensor, expressions: Sequence[Expression]
+) -> dict[str, float]:
+    """Sum of intersections over sum of unions, in all and by kind; both tensors are (P, h, w)."""
+    predicted, true = mask_logits > 0, targets > 0.5
+    intersections = (predicted & true).flatten(1).sum(1).double()
+    unions = (predicted | true).flatten(1).sum(1).double()
+    figures = {"cIoU": float(intersections.sum() / unions.sum())}
+    for kind in KIND_WEIGHTS:
+        rows = torch.tensor([e.kind == kind for e in expressions])
+        if rows.any():
+            figures[kind] = float(intersections[rows].sum() / unions[rows].sum().clamp_min(1))
+    return figures

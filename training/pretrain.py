@@ -1,0 +1,161 @@
+"""Multimodal pre-training of BEiT-3 mini with dense targets, so that phrases steer patches before [CLS] has to.
+
+Three losses: the referred mask on the patch grid, predicted from the fused image tokens; the name of the object in
+each patch, against the word embeddings and from an early layer, which ties words to looks; the referred mask on a
+coarse grid from [CLS] alone, which makes [CLS] gather what the projector will need.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from evfsam.beit3 import Beit3Config, Beit3Encoder
+from evfsam.losses import batch_mask_loss
+from evfsam.preprocess import beit3_pixels
+from evfsam.tokenizer import EOS_ID, PhraseTokenizer
+from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
+from training.loop import Schedule
+from training.scene_cache import CachedScene, SceneCache
+from workbench.datasets.vocabulary import CATEGORIES, COLOURS
+
+CONFIG = Beit3Config(
+    image_size=128,
+    patch_size=16,
+    vocab_size=704,
+    embed_dim=128,
+    head_count=4,
+    ffn_dim=512,
+    layer_count=8,
+    text_position_count=130,
+)
+SCHEDULE = Schedule(steps=8000, learning_rate=8e-4, warmup=300, validate_every=250)
+SCENES_A_STEP = 16
+PHRASES_A_SCENE = 4
+NAMING_LAYER = 3
+CELLS = 4
+"""Cells a side into which each patch's mask is divided."""
+CLS_GRID = 16
+"""Side of the grid on which [CLS] alone predicts the mask."""
+
+
+class DenseHeads(nn.Module):
+    """An encoder with the heads of its pre-training.
+
+    Args:
+        encoder: the BEiT-3 to train.
+        name_ids: (N, T) token ids of the object names, 0-padded, and colours after them.
+    """
+
+    def __init__(self, encoder: Beit3Encoder, name_ids: torch.Tensor) -> None:
+        super().__init__()
+        width = encoder.config.embed_dim
+        self.encoder = encoder
+        self.mask_head = nn.Linear(width, CELLS * CELLS)
+        self.cls_head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, CLS_GRID**2))
+        self.naming = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width))
+        self.nothing = nn.Parameter(torch.zeros(2, width))
+        self.register_buffer("name_ids", name_ids, persistent=False)
+
+    def word_vectors(self) -> torch.Tensor:
+        """(N, D): mean embedding of each name's tokens."""
+        ids = self.name_ids
+        present = (ids > 0).float()[..., None]
+        return (self.encoder.text_embed(ids) * present).sum(1) / present.sum(1)
+
+
+class PretrainStage:
+    """Dense pre-training; see `training.loop.Stage`."""
+
+    def __init__(self, scenes: SceneCache, held_out: SceneCache, tokenizer: PhraseTokenizer) -> None:
+        self.scenes, self.tokenizer = scenes, tokenizer
+        self.held_out = held_out_phrases(held_out, 384)
+        encoder = Beit3Encoder(CONFIG)
+        for module in encoder.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+        ids, _ = tokenizer.encode_batch([*sorted(CATEGORIES), *sorted(COLOURS)])
+        self._module = DenseHeads(encoder, ids.masked_fill(ids <= EOS_ID, 0))
+        self._category_ids = {name: i + 1 for i, name in enumerate(sorted(CATEGORIES))}
+        self._colour_ids = {name: i + 1 for i, name in enumerate(sorted(COLOURS))}
+
+    @property
+    def module(self) -> DenseHeads:
+        """Encoder and heads."""
+        return self._module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._module.nothing.device
+
+    def loss(self, rng: np.random.Generator) -> torch.Tensor:
+        """Dense mask + half the naming + the mask of [CLS]."""
+        batch = draw_phrases(self.scenes, rng, scene_count=SCENES_A_STEP, per_scene=PHRASES_A_SCENE)
+        masks = torch.from_numpy(batch.masks()).float().to(self.device)
+        fine, coarse, patches = self._predict(batch)
+        side = fine.shape[-1]
+        fine_loss = batch_mask_loss([fine], [pooled(masks, side)], bce_weight=1.0, dice_weight=1.0).loss
+        coarse_loss = batch_mask_loss([coarse], [pooled(masks, CLS_GRID)], bce_weight=1.0, dice_weight=1.0).loss
+        return fine_loss + 0.5 * coarse_loss + 0.5 * self._naming_loss(batch, patches)
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the dense mask on held-out phrases, in all and by kind, of [CLS], and with shuffled phrases."""
+        batch = self.held_out
+        masks = torch.from_numpy(batch.masks()).float().to(self.device)
+        fine, coarse, _ = self._predict(batch)
+        true = pooled(masks, fine.shape[-1])
+        figures = ciou_figures(fine, true, batch.expressions)
+        figures["cls"] = ciou_figures(coarse, pooled(masks, CLS_GRID), batch.expressions)["cIoU"]
+        turned = PhraseBatch(batch.scenes, batch.scene_indices, batch.expressions[7:] + batch.expressions[:7])
+        figures["shuffled"] = ciou_figures(self._predict(turned)[0], true, batch.expressions)["cIoU"]
+        return figures
+
+    def _predict(self, batch: PhraseBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the mask on the cell grid, the mask from [CLS], and the early patches of each scene."""
+        module, count = self._module, batch.phrases_per_scene
+        pixels = torch.stack([beit3_pixels(scene.image, CONFIG.image_size) for scene in batch.scenes])
+        ids, words = self.tokenizer.encode_batch([e.text for e in batch.expressions])
+        images = pixels.to(self.device).repeat_interleave(count, 0)
+        output = module.encoder(images, ids.to(self.device), ~words.to(self.device), output_hidden_states=True)
+        height, width = CONFIG.patch_grid
+        patches = output.last_hidden_state[:, 1 : 1 + height * width]
+        cells = module.mask_head(patches).unflatten(-1, (CELLS, CELLS)).unflatten(1, (height, width))
+        fine = cells.permute(0, 1, 3, 2, 4).reshape(len(cells), height * CELLS, width * CELLS)
+        coarse = module.cls_head(output.fused_cls).unflatten(-1, (CLS_GRID, CLS_GRID))
+        early = output.hidden_states[NAMING_LAYER][::count, 1 : 1 + height * width]
+        return fine.float(), coarse.float(), early
+
+    def _naming_loss(self, batch: PhraseBatch, patches: torch.Tensor) -> torch.Tensor:
+        module = self._module
+        words = module.word_vectors()
+        what, colour = module.naming(patches).chunk(2, dim=-1)
+        split = len(CATEGORIES)
+        targets = [self._patch_targets(scene) for scene in batch.scenes]
+        losses = []
+        for features, vectors, nothing, kind in (
+            (what, words[:split], module.nothing[:1], 0),
+            (colour, words[split:], module.nothing[1:], 1),
+        ):
+            logits = features.flatten(0, 1).float() @ torch.cat([nothing, vectors]).T.float()
+            wanted = torch.from_numpy(np.concatenate([target[kind] for target in targets])).to(self.device)
+            losses.append(F.cross_entropy(logits, wanted))
+        return losses[0] + 0.5 * losses[1]
+
+    def _patch_targets(self, scene: CachedScene) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(h*w,) category and colour of the object that shows most in each patch; 0 for background or no paint."""
+        rows, columns = CONFIG.patch_grid
+        side = scene.object_map.shape[0] // rows
+        tiles = scene.object_map.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+        counts = np.stack([(tiles == k).sum(1) for k in range(len(scene.categories) + 1)], axis=1)
+        counts[:, 0] = 0.3 * side * side
+        shown = counts.argmax(1)
+        categories = np.array([0, *(self._category_ids[name] for name in scene.categories)])
+        colours = np.array([0, *(self._colour_ids[name] if name else 0 for name in scene.colours)])
+        return categories[shown], colours[shown]
+
+
+def pooled(masks: torch.Tensor, side: int) -> torch.Tensor:
+    """(P, S, S) masks to (P, side, side): cells that are at least half covered."""
+    return (F.avg_pool2d(masks[:, None], masks.shape[-1] // side)[:, 0] >= 0.5).float()

@@ -1,0 +1,118 @@
+"""Scenes drawn once to disk and mapped into memory, so that every stage reads the same pixels at no cost.
+
+A cache is a folder of chunks. A chunk is two arrays, `NNNNN-images.npy` (n, S, S, 3) uint8 and `NNNNN-objects.npy`
+(n, S, S) uint8 with 0 for the background and i + 1 where object i shows, and `NNNNN.json` with the words. The JSON file
+is written last, so a killed run leaves whole chunks only and goes on from there.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from workbench.datasets.expressions import Expression
+from workbench.datasets.scenes import Split, scene, split_seeds
+
+CHUNK_SIZE = 500
+
+
+@dataclass(frozen=True, eq=False)
+class CachedScene:
+    """A scene as it was stored.
+
+    Attributes:
+        image: (S, S, 3) uint8.
+        object_map: (S, S) uint8, 0 for the background, i + 1 where object i shows.
+        categories, colours: one an object; a colour may be None.
+        expressions: phrases with the objects they mean.
+    """
+
+    image: NDArray[np.uint8]
+    object_map: NDArray[np.uint8]
+    categories: tuple[str, ...]
+    colours: tuple[str | None, ...]
+    expressions: tuple[Expression, ...]
+
+    def mask(self, object_indices: tuple[int, ...]) -> NDArray[np.bool_]:
+        """(S, S) bool: the visible pixels of these objects."""
+        return np.isin(self.object_map, [i + 1 for i in object_indices])
+
+
+class SceneCache:
+    """The first `count` scenes of a split, drawing what is not on disk yet.
+
+    Args:
+        directory: where the chunks are; one folder a split and size is made in it.
+        split: "train" or "val".
+        count: scenes wanted, rounded up to whole chunks.
+        size: side in pixels.
+        per_kind: expressions of each kind.
+        workers: processes that draw.
+    """
+
+    def __init__(
+        self, directory: Path, split: Split, count: int, *, size: int = 256, per_kind: int = 3, workers: int = 2
+    ) -> None:
+        self._folder = directory / f"{split}-{size}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        chunk_count = -(-count // CHUNK_SIZE)
+        missing = [k for k in range(chunk_count) if not (self._folder / f"{k:05d}.json").exists()]
+        if missing:
+            first = split_seeds(split).start
+            jobs = [(self._folder, k, first + k * CHUNK_SIZE, size, per_kind) for k in missing]
+            with ProcessPoolExecutor(workers) as pool:
+                list(tqdm(pool.map(_draw_chunk, jobs), total=len(jobs), desc=f"drawing {split} scenes"))
+        self._images = [np.load(self._folder / f"{k:05d}-images.npy", mmap_mode="r") for k in range(chunk_count)]
+        self._objects = [np.load(self._folder / f"{k:05d}-objects.npy", mmap_mode="r") for k in range(chunk_count)]
+        self._words = [word for k in range(chunk_count) for word in json.loads(self._words_path(k).read_text())]
+
+    def _words_path(self, chunk: int) -> Path:
+        return self._folder / f"{chunk:05d}.json"
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __getitem__(self, index: int) -> CachedScene:
+        chunk, row = divmod(index, CHUNK_SIZE)
+        words = self._words[index]
+        expressions = tuple(Expression(text, kind, tuple(indices)) for text, kind, indices in words["expressions"])
+        return CachedScene(
+            self._images[chunk][row],
+            self._objects[chunk][row],
+            tuple(words["categories"]),
+            tuple(words["colours"]),
+            expressions,
+        )
+
+    def texts(self) -> Iterator[str]:
+        """Every phrase of the cache, in order."""
+        return (text for words in self._words for text, _, _ in words["expressions"])
+
+
+def _draw_chunk(job: tuple[Path, int, int, int, int]) -> None:
+    folder, chunk, first_seed, size, per_kind = job
+    images = np.empty((CHUNK_SIZE, size, size, 3), dtype=np.uint8)
+    maps = np.zeros((CHUNK_SIZE, size, size), dtype=np.uint8)
+    words = []
+    for row in range(CHUNK_SIZE):
+        drawn = scene(first_seed + row, size, per_kind=per_kind)
+        images[row] = drawn.image
+        for index, item in enumerate(drawn.objects):
+            maps[row][item.mask] = index + 1
+        words.append(
+            {
+                "categories": [item.category for item in drawn.objects],
+                "colours": [item.colour for item in drawn.objects],
+                "expressions": [[e.text, e.kind, list(e.object_indices)] for e in drawn.expressions],
+            }
+        )
+    np.save(folder / f"{chunk:05d}-images.npy", images)
+    np.save(folder / f"{chunk:05d}-objects.npy", maps)
+    unfinished = folder / f"{chunk:05d}.json.tmp"
+    unfinished.write_text(json.dumps(words))
+    unfinished.replace(folder / f"{chunk:05d}.json")
