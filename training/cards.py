@@ -56,7 +56,7 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
         "sam": Card(
             title="SAM mini",
             pipeline="mask-generation",
-            summary="A promptable SAM of `segment_anything`'s modules: 256-pixel images, ViT of width 128 and 4 blocks, "
+            summary="A promptable SAM of `segment_anything`'s modules: 256-pixel images, ViT of width 128, 4 blocks, "
             "prompts of width 96, masks of 64 x 64 cells.",
             recipe="Points and boxes on single objects of generated scenes; BCE + dice on covered shares, mostly of "
             "the best of three candidates; squared error on predicted IoU.",
@@ -81,14 +81,14 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             "to one prompt token of SAM mini.",
             recipe="CLIP contrastively on scenes with captions and on regions with names; then both projectors and the "
             "mask decoder with BCE + dice, everything else frozen.",
-            measures="cIoU on held-out phrases on the decoder's grid for text alone, in all and by kind; `late` is cIoU "
-            "of the concatenation.",
+            measures="cIoU on held-out phrases on the decoder's grid for text alone, in all and by kind; `late` "
+            "is that of the concatenation.",
             limits=_LIMITS + " Position, order, size and relation words mean nothing to it.",
         ),
         "mllm": Card(
             title="LLaVA mini for SAM4MLLM dialogues",
             pipeline="image-text-to-text",
-            summary="A LLaVA of transformers' classes: the small CLIP's vision tower on 128-pixel images, 64 image "
+            summary="A LLaVA of transformers' classes: the small CLIP's vision tower at 128 pixels, 64 image "
             "tokens, a Llama of width 160 and 5 layers.",
             recipe="Dialogues of SAM4MLLM (arXiv:2409.10542) about generated scenes, text cross-entropy alone: boxes, "
             "Yes or No for single points, and box with points in one answer. All weights are trained.",

@@ -207,26 +207,33 @@ def _background(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     second = first + 0.5 * (second - first)
     rows = np.linspace(0, 1, size, dtype=np.float32)
     kind = int(rng.integers(4))
+    pixels: NDArray[np.float32]
     if kind == 0:
         angle = rng.uniform(0, 2 * np.pi)
         ramp = np.cos(angle) * (rows[None, :] - 0.5) + np.sin(angle) * (rows[:, None] - 0.5) + 0.5
-        return first + np.clip(ramp, 0, 1)[..., None].astype(np.float32) * (second - first)
-    if kind == 1:
+        pixels = first + np.clip(ramp, 0, 1)[..., None].astype(np.float32) * (second - first)
+    elif kind == 1:
         noise = rng.uniform(-1, 1, (int(rng.integers(4, 17)),) * 2).astype(np.float32)
         soft = np.asarray(Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC))
-        return np.clip(first + 35 * soft[..., None], 0, 255)
-    if kind == 2:
+        pixels = np.clip(first + 35 * soft[..., None], 0, 255)
+    elif kind == 2:
         horizon = rng.uniform(0.35, 0.75)
         shade = 1 - 0.25 * abs(rows - horizon)[:, None, None]
         ground = (rows >= horizon)[:, None, None]
         wide = np.where(ground, rng.uniform(60, 220, 3), first) * shade
-        return np.broadcast_to(wide, (size, size, 3)).astype(np.float32)
+        pixels = np.broadcast_to(wide, (size, size, 3)).astype(np.float32)
+    else:
+        pixels = 0.6 * _photograph_crop(rng, size) + 0.4 * first
+    return pixels
+
+
+def _photograph_crop(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     names = sorted(path.stem for path in _BACKGROUNDS.glob("*.jpg"))
     photograph = _photograph(names[int(rng.integers(len(names)))])
     side = int(rng.integers(120, photograph.shape[0] + 1))
     x, y = rng.integers(0, photograph.shape[0] - side + 1, 2)
     crop = Image.fromarray(photograph[y : y + side, x : x + side].astype(np.uint8)).resize((size, size))
-    return 0.6 * np.asarray(crop, dtype=np.float32) + 0.4 * first
+    return np.asarray(crop, dtype=np.float32)
 
 
 def _cast(rng: np.random.Generator) -> list[tuple[str, str | None, float]]:
