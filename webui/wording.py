@@ -57,12 +57,12 @@ def result_card(result: StrategyResult, measured_iou: float | None) -> str:
     segmentation = result.segmentation
     facts: list[tuple[str, str, str]] = []
     if measured_iou is not None:
-        facts.append(("Measured IoU", f"{measured_iou:.2f}", "with the known mask"))
+        facts.append(("Measured IoU", f"{measured_iou:.2f}", "vs. known mask"))
     if segmentation.pred_iou is not None:
-        facts.append(("pred_iou", f"{segmentation.pred_iou:.2f}", "SAM’s own guess"))
-    facts.append(
-        ("Time", f"{result.seconds:.2f} s", "image embedding reused" if segmentation.embedding_was_cached else "")
-    )
+        facts.append(("pred_iou", f"{segmentation.pred_iou:.2f}", "SAM’s guess"))
+    encoding = "image reused" if segmentation.embedding_was_cached else "image encoded"
+    has_encoding = segmentation.verdict.kind != "failed"
+    facts.append(("Time", f"{result.seconds:.2f} s", encoding if has_encoding else ""))
     rows = "".join(
         f'<div><dt>{escape(term)}</dt><dd>{value}</dd><dd class="note">{escape(note)}</dd></div>'
         for term, value, note in facts

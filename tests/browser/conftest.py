@@ -6,10 +6,12 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from tests.webui.fakes import fake_comparison, three_colours
 from webui.blocks import build_demo, launch_arguments
+
+expect.set_options(timeout=20_000)
 
 PLACES = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 

@@ -171,6 +171,19 @@ def test_a_new_picture_removes_the_answers_of_the_old_one(page: Page, picture: P
     expect(page.locator("#download")).to_be_disabled()
 
 
+def test_a_new_picture_stops_the_run_on_the_old_one(page: Page, picture: Path) -> None:
+    upload(page, picture)
+    ask(page, "a square")
+    expect(page.locator("#status")).to_contain_text("0 of 3 answered")
+    page.click("#new-scene")
+    expect(page.locator("#status")).to_contain_text("A new scene")
+    page.wait_for_timeout(1500)
+    expect(page.locator("#status")).to_contain_text("A new scene")
+    expect(page.locator("#overlay-point-query img")).to_have_count(0)
+    page.click("#compare")
+    expect_three_answers(page)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_text_stands_out_from_its_ground(browser: Browser, fake_page: str, theme: str) -> None:
     with opened(browser, f"{fake_page}?__theme={theme}") as page:

@@ -56,8 +56,9 @@ def test_the_trace_tells_the_seconds_of_each_stage() -> None:
 
 
 def test_a_card_says_when_the_embedding_was_reused() -> None:
-    assert "embedding reused" in wording.result_card(answer(embedding_was_cached=True), None)
-    assert "embedding reused" not in wording.result_card(answer(), None)
+    assert "image reused" in wording.result_card(answer(embedding_was_cached=True), None)
+    assert "image encoded" in wording.result_card(answer(), None)
+    assert "image encoded" not in wording.result_card(answer(0, "failed", "no weights"), None)
 
 
 def test_an_empty_mask_does_not_carry_the_mark_of_success() -> None:

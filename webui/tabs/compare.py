@@ -9,6 +9,7 @@ from typing import Final
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.events import Dependency
 
 from evfsam.errors import EvfSamError, PhraseError
 from webui import columns as answer_columns
@@ -182,8 +183,7 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
             columns = build_columns(comparison.cards)
             findings = build_findings()
     page = ComparePage(comparison, examples, controls, columns, findings, status, download, known, attention)
-    _wire_runs(page)
-    _wire_pictures(page)
+    _wire_pictures(page, runs=_wire_runs(page))
     _wire_attention(page)
     return page
 
@@ -194,14 +194,15 @@ def first_attention(progress: Progress) -> AttentionView | None:
     return next((view for view in views if view is not None), None)
 
 
-def _wire_runs(page: ComparePage) -> None:
+def _wire_runs(page: ComparePage) -> list[Dependency]:
     controls = page.controls
     inputs = [controls.image, controls.phrase, controls.strategies, page.known]
     inputs += [control.component for control in controls.options]
     outputs = [page.status, *_answers_of(page)]
 
-    def wire(listen: Callable[..., object]) -> None:
-        listen(
+    def wire(listen: Callable[..., Dependency]) -> Dependency:
+        listen(None, js=_SHOW_STATUS)
+        return listen(
             page.ask,
             inputs,
             outputs,
@@ -215,16 +216,15 @@ def _wire_runs(page: ComparePage) -> None:
         )
 
     chosen = controls.chips.select(page.take_phrase, None, controls.phrase, queue=False, api_visibility="private")
-    for listen in (controls.phrase.submit, controls.compare.click, chosen.success):
-        wire(listen)
-        listen(None, js=_SHOW_STATUS)
+    return [wire(listen) for listen in (controls.phrase.submit, controls.compare.click, chosen.success)]
 
 
-def _wire_pictures(page: ComparePage) -> None:
+def _wire_pictures(page: ComparePage, runs: list[Dependency]) -> None:
     controls = page.controls
     emptied = _answers_of(page)
     fresh = [controls.image, page.known, controls.phrase, controls.chips, page.status, *emptied]
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    # A run on the picture before would write its answers beside the new one.
+    quiet = {"show_progress": "hidden", "api_visibility": "private", "cancels": runs}
     controls.new_scene.click(page.take_random_scene, None, fresh, **quiet)
     controls.examples.select(page.take_example, None, fresh, **quiet)
     uploaded = [controls.chips, page.status, *emptied]
