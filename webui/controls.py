@@ -34,7 +34,7 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
             type="filepath",
             format="png",
             sources=["upload", "clipboard", "webcam"],
-            height=300,
+            height=270,
             elem_id="image",
             buttons=["fullscreen"],
             placeholder="Drop an image here\n- or -\nClick to choose one",
@@ -51,8 +51,8 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
             elem_id="phrase",
             html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
         )
-        chips = choice_list(phrase_buttons(()), "chips")
         compare = gr.Button("Compare", variant="primary", elem_id="compare")
+        chips = choice_list(phrase_buttons(()), "chips")
         strategies = gr.CheckboxGroup(
             [(card.title, key) for key, card in cards.items()],
             value=list(cards),

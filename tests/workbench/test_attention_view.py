@@ -1,6 +1,4 @@
-"""Small maps of every layer and head, the same as the library's."""
-
-from pathlib import Path
+import dataclasses
 
 import numpy as np
 import pytest
@@ -9,55 +7,74 @@ import torch
 from evfsam.attention import cls_to_image, mass_inside, rollout
 from evfsam.errors import ConfigurationError
 from evfsam.types import AttentionRecord, Segmentation, StrategyCard, Verdict
-from tests.workbench.doubles import half_lit, suite_of
 from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView, attention_view
-from workbench.comparison import Comparison, StrategyResult
+from workbench.comparison import StrategyResult
 
-IMAGE = half_lit()
-PROBABILITIES = torch.softmax(torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0)), dim=-1)
-RECORD = AttentionRecord(PROBABILITIES, (2, 3), (40, 60), ("<s>", "light"))
+LAYERS, HEADS, GRID, TEXT = 3, 2, (4, 6), 5
+SIZE = (400, 600)
+IMAGE = np.full((*SIZE, 3), 90, np.uint8)
+
+
+def answer() -> StrategyResult:
+    tokens = 1 + GRID[0] * GRID[1] + TEXT
+    scores = torch.randn(LAYERS, HEADS, tokens, tokens, generator=torch.Generator().manual_seed(0))
+    record = AttentionRecord(scores.softmax(-1), GRID, SIZE, ("word",) * TEXT)
+    logits = torch.full(SIZE, -1.0)
+    logits[100:250, 50:400] = 1
+    segmentation = Segmentation(Verdict("found"), logits, attention=record)
+    return StrategyResult("a", StrategyCard("a", "A title", "", "", "", "", ""), segmentation, 0.1)
 
 
 @pytest.fixture
 def view() -> AttentionView:
-    logits = torch.from_numpy(IMAGE[..., 0].astype(np.float32)) - 128
-    card = StrategyCard("light", "Light", "", "", "", "", "")
-    segmentation = Segmentation(Verdict("found"), logits, attention=RECORD)
-    found = attention_view(StrategyResult("light", card, segmentation, 0.0), IMAGE)
-    assert found is not None
-    return found
+    made = attention_view(answer(), IMAGE)
+    assert made is not None
+    return made
 
 
-def test_layers_and_heads_count_from_one(view: AttentionView) -> None:
-    assert (view.layer_count, view.head_count) == (2, 3)
-    for layer in (1, 2):
-        np.testing.assert_array_equal(view.map_of(layer, ALL_HEADS), cls_to_image(RECORD, layer - 1))
-        for head in (1, 2, 3):
-            np.testing.assert_array_equal(view.map_of(layer, head), cls_to_image(RECORD, layer - 1, head - 1))
+@pytest.mark.parametrize("layer", range(1, LAYERS + 1))
+def test_layers_and_heads_count_from_one_and_head_zero_is_their_sum(view: AttentionView, layer: int) -> None:
+    record = answer().segmentation.attention
+    assert record is not None
+    assert np.array_equal(view.map_of(layer, ALL_HEADS), cls_to_image(record, layer - 1))
+    for head in range(1, HEADS + 1):
+        assert np.array_equal(view.map_of(layer, head), cls_to_image(record, layer - 1, head - 1))
 
 
-def test_layer_0_is_the_rollout_whatever_the_head(view: AttentionView) -> None:
-    for head in (ALL_HEADS, 2):
-        np.testing.assert_array_equal(view.map_of(ROLLOUT, head), rollout(RECORD))
+def test_layer_zero_is_the_rollout(view: AttentionView) -> None:
+    record = answer().segmentation.attention
+    assert record is not None
+    assert np.array_equal(view.map_of(ROLLOUT, 1), rollout(record))
 
 
-def test_the_share_inside_the_mask_is_the_librarys(view: AttentionView) -> None:
-    expected = mass_inside(cls_to_image(RECORD, 1, 2), IMAGE[..., 0] > 128)
-    assert view.mass_inside(2, 3) == pytest.approx(expected, abs=1e-5)  # sums in float32, at another size
-
-
-def test_a_thumbnail_is_small_and_a_heat_map_has_the_pictures_size(view: AttentionView) -> None:
-    large = AttentionView(view.title, view.maps, view.rollout, half_lit(300, 600), np.ones((300, 600), dtype=bool))
-    assert large.heat_map(1, 1).shape == (300, 600, 3)
-    assert max(large.thumbnail(1, 1).shape) <= 224
-
-
-@pytest.mark.parametrize(("layer", "head"), [(3, 1), (-1, 1), (1, 4), (1, -1)])
-def test_a_layer_or_head_that_is_not_there_is_refused(view: AttentionView, layer: int, head: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"got layer {layer} and head {head}"):
+@pytest.mark.parametrize(("layer", "head"), [(-1, 0), (LAYERS + 1, 0), (1, -1), (1, HEADS + 1)])
+def test_what_is_not_there_is_refused_with_what_is(view: AttentionView, layer: int, head: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"layer 1 to {LAYERS} .* head 1 to {HEADS}"):
         view.map_of(layer, head)
 
 
-def test_a_strategy_without_attention_has_no_view(tmp_path: Path) -> None:
-    (result,) = Comparison(suite_of(tmp_path, only="load_refused")).run(IMAGE, "the light")
-    assert attention_view(result, IMAGE) is None
+def test_the_share_inside_is_that_of_the_original_mask(view: AttentionView) -> None:
+    share = mass_inside(view.map_of(2, 1), answer().segmentation.mask)
+    assert view.mass_inside(2, 1) == pytest.approx(share, abs=1e-6)
+
+
+def test_pictures_show_the_map_asked_for(view: AttentionView) -> None:
+    assert view.heat_map(1, 1).shape == (*SIZE, 3)
+    assert not np.array_equal(view.heat_map(1, 1), view.heat_map(1, 2))
+    assert max(view.thumbnail(1, 1).shape) <= 128
+
+
+def test_a_large_image_is_not_kept_at_its_size() -> None:
+    big = answer()
+    logits = torch.ones(2000, 3000)
+    big = dataclasses.replace(big, segmentation=dataclasses.replace(big.segmentation, mask_logits=logits))
+    made = attention_view(big, np.zeros((2000, 3000, 3), np.uint8))
+    assert made is not None
+    assert max(made.picture.shape) <= 768
+    assert made.mask.shape == made.picture.shape[:2]
+
+
+def test_a_strategy_without_attention_has_no_view() -> None:
+    plain = answer()
+    plain = dataclasses.replace(plain, segmentation=dataclasses.replace(plain.segmentation, attention=None))
+    assert attention_view(plain, IMAGE) is None

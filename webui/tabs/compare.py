@@ -1,5 +1,6 @@
 """The comparison: what happens when a visitor asks, takes another picture, or looks into the attention."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,14 +34,16 @@ MODEL_QUEUE: Final = "models"
 """Every event that runs a model shares this queue: one at a time, because each takes all the cores there are."""
 STATE_SECONDS: Final = 3600
 _OUR_FAULT: Final = "Something went wrong on our side. Your image and phrase are still here: try once more."
-_SHOW_STATUS: Final = """
+_ASKED: Final = "Asked. The answers come as soon as the models are free."
+_ON_ASK: Final = """
 () => {
   if (window.matchMedia('(max-width: 900px)').matches) {
     document.getElementById('status-row').scrollIntoView({behavior: 'smooth', block: 'start'});
   }
+  return WORDS;
 }
 """
-"""On a phone the answers are below the controls: go there when a run starts."""
+"""Answer a visitor at once, even where others are ahead; on a phone, go to the answers, below the controls."""
 _START: Final = "Choose an image or take a random scene, say what to segment, and press Enter."
 
 
@@ -201,14 +204,13 @@ def _wire_runs(page: ComparePage) -> list[Dependency]:
     outputs = [page.status, *_answers_of(page)]
 
     def wire(listen: Callable[..., Dependency]) -> Dependency:
-        listen(None, js=_SHOW_STATUS)
+        listen(None, None, page.status, js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(_ASKED))))
         return listen(
             page.ask,
             inputs,
             outputs,
             preprocess=False,
-            show_progress="minimal",
-            show_progress_on=[page.status],
+            show_progress="hidden",
             trigger_mode="always_last",
             concurrency_limit=1,
             concurrency_id=MODEL_QUEUE,
