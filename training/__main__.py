@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    places = Places(options.work, options.out, options.scenes, options.steps, options.seed, device)
+    places = Places(options.work, options.out, options.scenes, steps=options.steps, seed=options.seed, device=device)
     try:
         for name in STAGES if options.stage == "all" else [options.stage]:
             torch.manual_seed(options.seed or 0)

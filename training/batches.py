@@ -71,7 +71,8 @@ def capitalised(expression: Expression, rng: np.random.Generator) -> Expression:
 
 
 def held_out_phrases(scenes: SceneCache, count: int) -> PhraseBatch:
-    """Return one phrase, present in its scene, from each of the first `count` scenes, kinds in turn."""
+    """Return one phrase of something present from each of at most the first `count` scenes, kinds in turn."""
+    count = min(count, len(scenes))
     kinds = [kind for kind in KIND_WEIGHTS if kind != "absent"]
     expressions = []
     for index in range(count):

@@ -106,7 +106,7 @@ class ClipStage:
     def validate(self) -> dict[str, float]:
         """Accuracy of naming a region among the batch's names, and of finding a scene's caption."""
         rng = np.random.default_rng(0)
-        batch = [self.held_out[i] for i in range(200)]
+        batch = [self.held_out[i] for i in range(min(200, len(self.held_out)))]
         scene_logits, region_logits, names = self._logits(batch, rng)
         found = (scene_logits.argmax(1).cpu() == torch.arange(len(batch))).float().mean()
         return {"caption": float(found), "region": float((region_logits.argmax(1) == names).float().mean())}

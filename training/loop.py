@@ -77,7 +77,14 @@ class Outcome:
     figures: dict[str, float]
 
 
-def run(stage: Stage, schedule: Schedule, checkpoint: Path, *, device: torch.device) -> Outcome:
+def run(
+    stage: Stage,
+    schedule: Schedule,
+    checkpoint: Path,
+    *,
+    device: torch.device,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> Outcome:
     """Train a stage to the end of its schedule, going on from `checkpoint` where there is one."""
     trained = [p for p in stage.module.parameters() if p.requires_grad]
     groups = [
@@ -108,7 +115,7 @@ def run(stage: Stage, schedule: Schedule, checkpoint: Path, *, device: torch.dev
                 bar.write(f"step {step}: loss {smooth:.4f}, " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
             bar.set_postfix(loss=f"{smooth:.3f}", refresh=False, **{k: f"{v:.3f}" for k, v in figures.items()})
             now = time.monotonic()
-            if now - saved > CHECKPOINT_EVERY_S or step == schedule.steps:
+            if now - saved > checkpoint_every_s or step == schedule.steps:
                 _save(stage.module, optimizer, checkpoint, step, spent_s + now - started, figures)
                 saved = now
     return Outcome(spent_s + time.monotonic() - started, figures)

@@ -35,7 +35,7 @@ from training.scene_cache import CachedScene, SceneCache
 from training.tokenizers import train_dialogue_tokenizer
 from workbench.datasets.expressions import Expression
 
-SCHEDULE = Schedule(steps=6000, learning_rate=1e-3, warmup=300, validate_every=500)
+SCHEDULE = Schedule(steps=5000, learning_rate=1e-3, warmup=300, validate_every=500)
 SCENES_A_STEP = 16
 PHRASES_A_SCENE = 2
 POINTS_A_BOX = 4
@@ -265,13 +265,19 @@ class MllmStage:
         hidden = self.model.model(
             input_ids=ids,
             pixel_values=pixels.to(device),
-            attention_mask=visible[:, None],
+            attention_mask=_added_mask(visible),
             position_ids=positions,
             use_cache=False,
         ).last_hidden_state
         rows, columns = torch.nonzero(labels != -100, as_tuple=True)
         logits: torch.Tensor = self.model.lm_head(hidden[rows, predicts[rows, columns]]).float()
         return logits, labels[rows, columns]
+
+
+def _added_mask(visible: torch.Tensor) -> torch.Tensor:
+    """(B, S, S) bool to (B, 1, S, S): eager attention adds its mask to the scores, and would add True as 1."""
+    hidden = torch.finfo(torch.bfloat16).min
+    return torch.zeros_like(visible, dtype=torch.bfloat16).masked_fill(~visible, hidden)[:, None]
 
 
 def _prompt_group(mask: NDArray[np.bool_], box: dialects.RelativeBox, rng: np.random.Generator) -> dialects.PromptGroup:

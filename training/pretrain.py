@@ -1,9 +1,12 @@
 """Multimodal pre-training of BEiT-3 mini with dense targets, so that phrases steer patches before [CLS] has to.
 
-Three losses: the referred mask on the patch grid, predicted from the fused image tokens; the name of the object in
-each patch, against the word embeddings and from an early layer, which ties words to looks; the referred mask on a
-coarse grid from [CLS] alone, which makes [CLS] gather what the projector will need.
+Three losses: the referred mask on the patch grid, predicted from the fused image tokens of the last layer and of one
+two layers before it, so that [CLS] finds the answer in time to gather it; the name of the object in each patch, against
+the word embeddings and from an early layer, which ties words to looks; the referred mask on a coarse grid from [CLS]
+alone, which makes [CLS] gather what the projector will need.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,6 +37,8 @@ SCHEDULE = Schedule(steps=8000, learning_rate=8e-4, warmup=300, validate_every=2
 SCENES_A_STEP = 16
 PHRASES_A_SCENE = 4
 NAMING_LAYER = 3
+DEEP_LAYER = 6
+"""Layers after which patches are named, and after which the mask is predicted besides at the end."""
 CELLS = 4
 """Cells a side into which each patch's mask is divided."""
 CLS_GRID = 16
@@ -53,6 +58,7 @@ class DenseHeads(nn.Module):
         width = encoder.config.embed_dim
         self.encoder = encoder
         self.mask_head = nn.Linear(width, CELLS * CELLS)
+        self.deep_mask_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, CELLS * CELLS))
         self.cls_head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, CLS_GRID**2))
         self.naming = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width))
         self.nothing = nn.Parameter(torch.zeros(2, width))
@@ -63,6 +69,29 @@ class DenseHeads(nn.Module):
         ids = self.name_ids
         present = (ids > 0).float()[..., None]
         return (self.encoder.text_embed(ids) * present).sum(1) / present.sum(1)
+
+
+@dataclass(frozen=True, eq=False)
+class DensePrediction:
+    """What the heads say of P phrases about B scenes.
+
+    Attributes:
+        fine, deep: (P, h * CELLS, w * CELLS) mask logits from the last layer and from `DEEP_LAYER`.
+        coarse: (P, CLS_GRID, CLS_GRID) mask logits from [CLS].
+        early_patches: (B, h * w, D) patches after `NAMING_LAYER`.
+    """
+
+    fine: torch.Tensor
+    deep: torch.Tensor
+    coarse: torch.Tensor
+    early_patches: torch.Tensor
+
+
+def _cells(logits: torch.Tensor) -> torch.Tensor:
+    """(P, h * w, CELLS^2) to (P, h * CELLS, w * CELLS)."""
+    height, width = CONFIG.patch_grid
+    cells = logits.float().unflatten(-1, (CELLS, CELLS)).unflatten(1, (height, width))
+    return cells.permute(0, 1, 3, 2, 4).reshape(len(cells), height * CELLS, width * CELLS)
 
 
 class PretrainStage:
@@ -91,41 +120,42 @@ class PretrainStage:
         return self._module.nothing.device
 
     def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        """Dense mask + half the naming + the mask of [CLS]."""
+        """Sum of the dense masks, the mask of [CLS] and half the naming."""
         batch = draw_phrases(self.scenes, rng, scene_count=SCENES_A_STEP, per_scene=PHRASES_A_SCENE)
         masks = torch.from_numpy(batch.masks()).float().to(self.device)
-        fine, coarse, patches = self._predict(batch)
-        side = fine.shape[-1]
-        fine_loss = batch_mask_loss([fine], [pooled(masks, side)], bce_weight=1.0, dice_weight=1.0).loss
-        coarse_loss = batch_mask_loss([coarse], [pooled(masks, CLS_GRID)], bce_weight=1.0, dice_weight=1.0).loss
-        return fine_loss + 0.5 * coarse_loss + 0.5 * self._naming_loss(batch, patches)
+        predicted = self._predict(batch)
+        losses = [
+            weight * batch_mask_loss([logits], [pooled(masks, logits.shape[-1])], bce_weight=1.0, dice_weight=1.0).loss
+            for weight, logits in ((1.0, predicted.fine), (0.7, predicted.deep), (1.0, predicted.coarse))
+        ]
+        return torch.stack(losses).sum() + 0.5 * self._naming_loss(batch, predicted.early_patches)
 
     def validate(self) -> dict[str, float]:
         """Figures of the dense mask on held-out phrases, in all and by kind, of [CLS], and with shuffled phrases."""
         batch = self.held_out
         masks = torch.from_numpy(batch.masks()).float().to(self.device)
-        fine, coarse, _ = self._predict(batch)
-        true = pooled(masks, fine.shape[-1])
-        figures = ciou_figures(fine, true, batch.expressions)
-        figures["cls"] = ciou_figures(coarse, pooled(masks, CLS_GRID), batch.expressions)["cIoU"]
+        predicted = self._predict(batch)
+        true = pooled(masks, predicted.fine.shape[-1])
+        figures = ciou_figures(predicted.fine, true, batch.expressions)
+        figures["deep"] = ciou_figures(predicted.deep, true, batch.expressions)["cIoU"]
+        figures["cls"] = ciou_figures(predicted.coarse, pooled(masks, CLS_GRID), batch.expressions)["cIoU"]
         turned = PhraseBatch(batch.scenes, batch.scene_indices, batch.expressions[7:] + batch.expressions[:7])
-        figures["shuffled"] = ciou_figures(self._predict(turned)[0], true, batch.expressions)["cIoU"]
+        figures["shuffled"] = ciou_figures(self._predict(turned).fine, true, batch.expressions)["cIoU"]
         return figures
 
-    def _predict(self, batch: PhraseBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the mask on the cell grid, the mask from [CLS], and the early patches of each scene."""
+    def _predict(self, batch: PhraseBatch) -> DensePrediction:
         module, count = self._module, batch.phrases_per_scene
         pixels = torch.stack([beit3_pixels(scene.image, CONFIG.image_size) for scene in batch.scenes])
         ids, words = self.tokenizer.encode_batch([e.text for e in batch.expressions])
         images = pixels.to(self.device).repeat_interleave(count, 0)
         output = module.encoder(images, ids.to(self.device), ~words.to(self.device), output_hidden_states=True)
-        height, width = CONFIG.patch_grid
-        patches = output.last_hidden_state[:, 1 : 1 + height * width]
-        cells = module.mask_head(patches).unflatten(-1, (CELLS, CELLS)).unflatten(1, (height, width))
-        fine = cells.permute(0, 1, 3, 2, 4).reshape(len(cells), height * CELLS, width * CELLS)
-        coarse = module.cls_head(output.fused_cls).unflatten(-1, (CLS_GRID, CLS_GRID))
-        early = output.hidden_states[NAMING_LAYER][::count, 1 : 1 + height * width]
-        return fine.float(), coarse.float(), early
+        patches = slice(1, 1 + CONFIG.patch_grid[0] * CONFIG.patch_grid[1])
+        return DensePrediction(
+            fine=_cells(module.mask_head(output.last_hidden_state[:, patches])),
+            deep=_cells(module.deep_mask_head(output.hidden_states[DEEP_LAYER][:, patches])),
+            coarse=module.cls_head(output.fused_cls).unflatten(-1, (CLS_GRID, CLS_GRID)).float(),
+            early_patches=output.hidden_states[NAMING_LAYER][::count, patches],
+        )
 
     def _naming_loss(self, batch: PhraseBatch, patches: torch.Tensor) -> torch.Tensor:
         module = self._module

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -22,10 +22,8 @@ from training import clip, finetune, mllm, pretrain, projector, sam
 from training.cards import CARDS, Measured, write_card
 from training.embeddings import EmbeddingTable
 from training.loop import Schedule, Stage, run
-from training.scene_cache import SceneCache
+from training.scene_cache import CHUNK_SIZE, SceneCache
 from training.tokenizers import train_sentencepiece
-
-HELD_OUT_COUNT: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Places:
     Attributes:
         work: scenes, embeddings and unfinished stages.
         out: the finished suite.
-        scene_count: scenes to train on.
+        scene_count, held_out_count: scenes to train on and to validate on.
         steps: optimiser steps instead of the recipe's, or None.
         seed: instead of the recipe's, or None.
         device: where to train.
@@ -43,18 +41,24 @@ class Places:
 
     work: Path
     out: Path
-    scene_count: int
-    steps: int | None
-    seed: int | None
-    device: torch.device
+    scene_count: int = 30_000
+    held_out_count: int = 1000
+    steps: int | None = None
+    seed: int | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def scenes(self) -> tuple[SceneCache, SceneCache]:
         """Scenes to train on and held-out scenes, drawn where missing."""
         workers = os.cpu_count() or 1
         return (
-            SceneCache(self.work, "train", self.scene_count, workers=workers),
-            SceneCache(self.work, "val", HELD_OUT_COUNT, workers=workers),
+            SceneCache(self.work, "train", self.scene_count, workers=workers, chunk_size=self.chunk_size),
+            SceneCache(self.work, "val", self.held_out_count, workers=workers, chunk_size=self.chunk_size),
         )
+
+    @property
+    def chunk_size(self) -> int:
+        """Scenes a file on disk."""
+        return min(CHUNK_SIZE, self.scene_count, self.held_out_count)
 
     def state(self, stage: str) -> Path:
         """Checkpoint of an unfinished (or finished) stage."""

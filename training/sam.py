@@ -134,7 +134,7 @@ class SamStage:
     def validate(self) -> dict[str, float]:
         """Mean IoU of the candidate with the best predicted IoU, from tight boxes and from one point."""
         rng = np.random.default_rng(0)
-        batch = [self.held_out[i] for i in range(64)]
+        batch = [self.held_out[i] for i in range(min(64, len(self.held_out)))]
         masks, rows = draw_objects(batch, rng, 2)
         targets = covered_share(masks).to(self.device)
         boxes = torch.from_numpy(np.stack([tight_box(mask) for mask in masks])).float()

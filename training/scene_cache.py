@@ -53,18 +53,31 @@ class SceneCache:
         size: side in pixels.
         per_kind: expressions of each kind.
         workers: processes that draw.
+        chunk_size: scenes a chunk; a folder keeps the one it was begun with.
     """
 
     def __init__(
-        self, directory: Path, split: Split, count: int, *, size: int = 256, per_kind: int = 3, workers: int = 2
+        self,
+        directory: Path,
+        split: Split,
+        count: int,
+        *,
+        size: int = 256,
+        per_kind: int = 3,
+        workers: int = 2,
+        chunk_size: int = CHUNK_SIZE,
     ) -> None:
+        self.chunk_size = chunk_size
         self._folder = directory / f"{split}-{size}"
         self._folder.mkdir(parents=True, exist_ok=True)
-        chunk_count = -(-count // CHUNK_SIZE)
+        chunk_count = -(-count // chunk_size)
         missing = [k for k in range(chunk_count) if not (self._folder / f"{k:05d}.json").exists()]
         if missing:
             first = split_seeds(split).start
-            jobs = [(self._folder, k, first + k * CHUNK_SIZE, size, per_kind) for k in missing]
+            jobs = [
+                _Chunk(self._folder, k, range(first + k * chunk_size, first + (k + 1) * chunk_size), size, per_kind)
+                for k in missing
+            ]
             with ProcessPoolExecutor(workers) as pool:
                 list(tqdm(pool.map(_draw_chunk, jobs), total=len(jobs), desc=f"drawing {split} scenes"))
         self._images = [np.load(self._folder / f"{k:05d}-images.npy", mmap_mode="r") for k in range(chunk_count)]
@@ -78,7 +91,7 @@ class SceneCache:
         return len(self._words)
 
     def __getitem__(self, index: int) -> CachedScene:
-        chunk, row = divmod(index, CHUNK_SIZE)
+        chunk, row = divmod(index, self.chunk_size)
         words = self._words[index]
         expressions = tuple(Expression(text, kind, tuple(indices)) for text, kind, indices in words["expressions"])
         return CachedScene(
@@ -94,13 +107,23 @@ class SceneCache:
         return (text for words in self._words for text, _, _ in words["expressions"])
 
 
-def _draw_chunk(job: tuple[Path, int, int, int, int]) -> None:
-    folder, chunk, first_seed, size, per_kind = job
-    images = np.empty((CHUNK_SIZE, size, size, 3), dtype=np.uint8)
-    maps = np.zeros((CHUNK_SIZE, size, size), dtype=np.uint8)
+@dataclass(frozen=True)
+class _Chunk:
+    """A chunk to draw: where, its number, its seeds, the side in pixels and the expressions of each kind."""
+
+    folder: Path
+    number: int
+    seeds: range
+    size: int
+    per_kind: int
+
+
+def _draw_chunk(job: _Chunk) -> None:
+    images = np.empty((len(job.seeds), job.size, job.size, 3), dtype=np.uint8)
+    maps = np.zeros((len(job.seeds), job.size, job.size), dtype=np.uint8)
     words = []
-    for row in range(CHUNK_SIZE):
-        drawn = scene(first_seed + row, size, per_kind=per_kind)
+    for row, seed in enumerate(job.seeds):
+        drawn = scene(seed, job.size, per_kind=job.per_kind)
         images[row] = drawn.image
         for index, item in enumerate(drawn.objects):
             maps[row][item.mask] = index + 1
@@ -111,8 +134,8 @@ def _draw_chunk(job: tuple[Path, int, int, int, int]) -> None:
                 "expressions": [[e.text, e.kind, list(e.object_indices)] for e in drawn.expressions],
             }
         )
-    np.save(folder / f"{chunk:05d}-images.npy", images)
-    np.save(folder / f"{chunk:05d}-objects.npy", maps)
-    unfinished = folder / f"{chunk:05d}.json.tmp"
+    np.save(job.folder / f"{job.number:05d}-images.npy", images)
+    np.save(job.folder / f"{job.number:05d}-objects.npy", maps)
+    unfinished = job.folder / f"{job.number:05d}.json.tmp"
     unfinished.write_text(json.dumps(words))
-    unfinished.replace(folder / f"{chunk:05d}.json")
+    unfinished.replace(job.folder / f"{job.number:05d}.json")

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from baselines import dialects
+from training.clip import build_clip
+from training.mllm import CHAT_TEMPLATE, MllmStage, PackedSequence
+from training.scene_cache import SceneCache
+from training.tokenizers import train_clip_tokenizer
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> MllmStage:
+    torch.manual_seed(0)
+    scenes = SceneCache(tmp_path_factory.mktemp("scenes"), "val", 6, chunk_size=6, workers=1)
+    stage = MllmStage(scenes, scenes, build_clip(train_clip_tokenizer(scenes.texts(), max_length=40)))
+    stage.model.eval()
+    return stage
+
+
+def test_a_token_sees_its_own_dialogue_and_nothing_after_itself() -> None:
+    packed = PackedSequence()
+    image = packed.add([1], [], None)
+    left = packed.add([2], [3], image)
+    packed.add([4], [5], image)
+    packed.add([6], [7], left)
+    visible = packed.visible()
+    assert visible[6].tolist() == [True, True, True, False, False, True, True]
+    assert visible[4].tolist() == [True, False, False, True, True, False, False]
+    assert packed.positions == [0, 1, 2, 1, 2, 3, 4]
+    assert packed.labels == [-100, -100, 3, -100, 5, -100, 7]
+
+
+@torch.inference_mode()
+def test_dialogues_packed_together_answer_as_they_do_alone(stage: MllmStage) -> None:
+    scene = stage.scenes[0]
+    first, second = [e for e in scene.expressions if e.object_indices][:2]
+    packed = stage.pack(scene, (first, second), np.random.default_rng(1))
+    together, tokens = stage._answer_logits([scene.image], [packed])
+    alone, expected = stage._answer_logits([scene.image], [stage.pack(scene, (first,), np.random.default_rng(1))])
+    assert torch.equal(tokens[: len(expected)], expected)
+    torch.testing.assert_close(together[: len(expected)], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_segments_join_to_the_tokens_of_the_chat_template(stage: MllmStage) -> None:
+    box, points = (1, 20, 300, 999), [(5, 678)]
+    first = dialects.box_question("the red fox")
+    second = dialects.points_question(box, points)
+    answer = dialects.boxes_answer([box])
+    messages = [
+        dialects.user_turn(first),
+        dialects.assistant_turn(answer),
+        dialects.user_turn(second),
+        dialects.assistant_turn(dialects.YES),
+    ]
+    whole = stage.tokenizer.apply_chat_template(messages, chat_template=CHAT_TEMPLATE, tokenize=False)
+    header = dialects.points_question(box, [])
+    parts = [
+        "<|user|>",
+        f"{first}<|assistant|>",
+        f"{answer}<|end|>",
+        f"<|user|>{header}",
+        f"{dialects.format_point(points[0])}<|assistant|>",
+        f"{dialects.YES}",
+        "<|end|>",
+    ]
+    assert [token for part in parts for token in stage._encode(part)] == stage._encode(whole)
+
+
+def test_the_tokenizer_gives_back_what_it_reads(stage: MllmStage) -> None:
+    text = 'The RED fox, 12 "zebras"! [001,020,300,999]\n(005,678) inside outside No object found. YesNo'
+    assert stage.tokenizer.decode(stage._encode(text)) == text
