@@ -12,14 +12,14 @@ from training.scene_cache import CachedScene, SceneCache
 from workbench.datasets.expressions import Expression, ExpressionKind
 
 KIND_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {
-    "category": 0.7,
-    "colour": 1.0,
-    "position": 1.6,
-    "ordinal": 2.0,
-    "size": 1.5,
-    "relation": 1.5,
-    "several": 0.8,
-    "semantic": 0.6,
+    "category": 0.5,
+    "colour": 0.8,
+    "position": 2.5,
+    "ordinal": 2.5,
+    "size": 2.0,
+    "relation": 1.6,
+    "several": 0.6,
+    "semantic": 0.5,
     "absent": 0.4,
 }
 """How often each kind is drawn: kinds that need comparing objects more often than those that name them."""

@@ -30,8 +30,7 @@ from evfsam.preprocess import clip_pixels
 from training.batches import draw_phrases, held_out_phrases
 from training.clip import IMAGE_SIZE, PATCH_SIZE
 from training.loop import Schedule
-from training.sam import tight_box
-from training.scene_cache import CachedScene, SceneCache
+from training.scene_cache import CachedScene, SceneCache, tight_box
 from training.tokenizers import train_dialogue_tokenizer
 from workbench.datasets.expressions import Expression
 

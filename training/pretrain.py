@@ -1,9 +1,10 @@
 """Multimodal pre-training of BEiT-3 mini with dense targets, so that phrases steer patches before [CLS] has to.
 
-Three losses: the referred mask on the patch grid, predicted from the fused image tokens of the last layer and of one
+Four losses: the referred mask on the patch grid, predicted from the fused image tokens of the last layer and of one
 two layers before it, so that [CLS] finds the answer in time to gather it; the name of the object in each patch, against
 the word embeddings and from an early layer, which ties words to looks; the referred mask on a coarse grid from [CLS]
-alone, which makes [CLS] gather what the projector will need.
+alone, which makes [CLS] gather what the projector will need; and how each object compares with its equals (leftmost,
+tallest, ...), whatever the phrase says, which teaches the comparing that words of position, order and size call for.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from evfsam.preprocess import beit3_pixels
 from evfsam.tokenizer import EOS_ID, PhraseTokenizer
 from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
 from training.loop import Schedule
-from training.scene_cache import CachedScene, SceneCache
+from training.scene_cache import CachedScene, SceneCache, tight_box
 from workbench.datasets.vocabulary import CATEGORIES, COLOURS
 
 CONFIG = Beit3Config(
@@ -37,8 +38,10 @@ SCHEDULE = Schedule(steps=8000, learning_rate=8e-4, warmup=300, validate_every=2
 SCENES_A_STEP = 16
 PHRASES_A_SCENE = 4
 NAMING_LAYER = 3
+RANKING_LAYER = 5
 DEEP_LAYER = 6
-"""Layers after which patches are named, and after which the mask is predicted besides at the end."""
+"""Layers after which patches are named and compared, and after which the mask is predicted besides at the end."""
+RANKS = ("leftmost", "rightmost", "topmost", "lowest", "smallest", "tallest", "middle")
 CELLS = 4
 """Cells a side into which each patch's mask is divided."""
 CLS_GRID = 16
@@ -61,6 +64,7 @@ class DenseHeads(nn.Module):
         self.deep_mask_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, CELLS * CELLS))
         self.cls_head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, CLS_GRID**2))
         self.naming = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width))
+        self.ranking = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(RANKS)))
         self.nothing = nn.Parameter(torch.zeros(2, width))
         self.register_buffer("name_ids", name_ids, persistent=False)
 
@@ -79,12 +83,14 @@ class DensePrediction:
         fine, deep: (P, h * CELLS, w * CELLS) mask logits from the last layer and from `DEEP_LAYER`.
         coarse: (P, CLS_GRID, CLS_GRID) mask logits from [CLS].
         early_patches: (B, h * w, D) patches after `NAMING_LAYER`.
+        ranks: (B, h * w, R) logits of `RANKS` from `RANKING_LAYER`.
     """
 
     fine: torch.Tensor
     deep: torch.Tensor
     coarse: torch.Tensor
     early_patches: torch.Tensor
+    ranks: torch.Tensor
 
 
 def _cells(logits: torch.Tensor) -> torch.Tensor:
@@ -120,7 +126,7 @@ class PretrainStage:
         return self._module.nothing.device
 
     def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        """Sum of the dense masks, the mask of [CLS] and half the naming."""
+        """Sum of the dense masks, the mask of [CLS], the ranks and half the naming."""
         batch = draw_phrases(self.scenes, rng, scene_count=SCENES_A_STEP, per_scene=PHRASES_A_SCENE)
         masks = torch.from_numpy(batch.masks()).float().to(self.device)
         predicted = self._predict(batch)
@@ -128,7 +134,9 @@ class PretrainStage:
             weight * batch_mask_loss([logits], [pooled(masks, logits.shape[-1])], bce_weight=1.0, dice_weight=1.0).loss
             for weight, logits in ((1.0, predicted.fine), (0.7, predicted.deep), (1.0, predicted.coarse))
         ]
-        return torch.stack(losses).sum() + 0.5 * self._naming_loss(batch, predicted.early_patches)
+        losses.append(0.5 * self._naming_loss(batch, predicted.early_patches))
+        losses.append(self._ranking_loss(batch, predicted.ranks))
+        return torch.stack(losses).sum()
 
     def validate(self) -> dict[str, float]:
         """Figures of the dense mask on held-out phrases, in all and by kind, of [CLS], and with shuffled phrases."""
@@ -155,6 +163,7 @@ class PretrainStage:
             deep=_cells(module.deep_mask_head(output.hidden_states[DEEP_LAYER][:, patches])),
             coarse=module.cls_head(output.fused_cls).unflatten(-1, (CLS_GRID, CLS_GRID)).float(),
             early_patches=output.hidden_states[NAMING_LAYER][::count, patches],
+            ranks=module.ranking(output.hidden_states[RANKING_LAYER][::count, patches]).float(),
         )
 
     def _naming_loss(self, batch: PhraseBatch, patches: torch.Tensor) -> torch.Tensor:
@@ -173,17 +182,59 @@ class PretrainStage:
             losses.append(F.cross_entropy(logits, wanted))
         return losses[0] + 0.5 * losses[1]
 
+    def _ranking_loss(self, batch: PhraseBatch, logits: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the ranks on patches of objects that have equals; patches elsewhere are left out."""
+        ranks, is_ranked = zip(*(object_ranks(scene) for scene in batch.scenes), strict=True)
+        shown = [shown_objects(scene) for scene in batch.scenes]
+        wanted = np.stack([of_scene[objects] for of_scene, objects in zip(ranks, shown, strict=True)])
+        counted = np.stack([of_scene[objects] for of_scene, objects in zip(is_ranked, shown, strict=True)])
+        weights = torch.from_numpy(counted).float().to(self.device)[..., None]
+        targets = torch.from_numpy(wanted).float().to(self.device)
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return (losses * weights).sum() / (weights.sum() * len(RANKS)).clamp_min(1)
+
     def _patch_targets(self, scene: CachedScene) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(h*w,) category and colour of the object that shows most in each patch; 0 for background or no paint."""
-        rows, columns = CONFIG.patch_grid
-        side = scene.object_map.shape[0] // rows
-        tiles = scene.object_map.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
-        counts = np.stack([(tiles == k).sum(1) for k in range(len(scene.categories) + 1)], axis=1)
-        counts[:, 0] = 0.3 * side * side
-        shown = counts.argmax(1)
+        shown = shown_objects(scene)
         categories = np.array([0, *(self._category_ids[name] for name in scene.categories)])
         colours = np.array([0, *(self._colour_ids[name] if name else 0 for name in scene.colours)])
         return categories[shown], colours[shown]
+
+
+def shown_objects(scene: CachedScene) -> NDArray[np.int64]:
+    """(h*w,) i + 1 for the object i that shows most in each patch, 0 where none fills three tenths of it."""
+    rows, columns = CONFIG.patch_grid
+    side = scene.object_map.shape[0] // rows
+    tiles = scene.object_map.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+    counts = np.stack([(tiles == k).sum(1) for k in range(len(scene.categories) + 1)], axis=1)
+    counts[:, 0] = 0.3 * side * side
+    shown: NDArray[np.int64] = counts.argmax(1)
+    return shown
+
+
+def object_ranks(scene: CachedScene) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Compare each object of a scene with those of its category.
+
+    Returns:
+        (n + 1, R) which of `RANKS` each object holds, and (n + 1,) whether it has equals; row 0 is the background.
+    """
+    ranks = np.zeros((len(scene.categories) + 1, len(RANKS)), dtype=np.bool_)
+    is_ranked = np.zeros(len(ranks), dtype=np.bool_)
+    for category in set(scene.categories):
+        members = [i + 1 for i, name in enumerate(scene.categories) if name == category]
+        members = [i for i in members if (scene.object_map == i).any()]
+        if len(members) < 2:
+            continue
+        boxes = np.stack([tight_box(scene.object_map == i) for i in members])
+        x, y = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
+        height = boxes[:, 3] - boxes[:, 1]
+        holders = [x.argmin(), x.argmax(), y.argmin(), y.argmax(), height.argmin(), height.argmax()]
+        for rank, holder in enumerate(holders):
+            ranks[members[holder], rank] = True
+        if len(members) == 3:
+            ranks[members[np.argsort(x)[1]], RANKS.index("middle")] = True
+        is_ranked[members] = True
+    return ranks, is_ranked
 
 
 def pooled(masks: torch.Tensor, side: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ from evfsam.losses import batch_mask_loss
 from evfsam.mask_backbones import SamConfig, build_sam, decode_prompts
 from evfsam.preprocess import sam_pixels
 from training.loop import Schedule
-from training.scene_cache import CachedScene, SceneCache
+from training.scene_cache import CachedScene, SceneCache, tight_box
 
 CONFIG = SamConfig(
     image_size=256,
@@ -71,12 +71,6 @@ def draw_prompts(masks: NDArray[np.bool_], rng: np.random.Generator) -> PromptBa
         drawn = [_points_in(mask, box, count, rng) for mask, box in zip(masks, shaken, strict=True)]
     coords = torch.from_numpy(np.stack([coords for coords, _ in drawn])).float()
     return PromptBatch((coords, torch.from_numpy(np.stack([labels for _, labels in drawn]))), box_tensor)
-
-
-def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(4,) XYXY pixels around a mask that is not empty; the right and lower edges lie beyond the last pixel."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
 
 
 def _points_on(mask: NDArray[np.bool_], count: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:  # type: ignore[type-arg]

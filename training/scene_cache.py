@@ -107,6 +107,12 @@ class SceneCache:
         return (text for words in self._words for text, _, _ in words["expressions"])
 
 
+def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(4,) XYXY pixels around a mask that is not empty; the right and lower edges lie beyond the last pixel."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+
+
 @dataclass(frozen=True)
 class _Chunk:
     """A chunk to draw: where, its number, its seeds, the side in pixels and the expressions of each kind."""
