@@ -45,7 +45,7 @@ def read_weights(comparison: Comparison) -> None:
 
 def main() -> None:
     """Serve the page at once, and read the weights meanwhile."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     settings = read_settings()
     demo, comparison = create_demo(settings)
     demo.launch(server_name=settings.host, server_port=settings.port, prevent_thread_lock=True, **launch_arguments())

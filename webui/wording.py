@@ -24,13 +24,8 @@ def percent(share: float) -> str:
 
 def verdict_in_words(segmentation: Segmentation) -> str:
     """Say what a strategy found, in one sentence."""
-    verdict = segmentation.verdict
-    if verdict.kind == "found":
-        if segmentation.area_share == 0:
-            return "Found nothing: the mask is empty"
-        return f"Found: {percent(segmentation.area_share)} of the image"
-    start = "Not in the image" if verdict.kind == "absent" else "Failed"
-    return f"{start}: {verdict.reason}"
+    headline, reason = _headline(segmentation), segmentation.verdict.reason
+    return f"{headline}: {reason}" if reason and segmentation.verdict.kind != "found" else headline
 
 
 def idle_card(card: StrategyCard) -> str:
@@ -55,22 +50,12 @@ def result_card(result: StrategyResult, measured_iou: float | None) -> str:
         measured_iou: in [0, 1], against the known mask; None where the truth is not known.
     """
     segmentation = result.segmentation
-    facts: list[tuple[str, str, str]] = []
-    if measured_iou is not None:
-        facts.append(("Measured IoU", f"{measured_iou:.2f}", "vs. known mask"))
-    if segmentation.pred_iou is not None:
-        facts.append(("pred_iou", f"{segmentation.pred_iou:.2f}", "SAM’s guess"))
-    encoding = "image reused" if segmentation.embedding_was_cached else "image encoded"
-    has_encoding = segmentation.verdict.kind != "failed"
-    facts.append(("Time", f"{result.seconds:.2f} s", encoding if has_encoding else ""))
-    rows = "".join(
-        f'<div><dt>{escape(term)}</dt><dd>{value}</dd><dd class="note">{escape(note)}</dd></div>'
-        for term, value, note in facts
-    )
-    kind = segmentation.verdict.kind
+    kind, reason = segmentation.verdict.kind, segmentation.verdict.reason
     state = "absent" if kind == "found" and segmentation.area_share == 0 else kind
-    body = _verdict(state, verdict_in_words(segmentation)) + f'<dl class="facts">{rows}</dl>'
-    return _card(result.card, state, body)
+    body = _verdict(state, _headline(segmentation))
+    if reason and kind != "found":
+        body += f'<p class="reason">{escape(reason)}</p>'
+    return _card(result.card, state, body if kind == "failed" else body + _facts(result, measured_iou))
 
 
 def evidence_caption(segmentation: Segmentation, mass_inside: float | None) -> str:
@@ -186,6 +171,29 @@ def trace_of(results: Sequence[StrategyResult]) -> str:
     )
 
 
+def _headline(segmentation: Segmentation) -> str:
+    if segmentation.verdict.kind != "found":
+        return "Not in the image" if segmentation.verdict.kind == "absent" else "Failed"
+    if segmentation.area_share == 0:
+        return "Found nothing: the mask is empty"
+    return f"Found: {percent(segmentation.area_share)} of the image"
+
+
+def _facts(result: StrategyResult, measured_iou: float | None) -> str:
+    segmentation = result.segmentation
+    facts = [
+        ("Time", f"{result.seconds:.2f} s", "image reused" if segmentation.embedding_was_cached else "image encoded")
+    ]
+    if segmentation.pred_iou is not None:
+        facts.insert(0, ("pred_iou", f"{segmentation.pred_iou:.2f}", "SAM’s guess"))
+    if measured_iou is not None:
+        facts.insert(0, ("Measured IoU", f"{measured_iou:.2f}", "vs. known mask"))
+    rows = "".join(
+        f'<div><dt>{term}</dt><dd>{value}</dd><dd class="note">{note}</dd></div>' for term, value, note in facts
+    )
+    return f'<dl class="facts">{rows}</dl>'
+
+
 def _steps(trace: Sequence[TraceEntry]) -> str:
     if not trace:
         return '<p class="empty">It left no trace.</p>'
@@ -230,6 +238,8 @@ def _shortened(text: str) -> str:
 def _finished(results: Sequence[StrategyResult], total_seconds: float) -> str:
     failed = sum(result.segmentation.verdict.kind == "failed" for result in results)
     who = "One strategy" if len(results) == 1 else f"All {len(results)} strategies"
+    if failed == len(results):
+        return f"{who} failed; the reasons are below."
     failures = f", {failed} of them with a failure" if failed else ""
     return f"{who} answered in {total_seconds:.1f} s{failures}."
 

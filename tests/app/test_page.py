@@ -20,7 +20,13 @@ from webui.tabs.compare import ComparePage, build_compare
 from workbench.exporting import coco_rle
 
 ALL = ["evf-sam", "clip-text", "point-query"]
+EXAMPLES = read_examples()
 Updates = dict[object, object]
+
+
+@pytest.fixture(scope="module")
+def demo() -> gr.Blocks:
+    return build_demo(fake_comparison()[0])
 
 
 @pytest.fixture
@@ -30,7 +36,7 @@ def page() -> ComparePage:
 
 def make_page() -> ComparePage:
     with gr.Blocks():
-        return build_compare(fake_comparison()[0], read_examples())
+        return build_compare(fake_comparison()[0], EXAMPLES)
 
 
 def upload(tmp_path: Path, image: RgbImage, name: str = "picture.png") -> dict[str, object]:
@@ -224,39 +230,35 @@ def test_a_new_picture_removes_the_answers_of_the_old_one(page: ComparePage, tmp
             assert value_of(updates[column.overlay]) is None
 
 
-def test_only_the_promised_endpoints_are_public() -> None:
-    demo = build_demo(fake_comparison()[0])
+def test_only_the_promised_endpoints_are_public(demo: gr.Blocks) -> None:
     public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
     reachable = {fn.api_name for fn in demo.fns.values() if fn.api_visibility != "private"}
     assert public == reachable == {"compare", "random_scene", "attention"}
 
 
-def test_every_run_of_a_model_waits_in_one_queue() -> None:
-    demo = build_demo(fake_comparison()[0])
+def test_every_run_of_a_model_waits_in_one_queue(demo: gr.Blocks) -> None:
     runs = [fn for fn in demo.fns.values() if fn.name in ("ask", "compare")]
     assert len(runs) == 4
     assert {(fn.concurrency_id, fn.concurrency_limit) for fn in runs} == {("models", 1)}
 
 
-def test_every_picture_on_the_page_is_lossless() -> None:
-    demo = build_demo(fake_comparison()[0])
+def test_every_picture_on_the_page_is_lossless(demo: gr.Blocks) -> None:
     pictures = [block for block in demo.blocks.values() if isinstance(block, gr.Image)]
     assert len(pictures) >= 8
     assert {picture.format for picture in pictures} == {"png"}
 
 
-def test_the_page_is_launched_within_bounds_and_fetches_no_fonts() -> None:
+def test_the_page_is_launched_within_bounds_and_fetches_no_fonts(demo: gr.Blocks) -> None:
     arguments = launch_arguments()
     assert arguments["max_file_size"] == "25mb"
     assert "allowed_paths" not in arguments
     assert not LAUNCH_LIMITS["share"]
     assert arguments["theme"]._stylesheets == []
-    demo = build_demo(fake_comparison()[0])
     assert not demo.analytics_enabled
     assert demo.delete_cache is not None
 
 
-def test_the_banner_says_which_suite_runs_and_what_it_knows() -> None:
-    comparison, _ = fake_comparison()
-    heads = [str(block.value) for block in build_demo(comparison).blocks.values() if isinstance(block, gr.HTML)]
-    assert any(comparison.suite.title in head and comparison.suite.notice in head for head in heads)
+def test_the_banner_says_which_suite_runs_and_what_it_knows(demo: gr.Blocks) -> None:
+    suite = fake_comparison()[0].suite
+    heads = [str(block.value) for block in demo.blocks.values() if isinstance(block, gr.HTML)]
+    assert any(suite.title in head and suite.notice in head for head in heads)

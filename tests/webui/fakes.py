@@ -68,7 +68,7 @@ class FakeStrategy:
         time.sleep(self.seconds)
         trace = (TraceEntry("look", asked=phrase, answered=f"channel {self.channel}", values={"grid": self.grid_size}),)
         if "explode" in phrase and self.channel == 1:
-            raise EvfSamError("expected a phrase without explosives")
+            raise EvfSamError(f"expected a phrase without explosives; see /{'a_very_long_folder_name_' * 4}/notes.txt")
         if "absent" in phrase:
             empty = torch.full(view.size, float("-inf"))
             return Segmentation(Verdict("absent", "the model answered: No object found."), empty, trace=trace)

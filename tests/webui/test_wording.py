@@ -128,6 +128,16 @@ def test_a_finished_run_with_a_failure_does_not_sound_like_a_success() -> None:
     assert "1 of them with a failure" in page
 
 
+def test_a_run_in_which_all_fail_says_so() -> None:
+    assert "One strategy failed" in wording.status_line([answer(0, "failed", "no weights")], 1, 0.4, None)
+
+
+def test_a_failed_card_gives_the_reason_and_no_figures() -> None:
+    page = wording.result_card(answer(0, "failed", "no weights"), None)
+    assert "no weights" in page
+    assert "<dl" not in page
+
+
 def test_agreement_is_a_table_with_headed_rows_and_columns() -> None:
     iou = {"a": {"a": 1.0, "b": 0.256}, "b": {"a": 0.256, "b": 1.0}}
     page = wording.agreement_table(iou, {"a": "EVF-SAM", "b": "CLIP text"})
