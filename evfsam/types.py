@@ -160,7 +160,7 @@ class Segmentation:
 
     Attributes:
         verdict: see `Verdict`.
-        mask_logits: (H, W) float32 at the original size; the mask is where they exceed 0. All -inf if nothing was found.
+        mask_logits: (H, W) float32 at the original size; the mask is where they exceed 0. All -inf if nothing is found.
         pred_iou: SAM's guess for the mask, or None where SAM was not asked. With several masks, the lowest.
         prompts: the prompts SAM really got, one a mask; their masks are joined.
         predictions: the decoder's answers, one a prompt.

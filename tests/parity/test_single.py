@@ -42,7 +42,7 @@ def test_images_are_prepared_alike(sam1: Golden, letter: str) -> None:
     pixels, frame = sam1.sam_input(letter)
     assert frame.input_size == tuple(sam1.outputs[f"pre_{letter}/resize_shape"].tolist())
     compare_stored(pixels, sam1.outputs, f"pre_{letter}/sam_image", atol=1e-6, rtol=0.0)
-    compare_stored(sam1.encoder_input(letter), sam1.outputs, f"pre_{letter}/beit_image", atol=2e-6, rtol=0.0)
+    compare_stored(sam1.encoder_input(letter), sam1.outputs, f"pre_{letter}/beit_image", atol=3e-6, rtol=0.0)
 
 
 def test_embeddings_before_the_positions_agree(sam1: Golden) -> None:

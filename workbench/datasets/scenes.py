@@ -30,7 +30,7 @@ _SPLITS: Final[dict[Split, range]] = {
 }
 
 MIN_VISIBLE_SHARE: Final = 0.7
-"""Every object shows at least this share of its pixels."""
+"""Of the extent of every object at least this share stays uncovered by the extents in front of it."""
 _SMALL: Final = (0.20, 0.27)
 _LARGE: Final = (0.30, 0.42)
 _MAX_ROTATION_DEGREES: Final = 15.0
