@@ -21,7 +21,8 @@ from evfsam.preprocess import beit3_pixels
 from evfsam.tokenizer import EOS_ID, PhraseTokenizer
 from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
 from training.loop import Schedule
-from training.scene_cache import CachedScene, SceneCache, tight_box
+from training.ranks import RANKS, object_ranks
+from training.scene_cache import CachedScene, SceneCache
 from workbench.datasets.vocabulary import CATEGORIES, COLOURS
 
 CONFIG = Beit3Config(
@@ -41,7 +42,6 @@ NAMING_LAYER = 3
 RANKING_LAYER = 5
 DEEP_LAYER = 6
 """Layers after which patches are named and compared, and after which the mask is predicted besides at the end."""
-RANKS = ("leftmost", "rightmost", "topmost", "lowest", "smallest", "tallest", "middle")
 CELLS = 4
 """Cells a side into which each patch's mask is divided."""
 CLS_GRID = 16
@@ -210,31 +210,6 @@ def shown_objects(scene: CachedScene) -> NDArray[np.int64]:
     counts[:, 0] = 0.3 * side * side
     shown: NDArray[np.int64] = counts.argmax(1)
     return shown
-
-
-def object_ranks(scene: CachedScene) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Compare each object of a scene with those of its category.
-
-    Returns:
-        (n + 1, R) which of `RANKS` each object holds, and (n + 1,) whether it has equals; row 0 is the background.
-    """
-    ranks = np.zeros((len(scene.categories) + 1, len(RANKS)), dtype=np.bool_)
-    is_ranked = np.zeros(len(ranks), dtype=np.bool_)
-    for category in set(scene.categories):
-        members = [i + 1 for i, name in enumerate(scene.categories) if name == category]
-        members = [i for i in members if (scene.object_map == i).any()]
-        if len(members) < 2:
-            continue
-        boxes = np.stack([tight_box(scene.object_map == i) for i in members])
-        x, y = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
-        height = boxes[:, 3] - boxes[:, 1]
-        holders = [x.argmin(), x.argmax(), y.argmin(), y.argmax(), height.argmin(), height.argmax()]
-        for rank, holder in enumerate(holders):
-            ranks[members[holder], rank] = True
-        if len(members) == 3:
-            ranks[members[np.argsort(x)[1]], RANKS.index("middle")] = True
-        is_ranked[members] = True
-    return ranks, is_ranked
 
 
 def pooled(masks: torch.Tensor, side: int) -> torch.Tensor:
