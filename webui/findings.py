@@ -11,6 +11,7 @@ from webui import wording
 from webui.choices import choice_list, head_buttons
 from webui.columns import Updates
 from webui.runs import Progress
+from webui.trace import trace_of
 from workbench.agreement import pairwise_iou
 from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
 from workbench.exporting import result_dict
@@ -62,7 +63,7 @@ class Findings:
         return {
             **self._without_attention(),
             self.agreement: wording.agreement_table({}, {}),
-            self.trace: wording.trace_of(()),
+            self.trace: trace_of(()),
             self.result: None,
         }
 
@@ -71,7 +72,7 @@ class Findings:
         cards = {result.key: result.card.title for result in progress.results}
         return {
             self.agreement: wording.agreement_table(pairwise_iou(progress.results), cards),
-            self.trace: wording.trace_of(progress.results),
+            self.trace: trace_of(progress.results),
         }
 
     def finished(self, progress: Progress, suite_key: str, attention: AttentionView | None) -> Updates:
@@ -139,7 +140,7 @@ def build_findings() -> Findings:
         with gr.Tab("Agreement", elem_id="agreement-tab"):
             agreement = gr.HTML(wording.agreement_table({}, {}))
         with gr.Tab("Trace", elem_id="trace-tab"):
-            trace = gr.HTML(wording.trace_of(()), elem_id="trace")
+            trace = gr.HTML(trace_of(()), elem_id="trace")
         with gr.Tab("result.json", elem_id="result-tab"):
             result = gr.JSON(show_label=False, max_height=480, elem_id="result")
     return Findings(

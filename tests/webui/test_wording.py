@@ -7,6 +7,7 @@ import torch
 from evfsam.types import PromptPoint, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
 from tests.webui.fakes import fake_comparison, three_colours
 from webui import wording
+from webui.trace import trace_of
 from workbench.attention_view import attention_view
 from workbench.comparison import StrategyResult
 
@@ -51,7 +52,7 @@ def test_a_card_shows_measured_iou_beside_the_guess_only_where_the_truth_is_know
 
 
 def test_the_trace_tells_the_seconds_of_each_stage() -> None:
-    page = wording.trace_of([answer(seconds={"encode image": 0.25, "decode": 0.01})])
+    page = trace_of([answer(seconds={"encode image": 0.25, "decode": 0.01})])
     assert "encode image 0.25, decode 0.01" in page
 
 
@@ -77,7 +78,7 @@ def test_texts_of_visitors_and_models_are_escaped() -> None:
     entry = TraceEntry(evil, asked=evil, answered=evil, values={evil: [evil, 0.5]})
     result = answer(0, "failed", evil, trace=(entry,))
     pages = [
-        wording.trace_of([result]),
+        trace_of([result]),
         wording.result_card(result, None),
         wording.idle_card(dataclasses.replace(CARD, summary=evil, can=evil)),
         wording.problem(evil),
@@ -89,7 +90,7 @@ def test_texts_of_visitors_and_models_are_escaped() -> None:
 
 
 def test_a_long_model_answer_is_cut_in_the_trace() -> None:
-    page = wording.trace_of([answer(trace=(TraceEntry("ask", answered="x" * 100_000),))])
+    page = trace_of([answer(trace=(TraceEntry("ask", answered="x" * 100_000),))])
     assert len(page) < 10_000
     assert "shortened" in page
 
