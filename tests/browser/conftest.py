@@ -11,7 +11,9 @@ from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 from tests.webui.fakes import fake_comparison, three_colours
 from webui.blocks import build_demo, launch_arguments
 
-expect.set_options(timeout=20_000)
+PATIENCE_MS = 90_000
+"""No test is about speed: a busy machine may be slow."""
+expect.set_options(timeout=PATIENCE_MS)
 
 PLACES = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
@@ -40,7 +42,7 @@ def serve(demo: gr.Blocks) -> str:
 @pytest.fixture(scope="session")
 def fake_page() -> Iterator[str]:
     """Serve the page over fake strategies, slow enough to be seen at work."""
-    demo = build_demo(fake_comparison(seconds=0.15)[0])
+    demo = build_demo(fake_comparison(seconds=0.3)[0])
     yield serve(demo)
     demo.close()
 
@@ -55,6 +57,7 @@ def page(browser: Browser, fake_page: str) -> Iterator[Page]:
 def opened(browser: Browser, url: str, width: int = 1440, height: int = 1000) -> Iterator[Page]:
     """Open the page in a context of its own, and hold that it fetched nothing from elsewhere and raised no error."""
     context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+    context.set_default_timeout(PATIENCE_MS)
     new_page = context.new_page()
     elsewhere: list[str] = []
     raised: list[Error] = []
