@@ -1,7 +1,7 @@
-"""Contrastive pre-training of the small CLIP: scenes against captions, and regions against names.
+"""Contrastive pre-training of the small CLIP: scenes against captions, and patches against names.
 
-The region term takes the patches under an object, weighted by how much of it they show, against every name in the
-batch; without it a scene of five objects teaches a patch little.
+The second term takes every patch that shows an object against every name in the batch, such as "left small red fox" for
+the painted fox that is leftmost and smallest of its kind; without it a scene of five objects teaches a patch little.
 Source: CLIP, arXiv:2103.00020, section 2.3; RegionCLIP, arXiv:2112.09106, for contrasting regions.
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 from transformers import (
     CLIPConfig,
@@ -23,7 +24,8 @@ from transformers import (
 
 from evfsam.preprocess import clip_pixels
 from training.loop import Schedule
-from training.scene_cache import CachedScene, SceneCache
+from training.ranks import RANKS, object_ranks
+from training.scene_cache import CachedScene, SceneCache, shown_objects
 from training.tokenizers import train_clip_tokenizer
 from workbench.datasets.vocabulary import CATEGORIES
 
@@ -82,8 +84,15 @@ def caption(scene: CachedScene, rng: np.random.Generator) -> str:
     return " and ".join(picked)
 
 
+def full_name(scene: CachedScene, index: int, ranks: NDArray[np.bool_]) -> str:
+    """Say everything of an object: how it compares with its equals, its colour and its category."""
+    held = [word for word, is_held in zip(RANKS, ranks[index + 1], strict=True) if is_held]
+    colour = scene.colours[index]
+    return " ".join([*held, *([colour] if colour else []), scene.categories[index]])
+
+
 class ClipStage:
-    """Contrastive training of scenes and regions; see `training.loop.Stage`."""
+    """Contrastive training of scenes and patches; see `training.loop.Stage`."""
 
     def __init__(self, scenes: SceneCache, held_out: SceneCache) -> None:
         self.scenes, self.held_out = scenes, held_out
@@ -96,20 +105,20 @@ class ClipStage:
         return self.model
 
     def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        """Mean of the scene and the region cross-entropies."""
+        """Sum of the scenes' and the patches' cross-entropies."""
         batch = [self.scenes[int(i)] for i in rng.integers(len(self.scenes), size=BATCH)]
-        scene_logits, region_logits, region_names = self._logits(batch, rng)
+        scene_logits, patch_logits, patch_names = self._logits(batch, rng)
         own = torch.arange(len(batch), device=self.model.device)
         scene_loss = (F.cross_entropy(scene_logits, own) + F.cross_entropy(scene_logits.T, own)) / 2
-        return scene_loss + F.cross_entropy(region_logits, region_names)
+        return scene_loss + F.cross_entropy(patch_logits, patch_names)
 
     def validate(self) -> dict[str, float]:
-        """Accuracy of naming a region among the batch's names, and of finding a scene's caption."""
+        """Accuracy of naming a patch among the batch's names, and of finding a scene's caption."""
         rng = np.random.default_rng(0)
         batch = [self.held_out[i] for i in range(min(200, len(self.held_out)))]
-        scene_logits, region_logits, names = self._logits(batch, rng)
+        scene_logits, patch_logits, names = self._logits(batch, rng)
         found = (scene_logits.argmax(1).cpu() == torch.arange(len(batch))).float().mean()
-        return {"caption": float(found), "region": float((region_logits.argmax(1) == names).float().mean())}
+        return {"caption": float(found), "patch": float((patch_logits.argmax(1) == names).float().mean())}
 
     def save(self, directory: Path) -> None:
         """Write model and processor."""
@@ -124,14 +133,13 @@ class ClipStage:
         vision = self.model.vision_model(pixel_values=pixels)
         scene_features = self.model.visual_projection(vision.pooler_output)
         patches = self.model.visual_projection(self.model.vision_model.post_layernorm(vision.last_hidden_state[:, 1:]))
-        regions, names = [], []
-        for row, scene in enumerate(batch):
-            for index in range(len(scene.categories)):
-                shown = torch.from_numpy(scene.object_map == index + 1).float()
-                weights = F.avg_pool2d(shown[None], shown.shape[0] * PATCH_SIZE // IMAGE_SIZE).flatten()
-                weights = (weights / weights.sum().clamp_min(1e-6)).to(self.model.device)
-                regions.append(weights @ patches[row].float())
-                names.append(object_name(scene, index, rng))
+        shown = [shown_objects(scene, IMAGE_SIZE // PATCH_SIZE) for scene in batch]
+        names = []
+        for scene, objects in zip(batch, shown, strict=True):
+            ranks, _ = object_ranks(scene)
+            full = [full_name(scene, index, ranks) for index in range(len(scene.categories))]
+            names += [full[k - 1] for k in objects[objects > 0]]
+        is_object = torch.from_numpy(np.stack(shown) > 0).to(self.model.device)
         unique = sorted(set(names))
         captions = [caption(scene, rng) for scene in batch]
         tokens = self.tokenizer(captions + unique, padding=True, truncation=True, return_tensors="pt")
@@ -140,9 +148,6 @@ class ClipStage:
         words = F.normalize(self.model.text_projection(text.pooler_output).float(), dim=-1)
         scale = self.model.logit_scale.clamp(max=4.6).exp()
         scene_logits = scale * F.normalize(scene_features.float(), dim=-1) @ words[: len(batch)].T
-        region_logits = scale * F.normalize(torch.stack(regions), dim=-1) @ words[len(batch) :].T
-        return (
-            scene_logits,
-            region_logits,
-            torch.tensor([unique.index(name) for name in names], device=self.model.device),
-        )
+        patch_logits = scale * F.normalize(patches[is_object].float(), dim=-1) @ words[len(batch) :].T
+        index = {name: position for position, name in enumerate(unique)}
+        return scene_logits, patch_logits, torch.tensor([index[name] for name in names], device=self.model.device)

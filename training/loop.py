@@ -5,7 +5,8 @@ Every batch is drawn from a generator seeded with (seed, step), so a resumed run
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +32,7 @@ class Schedule:
         weight_decay: of AdamW, on matrices only.
         validate_every: steps between validations.
         seed: of weights and batches.
+        slow_parts: factors on the learning rate of parameters whose names hold a word.
     """
 
     steps: int
@@ -39,6 +41,7 @@ class Schedule:
     weight_decay: float = 0.05
     validate_every: int = 500
     seed: int = 0
+    slow_parts: Mapping[str, float] = field(default_factory=dict)
 
     def factor(self, step: int) -> float:
         """Share of the peak learning rate at a step."""
@@ -87,10 +90,7 @@ def run(
 ) -> Outcome:
     """Train a stage to the end of its schedule, going on from `checkpoint` where there is one."""
     trained = [p for p in stage.module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = _parameter_groups(stage.module, schedule)
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True)
     step, spent_s, figures = _resume(stage.module, optimizer, checkpoint)
     stage.module.train()
@@ -99,7 +99,7 @@ def run(
     with tqdm(total=schedule.steps, initial=step, desc=checkpoint.stem, mininterval=10, smoothing=0.05) as bar:
         while step < schedule.steps:
             for group in optimizer.param_groups:
-                group["lr"] = schedule.learning_rate * schedule.factor(step)
+                group["lr"] = schedule.learning_rate * schedule.factor(step) * group.get("scale", 1.0)
             with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(ATTENTION_KERNELS[device.type]):
                 loss = stage.loss(np.random.default_rng((schedule.seed, step)))
                 loss.backward()
@@ -128,6 +128,17 @@ def validate(stage: Stage, device: torch.device) -> dict[str, float]:
         figures = stage.validate()
     stage.module.train()
     return figures
+
+
+def _parameter_groups(module: nn.Module, schedule: Schedule) -> list[dict[str, object]]:
+    """Sort the trained parameters by whether they decay and by their learning rate's scale."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, schedule.weight_decay): [], (1.0, 0.0): []}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            scale = next((factor for word, factor in schedule.slow_parts.items() if word in name), 1.0)
+            decay = schedule.weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((scale, decay), []).append(parameter)
+    return [{"params": params, "weight_decay": decay, "scale": scale} for (scale, decay), params in groups.items()]
 
 
 def _save(

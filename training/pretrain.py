@@ -22,7 +22,7 @@ from evfsam.tokenizer import EOS_ID, PhraseTokenizer
 from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
 from training.loop import Schedule
 from training.ranks import RANKS, object_ranks
-from training.scene_cache import CachedScene, SceneCache
+from training.scene_cache import CachedScene, SceneCache, shown_objects
 from workbench.datasets.vocabulary import CATEGORIES, COLOURS
 
 CONFIG = Beit3Config(
@@ -185,7 +185,7 @@ class PretrainStage:
     def _ranking_loss(self, batch: PhraseBatch, logits: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of the ranks on patches of objects that have equals; patches elsewhere are left out."""
         ranks, is_ranked = zip(*(object_ranks(scene) for scene in batch.scenes), strict=True)
-        shown = [shown_objects(scene) for scene in batch.scenes]
+        shown = [shown_objects(scene, CONFIG.patch_grid[0]) for scene in batch.scenes]
         wanted = np.stack([of_scene[objects] for of_scene, objects in zip(ranks, shown, strict=True)])
         counted = np.stack([of_scene[objects] for of_scene, objects in zip(is_ranked, shown, strict=True)])
         weights = torch.from_numpy(counted).float().to(self.device)[..., None]
@@ -195,21 +195,10 @@ class PretrainStage:
 
     def _patch_targets(self, scene: CachedScene) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(h*w,) category and colour of the object that shows most in each patch; 0 for background or no paint."""
-        shown = shown_objects(scene)
+        shown = shown_objects(scene, CONFIG.patch_grid[0])
         categories = np.array([0, *(self._category_ids[name] for name in scene.categories)])
         colours = np.array([0, *(self._colour_ids[name] if name else 0 for name in scene.colours)])
         return categories[shown], colours[shown]
-
-
-def shown_objects(scene: CachedScene) -> NDArray[np.int64]:
-    """(h*w,) i + 1 for the object i that shows most in each patch, 0 where none fills three tenths of it."""
-    rows, columns = CONFIG.patch_grid
-    side = scene.object_map.shape[0] // rows
-    tiles = scene.object_map.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
-    counts = np.stack([(tiles == k).sum(1) for k in range(len(scene.categories) + 1)], axis=1)
-    counts[:, 0] = 0.3 * side * side
-    shown: NDArray[np.int64] = counts.argmax(1)
-    return shown
 
 
 def pooled(masks: torch.Tensor, side: int) -> torch.Tensor:

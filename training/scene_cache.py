@@ -113,6 +113,16 @@ def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
 
 
+def shown_objects(scene: CachedScene, grid: int) -> NDArray[np.int64]:
+    """(grid * grid,) i + 1 for the object i that shows most in each patch, 0 where none fills three tenths of it."""
+    side = scene.object_map.shape[0] // grid
+    tiles = scene.object_map.reshape(grid, side, grid, side).transpose(0, 2, 1, 3).reshape(grid * grid, -1)
+    counts = np.stack([(tiles == k).sum(1) for k in range(len(scene.categories) + 1)], axis=1)
+    counts[:, 0] = 0.3 * side * side
+    shown: NDArray[np.int64] = counts.argmax(1)
+    return shown
+
+
 @dataclass(frozen=True)
 class _Chunk:
     """A chunk to draw: where, its number, its seeds, the side in pixels and the expressions of each kind."""
