@@ -11,6 +11,7 @@ from baselines.point_query import load_strategy as load_point_query
 from evfsam.errors import CheckpointError
 from evfsam.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
+from training import clip, finetune, mllm, pretrain, projector, sam
 from training.recipes import STAGES, Places
 from training.scene_cache import SceneCache
 from workbench.datasets.scenes import scene, split_seeds
@@ -22,9 +23,13 @@ pytestmark = pytest.mark.slow
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Places:
     folder = tmp_path_factory.mktemp("training")
     places = Places(folder / "work", folder / "out", scene_count=8, held_out_count=8, steps=1)
-    for train in STAGES.values():
-        torch.manual_seed(0)
-        train(places)
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in (finetune, mllm, pretrain, projector, sam):
+            patch.setattr(stage, "SCENES_A_STEP", 2)
+        patch.setattr(clip, "BATCH", 2)
+        for train in STAGES.values():
+            torch.manual_seed(0)
+            train(places)
     return places
 
 
