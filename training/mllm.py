@@ -37,7 +37,7 @@ from training.scene_cache import CachedScene, SceneCache, tight_box
 from training.tokenizers import train_dialogue_tokenizer
 from workbench.datasets.expressions import Expression
 
-SCHEDULE = Schedule(steps=4500, learning_rate=6e-4, warmup=200, validate_every=500, slow_parts={"vision_tower": 0.2})
+SCHEDULE = Schedule(steps=4000, learning_rate=1e-3, warmup=200, validate_every=500, slow_parts={"vision_tower": 0.12})
 SCENES_A_STEP = 12
 PHRASES_A_SCENE = 2
 POINTS_A_BOX = 4

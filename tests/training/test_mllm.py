@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from baselines import dialects
+from training import mllm
 from training.clip import build_clip
 from training.mllm import CHAT_TEMPLATE, MllmStage, PackedSequence
 from training.scene_cache import SceneCache
@@ -32,7 +33,8 @@ def test_a_token_sees_its_own_dialogue_and_nothing_after_itself() -> None:
 
 
 @torch.inference_mode()
-def test_dialogues_packed_together_answer_as_they_do_alone(stage: MllmStage) -> None:
+def test_dialogues_packed_together_answer_as_they_do_alone(stage: MllmStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mllm, "NAMED_POINTS_A_SCENE", 0)
     scene = stage.scenes[0]
     first, second = [e for e in scene.expressions if e.object_indices][:2]
     packed = stage.pack(scene, (first, second), np.random.default_rng(1))
@@ -70,3 +72,19 @@ def test_segments_join_to_the_tokens_of_the_chat_template(stage: MllmStage) -> N
 def test_the_tokenizer_gives_back_what_it_reads(stage: MllmStage) -> None:
     text = 'The RED fox, 12 "zebras"! [001,020,300,999]\n(005,678) inside outside No object found. YesNo'
     assert stage.tokenizer.decode(stage._encode(text)) == text
+
+
+def test_named_points_say_what_is_there_and_how_it_compares(stage: MllmStage) -> None:
+    scene = next(
+        scene for scene in (stage.scenes[i] for i in range(6)) if len(set(scene.categories)) < len(scene.categories)
+    )
+    packed = stage.pack(scene, (), np.random.default_rng(0))
+    text = stage.tokenizer.decode(packed.ids)
+    answers = [part.split("<|assistant|>")[1].split("<|end|>")[0] for part in text.split(mllm.NAMING_QUESTION)[1:]]
+    points = [part.split("<|assistant|>")[0] for part in text.split(mllm.NAMING_QUESTION)[1:]]
+    assert len(answers) == mllm.NAMED_POINTS_A_SCENE
+    for point, answer in zip(points, answers, strict=True):
+        x, y = (int(number) * 256 // 1000 for number in point.strip("()").split(","))
+        near = np.unique(scene.object_map[y : y + 2, x : x + 2])
+        names = [scene.categories[shown - 1] if shown else mllm.BACKGROUND for shown in near]
+        assert any(name in answer for name in names), (point, answer)
