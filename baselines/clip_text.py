@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
 
 from baselines.control_tokens import refuse_control_tokens
 from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
@@ -267,7 +267,7 @@ def load_strategy(directory: Path, *, device: str | torch.device, dtype: torch.d
     model = ClipTextSamModel.from_pretrained(directory, device=device, dtype=dtype)
     if not (directory / "tokenizer.json").is_file():
         raise CheckpointError(f"expected tokenizer.json in {directory}, found none; save CLIP's tokenizer beside it")
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(directory)
     return ClipTextStrategy(model, tokenizer, SamMaskBackbone(model.sam, model.config.sam))
 
 
