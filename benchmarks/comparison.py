@@ -40,12 +40,12 @@ SERVING_LIMIT_S: Final = 120.0
 
 @dataclass(frozen=True)
 class Bounds:
-    """What two cores should do; seconds, and the second phrase as a share of the first."""
+    """What two cores should do, in seconds; a second phrase gets half the time of a first."""
 
     serving_s: float = 25.0
     first_result_s: float = 3.0
     all_results_s: float = 6.0
-    second_phrase_share: float = 0.5
+    second_phrase_s: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -178,15 +178,13 @@ def report(measured: Mapping[str, Any], bounds: Bounds) -> list[str]:
     """Put the figures into lines for people."""
     machine, images = measured["machine"], measured["images"]
     first, second = images[0]
-    share = second["all_results_s"] / first["all_results_s"]
     median_first = statistics.median(pair[0]["all_results_s"] for pair in images)
     median_second = statistics.median(pair[1]["all_results_s"] for pair in images)
     rows = [
         ("app.py until it serves", measured["serving_s"], bounds.serving_s, "s"),
         ("first image: first result", first["first_result_s"], bounds.first_result_s, "s"),
         ("first image: all results", first["all_results_s"], bounds.all_results_s, "s"),
-        ("first image: second phrase, all results", second["all_results_s"], None, "s"),
-        ("second phrase / first phrase", share, bounds.second_phrase_share, ""),
+        ("first image: second phrase, all results", second["all_results_s"], bounds.second_phrase_s, "s"),
         (f"median of {len(images)} images: all results", median_first, None, "s"),
         (f"median of {len(images)} images: second phrase", median_second, None, "s"),
         ("  second phrase / first phrase", median_second / median_first, None, ""),

@@ -89,7 +89,7 @@ def test_the_report_tells_figures_ratios_cores_and_what_is_over_its_bound() -> N
         "app.py until it serves": "within",
         "first image: first result": "within",
         "first image: all results": "OVER",
-        "second phrase / first phrase": "within",
+        "first image: second phrase, all results": "within",
     }
     assert any("second phrase / first phrase" in line and " 0.25 " in line for line in lines)
     assert "two          weights  0.50 s, phrases  7.00 s and  7.00 s (failed, failed)" in lines
