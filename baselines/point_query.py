@@ -45,7 +45,7 @@ _SHOWN_CHARACTERS: Final = 120
 
 CARD: Final = StrategyCard(
     key="point-query",
-    title="Point query (SAM4MLLM)",
+    title="Point query",
     summary="A language model that sees the image names a box and says of points in it whether they lie on the object; "
     "box and confident points prompt SAM.",
     paper="SAM4MLLM, Chen et al., ECCV 2024, https://arxiv.org/abs/2409.10542",

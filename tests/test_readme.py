@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -110,3 +111,13 @@ def test_the_command_line_example_writes_its_results(tmp_path: Path) -> None:
     assert run_workbench(words[3:]) == 0
     names = {path.name for path in tmp_path.iterdir()}
     assert {"result.json", "evf-sam-mask.png", "evf-sam-overlay.png", "evf-sam-attention.png"} <= names
+
+
+def test_the_figures_are_those_that_the_command_wrote() -> None:
+    written = json.loads((ROOT / "checkpoints" / "mini" / "figures.json").read_text(encoding="utf-8"))
+    by_strategy, by_kind = re.findall(r"(^\| (?:strategy \| cIoU|cIoU by kind) .*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    for key, scores in written["strategies"].items():
+        total = [scores["cIoU"], scores["gIoU"], scores["Pr@0.5"], scores["absent"]["N-acc"]]
+        assert f"| `{key}` | {' | '.join(f'{100 * value:.1f}' for value in total)} |" in by_strategy
+        kinds = [scores["kinds"][kind]["cIoU"] for kind in by_kind.splitlines()[0].strip("| ").split(" | ")[1:]]
+        assert f"| `{key}` | {' | '.join(f'{100 * value:.1f}' for value in kinds)} |" in by_kind
