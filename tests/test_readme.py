@@ -115,7 +115,8 @@ def test_the_command_line_example_writes_its_results(tmp_path: Path) -> None:
 
 def test_the_figures_are_those_that_the_command_wrote() -> None:
     written = json.loads((ROOT / "checkpoints" / "mini" / "figures.json").read_text(encoding="utf-8"))
-    by_strategy, by_kind = re.findall(r"(^\| (?:strategy \| cIoU|cIoU by kind) .*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    tables = re.findall(r"(^\| (?:strategy \| cIoU|cIoU by kind) .*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    by_strategy, by_kind = tables
     for key, scores in written["strategies"].items():
         total = [scores["cIoU"], scores["gIoU"], scores["Pr@0.5"], scores["absent"]["N-acc"]]
         assert f"| `{key}` | {' | '.join(f'{100 * value:.1f}' for value in total)} |" in by_strategy
