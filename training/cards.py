@@ -69,7 +69,8 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             summary="EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 128 and 8 layers on 128-pixel images, "
             "its fused [CLS] projected to one prompt token of SAM mini.",
             recipe="BEiT-3 is first trained with dense targets (the referred mask on the patch grid, object names of "
-            "patches, a coarse mask from [CLS]); then encoder, projector and mask decoder with BCE + dice, SAM's "
+            "patches, ranks of objects among their equals, a coarse mask from [CLS]); then encoder, "
+            "projector and mask decoder with BCE + dice, SAM's "
             "image encoder frozen. The steps below are those of the second part.",
             measures="cIoU on held-out phrases on the decoder's grid, in all and by kind of expression.",
             limits=_LIMITS,
@@ -79,7 +80,7 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             pipeline="image-segmentation",
             summary="A small CLIP, frozen, whose text feature (or text and image features, concatenated) is projected "
             "to one prompt token of SAM mini.",
-            recipe="CLIP contrastively on scenes with captions and on regions with names; then both projectors and the "
+            recipe="CLIP contrastively on scenes with captions and on patches with names; then both projectors and the "
             "mask decoder with BCE + dice, everything else frozen.",
             measures="cIoU on held-out phrases on the decoder's grid for text alone, in all and by kind; `late` "
             "is that of the concatenation.",
@@ -91,7 +92,8 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             summary="A LLaVA of transformers' classes: the small CLIP's vision tower at 128 pixels, 64 image "
             "tokens, a Llama of width 160 and 5 layers.",
             recipe="Dialogues of SAM4MLLM (arXiv:2409.10542) about generated scenes, text cross-entropy alone: boxes, "
-            "Yes or No for single points, and box with points in one answer. All weights are trained.",
+            "Yes or No for single points, box with points in one answer, and beside them names of points. "
+            "All weights are trained.",
             measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits.",
             limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",
         ),

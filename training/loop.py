@@ -99,7 +99,7 @@ def run(
     with tqdm(total=schedule.steps, initial=step, desc=checkpoint.stem, mininterval=10, smoothing=0.05) as bar:
         while step < schedule.steps:
             for group in optimizer.param_groups:
-                group["lr"] = schedule.learning_rate * schedule.factor(step) * group.get("scale", 1.0)
+                group["lr"] = schedule.learning_rate * schedule.factor(step) * group["scale"]
             with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(ATTENTION_KERNELS[device.type]):
                 loss = stage.loss(np.random.default_rng((schedule.seed, step)))
                 loss.backward()

@@ -3,11 +3,11 @@
 `WORK` holds what is not kept: drawn scenes, embeddings and the state of unfinished stages. `OUT` holds the suite.
 """
 
-import json
 import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -47,6 +47,7 @@ class Places:
     seed: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
+    @cached_property
     def scenes(self) -> tuple[SceneCache, SceneCache]:
         """Scenes to train on and held-out scenes, drawn where missing."""
         workers = os.cpu_count() or 1
@@ -68,7 +69,7 @@ class Places:
         """BEiT-3's tokenizer, trained where missing."""
         path = self.work / TOKENIZER_NAME
         if not path.exists():
-            train_sentencepiece(self.scenes()[0].texts(), path)
+            train_sentencepiece(self.scenes[0].texts(), path)
         return PhraseTokenizer(path.read_bytes(), pretrain.CONFIG.max_text_tokens)
 
     def backbone(self) -> SamMaskBackbone:
@@ -76,8 +77,8 @@ class Places:
         return SamMaskBackbone.from_pretrained(self.out / "point-query" / "sam", device=self.device)
 
     def embeddings(self, backbone: SamMaskBackbone) -> tuple[EmbeddingTable, EmbeddingTable]:
-        """SAM's embeddings of `scenes()`."""
-        train, held_out = self.scenes()
+        """SAM's embeddings of `scenes`."""
+        train, held_out = self.scenes
         return EmbeddingTable(self.work, "train", backbone, train), EmbeddingTable(self.work, "val", backbone, held_out)
 
     def clip(self) -> CLIPModel:
@@ -105,7 +106,7 @@ class Places:
 
 def train_sam(places: Places) -> None:
     """Promptable SAM from points and boxes."""
-    stage = sam.SamStage(*places.scenes())
+    stage = sam.SamStage(*places.scenes)
     measured = places.train("sam", stage, sam.SCHEDULE)
     directory = places.out / "point-query" / "sam"
     SamMaskBackbone(stage.sam, sam.CONFIG).save_pretrained(directory, storage_dtype=torch.float16)
@@ -114,7 +115,7 @@ def train_sam(places: Places) -> None:
 
 def train_encoder(places: Places) -> None:
     """Multimodal pre-training of BEiT-3."""
-    stage = pretrain.PretrainStage(*places.scenes(), places.tokenizer())
+    stage = pretrain.PretrainStage(*places.scenes, places.tokenizer())
     places.train("pretrain", stage, pretrain.SCHEDULE)
     torch.save(stage.module.encoder.state_dict(), places.work / "beit3.pt")
 
@@ -126,7 +127,7 @@ def train_evf_sam(places: Places) -> None:
         raise CheckpointError(f"expected a pre-trained encoder in {weights}; run `python -m training pretrain` first")
     backbone, tokenizer = places.backbone(), places.tokenizer()
     encoder = torch.load(weights, map_location="cpu", weights_only=True)
-    stage = finetune.FinetuneStage(*places.scenes(), *places.embeddings(backbone), backbone, encoder, tokenizer)
+    stage = finetune.FinetuneStage(*places.scenes, *places.embeddings(backbone), backbone, encoder, tokenizer)
     measured = places.train("finetune", stage, finetune.SCHEDULE)
     directory = places.out / "evf-sam"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16)
@@ -136,17 +137,16 @@ def train_evf_sam(places: Places) -> None:
 
 def train_clip(places: Places) -> None:
     """Contrastive pre-training of CLIP."""
-    stage = clip.ClipStage(*places.scenes())
-    measured = places.train("clip", stage, clip.SCHEDULE)
+    stage = clip.ClipStage(*places.scenes)
+    places.train("clip", stage, clip.SCHEDULE)
     stage.save(places.work / "clip")
-    (places.work / "clip" / "figures.json").write_text(json.dumps(measured.figures))
 
 
 def train_projector(places: Places) -> None:
     """The CLIP projectors."""
     backbone, model = places.backbone(), places.clip()
     tokenizer = AutoTokenizer.from_pretrained(places.work / "clip")
-    stage = projector.ProjectorStage(*places.scenes(), *places.embeddings(backbone), backbone, model, tokenizer)
+    stage = projector.ProjectorStage(*places.scenes, *places.embeddings(backbone), backbone, model, tokenizer)
     measured = places.train("projector", stage, projector.SCHEDULE)
     directory = places.out / "clip-text"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16)
@@ -156,7 +156,7 @@ def train_projector(places: Places) -> None:
 
 def train_mllm(places: Places) -> None:
     """The small LLaVA on SAM4MLLM dialogues."""
-    stage = mllm.MllmStage(*places.scenes(), places.clip())
+    stage = mllm.MllmStage(*places.scenes, places.clip())
     measured = places.train("mllm", stage, mllm.SCHEDULE)
     directory = places.out / "point-query" / "mllm"
     stage.save(directory)

@@ -14,15 +14,12 @@ from workbench.suites import MINI
 
 pytestmark = [pytest.mark.browser, pytest.mark.weights, pytest.mark.slow]
 
-MISSING = [entry.directory.name for entry in MINI.strategies.values() if not entry.directory.is_dir()]
 WAIT_MS = 120_000
 """The first answers also wait for the weights to be read; a busy machine may be slow."""
 
 
 @pytest.fixture
 def mini_page() -> Iterator[str]:
-    if MISSING:
-        pytest.skip(f"no weights in checkpoints/mini for {', '.join(MISSING)}; make them with `python -m training`")
     demo = build_demo(Comparison(MINI))
     yield serve(demo)
     demo.close()
