@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import nn
 
 from evfsam.beit3 import Beit3Config, Beit3Encoder
@@ -21,9 +20,8 @@ from evfsam.preprocess import beit3_pixels
 from evfsam.tokenizer import EOS_ID, PhraseTokenizer
 from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
 from training.loop import Schedule
-from training.ranks import RANKS, object_ranks
-from training.scene_cache import CachedScene, SceneCache, shown_objects
-from workbench.datasets.vocabulary import CATEGORIES, COLOURS
+from training.patches import PatchHeads
+from training.scene_cache import SceneCache
 
 CONFIG = Beit3Config(
     image_size=128,
@@ -53,26 +51,17 @@ class DenseHeads(nn.Module):
 
     Args:
         encoder: the BEiT-3 to train.
-        name_ids: (N, T) token ids of the object names, 0-padded, and colours after them.
+        tokenizer: how its words are spelled.
     """
 
-    def __init__(self, encoder: Beit3Encoder, name_ids: torch.Tensor) -> None:
+    def __init__(self, encoder: Beit3Encoder, tokenizer: PhraseTokenizer) -> None:
         super().__init__()
         width = encoder.config.embed_dim
         self.encoder = encoder
         self.mask_head = nn.Linear(width, CELLS * CELLS)
         self.deep_mask_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, CELLS * CELLS))
         self.cls_head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, CLS_GRID**2))
-        self.naming = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width))
-        self.ranking = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(RANKS)))
-        self.nothing = nn.Parameter(torch.zeros(2, width))
-        self.register_buffer("name_ids", name_ids, persistent=False)
-
-    def word_vectors(self) -> torch.Tensor:
-        """(N, D): mean embedding of each name's tokens."""
-        ids = self.name_ids
-        present = (ids > 0).float()[..., None]
-        return (self.encoder.text_embed(ids) * present).sum(1) / present.sum(1)
+        self.patches = PatchHeads(width, width, lambda word: [i for i in tokenizer.encode(word) if i > EOS_ID])
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +71,14 @@ class DensePrediction:
     Attributes:
         fine, deep: (P, h * CELLS, w * CELLS) mask logits from the last layer and from `DEEP_LAYER`.
         coarse: (P, CLS_GRID, CLS_GRID) mask logits from [CLS].
-        early_patches: (B, h * w, D) patches after `NAMING_LAYER`.
-        ranks: (B, h * w, R) logits of `RANKS` from `RANKING_LAYER`.
+        early_patches, ranked_patches: (B, h * w, D) patches after `NAMING_LAYER` and after `RANKING_LAYER`.
     """
 
     fine: torch.Tensor
     deep: torch.Tensor
     coarse: torch.Tensor
     early_patches: torch.Tensor
-    ranks: torch.Tensor
+    ranked_patches: torch.Tensor
 
 
 def _cells(logits: torch.Tensor) -> torch.Tensor:
@@ -110,10 +98,7 @@ class PretrainStage:
         for module in encoder.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-        ids, _ = tokenizer.encode_batch([*sorted(CATEGORIES), *sorted(COLOURS)])
-        self._module = DenseHeads(encoder, ids.masked_fill(ids <= EOS_ID, 0))
-        self._category_ids = {name: i + 1 for i, name in enumerate(sorted(CATEGORIES))}
-        self._colour_ids = {name: i + 1 for i, name in enumerate(sorted(COLOURS))}
+        self._module = DenseHeads(encoder, tokenizer)
 
     @property
     def module(self) -> DenseHeads:
@@ -123,7 +108,7 @@ class PretrainStage:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self._module.nothing.device
+        return self._module.patches.nothing.device
 
     def loss(self, rng: np.random.Generator) -> torch.Tensor:
         """Sum of the dense masks, the mask of [CLS], the ranks and half the naming."""
@@ -134,8 +119,9 @@ class PretrainStage:
             weight * batch_mask_loss([logits], [pooled(masks, logits.shape[-1])], bce_weight=1.0, dice_weight=1.0).loss
             for weight, logits in ((1.0, predicted.fine), (0.7, predicted.deep), (1.0, predicted.coarse))
         ]
-        losses.append(0.5 * self._naming_loss(batch, predicted.early_patches))
-        losses.append(self._ranking_loss(batch, predicted.ranks))
+        heads, words = self._module.patches, self._module.encoder.text_embed
+        losses.append(0.5 * heads.naming_loss(batch.scenes, predicted.early_patches, words))
+        losses.append(heads.ranking_loss(batch.scenes, predicted.ranked_patches))
         return torch.stack(losses).sum()
 
     def validate(self) -> dict[str, float]:
@@ -163,42 +149,8 @@ class PretrainStage:
             deep=_cells(module.deep_mask_head(output.hidden_states[DEEP_LAYER][:, patches])),
             coarse=module.cls_head(output.fused_cls).unflatten(-1, (CLS_GRID, CLS_GRID)).float(),
             early_patches=output.hidden_states[NAMING_LAYER][::count, patches],
-            ranks=module.ranking(output.hidden_states[RANKING_LAYER][::count, patches]).float(),
+            ranked_patches=output.hidden_states[RANKING_LAYER][::count, patches],
         )
-
-    def _naming_loss(self, batch: PhraseBatch, patches: torch.Tensor) -> torch.Tensor:
-        module = self._module
-        words = module.word_vectors()
-        what, colour = module.naming(patches).chunk(2, dim=-1)
-        split = len(CATEGORIES)
-        targets = [self._patch_targets(scene) for scene in batch.scenes]
-        losses = []
-        for features, vectors, nothing, kind in (
-            (what, words[:split], module.nothing[:1], 0),
-            (colour, words[split:], module.nothing[1:], 1),
-        ):
-            logits = features.flatten(0, 1).float() @ torch.cat([nothing, vectors]).T.float()
-            wanted = torch.from_numpy(np.concatenate([target[kind] for target in targets])).to(self.device)
-            losses.append(F.cross_entropy(logits, wanted))
-        return losses[0] + 0.5 * losses[1]
-
-    def _ranking_loss(self, batch: PhraseBatch, logits: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of the ranks on patches of objects that have equals; patches elsewhere are left out."""
-        ranks, is_ranked = zip(*(object_ranks(scene) for scene in batch.scenes), strict=True)
-        shown = [shown_objects(scene, CONFIG.patch_grid[0]) for scene in batch.scenes]
-        wanted = np.stack([of_scene[objects] for of_scene, objects in zip(ranks, shown, strict=True)])
-        counted = np.stack([of_scene[objects] for of_scene, objects in zip(is_ranked, shown, strict=True)])
-        weights = torch.from_numpy(counted).float().to(self.device)[..., None]
-        targets = torch.from_numpy(wanted).float().to(self.device)
-        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        return (losses * weights).sum() / (weights.sum() * len(RANKS)).clamp_min(1)
-
-    def _patch_targets(self, scene: CachedScene) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(h*w,) category and colour of the object that shows most in each patch; 0 for background or no paint."""
-        shown = shown_objects(scene, CONFIG.patch_grid[0])
-        categories = np.array([0, *(self._category_ids[name] for name in scene.categories)])
-        colours = np.array([0, *(self._colour_ids[name] if name else 0 for name in scene.colours)])
-        return categories[shown], colours[shown]
 
 
 def pooled(masks: torch.Tensor, side: int) -> torch.Tensor:

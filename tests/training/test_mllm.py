@@ -38,10 +38,11 @@ def test_dialogues_packed_together_answer_as_they_do_alone(stage: MllmStage, mon
     scene = stage.scenes[0]
     first, second = [e for e in scene.expressions if e.object_indices][:2]
     packed = stage.pack(scene, (first, second), np.random.default_rng(1))
-    together, tokens = stage._answer_logits([scene.image], [packed])
-    alone, expected = stage._answer_logits([scene.image], [stage.pack(scene, (first,), np.random.default_rng(1))])
-    assert torch.equal(tokens[: len(expected)], expected)
-    torch.testing.assert_close(together[: len(expected)], alone, atol=1e-4, rtol=1e-4)
+    together = stage._answer([scene.image], [packed])
+    alone = stage._answer([scene.image], [stage.pack(scene, (first,), np.random.default_rng(1))])
+    count = len(alone.labels)
+    assert torch.equal(together.labels[:count], alone.labels)
+    torch.testing.assert_close(together.logits[:count], alone.logits, atol=1e-4, rtol=1e-4)
 
 
 def test_segments_join_to_the_tokens_of_the_chat_template(stage: MllmStage) -> None:
@@ -88,3 +89,25 @@ def test_named_points_say_what_is_there_and_how_it_compares(stage: MllmStage) ->
         near = np.unique(scene.object_map[y : y + 2, x : x + 2])
         names = [scene.categories[shown - 1] if shown else mllm.BACKGROUND for shown in near]
         assert any(name in answer for name in names), (point, answer)
+
+
+@torch.inference_mode()
+def test_answers_point_at_what_they_speak_of(stage: MllmStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mllm, "NAMED_POINTS_A_SCENE", 0)
+    scenes = [stage.scenes[0], stage.scenes[1]]
+    phrases = [next(e for e in scene.expressions if len(e.object_indices) == 1) for scene in scenes]
+    packed = [stage.pack(s, (e,), np.random.default_rng(1)) for s, e in zip(scenes, phrases, strict=True)]
+    answers = stage._answer([scene.image for scene in scenes], packed)
+    counts = [sum(label != -100 for label in item.labels) for item in packed]
+    for targets, scene, phrase in zip(answers.targets.split(counts), scenes, phrases, strict=True):
+        mask = torch.from_numpy(scene.mask(phrase.object_indices)).float()
+        torch.testing.assert_close(targets[0], torch.nn.functional.avg_pool2d(mask[None], 16)[0])
+        assert torch.equal(targets, targets[:1].expand_as(targets))
+    assert all(pointed.shape == answers.targets.shape for pointed in answers.pointed)
+
+
+def test_every_head_and_the_model_learn_from_one_step(stage: MllmStage) -> None:
+    stage.loss(np.random.default_rng(0)).backward()
+    still = [name for name, p in stage.module.named_parameters() if p.grad is None or not p.grad.any()]
+    stage.module.zero_grad()
+    assert not [name for name in still if "post_layernorm" not in name], still
