@@ -1,4 +1,4 @@
-"""What a language model is asked and how its answer is read: SAM4MLLM's wording and coordinates, as pure text.
+"""SAM4MLLM's own wording and coordinates, as pure text: what the small language model was trained on.
 
 Coordinates are integers relative to the image, 0..1000, x over width and y over height, zero-padded to three digits.
 Three digits hold 0..999, so 1000 is written as 999. A number that leaves 0..1000 is reported, never rescaled: guessing
@@ -9,9 +9,19 @@ Source: SAM4MLLM, arXiv:2409.10542, sections 3.1 (masks as text) and 3.2 (the tw
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
+from baselines.dialects.answers import (
+    ParsedBoxes,
+    ParsedPromptPoints,
+    PromptGroup,
+    bracket_spans,
+    parse_brackets,
+    read_box,
+    read_points,
+    says_no_object,
+)
+from baselines.dialects.conventions import CoordinateConvention
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import BoxXyxy
 
@@ -32,45 +42,11 @@ NO: Final = "No"
 RELATIVE_RANGE: Final = 1000
 LARGEST_WRITTEN: Final = 999
 
-_BRACKETED: Final = re.compile(r"\[([^\[\]]*)\]")
-_PARENTHESISED: Final = re.compile(r"\(([^()]*)\)")
-_INTEGER: Final = re.compile(r"[+-]?\d{1,9}")
+SAM4MLLM_CONVENTION: Final = CoordinateConvention("relative", "xy", RELATIVE_RANGE)
+_ANY_IMAGE: Final = SAM4MLLM_CONVENTION.grid((1, 1))  # relative numbers are read alike whatever the image's size
+
 _YES_OR_NO: Final = re.compile(r"yes|no", re.IGNORECASE)
-_NO_OBJECT: Final = re.compile(r"\bno\s+objects?\s+found\b", re.IGNORECASE)
 _OUTSIDE: Final = re.compile(r"\boutside\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class ParsedBoxes:
-    """Boxes read from an answer.
-
-    Attributes:
-        boxes: usable boxes in the order of the answer: inside 0..1000, with an area.
-        problems: one sentence for each bracket that is no usable box.
-        says_no_object: whether the answer is "No object found." and holds no bracket.
-    """
-
-    boxes: tuple[RelativeBox, ...]
-    problems: tuple[str, ...] = ()
-    says_no_object: bool = False
-
-
-@dataclass(frozen=True)
-class PromptGroup:
-    """A box with points on and off its object, as one generated answer gives them."""
-
-    box: RelativeBox
-    positives: tuple[RelativePoint, ...]
-    negatives: tuple[RelativePoint, ...]
-
-
-@dataclass(frozen=True)
-class ParsedPromptPoints:
-    """Groups read from a prompt-point answer, one an object; see `ParsedBoxes` for the other fields."""
-
-    groups: tuple[PromptGroup, ...]
-    problems: tuple[str, ...] = ()
-    says_no_object: bool = False
 
 
 def box_question(phrase: str, count: ObjectCount = "0+") -> str:
@@ -122,17 +98,6 @@ def prompt_points_answer(groups: Sequence[PromptGroup]) -> str:
     return "\n".join(_format_group(group) for group in groups) if groups else NO_OBJECT
 
 
-def user_turn(text: str, *, with_image: bool = False) -> dict[str, object]:
-    """Return a user's message for a chat template; the image stands before the text."""
-    image: list[dict[str, str]] = [{"type": "image"}] if with_image else []
-    return {"role": "user", "content": [*image, {"type": "text", "text": text}]}
-
-
-def assistant_turn(text: str) -> dict[str, object]:
-    """Return the model's message for a chat template."""
-    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
-
-
 def format_box(box: RelativeBox) -> str:
     """Write `[x1,y1,x2,y2]` with three digits a number.
 
@@ -153,14 +118,7 @@ def format_point(point: RelativePoint) -> str:
 
 def parse_boxes(text: str) -> ParsedBoxes:
     """Read every `[x1,y1,x2,y2]` of an answer; what cannot be used is named in `problems`."""
-    boxes: list[RelativeBox] = []
-    problems: list[str] = []
-    found = _BRACKETED.findall(text)
-    for content in found:
-        box = _read_box(content, problems)
-        if box is not None:
-            boxes.append(box)
-    return ParsedBoxes(tuple(boxes), tuple(problems), not found and _NO_OBJECT.search(text) is not None)
+    return parse_brackets(text, _ANY_IMAGE)
 
 
 def parse_prompt_points(text: str) -> ParsedPromptPoints:
@@ -170,16 +128,16 @@ def parse_prompt_points(text: str) -> ParsedPromptPoints:
     """
     groups: list[PromptGroup] = []
     problems: list[str] = []
-    found = list(_BRACKETED.finditer(text))
+    found = bracket_spans(text)
     for index, match in enumerate(found):
         end = found[index + 1].start() if index + 1 < len(found) else len(text)
         inside, *outside = _OUTSIDE.split(text[match.end() : end], maxsplit=1)
-        box = _read_box(match.group(1), problems)
-        positives = _read_points(inside, problems)
-        negatives = _read_points("".join(outside), problems)
+        box = read_box(match.group(1), _ANY_IMAGE, problems)
+        positives = read_points(inside, _ANY_IMAGE, problems)
+        negatives = read_points("".join(outside), _ANY_IMAGE, problems)
         if box is not None:
             groups.append(PromptGroup(box, positives, negatives))
-    return ParsedPromptPoints(tuple(groups), tuple(problems), not found and _NO_OBJECT.search(text) is not None)
+    return ParsedPromptPoints(tuple(groups), tuple(problems), not found and says_no_object(text))
 
 
 def parse_points_answer(text: str) -> tuple[bool, ...]:
@@ -241,43 +199,7 @@ def _three_digits(value: int) -> str:
 
 
 def _format_group(group: PromptGroup) -> str:
+    assert group.box is not None
     inside = " ".join(format_point(point) for point in group.positives)
     outside = " ".join(format_point(point) for point in group.negatives)
     return f"{format_box(group.box)} inside {inside} outside {outside}"
-
-
-def _read_integers(content: str, expected_count: int, shown: str, problems: list[str]) -> tuple[int, ...] | None:
-    """Return the numbers between brackets, or None with a problem noted."""
-    pieces = [piece.strip() for piece in content.split(",")]
-    if len(pieces) != expected_count or not all(_INTEGER.fullmatch(piece) for piece in pieces):
-        problems.append(f"{shown} does not hold {expected_count} whole numbers")
-        return None
-    values = tuple(int(piece) for piece in pieces)
-    if not all(0 <= value <= RELATIVE_RANGE for value in values):
-        problems.append(f"{shown} leaves the range 0..{RELATIVE_RANGE} of relative coordinates")
-        return None
-    return values
-
-
-def _read_box(content: str, problems: list[str]) -> RelativeBox | None:
-    shown = f"[{content}]"
-    values = _read_integers(content, 4, shown, problems)
-    if values is None:
-        return None
-    x1, y1, x2, y2 = values
-    if x1 > x2 or y1 > y2:
-        problems.append(f"{shown} has its corners reversed: expected left, top, right, bottom")
-    elif x1 == x2 or y1 == y2:
-        problems.append(f"{shown} has no area")
-    else:
-        return x1, y1, x2, y2
-    return None
-
-
-def _read_points(text: str, problems: list[str]) -> tuple[RelativePoint, ...]:
-    points: list[RelativePoint] = []
-    for content in _PARENTHESISED.findall(text):
-        values = _read_integers(content, 2, f"({content})", problems)
-        if values is not None:
-            points.append((values[0], values[1]))
-    return tuple(points)

@@ -1,0 +1,76 @@
+"""What a multimodal language model is asked and how its answer is read: one dialect a model family.
+
+The names of SAM4MLLM's own dialect, which the small language model was trained on, are here at the top; the others are
+entries of `DIALECTS`.
+"""
+
+from baselines.dialects.answers import ParsedBoxes, ParsedPromptPoints, PromptGroup
+from baselines.dialects.conventions import CoordinateConvention, CoordinateGrid, SpokenBox, SpokenPoint
+from baselines.dialects.registry import DIALECTS, Dialect, dialect_of_model, find_dialect
+from baselines.dialects.sam4mllm import (
+    LARGEST_WRITTEN,
+    NO,
+    NO_OBJECT,
+    OBJECT_COUNTS,
+    RELATIVE_RANGE,
+    YES,
+    ObjectCount,
+    RelativeBox,
+    RelativePoint,
+    box_question,
+    boxes_answer,
+    format_box,
+    format_point,
+    parse_boxes,
+    parse_points_answer,
+    parse_prompt_points,
+    pixel_box,
+    pixel_point,
+    points_answer,
+    points_question,
+    prompt_points_answer,
+    prompt_points_question,
+    relative_box,
+    relative_point,
+)
+from baselines.dialects.turns import assistant_turn, user_turn
+
+__all__ = [
+    "DIALECTS",
+    "LARGEST_WRITTEN",
+    "NO",
+    "NO_OBJECT",
+    "OBJECT_COUNTS",
+    "RELATIVE_RANGE",
+    "YES",
+    "CoordinateConvention",
+    "CoordinateGrid",
+    "Dialect",
+    "ObjectCount",
+    "ParsedBoxes",
+    "ParsedPromptPoints",
+    "PromptGroup",
+    "RelativeBox",
+    "RelativePoint",
+    "SpokenBox",
+    "SpokenPoint",
+    "assistant_turn",
+    "box_question",
+    "boxes_answer",
+    "dialect_of_model",
+    "find_dialect",
+    "format_box",
+    "format_point",
+    "parse_boxes",
+    "parse_points_answer",
+    "parse_prompt_points",
+    "pixel_box",
+    "pixel_point",
+    "points_answer",
+    "points_question",
+    "prompt_points_answer",
+    "prompt_points_question",
+    "relative_box",
+    "relative_point",
+    "user_turn",
+]

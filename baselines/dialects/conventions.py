@@ -1,0 +1,110 @@
+"""How a model family writes a place in the image, and the way from there to pixels.
+
+A family has exactly one convention. A number outside its range is a fault that is reported: rescaling it, or trying a
+second convention, is how a wrong box goes unnoticed.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from evfsam.errors import ConfigurationError
+from evfsam.types import BoxXyxy
+
+SpokenBox = tuple[int, int, int, int]
+"""(x1, y1, x2, y2) in a convention's own units, whatever order they were written in."""
+
+SpokenPoint = tuple[int, int]
+"""(x, y) in a convention's own units."""
+
+Unit = Literal["relative", "pixels", "bins"]
+Order = Literal["xy", "yx"]
+
+_BIN_CENTRE = 0.5
+
+
+@dataclass(frozen=True)
+class CoordinateGrid:
+    """A convention applied to one image.
+
+    Attributes:
+        size: (H, W) of the original image, pixels.
+        spans: (x, y): units that make up the whole width and the whole height.
+        largest: (x, y): the largest numbers that may be written; the smallest is 0.
+        offset: what a written number means beyond itself, in units: half a bin, or nothing.
+        order: how the numbers are written.
+        range_words: the range for a person, such as "0..1000 of relative coordinates".
+    """
+
+    size: tuple[int, int]
+    spans: tuple[int, int]
+    largest: tuple[int, int]
+    offset: float
+    order: Order
+    range_words: str
+
+    def in_xy(self, values: tuple[int, ...]) -> tuple[int, ...]:
+        """Return written numbers in x, y order."""
+        if self.order == "xy":
+            return values
+        return tuple(values[index + 1 - 2 * (index % 2)] for index in range(len(values)))
+
+    def holds(self, values: tuple[int, ...]) -> bool:
+        """Tell whether numbers in x, y order keep to the range."""
+        return all(0 <= value <= self.largest[index % 2] for index, value in enumerate(values))
+
+    def pixel_point(self, point: tuple[float, float]) -> tuple[float, float]:
+        """Turn a point into XY pixels of the original image."""
+        height, width = self.size
+        return (
+            (point[0] + self.offset) * width / self.spans[0],
+            (point[1] + self.offset) * height / self.spans[1],
+        )
+
+    def pixel_box(self, box: SpokenBox) -> BoxXyxy:
+        """Turn a box into XYXY pixels of the original image."""
+        return (*self.pixel_point(box[:2]), *self.pixel_point(box[2:]))
+
+    def written(self, values: tuple[int, ...]) -> tuple[int, ...]:
+        """Return numbers in x, y order as the family writes them: in its order, within its range."""
+        return self.in_xy(tuple(min(max(value, 0), self.largest[index % 2]) for index, value in enumerate(values)))
+
+
+@dataclass(frozen=True)
+class CoordinateConvention:
+    """A family's way of writing places.
+
+    Attributes:
+        unit: "relative" numbers 0..`steps` of width and height; "pixels" of the image as the processor resized it;
+            "bins" 0..`steps` - 1, of which each stands for its centre.
+        order: whether x or y is written first.
+        steps: of relative numbers and bins.
+    """
+
+    unit: Unit = "relative"
+    order: Order = "xy"
+    steps: int = 1000
+
+    def grid(self, size: tuple[int, int], resized_size: tuple[int, int] | None = None) -> CoordinateGrid:
+        """Apply the convention to an image.
+
+        Args:
+            size: (H, W) of the original image.
+            resized_size: (H, W) of the image as the processor resized it; needed for "pixels" alone.
+
+        Raises:
+            ConfigurationError: the convention counts pixels and the resized size is not known.
+        """
+        if self.unit == "relative":
+            words = f"0..{self.steps} of relative coordinates"
+            return CoordinateGrid(size, (self.steps,) * 2, (self.steps,) * 2, 0.0, self.order, words)
+        if self.unit == "bins":
+            words = f"0..{self.steps - 1} of location bins"
+            return CoordinateGrid(size, (self.steps,) * 2, (self.steps - 1,) * 2, _BIN_CENTRE, self.order, words)
+        if resized_size is None:
+            raise ConfigurationError(
+                "the dialect counts pixels of the resized image, but the processor tells no such size; "
+                "choose the dialect of this model's family"
+            )
+        height, width = resized_size
+        words = f"0..{width} x 0..{height} pixels (x, y) of the image as the processor resized it"
+        return CoordinateGrid(size, (width, height), (width, height), 0.0, self.order, words)
