@@ -14,20 +14,23 @@ from evfsam.types import BoxXyxy
 
 @dataclass(frozen=True)
 class Frame:
-    """An image scaled into the top-left of a square.
+    """An image scaled into the top-left of a square, or stretched over the whole of it.
 
     Attributes:
         original_size, input_size: (H, W) of the image, and of the part of the square that it fills.
         target: side of the square, pixels.
+        is_stretched: whether the aspect was given up, as SAM-2 and EfficientSAM do; their logits go to the original
+            size in one step, SAM's by way of the square.
     """
 
     original_size: tuple[int, int]
     input_size: tuple[int, int]
     target: int
+    is_stretched: bool = False
 
     @property
     def scale_xy(self) -> tuple[float, float]:
-        """Input pixels an original pixel, along x and along y; they differ by rounding only."""
+        """Input pixels an original pixel, along x and along y; equal but for rounding unless `is_stretched`."""
         return self.input_size[1] / self.original_size[1], self.input_size[0] / self.original_size[0]
 
     def points_to_input(self, points: torch.Tensor) -> torch.Tensor:
@@ -71,6 +74,24 @@ def longest_side_frame(original_size: tuple[int, int], target: int) -> Frame:
     return Frame(original_size=original_size, input_size=(height, width), target=target)
 
 
+def stretched_frame(original_size: tuple[int, int], target: int) -> Frame:
+    """Scale both sides of an image to `target`, whatever its aspect.
+
+    Args:
+        original_size: (H, W), both at least 1.
+        target: side of the square input, pixels.
+
+    Raises:
+        GeometryError: a side is below 1.
+
+    Source:
+        SAM 2, arXiv:2408.00714, appendix D.1 (inputs of 1024 x 1024).
+    """
+    if min(*original_size, target) < 1:
+        raise GeometryError(f"expected sides of at least 1 pixel, got an image {original_size} and target {target}")
+    return Frame(original_size=original_size, input_size=(target, target), target=target, is_stretched=True)
+
+
 def pad_to_square(pixels: torch.Tensor, target: int) -> torch.Tensor:
     """Append zeros at the right and the bottom of (..., h, w).
 
@@ -106,6 +127,8 @@ def upsample_logits(low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
     """
     if low_res_logits.ndim != 4:
         raise GeometryError(f"expected logits (B, M, 4h, 4w), got {tuple(low_res_logits.shape)}")
+    if frame.is_stretched:
+        return F.interpolate(low_res_logits.float(), frame.original_size, mode="bilinear", align_corners=False)
     square = (frame.target, frame.target)
     logits = F.interpolate(low_res_logits.float(), square, mode="bilinear", align_corners=False)
     logits = logits[..., : frame.input_size[0], : frame.input_size[1]]

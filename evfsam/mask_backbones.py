@@ -3,7 +3,6 @@
 Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidate masks.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,12 +14,19 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from torch import nn
 
 from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
-from evfsam.errors import ConfigurationError, GeometryError
-from evfsam.geometry import Frame, check_box, check_point, upsample_logits
+from evfsam.errors import ConfigurationError
+from evfsam.geometry import Frame
 from evfsam.preprocess import sam_pixels
+from evfsam.prompts import (
+    best_prediction,
+    check_embedding,
+    check_image_count,
+    check_prompt,
+    prompt_box,
+    prompt_points,
+    weights_digest,
+)
 from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
-
-_PIXEL_CENTRE = 0.5  # segment_anything adds it to what it is given; our coordinates hold it already
 
 
 @dataclass(frozen=True)
@@ -167,8 +173,7 @@ def decode_prompts(
     """
     decoder, prompt_encoder = sam.mask_decoder, sam.prompt_encoder
     prompt_count = len(sparse_prompt_embeddings)
-    if len(image_embeddings) not in (1, prompt_count):
-        raise GeometryError(f"expected 1 or {prompt_count} image embeddings, got {len(image_embeddings)}")
+    check_image_count(len(image_embeddings), prompt_count)
     dtype = decoder.iou_token.weight.dtype
     with torch.autocast(sparse_prompt_embeddings.device.type, enabled=False):
         dense_pe = prompt_encoder.get_dense_pe()  # sines of large angles: float32 even in mixed-precision training
@@ -186,19 +191,6 @@ def decode_prompts(
     pred_ious = decoder.iou_prediction_head(states[:, 0])
     candidates = slice(1, None) if multimask else slice(0, 1)
     return low_res_logits[:, candidates], pred_ious[:, candidates]
-
-
-def best_prediction(low_res_logits: torch.Tensor, pred_ious: torch.Tensor, frame: Frame) -> MaskPrediction:
-    """Choose the candidate with the highest predicted IoU and bring it to the original size.
-
-    Args:
-        low_res_logits: (M, 4h, 4w).
-        pred_ious: (M,).
-        frame: where the image lies in SAM's input.
-    """
-    chosen = int(pred_ious.argmax())
-    mask_logits = upsample_logits(low_res_logits[None, chosen : chosen + 1], frame)[0, 0]
-    return MaskPrediction(low_res_logits.float(), pred_ious.float(), chosen, mask_logits)
 
 
 class SamMaskBackbone:
@@ -241,18 +233,14 @@ class SamMaskBackbone:
     @cached_property
     def encoder_identity(self) -> str:
         """SHA-256 over the image encoder's weights as float32, its type in use, and what shapes its computation."""
-        digest = hashlib.sha256()
         dtype = next(self.sam.image_encoder.parameters()).dtype
         heads_and_windows = (
             self.config.encoder_num_heads,
             self.config.encoder_global_attn_indexes,
             self.config.window_size,
         )
-        digest.update(repr((self.config.image_size, *heads_and_windows, dtype)).encode())
-        for name, tensor in sorted(self.sam.image_encoder.state_dict().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        facts = (self.config.image_size, *heads_and_windows, dtype)
+        return weights_digest(facts, self.sam.image_encoder.state_dict().items())
 
     @torch.no_grad()
     def encode_image(self, image: RgbImage) -> ImageEmbedding:
@@ -285,8 +273,7 @@ class SamMaskBackbone:
         Raises:
             GeometryError: the prompt is empty or leaves the image, or the embedding is another encoder's.
         """
-        if embedding.encoder_identity != self.encoder_identity:
-            raise GeometryError("the image embedding is another encoder's; take it from view.embedding(backbone)")
+        check_embedding(embedding, self.encoder_identity)
         frame = Frame(embedding.original_size, embedding.input_size, self.config.image_size)
         sparse = self.sparse_prompt_embeddings(prompt, frame)
         low_res_logits, pred_ious = decode_prompts(self.sam, embedding.image_embeddings, sparse, multimask=multimask)
@@ -298,39 +285,10 @@ class SamMaskBackbone:
         Raises:
             GeometryError: the prompt is empty, leaves the image, or its text embeddings have another width.
         """
-        points, box = self._points(prompt, frame), self._box(prompt, frame)
-        text = prompt.text_prompt_embeddings
-        if points is None and box is None and text is None:
-            raise GeometryError("expected a box, a kept point or text embeddings, got an empty prompt")
-        with torch.autocast(self._prompt_device.type, enabled=False):
-            sparse, _ = self.sam.prompt_encoder(points=points, boxes=box, masks=None)
-        if text is None:
-            return torch.as_tensor(sparse)
-        if text.ndim != 2 or text.shape[1] != self.config.prompt_embed_dim:
-            raise GeometryError(
-                f"expected text embeddings (N, {self.config.prompt_embed_dim}), got {tuple(text.shape)}; "
-                "use the projector trained for this SAM"
-            )
-        return torch.cat([sparse, text[None].to(sparse)], dim=1)
-
-    @property
-    def _prompt_device(self) -> torch.device:
-        device: torch.device = self.sam.prompt_encoder.not_a_point_embed.weight.device
-        return device
-
-    def _points(self, prompt: SamPrompt, frame: Frame) -> tuple[torch.Tensor, torch.Tensor] | None:
-        kept = [point for point in prompt.points if point.is_kept]
-        if not kept:
-            return None
-        for point in kept:
-            check_point(point.x, point.y, frame.original_size)
-        coords = frame.points_to_input(
-            torch.tensor([[[point.x, point.y] for point in kept]], device=self._prompt_device)
-        )
-        return coords - _PIXEL_CENTRE, torch.tensor([[point.label for point in kept]], device=self._prompt_device)
-
-    def _box(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor | None:
-        if prompt.box is None:
-            return None
-        check_box(prompt.box, frame.original_size)
-        return torch.tensor([frame.box_to_input(prompt.box)], device=self._prompt_device) - _PIXEL_CENTRE
+        check_prompt(prompt, self.config.prompt_embed_dim)
+        prompt_encoder, text = self.sam.prompt_encoder, prompt.text_prompt_embeddings
+        device = prompt_encoder.not_a_point_embed.weight.device
+        points, box = prompt_points(prompt, frame, device), prompt_box(prompt, frame, device)
+        with torch.autocast(device.type, enabled=False):
+            sparse, _ = prompt_encoder(points=points, boxes=box, masks=None)
+        return torch.as_tensor(sparse) if text is None else torch.cat([sparse, text[None].to(sparse)], dim=1)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.nn import functional as F
 
 from evfsam.errors import ImageFormatError, PhraseError
-from evfsam.geometry import Frame, longest_side_frame, pad_to_square
+from evfsam.geometry import Frame, longest_side_frame, pad_to_square, stretched_frame
 from evfsam.types import RgbImage
 
 MAX_PIXELS: Final = 64_000_000
@@ -125,6 +125,35 @@ def sam_pixels(image: RgbImage, target: int) -> tuple[torch.Tensor, Frame]:
     resized = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
     pixels = torch.from_numpy(resized).permute(2, 0, 1).float()
     return pad_to_square(_normalise(pixels, SAM_MEAN, SAM_STD), target), frame
+
+
+def stretched_pixels(
+    image: RgbImage, target: int, resize: Literal["torch", "bilinear", "bicubic"] = "torch"
+) -> tuple[torch.Tensor, Frame]:
+    """Make the input of SAM-2 and EfficientSAM: both sides stretched to `target`, rounded to grey levels, normalised.
+
+    Args:
+        image: (H, W, 3) uint8.
+        target: side of the square input, pixels.
+        resize: the reference has three ways. "torch", of its single-image script and ours by default: bilinear without
+            antialiasing. "bilinear", of its evaluation: PIL's filter, antialiased when it shrinks. "bicubic", of its
+            video loader: PIL's filter.
+
+    Returns:
+        (3, target, target) float32 and the frame that leads back.
+
+    Source:
+        SAM 2, arXiv:2408.00714; EfficientSAM, arXiv:2312.00863; parity: tests/parity/test_inputs.py.
+    """
+    frame = stretched_frame((image.shape[0], image.shape[1]), target)
+    if resize == "torch":
+        levels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        pixels = F.interpolate(levels, (target, target), mode="bilinear", align_corners=False, antialias=False)[0]
+    else:
+        filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+        resized = np.array(Image.fromarray(image).resize((target, target), filters[resize]))
+        pixels = torch.from_numpy(resized).permute(2, 0, 1)
+    return _normalise(pixels.float(), SAM_MEAN, SAM_STD), frame
 
 
 def beit3_pixels(image: RgbImage, side: int) -> torch.Tensor:
