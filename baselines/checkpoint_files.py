@@ -18,18 +18,22 @@ def existing_directory(directory: str | Path) -> Path:
     return path
 
 
-def raise_unless_complete(path: Path, loading_info: Mapping[str, object]) -> None:
+def raise_unless_complete(path: Path, loading_info: Mapping[str, object], *, may_hold_more: bool = False) -> None:
     """Refuse weights with missing, unexpected or misshapen keys, which transformers itself only warns of.
 
     Args:
         path: where the weights came from, for the message.
         loading_info: what `from_pretrained(..., output_loading_info=True)` returned.
+        may_hold_more: whether keys that the model does not know are welcome, as in releases for several purposes.
 
     Raises:
         CheckpointError: naming the keys.
     """
     complaints = []
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+    kinds = (
+        ("missing_keys", "mismatched_keys") if may_hold_more else ("missing_keys", "unexpected_keys", "mismatched_keys")
+    )
+    for kind in kinds:
         keys = loading_info.get(kind)
         if keys:
             assert isinstance(keys, (list, tuple, set, frozenset))

@@ -1,54 +1,27 @@
-"""Talking with any transformers image-text-to-text model: greedy answers, and P(yes) of many short questions at once.
+"""Any transformers image-text-to-text model with its processor: loading, chat templates, spellings of yes and no."""
 
-The questions about points share one long beginning: the image and the first turn. Its key/value cache is computed once
-and repeated along the batch, so 25 questions cost one short forward pass. Shapes: N questions, S tokens, V vocabulary.
-
-Source: SAM4MLLM, arXiv:2409.10542, section 4.1 (confidence from token probabilities). The paper asks all points in one
-list; independent questions are our departure, because models that were not tuned for it do not keep long lists.
-"""
-
-import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
-from transformers.cache_utils import Cache, DynamicCache
-from transformers.utils import logging
+from transformers.utils import is_peft_available, logging
 
 from baselines.checkpoint_files import existing_directory, raise_unless_complete
 from baselines.control_tokens import refuse_control_tokens
+from baselines.conversation import Conversation, Message, YesNo
 from baselines.dialects import NO, YES, format_box, format_point
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.types import RgbImage
 
-Message = Mapping[str, object]
-"""One turn of a dialogue as `baselines.dialects.user_turn` makes it."""
-
-QUESTIONS_A_BATCH: Final = 25
-"""Questions answered by one forward pass: the repeated cache is the memory they cost."""
+__all__ = ["Conversation", "LanguageModel", "Message", "YesNo"]
 
 _WORD_STARTS: Final = "▁Ġ "
-
-
-@dataclass(frozen=True, eq=False)
-class YesNo:
-    """Next-token probabilities of yes against no.
-
-    Attributes:
-        p_yes: (N,) float32 in [0, 1], over the spellings of yes and no alone.
-        mass: (N,) float32 in [0, 1], what yes and no together hold of the whole vocabulary; near 0, the model was
-            about to say something else.
-    """
-
-    p_yes: torch.Tensor
-    mass: torch.Tensor
 
 
 class LanguageModel:
@@ -57,17 +30,24 @@ class LanguageModel:
     Args:
         model: in evaluation mode, on its device.
         processor: with a tokenizer and a chat template.
+        template_options: what the chat template is told beside the messages, such as {"enable_thinking": False}.
 
     Raises:
         ConfigurationError: the processor has no chat template, or its tokenizer cannot tell yes from no or changes
             what it decodes.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        template_options: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         if processor.chat_template is None and processor.tokenizer.chat_template is None:
             raise ConfigurationError("the language model's processor has no chat template; save one beside it")
         self.model = model
         self.processor = processor
+        self.template_options = dict(template_options)
         _raise_unless_faithful(processor.tokenizer)
         self._yes_ids = _spellings(processor.tokenizer, YES)
         self._no_ids = _spellings(processor.tokenizer, NO)
@@ -77,21 +57,43 @@ class LanguageModel:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, *, device: str | torch.device, dtype: torch.dtype) -> Self:
-        """Load a directory that `save_pretrained` of model and processor wrote; every key must match.
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        *,
+        device: str | torch.device,
+        dtype: torch.dtype,
+        adapter: str | Path | None = None,
+        template_options: Mapping[str, object] = MappingProxyType({}),
+        may_hold_more: bool = False,
+    ) -> Self:
+        """Load a directory that `save_pretrained` of model and processor wrote; no weight may be missing.
+
+        Args:
+            directory: of model and processor.
+            device: where it runs.
+            dtype: of the weights in memory.
+            adapter: directory of a LoRA adapter (peft) to put on the model.
+            template_options: see the class.
+            may_hold_more: whether weights that the model does not know are welcome.
 
         Raises:
             CheckpointError: the directory is missing or does not hold a complete model and processor.
+            ConfigurationError: there is an adapter, but peft is not installed.
         """
         path = existing_directory(directory)
         try:
             with _without_progress_bars():
-                model, info = AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, output_loading_info=True)
-                processor = AutoProcessor.from_pretrained(path)
+                model, info = AutoModelForImageTextToText.from_pretrained(
+                    path, dtype=dtype, output_loading_info=True, trust_remote_code=False
+                )
+                processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as err:
             raise CheckpointError(f"expected a saved image-text-to-text model in {path}, got: {err}") from err
-        raise_unless_complete(path, info)
-        return cls(model.to(device).eval(), processor)
+        raise_unless_complete(path, info, may_hold_more=may_hold_more)
+        if adapter is not None:
+            _put_on_adapter(model, existing_directory(adapter))
+        return cls(model.to(device).eval(), processor, template_options)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write model and processor where `from_pretrained` finds them."""
@@ -117,13 +119,20 @@ class LanguageModel:
         """Turn image and dialogue into the model's inputs, up to where the model would speak."""
         placed = [_with_image(message, image) for message in messages]
         encoded = self.processor.apply_chat_template(
-            placed, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            placed,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            **self.template_options,
         )
         return {name: self._on_device(value) for name, value in encoded.items() if isinstance(value, torch.Tensor)}
 
     def encode_text(self, messages: Sequence[Message]) -> list[int]:
         """Return the dialogue's tokens with the image left as its bare placeholder; only the end is meaningful."""
-        text = self.processor.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        text = self.processor.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=False, **self.template_options
+        )
         ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
@@ -147,117 +156,18 @@ class LanguageModel:
         return value.to(self.model.device, dtype)
 
 
-class Conversation:
-    """Questions about one image; made by `LanguageModel.conversation`, and not to be shared between threads."""
-
-    def __init__(self, language: LanguageModel, image: Image.Image) -> None:
-        self._language = language
-        self._image = image
-        self._cache: Cache = DynamicCache(config=language.model.config)
-        self._cached_ids: list[int] = []
-
-    def ask(self, messages: Sequence[Message], *, max_new_tokens: int) -> str:
-        """Return the greedy answer to the dialogue, special tokens left out."""
-        inputs = self._language.encode(self._image, messages)
-        cache = DynamicCache(config=self._language.model.config)
-        sequence = self._generate(inputs, max_new_tokens, past_key_values=cache).sequences[0]
-        # The last token was chosen but never fed back, so the cache does not hold it.
-        self._cache, self._cached_ids = cache, sequence[: cache.get_seq_length()].tolist()
-        return self._decode(sequence[inputs["input_ids"].shape[1] :])
-
-    def ask_each(self, dialogues: Sequence[Sequence[Message]]) -> YesNo:
-        """Ask questions that continue one dialogue independently, and read yes against no.
-
-        Args:
-            dialogues: N whole dialogues with a common beginning that holds the image.
-        """
-        texts = [self._language.encode_text(messages) for messages in dialogues]
-        shared = _shared_length(texts)
-        suffixes = [ids[shared:] for ids in texts]
-        inputs = self._language.encode(self._image, dialogues[0])
-        prefix_length = self._prefix_length(inputs, suffixes[0])
-        cache = self._prefix_cache(inputs, prefix_length)
-        batches = [suffixes[i : i + QUESTIONS_A_BATCH] for i in range(0, len(suffixes), QUESTIONS_A_BATCH)]
-        answers = [self._next_logits(copy.deepcopy(cache), batch) for batch in batches]
-        return self._language.yes_no(torch.cat(answers))
-
-    def ask_list(self, messages: Sequence[Message], *, count: int) -> tuple[str, YesNo]:
-        """Ask for a list of Yes and No in one answer, and read each where it is spoken.
-
-        Returns:
-            The raw answer, and at most `count` probabilities: fewer where the model stopped early.
-        """
-        inputs = self._language.encode(self._image, messages)
-        output = self._generate(inputs, 3 * count + 1, output_logits=True)
-        spoken = output.sequences[0, inputs["input_ids"].shape[1] :]
-        steps = [step for step, token in enumerate(spoken.tolist()) if self._language.is_yes_or_no(token)][:count]
-        logits = torch.cat([output.logits[0][:0], *(output.logits[step] for step in steps)])
-        return self._decode(spoken), self._language.yes_no(logits)
-
-    def _generate(self, inputs: dict[str, torch.Tensor], max_new_tokens: int, **options: object) -> Any:
-        return self._language.model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            return_dict_in_generate=True,
-            **options,
-        )
-
-    def _decode(self, ids: torch.Tensor) -> str:
-        text: str = self._language.processor.tokenizer.decode(ids, skip_special_tokens=True)
-        return text.strip()
-
-    def _prefix_length(self, inputs: dict[str, torch.Tensor], suffix: list[int]) -> int:
-        """Return where the suffix begins in the full inputs, whose image takes many tokens instead of one."""
-        ids = inputs["input_ids"][0].tolist()
-        if ids[-len(suffix) :] != suffix:
-            raise ConfigurationError(
-                "the processor tokenises a dialogue with an image differently from its text alone; "
-                "use turns='joint' with this model"
-            )
-        return len(ids) - len(suffix)
-
-    def _prefix_cache(self, inputs: dict[str, torch.Tensor], length: int) -> Cache:
-        """Return the cache of the first `length` tokens, going on from the last answer where it agrees."""
-        ids = inputs["input_ids"][0, :length].tolist()
-        known = _shared_length([ids, self._cached_ids])
-        image_token = getattr(self._language.processor, "image_token_id", None)
-        if known == 0 or image_token in ids[known:] or not self._cache.is_croppable:
-            cache = DynamicCache(config=self._language.model.config)
-            first = {
-                name: value[:, :length] if _is_per_token(value, inputs) else value for name, value in inputs.items()
-            }
-            self._language.model(**first, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        else:
-            cache = copy.deepcopy(self._cache)
-            cache.crop(known - cache.get_seq_length())
-            self._forward(cache, inputs["input_ids"][:, known:length])
-        return cache
-
-    def _next_logits(self, cache: Cache, suffixes: Sequence[list[int]]) -> torch.Tensor:
-        """Return (N, V) logits after each suffix; the cache of the shared prefix is repeated N times."""
-        device = self._language.model.device
-        lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
-        ids = torch.zeros(len(suffixes), int(lengths.max()), dtype=torch.long, device=device)
-        for row, suffix in zip(ids, suffixes, strict=True):
-            row[: len(suffix)] = torch.tensor(suffix, device=device)
-        cache.batch_repeat_interleave(len(suffixes))
-        logits = self._forward(cache, ids)
-        return logits[torch.arange(len(suffixes), device=device), lengths - 1]
-
-    def _forward(self, cache: Cache, input_ids: torch.Tensor) -> torch.Tensor:
-        """Return the logits of tokens that follow the cache.
-
-        There is no mask: padding stands on the right, where a causal model never lets a real token see it, and M-RoPE
-        models would count positions over a mask of the whole length instead of the new tokens.
-        """
-        output = self._language.model(input_ids=input_ids, past_key_values=cache, use_cache=True)
-        logits: torch.Tensor = output.logits
-        return logits
+def _put_on_adapter(model: PreTrainedModel, adapter: Path) -> None:
+    """Load a LoRA adapter onto the model, strictly."""
+    if not is_peft_available():
+        raise ConfigurationError("an adapter needs the package peft, which is not installed: pip install peft")
+    try:
+        info = model.load_adapter(str(adapter))
+    except (OSError, ValueError, KeyError) as err:
+        raise CheckpointError(f"expected a peft adapter for this model in {adapter}, got: {err}") from err
+    missing = [key for key in info.missing_keys if "lora_" in key]
+    if missing or info.unexpected_keys or info.mismatched_keys:
+        odd = sorted(map(str, (*missing, *info.unexpected_keys, *info.mismatched_keys)))
+        raise CheckpointError(f"the adapter in {adapter} does not fit this model: {', '.join(odd[:5])}")
 
 
 @contextmanager
@@ -277,17 +187,6 @@ def _with_image(message: Message, image: Image.Image) -> dict[str, object]:
     content = message["content"]
     assert isinstance(content, list)
     return {**message, "content": [{**part, "image": image} if part["type"] == "image" else part for part in content]}
-
-
-def _is_per_token(value: torch.Tensor, inputs: dict[str, torch.Tensor]) -> bool:
-    return value.shape == inputs["input_ids"].shape
-
-
-def _shared_length(sequences: Sequence[Sequence[int]]) -> int:
-    """Return how many first tokens all sequences share, leaving each at least one token of its own."""
-    columns = zip(*sequences, strict=False)
-    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-    return min(shared, *(max(len(sequence) - 1, 0) for sequence in sequences))
 
 
 def _spellings(tokenizer: Any, word: str) -> list[int]:

@@ -1,10 +1,11 @@
 """SAM4MLLM: a language model that sees the image says where to point, and SAM draws.
 
 Two forms. Proactive query (PQPP) asks for the box, lays a grid of points in it and asks of each point whether it lies
-on the object; only confident answers reach SAM. Prompt-point generation (PPG) asks for box and points in one answer.
+on the object; only confident answers reach SAM. Prompt-point generation (PPG) asks for points in one answer.
 
 Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 and 4.1. Departures: points are asked one by one unless
-`turns="joint"`, and P(yes) is taken over yes and no alone. Checkpoint layout: `mllm/` (model and processor) and `sam/`.
+`turns="joint"`, P(yes) is taken over yes and no alone, and models that box absent objects are asked about presence
+first. Checkpoint layout: `mllm/` (model and processor) and `sam/`.
 """
 
 import time
@@ -12,13 +13,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final
 
 import torch
 
 from baselines import dialects
-from baselines.dialects import ObjectCount, RelativeBox, RelativePoint
-from baselines.language_model import Conversation, LanguageModel, Message, YesNo
+from baselines.conversation import AskedModel, Message, Talk, YesNo
+from baselines.dialects import CoordinateGrid, Dialect, ParsedBoxes, ParsedPromptPoints, SpokenBox, SpokenPoint
+from baselines.dialects.registry import SAM4MLLM
+from baselines.language_model import LanguageModel
+from baselines.point_query_options import PointQueryOptions, check_options
 from evfsam.errors import ConfigurationError
 from evfsam.mask_backbones import SamMaskBackbone
 from evfsam.preprocess import check_phrase
@@ -33,14 +37,11 @@ from evfsam.types import (
     Verdict,
 )
 
-Form = Literal["pqpp", "ppg"]
-PromptUse = Literal["box", "points", "both"]
-Turns = Literal["independent", "joint"]
+__all__ = ["PointQueryOptions", "PointQueryStrategy", "grid_points", "load_strategy"]
 
 MAX_OBJECTS: Final = 8
 """Boxes used of one answer; a model that repeats itself would otherwise be asked for minutes."""
 
-_LARGEST_GRID: Final = 20
 _SHOWN_CHARACTERS: Final = 120
 
 CARD: Final = StrategyCard(
@@ -55,49 +56,16 @@ CARD: Final = StrategyCard(
 )
 
 
-@dataclass(frozen=True)
-class PointQueryOptions:
-    """How the question is put.
-
-    Attributes:
-        form: "pqpp" asks for a box, then of points; "ppg" asks for both in one answer.
-        prompt: what SAM gets: "box", "points" or "both".
-        grid_size: points along each side of the box, 1..20.
-        threshold: answers at least this confident are kept, in [0.5, 1].
-        count: how many boxes the question says it expects.
-        turns: "independent" asks each point in its own turn, "joint" all points in one list.
-        max_new_tokens: bound of a spoken answer, 8..1024.
-
-    Raises:
-        ConfigurationError: a value is out of range or of the wrong kind.
-    """
-
-    form: Form = "pqpp"
-    prompt: PromptUse = "both"
-    grid_size: int = 5
-    threshold: float = 0.9
-    count: ObjectCount = "0+"
-    turns: Turns = "independent"
-    max_new_tokens: int = 128
-
-    def __post_init__(self) -> None:
-        choices = {"form": Form, "prompt": PromptUse, "count": ObjectCount, "turns": Turns}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in get_args(allowed):
-                raise ConfigurationError(f"expected {name} of {get_args(allowed)}, got {getattr(self, name)!r}")
-        for name, least, most in (("grid_size", 1, _LARGEST_GRID), ("max_new_tokens", 8, 1024), ("threshold", 0.5, 1)):
-            value = getattr(self, name)
-            kinds = (int, float) if name == "threshold" else int
-            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-                raise ConfigurationError(f"expected {name} between {least} and {most}, got {value!r}")
+_NOT_FINITE: Final = Verdict("failed", "The language model's probabilities are not finite numbers; load it as float32.")
 
 
 @dataclass
 class _Log:
-    """What happened so far: steps and seconds of one call."""
+    """What happened so far: steps and seconds of one call, and what a person should know of the result."""
 
     steps: list[TraceEntry] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    remark: str = ""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -115,18 +83,26 @@ class PointQueryStrategy:
         backbone: the SAM that draws; its decoder should know points and boxes.
         options: see `PointQueryOptions`.
         card: what the page shows.
+        dialect: how the model's family is asked and understood.
+
+    Raises:
+        ConfigurationError: the family cannot follow the options.
     """
 
-    language: LanguageModel
+    language: AskedModel
     backbone: MaskBackbone
-    options: PointQueryOptions = PointQueryOptions()
+    options: PointQueryOptions = field(default_factory=PointQueryOptions)
     card: StrategyCard = CARD
+    dialect: Dialect = SAM4MLLM
+
+    def __post_init__(self) -> None:
+        check_options(self.options, self.dialect)
 
     def with_options(self, **options: object) -> "PointQueryStrategy":
         """Return a copy with other options and the same weights.
 
         Raises:
-            ConfigurationError: an option is unknown or out of range.
+            ConfigurationError: an option is unknown, out of range, or beyond the model's family.
         """
         known = [entry.name for entry in fields(PointQueryOptions)]
         unknown = sorted(set(options) - set(known))
@@ -143,122 +119,164 @@ class PointQueryStrategy:
         phrase = check_phrase(phrase)
         self.language.check_words(phrase)
         log = _Log()
-        with self.language.conversation(view.image) as conversation:
+        with self.language.conversation(view.image) as talk:
+            needs_size = self.dialect.convention.unit == "pixels"
+            grid = self.dialect.convention.grid(view.size, talk.resized_size() if needs_size else None)
+            verdict = self._ask_presence(talk, phrase, log)
             ask = self._query if self.options.form == "pqpp" else self._generate
-            prompts = ask(conversation, view.size, phrase, log)
+            prompts = verdict if verdict is not None else ask(talk, grid, phrase, log)
         if isinstance(prompts, Verdict):
             nothing = torch.full(view.size, -torch.inf)
             return Segmentation(prompts, nothing, trace=tuple(log.steps), seconds=log.seconds)
         return self._draw(view, prompts, log)
 
-    def _query(
-        self, conversation: Conversation, size: tuple[int, int], phrase: str, log: _Log
-    ) -> tuple[SamPrompt, ...] | Verdict:
+    def _ask_presence(self, talk: Talk, phrase: str, log: _Log) -> Verdict | None:
+        """Ask whether the object is there; a verdict if it is not.
+
+        Source: most multimodal models box absent objects too, so the question comes before the box.
+        """
+        ask = self.dialect.presence_question
+        if ask is None or self.options.presence == "skip":
+            return None
+        question = ask(phrase)
+        with log.timed("ask whether it is there"):
+            answer = talk.ask_each([[dialects.user_turn(question, with_image=True)]])
+        p_yes, mass = float(answer.p_yes[0]), float(answer.mass[0])
+        if not 0 <= p_yes <= 1:
+            return _NOT_FINITE
+        is_there = p_yes >= self.options.presence_threshold
+        values = {"p_yes": p_yes, "answer_mass": mass, "threshold": self.options.presence_threshold}
+        spoken = dialects.YES if p_yes > 0.5 else dialects.NO
+        log.steps.append(TraceEntry("ask whether it is there", question, spoken, values))
+        if is_there:
+            return None
+        return Verdict(
+            "absent",
+            f"Asked whether the image shows it, the language model was {p_yes:.0%} sure of Yes; "
+            f"{self.options.presence_threshold:.0%} are asked for.",
+        )
+
+    def _query(self, talk: Talk, grid: CoordinateGrid, phrase: str, log: _Log) -> tuple[SamPrompt, ...] | Verdict:
         """Ask for boxes, then of a grid of points in each (PQPP)."""
-        question = dialects.box_question(phrase, self.options.count)
+        assert self.dialect.box_question is not None
+        question = self.dialect.box_question(phrase, self.options.count)
         first: list[Message] = [dialects.user_turn(question, with_image=True)]
         with log.timed("ask for the box"):
-            answer = conversation.ask(first, max_new_tokens=self.options.max_new_tokens)
-        parsed = dialects.parse_boxes(answer)
+            answer = talk.ask(first, max_new_tokens=self.options.max_new_tokens)
+        parsed = self.dialect.parse_boxes(answer, grid)
         boxes = tuple(dict.fromkeys(parsed.boxes))[:MAX_OBJECTS]
-        values = {
-            "relative_boxes": [list(box) for box in boxes],
-            "boxes": [list(dialects.pixel_box(box, size)) for box in boxes],
-            "problems": list(parsed.problems),
-            "boxes_left_out": len(parsed.boxes) - len(boxes),
-        }
+        values = self._values(boxes, parsed, len(parsed.boxes) - len(boxes), grid)
         log.steps.append(TraceEntry("ask for the box", question, answer, values))
         if not boxes:
-            return _no_box(answer, parsed.problems, parsed.says_no_object)
+            return _nothing_usable(answer, parsed, "box")
         first.append(dialects.assistant_turn(answer))
         prompts = []
         for box in boxes:
-            points = () if self.options.prompt == "box" else self._ask_points(conversation, first, box, size, log)
+            points = () if self.options.prompt == "box" else self._ask_points(talk, first, phrase, box, grid, log)
             if any(point.p_yes is not None and not 0 <= point.p_yes <= 1 for point in points):
-                return Verdict(
-                    "failed", "The language model's probabilities are not finite numbers; load it as float32."
-                )
-            prompts.append(self._prompt(box, points, size, log))
+                return _NOT_FINITE
+            prompts.append(self._prompt(box, points, grid, log))
         return tuple(prompts)
 
     def _ask_points(
-        self, conversation: Conversation, first: Sequence[Message], box: RelativeBox, size: tuple[int, int], log: _Log
+        self, talk: Talk, first: Sequence[Message], phrase: str, box: SpokenBox, grid: CoordinateGrid, log: _Log
     ) -> tuple[PromptPoint, ...]:
         """Ask which points of the box's grid lie on the object; points that got no answer are left out."""
-        grid = grid_points(box, self.options.grid_size)
+        ask = self.dialect.points_question
+        assert ask is not None
+        asked = grid_points(box, self.options.grid_size)
         with log.timed("ask for the points"):
             if self.options.turns == "independent":
-                questions = [dialects.points_question(box, [point]) for point in grid]
-                answers = conversation.ask_each([[*first, dialects.user_turn(question)] for question in questions])
+                questions = [ask(phrase, box, [point], grid) for point in asked]
+                answers = talk.ask_each([[*first, dialects.user_turn(question)] for question in questions])
                 spoken = dialects.points_answer(bool(p > 0.5) for p in answers.p_yes)
             else:
-                questions = [dialects.points_question(box, grid)]
-                spoken, answers = conversation.ask_list([*first, dialects.user_turn(questions[0])], count=len(grid))
-        points = self._judge(grid, answers, size)
+                questions = [ask(phrase, box, asked, grid)]
+                spoken, answers = talk.ask_list([*first, dialects.user_turn(questions[0])], count=len(asked))
+        points = self._judge(asked, answers, grid)
         values = {
             "turns": self.options.turns,
             "questions": questions,
-            "unanswered": len(grid) - len(points),
+            "unanswered": len(asked) - len(points),
             "points": [
-                {"relative": list(at), "p_yes": point.p_yes, "is_kept": point.is_kept, "answer_mass": float(mass)}
-                for at, point, mass in zip(grid, points, answers.mass, strict=False)
+                {"spoken": list(at), "p_yes": point.p_yes, "is_kept": point.is_kept, "answer_mass": float(mass)}
+                for at, point, mass in zip(asked, points, answers.mass, strict=False)
             ],
         }
         log.steps.append(TraceEntry("ask which points lie on the object", questions[0], spoken, values))
         return points
 
-    def _judge(self, grid: Sequence[RelativePoint], answers: YesNo, size: tuple[int, int]) -> tuple[PromptPoint, ...]:
+    def _judge(self, asked: Sequence[SpokenPoint], answers: YesNo, grid: CoordinateGrid) -> tuple[PromptPoint, ...]:
         """Label each point by its likelier answer and keep the confident ones."""
         points = []
-        for at, p_yes in zip(grid, answers.p_yes.tolist(), strict=False):
+        for at, p_yes in zip(asked, answers.p_yes.tolist(), strict=False):
             confidence = max(p_yes, 1 - p_yes)
-            x, y = dialects.pixel_point(at, size)
-            is_kept = confidence >= self.options.threshold
+            x, y = grid.pixel_point(at)
+            is_kept = confidence >= self.options.threshold and (p_yes > 0.5 or self.options.prompt != "positives")
             points.append(PromptPoint(x, y, 1 if p_yes > 0.5 else 0, confidence, is_kept, p_yes))
         return tuple(points)
 
-    def _generate(
-        self, conversation: Conversation, size: tuple[int, int], phrase: str, log: _Log
-    ) -> tuple[SamPrompt, ...] | Verdict:
-        """Ask for boxes and points in one answer (PPG)."""
-        question = dialects.prompt_points_question(phrase, self.options.count)
-        with log.timed("ask for box and points"):
-            answer = conversation.ask(
-                [dialects.user_turn(question, with_image=True)], max_new_tokens=self.options.max_new_tokens
-            )
-        parsed = dialects.parse_prompt_points(answer)
+    def _generate(self, talk: Talk, grid: CoordinateGrid, phrase: str, log: _Log) -> tuple[SamPrompt, ...] | Verdict:
+        """Ask for points, and boxes where the family has them, in one answer (PPG)."""
+        assert self.dialect.prompt_points_question is not None
+        question = self.dialect.prompt_points_question(phrase, self.options.count)
+        with log.timed("ask for the prompt"):
+            messages = [dialects.user_turn(question, with_image=True)]
+            answer = talk.ask(messages, max_new_tokens=self.options.max_new_tokens)
+        parsed = self.dialect.parse_prompt_points(answer, grid)
         groups = tuple(dict.fromkeys(parsed.groups))[:MAX_OBJECTS]
-        values = {
-            "relative_boxes": [list(group.box) for group in groups],
-            "boxes": [list(dialects.pixel_box(group.box, size)) for group in groups],
-            "problems": list(parsed.problems),
-            "boxes_left_out": len(parsed.groups) - len(groups),
-        }
-        log.steps.append(TraceEntry("ask for box and points", question, answer, values))
+        boxes = tuple(group.box for group in groups if group.box is not None)
+        values = self._values(boxes, parsed, len(parsed.groups) - len(groups), grid)
+        log.steps.append(TraceEntry("ask for the prompt", question, answer, values))
         if not groups:
-            return _no_box(answer, parsed.problems, parsed.says_no_object)
-        return tuple(self._prompt(group.box, _spoken_points(group, size), size, log) for group in groups)
+            return _nothing_usable(answer, parsed, "box" if self.dialect.box_question is not None else "point")
+        return tuple(self._prompt(group.box, self._spoken_points(group, grid), grid, log) for group in groups)
 
-    def _prompt(self, box: RelativeBox, points: tuple[PromptPoint, ...], size: tuple[int, int], log: _Log) -> SamPrompt:
+    def _values(
+        self, boxes: Sequence[SpokenBox], parsed: ParsedBoxes | ParsedPromptPoints, left_out: int, grid: CoordinateGrid
+    ) -> dict[str, object]:
+        """Return what the trace keeps of an answer."""
+        return {
+            "dialect": self.dialect.key,
+            "convention": grid.range_words,
+            "spoken_boxes": [list(box) for box in boxes],
+            "boxes": [list(grid.pixel_box(box)) for box in boxes],
+            "problems": list(parsed.problems),
+            "boxes_left_out": left_out,
+        }
+
+    def _spoken_points(self, group: dialects.PromptGroup, grid: CoordinateGrid) -> tuple[PromptPoint, ...]:
+        """Return the points of a generated group, none with a probability."""
+        inside = [PromptPoint(*grid.pixel_point(at), 1) for at in group.positives]
+        keeps_negatives = self.options.prompt != "positives"
+        outside = [PromptPoint(*grid.pixel_point(at), 0, is_kept=keeps_negatives) for at in group.negatives]
+        return (*inside, *outside)
+
+    def _prompt(
+        self, box: SpokenBox | None, points: tuple[PromptPoint, ...], grid: CoordinateGrid, log: _Log
+    ) -> SamPrompt:
         """Put together what SAM gets of one object, and say so."""
         kept = [point for point in points if point.is_kept]
         on_object = sum(point.label for point in kept)
-        pixels = dialects.pixel_box(box, size)
+        pixels = None if box is None else grid.pixel_box(box)
         said = f"{on_object} points on the object, {len(kept) - on_object} off it, {len(points) - len(kept)} dropped."
-        if self.options.prompt == "box":
+        points_alone = self.options.prompt in ("points", "positives")
+        if pixels is None:
+            prompt = SamPrompt(points=points)
+        elif self.options.prompt == "box":
             prompt, said = SamPrompt(box=pixels), "The box alone, as the options say."
         elif not kept:
             prompt, said = SamPrompt(box=pixels, points=points), "The box alone: no point was kept."
-        elif self.options.prompt == "points" and on_object:
+            sure = f"No point got an answer that was at least {self.options.threshold:.0%} sure"
+            log.remark = f"{sure}; the box alone prompted SAM."
+        elif points_alone and on_object:
             prompt = SamPrompt(points=points)
-        elif self.options.prompt == "points":
-            prompt, said = (
-                SamPrompt(box=pixels, points=points),
-                f"{said} The box as well: no kept point is on the object.",
-            )
+        elif points_alone:
+            prompt = SamPrompt(box=pixels, points=points)
+            said = f"{said} The box as well: no kept point is on the object."
         else:
             prompt, said = SamPrompt(box=pixels, points=points), f"The box, and {said}"
-        values = {"box": list(pixels), "kept": len(kept), "dropped": len(points) - len(kept)}
+        values = {"box": pixels and list(pixels), "kept": len(kept), "dropped": len(points) - len(kept)}
         log.steps.append(TraceEntry("prompt SAM", "", said, values))
         return prompt
 
@@ -271,7 +289,7 @@ class PointQueryStrategy:
             mask_logits = torch.stack([prediction.mask_logits for prediction in predictions]).amax(dim=0)
         is_found = bool((mask_logits > 0).any())
         return Segmentation(
-            Verdict("found")
+            Verdict("found", log.remark)
             if is_found
             else Verdict("failed", "SAM drew no pixel for the box and points it was given."),
             mask_logits if is_found else torch.full_like(mask_logits, -torch.inf),
@@ -284,7 +302,7 @@ class PointQueryStrategy:
         )
 
 
-def grid_points(box: RelativeBox, grid_size: int) -> tuple[RelativePoint, ...]:
+def grid_points(box: SpokenBox, grid_size: int) -> tuple[SpokenPoint, ...]:
     """Return the centres of grid_size x grid_size equal cells of the box, row by row, rounded to whole numbers."""
     x1, y1, x2, y2 = box
     shares = [(index + 0.5) / grid_size for index in range(grid_size)]
@@ -302,18 +320,12 @@ def load_strategy(directory: Path, *, device: str | torch.device, dtype: torch.d
     return PointQueryStrategy(language, backbone)
 
 
-def _no_box(answer: str, problems: Sequence[str], says_no_object: bool) -> Verdict:
+def _nothing_usable(answer: str, parsed: ParsedBoxes | ParsedPromptPoints, wanted: str) -> Verdict:
     """Say why there is nothing to draw."""
-    if says_no_object:
-        return Verdict("absent", f'The language model answered "{dialects.NO_OBJECT}"')
-    if problems:
-        return Verdict("failed", f"The language model's answer holds no usable box: {'; '.join(problems[:3])}.")
     shown = answer if len(answer) <= _SHOWN_CHARACTERS else f"{answer[:_SHOWN_CHARACTERS]}…"
-    return Verdict("failed", f'The language model answered without a box: "{shown}"')
-
-
-def _spoken_points(group: dialects.PromptGroup, size: tuple[int, int]) -> tuple[PromptPoint, ...]:
-    """Return the points of a generated group: all kept, none with a probability."""
-    inside = [PromptPoint(*dialects.pixel_point(at, size), 1) for at in group.positives]
-    outside = [PromptPoint(*dialects.pixel_point(at, size), 0) for at in group.negatives]
-    return (*inside, *outside)
+    if parsed.says_no_object:
+        return Verdict("absent", f'The language model answered "{shown}"')
+    if parsed.problems:
+        problems = "; ".join(parsed.problems[:3])
+        return Verdict("failed", f"The language model's answer holds no usable {wanted}: {problems}.")
+    return Verdict("failed", f'The language model answered without a {wanted}: "{shown}"')

@@ -147,7 +147,7 @@ def test_trace_keeps_raw_text_box_and_every_point() -> None:
     box_step, point_step, prompt_step = result.trace
     assert box_step.asked == dialects.box_question("the cup")
     assert box_step.answered == "It is [100,200,300,600] and [1,2]"
-    assert box_step.values["relative_boxes"] == [[100, 200, 300, 600]]
+    assert box_step.values["spoken_boxes"] == [[100, 200, 300, 600]]
     assert box_step.values["boxes"] == [pytest.approx([10, 8, 30, 24])]
     assert box_step.values["problems"] == ["[1,2] does not hold 4 whole numbers"]
     points = point_step.values["points"]

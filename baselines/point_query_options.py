@@ -1,0 +1,90 @@
+"""How a point query is put: the options, their ranges, and which of them a model family can follow."""
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal, get_args
+
+from baselines.dialects import Dialect, ObjectCount
+from evfsam.errors import ConfigurationError
+
+Form = Literal["pqpp", "ppg"]
+PromptUse = Literal["box", "points", "both", "positives"]
+Turns = Literal["independent", "joint"]
+Presence = Literal["dialect", "ask", "skip"]
+
+_LARGEST_GRID: Final = 20
+
+
+@dataclass(frozen=True)
+class PointQueryOptions:
+    """How the question is put.
+
+    Attributes:
+        form: "pqpp" asks for a box, then of points; "ppg" asks for points, and boxes where the family has them, in one
+            answer.
+        prompt: what SAM gets: the "box" alone, the "points" of the grid alone, "both", or the "positives": the points
+            on the object alone.
+        grid_size: points along each side of the box, 1..20.
+        threshold: answers at least this confident are kept, in [0.5, 1].
+        count: how many boxes the question says it expects.
+        turns: "independent" asks each point in its own turn, "joint" all points in one list.
+        max_new_tokens: bound of a spoken answer, 8..1024.
+        presence: whether to "ask" first if the object is there, "skip" that, or do as the "dialect" does by itself.
+        presence_threshold: P(yes) from which on the object counts as there, in [0, 1].
+
+    Raises:
+        ConfigurationError: a value is out of range or of the wrong kind.
+    """
+
+    form: Form = "pqpp"
+    prompt: PromptUse = "both"
+    grid_size: int = 5
+    threshold: float = 0.9
+    count: ObjectCount = "0+"
+    turns: Turns = "independent"
+    max_new_tokens: int = 128
+    presence: Presence = "dialect"
+    presence_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        choices = {"form": Form, "prompt": PromptUse, "count": ObjectCount, "turns": Turns, "presence": Presence}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in get_args(allowed):
+                raise ConfigurationError(f"expected {name} of {get_args(allowed)}, got {getattr(self, name)!r}")
+        ranges = (
+            ("grid_size", 1, _LARGEST_GRID, int),
+            ("max_new_tokens", 8, 1024, int),
+            ("threshold", 0.5, 1, (int, float)),
+            ("presence_threshold", 0, 1, (int, float)),
+        )
+        for name, least, most, kinds in ranges:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+                raise ConfigurationError(f"expected {name} between {least} and {most}, got {value!r}")
+
+
+def default_options(dialect: Dialect) -> PointQueryOptions:
+    """Return the options that a family can follow, nearest to those of the paper."""
+    options = PointQueryOptions()
+    if dialect.box_question is None:
+        return replace(options, form="ppg", prompt="points")
+    if dialect.points_question is None:
+        return replace(options, prompt="box")
+    return options
+
+
+def check_options(options: PointQueryOptions, dialect: Dialect) -> None:
+    """Refuse options that the family cannot follow.
+
+    Raises:
+        ConfigurationError: naming an option that it can.
+    """
+    if options.form == "pqpp" and dialect.box_question is None:
+        raise ConfigurationError(f"{dialect.title} names no box; use form='ppg'")
+    if options.form == "ppg" and dialect.prompt_points_question is None:
+        raise ConfigurationError(f"{dialect.title} is not asked for points outright; use form='pqpp'")
+    if options.form == "pqpp" and options.prompt != "box" and dialect.points_question is None:
+        raise ConfigurationError(f"{dialect.title} answers no question about points; use prompt='box'")
+    if options.form == "ppg" and options.prompt == "box" and dialect.box_question is None:
+        raise ConfigurationError(f"{dialect.title} names no box; use prompt='points'")
+    if options.presence == "ask" and dialect.presence_question is None:
+        raise ConfigurationError(f"{dialect.title} is not asked about presence apart; use presence='skip'")
