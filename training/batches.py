@@ -20,9 +20,12 @@ KIND_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {
     "relation": 1.6,
     "several": 0.6,
     "semantic": 0.5,
-    "absent": 0.4,
+    "absent": 0.6,
 }
 """How often each kind is drawn: kinds that need comparing objects more often than those that name them."""
+RARE_KIND: Final[ExpressionKind] = "ordinal"
+RARE_SHARE: Final = 0.3
+"""Share of the scenes drawn that allow the kind which only a quarter of all scenes does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +54,10 @@ class PhraseBatch:
 
 
 def draw_phrases(scenes: SceneCache, rng: np.random.Generator, *, scene_count: int, per_scene: int) -> PhraseBatch:
-    """Draw scenes, and phrases of each with the kinds weighted by `KIND_WEIGHTS`."""
-    indices = tuple(int(i) for i in rng.integers(len(scenes), size=scene_count))
+    """Draw scenes, `RARE_SHARE` of them for their rare kind, and phrases with the kinds weighted by `KIND_WEIGHTS`."""
+    rare = scenes.allowing(RARE_KIND)
+    wanted = rng.random(scene_count) < (RARE_SHARE if len(rare) else 0.0)
+    indices = tuple(int(rare[rng.integers(len(rare))] if pick else rng.integers(len(scenes))) for pick in wanted)
     drawn = tuple(scenes[i] for i in indices)
     expressions: list[Expression] = []
     for scene in drawn:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from workbench.datasets.expressions import Expression
+from workbench.datasets.expressions import Expression, ExpressionKind
 from workbench.datasets.scenes import Split, scene, split_seeds
 
 CHUNK_SIZE = 500
@@ -83,6 +83,7 @@ class SceneCache:
         self._images = [np.load(self._folder / f"{k:05d}-images.npy", mmap_mode="r") for k in range(chunk_count)]
         self._objects = [np.load(self._folder / f"{k:05d}-objects.npy", mmap_mode="r") for k in range(chunk_count)]
         self._words = [word for k in range(chunk_count) for word in json.loads(self._words_path(k).read_text())]
+        self._allowing: dict[ExpressionKind, NDArray[np.int64]] = {}
 
     def _words_path(self, chunk: int) -> Path:
         return self._folder / f"{chunk:05d}.json"
@@ -101,6 +102,13 @@ class SceneCache:
             tuple(words["colours"]),
             expressions,
         )
+
+    def allowing(self, kind: ExpressionKind) -> NDArray[np.int64]:
+        """Numbers of the scenes that hold an expression of a kind."""
+        if kind not in self._allowing:
+            held = [any(of == kind for _, of, _ in words["expressions"]) for words in self._words]
+            self._allowing[kind] = np.flatnonzero(held)
+        return self._allowing[kind]
 
     def texts(self) -> Iterator[str]:
         """Every phrase of the cache, in order."""
