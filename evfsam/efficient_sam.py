@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -232,7 +233,7 @@ class _Perceptron(nn.Module):
     def __init__(self, width: int, inner: int, out: int, inner_count: int) -> None:
         super().__init__()
         widths = [width] + [inner] * inner_count
-        steps = zip(widths[:-1], widths[1:], strict=True)
+        steps = pairwise(widths)
         self.layers = nn.ModuleList(nn.Sequential(nn.Linear(n, m), nn.GELU()) for n, m in steps)
         self.fc = nn.Linear(widths[-1], out)
 
@@ -384,7 +385,7 @@ def decode_efficient_prompts(
 
 
 class EfficientSamMaskBackbone:
-    """EfficientSAM as a slow half that sees the image and a fast half that sees the prompt. Read-only after it is built.
+    """EfficientSAM: a slow half that sees the image, a fast half that sees the prompt. Read-only after it is built.
 
     Args:
         sam: the model, in eval mode.

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from evfsam.beit3 import Beit3Encoder, Beit3Output
 from evfsam.checkpoints import load_strictly, read_weights, save_weights
 from evfsam.configuration import EvfSamConfig
+from evfsam.encoders import EncoderOutput, build_encoder
 from evfsam.errors import ConfigurationError, GeometryError
+from evfsam.families import EncodedImages, Family
 from evfsam.geometry import Frame, upsample_logits
 from evfsam.losses import MaskLoss, batch_mask_loss
-from evfsam.mask_backbones import SamMaskBackbone, build_sam, decode_prompts
-from evfsam.types import Strategy
+from evfsam.types import MaskBackbone, Strategy
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,16 +55,8 @@ class EvfSamOutput:
     loss: MaskLoss | None = None
 
 
-class _MultimodalExtractor(nn.Module):
-    """Holds the encoder under its released name."""
-
-    def __init__(self, config: EvfSamConfig) -> None:
-        super().__init__()
-        self.beit3 = Beit3Encoder(config.beit3_config)
-
-
 class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
-    """EVF-SAM on SAM.
+    """EVF-SAM on SAM, SAM-2 or EfficientSAM, as the configuration says.
 
     Args:
         config: sizes.
@@ -76,8 +68,8 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: EvfSamConfig) -> None:
         super().__init__(config)
-        self.visual_model = build_sam(config.sam_config)
-        self.mm_extractor = _MultimodalExtractor(config)
+        self.visual_model = config.visual_family.build(config.sam_config)
+        self.mm_extractor = build_encoder(config.encoder_choice, config.encoder_sizes)
         width = config.hidden_size
         projector = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.out_dim))
         self.text_hidden_fcs = nn.ModuleList([projector])
@@ -110,7 +102,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         model = cls(EvfSamConfig.load(path))
         load_strictly(model, read_weights(path), str(path))
         model.to(device=device, dtype=dtype).eval()
-        model.visual_model.prompt_encoder.float()
+        getattr(model.visual_model, model.family.prompt_encoder).float()
         return model
 
     def save_pretrained(  # type: ignore[no-untyped-def]
@@ -129,20 +121,32 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         """
         if options:
             raise ConfigurationError(f"EVF-SAM: unknown options {sorted(options)}; expected only storage_dtype")
-        self.config.architectures = ["EvfSamModel"]
+        self.config.architectures = [self.family.architecture]
         self.config.save_pretrained(directory)
         save_weights(Path(directory), self.state_dict(), storage_dtype)
 
-    def mask_backbone(self) -> SamMaskBackbone:
+    @property
+    def family(self) -> Family:
+        """Which SAM segments, and what follows from that."""
+        return self.config.visual_family  # type: ignore[no-any-return]
+
+    def mask_backbone(self) -> MaskBackbone:
         """Return this model's SAM for prompts of any kind."""
-        return SamMaskBackbone(self.visual_model, self.config.sam_config)
+        return self.family.backbone(self.visual_model, self.config.sam_config)
 
     def set_trainable(self, *, mask_decoder: bool, no_mask_embedding: bool) -> None:
-        """Freeze SAM but for the parts named; encoder and projector always train."""
+        """Freeze SAM but for the parts named; encoder and projector always train.
+
+        Raises:
+            ConfigurationError: EfficientSAM has no embedding for "no mask given".
+        """
+        if no_mask_embedding and not self.family.learns_no_mask:
+            raise ConfigurationError(f"{self.family.title} has no no-mask embedding to train; leave it out")
         self.requires_grad_(True)
         self.visual_model.requires_grad_(False)
-        self.visual_model.mask_decoder.requires_grad_(mask_decoder)
-        self.visual_model.prompt_encoder.no_mask_embed.requires_grad_(no_mask_embedding)
+        getattr(self.visual_model, self.family.mask_decoder).requires_grad_(mask_decoder)
+        if no_mask_embedding:
+            getattr(self.visual_model, self.family.prompt_encoder).no_mask_embed.requires_grad_(True)
 
     def fuse(
         self,
@@ -153,14 +157,15 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         *,
         mask_padding: bool = True,
         output_hidden_states: bool = False,
-    ) -> tuple[torch.Tensor, Beit3Output]:
-        """Turn images and phrases into prompts.
+    ) -> tuple[torch.Tensor, EncoderOutput]:
+        """Turn images and phrases into prompts, all in one pass of the encoder.
 
         Args:
-            encoder_pixel_values: (B, 3, side, side) for BEiT-3.
+            encoder_pixel_values: (B, 3, side, side) for the encoder, or (1, 3, side, side) for all phrases.
             input_ids: (B, T).
             attention_mask: (B, T), true on words; None takes every id but the padding's.
-            attention_layers: layers whose attention to return; asking changes no output.
+            attention_layers: layers whose attention to return; asking changes no output, and where image and phrase
+                are not fused there is none.
             mask_padding: False lets padding count as words, as the reference's inference does; only for comparison.
             output_hidden_states: whether to keep every layer's output.
 
@@ -170,11 +175,15 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         words = input_ids != self.config.pad_token_id if attention_mask is None else attention_mask.bool()
         padding_mask = ~words if mask_padding and not bool(words.all()) else None
         pixels = encoder_pixel_values.to(next(self.text_hidden_fcs.parameters()).dtype)
-        output = self.mm_extractor.beit3(pixels, input_ids, padding_mask, output_hidden_states, attention_layers)
-        return self.text_hidden_fcs[0](output.fused_cls[:, None]), output
+        output = self.mm_extractor(pixels, input_ids, padding_mask, output_hidden_states, attention_layers)
+        return self.text_hidden_fcs[0](output.feature[:, None]), output
 
     def decode(
-        self, image_embeddings: torch.Tensor, text_prompt_embeddings: torch.Tensor, multimask: bool = False
+        self,
+        image_embeddings: torch.Tensor,
+        text_prompt_embeddings: torch.Tensor,
+        multimask: bool = False,
+        high_res_features: Sequence[torch.Tensor] = (),
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn prompts into low-resolution logits (P, M, 4h, 4w) and predicted IoUs (P, M); gradients flow.
 
@@ -182,15 +191,23 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             image_embeddings: (P, C, h, w), or (1, C, h, w) for all prompts.
             text_prompt_embeddings: (P, 1, C).
             multimask: whether to return three candidates instead of one mask.
+            high_res_features: SAM-2's finer levels, from `encode_image_features`, as many images as the embeddings.
         """
-        return decode_prompts(self.visual_model, image_embeddings, text_prompt_embeddings, multimask=multimask)
+        features = EncodedImages(image_embeddings, tuple(high_res_features))
+        return self.family.decode(self.visual_model, features, text_prompt_embeddings, multimask=multimask)
 
     @torch.no_grad()
+    def encode_image_features(self, pixel_values: torch.Tensor) -> EncodedImages:
+        """Run SAM's frozen image encoder on (B, 3, side, side), one image at a time to bound memory."""
+        encoded = [self.family.encode(self.visual_model, pixels[None]) for pixels in pixel_values]
+        levels = zip(*(features.high_res_features for features in encoded), strict=True)
+        return EncodedImages(
+            torch.cat([features.image_embeddings for features in encoded]), tuple(torch.cat(level) for level in levels)
+        )
+
     def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Run SAM's frozen image encoder: (B, 3, side, side) to (B, C, h, w), one image at a time to bound memory."""
-        encoder = self.visual_model.image_encoder
-        dtype = next(encoder.parameters()).dtype
-        return torch.cat([encoder(pixels[None].to(dtype)) for pixels in pixel_values])
+        """Do as `encode_image_features`, for SAMs that decode from one level: (B, C, h, w)."""
+        return self.encode_image_features(pixel_values).image_embeddings
 
     def forward(
         self,
@@ -203,13 +220,14 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         attention_mask: torch.Tensor | None = None,
         targets: Sequence[torch.Tensor] | None = None,
         loss_weights: LossWeights | None = None,
-        multimask: bool = False,
+        multimask: bool | None = None,
         mask_padding: bool = True,
+        high_res_features: Sequence[torch.Tensor] = (),
     ) -> EvfSamOutput:
         """Segment B images with P phrases in all; training and inference are the same path.
 
         Args:
-            image_embeddings: (B, C, h, w) from `encode_images`.
+            image_embeddings: (B, C, h, w) from `encode_image_features`.
             encoder_pixel_values: (B, 3, side, side).
             input_ids: (P, T), the phrases of image 0 first.
             frames: B frames.
@@ -217,8 +235,9 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             attention_mask: as in `fuse`.
             targets: (P_i, H_i, W_i) for each image, or None.
             loss_weights: needed with targets.
-            multimask: whether SAM picks the best of three candidates.
+            multimask: whether SAM picks the best of three candidates; None does as the family was released.
             mask_padding: as in `fuse`.
+            high_res_features: SAM-2's finer levels (B, ...), from `encode_image_features`.
 
         Raises:
             GeometryError: batch sizes do not fit together.
@@ -236,8 +255,11 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         prompts, _ = self.fuse(
             encoder_pixel_values.repeat_interleave(repeats, dim=0), input_ids, attention_mask, mask_padding=mask_padding
         )
+        wants_three = self.family.multimask if multimask is None else multimask
         decoded = [
-            self.decode(image_embeddings[i : i + 1], of_image, multimask)
+            self.decode(
+                image_embeddings[i : i + 1], of_image, wants_three, [level[i : i + 1] for level in high_res_features]
+            )
             for i, of_image in enumerate(torch.split(prompts, counts))
         ]
         mask_logits = tuple(

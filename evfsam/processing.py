@@ -9,7 +9,7 @@ import torch
 from evfsam.configuration import EvfSamConfig
 from evfsam.errors import CheckpointError
 from evfsam.geometry import Frame, upsample_logits
-from evfsam.preprocess import beit3_pixels, sam_pixels
+from evfsam.preprocess import beit3_pixels, clip_pixels
 from evfsam.tokenizer import PhraseTokenizer
 from evfsam.types import RgbImage
 
@@ -20,7 +20,7 @@ class EvfSamInputs:
 
     Attributes:
         pixel_values: (1, 3, side, side) for SAM.
-        encoder_pixel_values: (1, 3, side, side) for BEiT-3.
+        encoder_pixel_values: (1, 3, side, side) for the multimodal encoder.
         input_ids: (P, T) int64.
         attention_mask: (P, T) bool, True on words.
         frame: where the image lies in SAM's input.
@@ -45,7 +45,7 @@ class EvfSamProcessor:
     """
 
     def __init__(self, tokenizer: PhraseTokenizer, config: EvfSamConfig) -> None:
-        rows = config.beit3_config.vocab_size
+        rows = config.encoder_sizes.vocab_size
         if tokenizer.vocab_size > rows:
             raise CheckpointError(
                 f"the tokenizer has {tokenizer.vocab_size} ids, but the model only {rows} word embeddings; "
@@ -54,7 +54,7 @@ class EvfSamProcessor:
         self.tokenizer = tokenizer
         self.config = config
         self.sam_image_size = config.sam_config.image_size
-        self.encoder_image_size = config.beit3_config.image_size
+        self.encoder_image_size = config.encoder_sizes.image_size
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> "EvfSamProcessor":
@@ -65,7 +65,7 @@ class EvfSamProcessor:
             ConfigurationError: the configuration does not fit.
         """
         config = EvfSamConfig.load(directory)
-        return cls(PhraseTokenizer.from_pretrained(directory, config.beit3_config.max_text_tokens), config)
+        return cls(PhraseTokenizer.from_pretrained(directory, config.encoder_sizes.max_text_tokens), config)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `config.json` and the tokenizer."""
@@ -83,12 +83,16 @@ class EvfSamProcessor:
             PhraseError: a phrase is empty or too long.
         """
         ids, attention_mask = self.tokenizer.encode_batch([phrases] if isinstance(phrases, str) else phrases)
-        pixel_values, frame = sam_pixels(image, self.sam_image_size)
+        pixel_values, frame = self.config.visual_family.pixels(image, self.sam_image_size)
         return EvfSamInputs(pixel_values[None], self.encoder_pixels(image), ids, attention_mask, frame)
 
     def encoder_pixels(self, image: RgbImage) -> torch.Tensor:
-        """Prepare only BEiT-3's half of an image: (1, 3, side, side) float32."""
-        return beit3_pixels(image, self.encoder_image_size)[None]
+        """Prepare only the multimodal encoder's half of an image: (1, 3, side, side) float32.
+
+        ViLT was trained with BEiT-3's mean and deviation, CLIP with its own.
+        """
+        prepare = clip_pixels if self.config.encoder == "clip" else beit3_pixels
+        return prepare(image, self.encoder_image_size)[None]
 
     def post_process_masks(self, low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
         """Bring (P, M, 4h, 4w) logits to (P, M, H, W) float32; the mask is where they exceed 0."""

@@ -1,4 +1,4 @@
-"""What every mask backbone does alike: prompts in pixels made ready for it, the choice among masks, the identity digest.
+"""What every mask backbone does alike: prompts in pixels made ready, the choice among masks, the identity digest.
 
 Shapes: N prompt tokens, C their channels, M candidate masks, (h, w) the embedding grid.
 """

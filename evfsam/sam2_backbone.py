@@ -6,16 +6,17 @@ Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidat
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from segment_anything.modeling.common import LayerNorm2d
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
 from evfsam.errors import ConfigurationError, GeometryError
@@ -147,6 +148,21 @@ class _FuserBlock(nn.Module):
         return features + scaled.permute(0, 3, 1, 2)
 
 
+class _RealNumbers(TorchFunctionMode):
+    """Makes ranges on the CPU: Hiera reads its drop rates out of one, which the meta device cannot give."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        del types
+        options = kwargs or {}
+        return func(*args, **({"device": "cpu"} | options if func is torch.linspace else options))
+
+
 def build_sam2(config: Sam2Config) -> "SAM2Base":
     """Build a SAM-2 with fresh weights, in eval mode.
 
@@ -195,14 +211,15 @@ def _image_encoder(config: Sam2Config) -> nn.Module:
     from sam2.modeling.backbones.hieradet import Hiera
     from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 
-    trunk = Hiera(
-        embed_dim=config.trunk_embed_dim,
-        num_heads=config.trunk_num_heads,
-        stages=config.trunk_stages,
-        global_att_blocks=config.trunk_global_blocks,
-        window_pos_embed_bkg_spatial_size=(config.trunk_position_grid, config.trunk_position_grid),
-        window_spec=config.trunk_window_sizes,
-    )
+    with _RealNumbers():
+        trunk = Hiera(
+            embed_dim=config.trunk_embed_dim,
+            num_heads=config.trunk_num_heads,
+            stages=config.trunk_stages,
+            global_att_blocks=config.trunk_global_blocks,
+            window_pos_embed_bkg_spatial_size=(config.trunk_position_grid, config.trunk_position_grid),
+            window_spec=config.trunk_window_sizes,
+        )
     neck = FpnNeck(
         position_encoding=_sine_positions(config.prompt_embed_dim),
         d_model=config.prompt_embed_dim,
@@ -400,7 +417,7 @@ class Sam2MaskBackbone:
 
     @cached_property
     def encoder_identity(self) -> str:
-        """SHA-256 over what makes an embedding: weights as float32, the type in use, and what shapes the computation."""
+        """SHA-256 over what makes an embedding: weights as float32, their type in use, and sizes that shape it."""
         facts = (
             "sam2",
             self.config.image_size,

@@ -5,8 +5,11 @@ import pytest
 
 from evfsam.beit3 import Beit3Config
 from evfsam.configuration import EvfSamConfig
+from evfsam.efficient_sam import EfficientSamConfig
 from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.families import FAMILIES
 from evfsam.mask_backbones import SamConfig
+from evfsam.sam2_backbone import Sam2Config
 from tests.evfsam.tiny import BEIT3, SAM
 
 RELEASED = {
@@ -38,6 +41,28 @@ def test_the_released_file_gives_the_released_sizes(tmp_path: Path) -> None:
     assert (config.sam_config.encoder_depth, config.sam_config.image_size) == (32, 1024)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "scale", "family", "sizes"),
+    [
+        ("EvfSam2Model", "large", "sam2", Sam2Config()),
+        ("EvfSam2Model", "tiny", "sam2", FAMILIES["sam2"].scales["tiny"]),
+        ("EvfEffiSamModel", "small", "efficient_sam", EfficientSamConfig()),
+        ("EvfEffiSamModel", "tiny", "efficient_sam", FAMILIES["efficient_sam"].scales["tiny"]),
+    ],
+)
+def test_the_family_is_told_by_the_class_and_kept(
+    architecture: str, scale: str, family: str, sizes: object, tmp_path: Path
+) -> None:
+    """The word for the sizes does not tell it: "tiny" is legal for two families."""
+    released = {**RELEASED, "architectures": [architecture], "sam_scale": scale}
+    config = EvfSamConfig.load(written(tmp_path, released))
+    assert (config.family, config.sam_config) == (family, sizes)
+    config.save_pretrained(tmp_path)
+    again = EvfSamConfig.load(tmp_path)
+    assert (again.family, again.architectures, again.sam_config) == (family, [architecture], sizes)
+    assert EvfSamConfig(family=family, sam_scale=scale).architectures == [architecture]
+
+
 def test_the_base_encoder_is_known(tmp_path: Path) -> None:
     values = {**RELEASED, "mm_extractor_scale": "base", "hidden_size": 768}
     sizes = EvfSamConfig.load(written(tmp_path, values)).beit3_config
@@ -58,10 +83,15 @@ def test_spelled_out_sizes_come_back_from_a_file(tmp_path: Path) -> None:
     [
         ({"hiden_size": 3}, r"unknown fields \['hiden_size'\]"),
         ({"mm_extractor_scale": "tiny"}, r"mm_extractor_scale to be one of \['base', 'large'\], got 'tiny'"),
-        ({"sam_scale": "tiny"}, r"sam_scale to be one of \['huge'\], got 'tiny'"),
-        ({"hidden_size": 768}, "hidden_size 1024, which is BEiT-3's width, got 768"),
+        ({"sam_scale": "tiny"}, r"sam_scale to be one of \['base', 'huge', 'large'\], got 'tiny'"),
+        ({"hidden_size": 768}, "hidden_size 1024, which is the width of the encoder's feature, got 768"),
         ({"out_dim": 64}, "out_dim 256, which is SAM's prompt width, got 64"),
-        ({"architectures": ["EvfSam2Model"]}, r"expected weights of an EvfSamModel .* got \['EvfSam2Model'\]"),
+        (
+            {"architectures": ["EvfSam3Model"]},
+            r"expected weights of one of \['EvfEffiSamModel', .* got \['EvfSam3Model'\]",
+        ),
+        ({"family": "sam3"}, r"family to be one of \['efficient_sam', 'sam', 'sam2'\], got 'sam3'"),
+        ({"family": "sam2"}, "EvfSamModel is of the family 'sam', but the field family says 'sam2'"),
         ({"beit3": {"depth": 3}}, r"BEiT-3: unknown fields \['depth'\]"),
     ],
 )
