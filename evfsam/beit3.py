@@ -73,6 +73,11 @@ class Beit3Config:
         """Longest phrase the text position table has rows for, specials included."""
         return self.text_position_count - _FIRST_POSITION
 
+    @property
+    def feature_widths(self) -> tuple[int, int]:
+        """Widths of an image token and of a text token."""
+        return self.embed_dim, self.embed_dim
+
     def to_dict(self) -> dict[str, int | float]:
         """Return the fields as plain JSON values."""
         return asdict(self)
@@ -124,6 +129,10 @@ class Multiway(nn.Module):
         """Apply each copy to its own kind of token."""
         return self.A(tokens[0]), self.B(tokens[1])
 
+    def drop_vision(self) -> None:
+        """Let go of the copy for vision tokens, where there are none."""
+        self.A = nn.Identity()
+
 
 def _add(left: TokenPair, right: TokenPair) -> TokenPair:
     return left[0] + right[0], left[1] + right[1]
@@ -152,7 +161,7 @@ class SelfAttention(nn.Module):
 
         Args:
             tokens: normalised vision and text tokens.
-            key_mask: (B, 1, 1, S) bool, True where a token may be attended to; None for all.
+            key_mask: (B, 1, 1, S) or (B, 1, S, S) bool, True where a token may be attended to; None for all.
             with_probabilities: whether to work out the attention probabilities too, beside the output's own path.
 
         Returns:
@@ -172,7 +181,7 @@ def attention_probabilities(q: torch.Tensor, k: torch.Tensor, key_mask: torch.Te
     Args:
         q: (B, A, S, head width).
         k: (B, A, S, head width).
-        key_mask: (B, 1, 1, S) bool, True where a token may be attended to; None for all.
+        key_mask: (B, 1, 1, S) or (B, 1, S, S) bool, True where a token may be attended to; None for all.
 
     Returns:
         (B, A, S, S) float32; rows sum to 1. Detached from the graph.
@@ -245,17 +254,27 @@ class Encoder(nn.Module):
         self.layer_norm = Multiway(lambda: nn.LayerNorm(config.embed_dim, eps=_LAYER_NORM_EPS))
 
     def forward(
-        self, tokens: TokenPair, padding_mask: torch.Tensor | None, keep_states: bool, attention_layers: frozenset[int]
+        self,
+        tokens: TokenPair,
+        padding_mask: torch.Tensor | None,
+        keep_states: bool,
+        attention_layers: frozenset[int],
+        fused_layers: int | None,
     ) -> Beit3Output:
         """Add positions, run the layers; arguments as in `Beit3Encoder.forward`."""
-        tokens = _add(tokens, (self._positions("A", tokens[0]), self._positions("B", tokens[1])))
-        key_mask = None
+        tokens = self._placed("A", tokens[0]), self._placed("B", tokens[1])
+        joint_mask = None
         if padding_mask is not None:
             tokens = tokens[0], tokens[1].masked_fill(padding_mask[..., None], 0.0)
-            key_mask = F.pad(~padding_mask, (tokens[0].shape[1], 0), value=True)[:, None, None]
+            joint_mask = F.pad(~padding_mask, (tokens[0].shape[1], 0), value=True)[:, None, None]
+        fused_count = len(self.layers) if fused_layers is None else fused_layers
+        parted_mask = None
+        if fused_count < len(self.layers) and tokens[0].shape[1]:
+            parted_mask = parted_attention_mask(tokens[0].shape[1], tokens[1].shape[1], joint_mask, tokens[0].device)
         states = [torch.cat(tokens, dim=1)] if keep_states else []
         attentions = {}
         for index, layer in enumerate(self.layers):
+            key_mask = joint_mask if index < fused_count or parted_mask is None else parted_mask
             tokens, probabilities = layer(tokens, key_mask, index in attention_layers)
             if probabilities is not None:
                 attentions[index] = probabilities
@@ -263,9 +282,30 @@ class Encoder(nn.Module):
                 states.append(torch.cat(tokens, dim=1))
         return Beit3Output(torch.cat(self.layer_norm(tokens), dim=1), tuple(states), attentions)
 
-    def _positions(self, way: str, tokens: torch.Tensor) -> torch.Tensor:
+    def _placed(self, way: str, tokens: torch.Tensor) -> torch.Tensor:
+        if not tokens.shape[1]:
+            return tokens
         table: torch.Tensor = getattr(self.embed_positions, way).weight
-        return table[_FIRST_POSITION : _FIRST_POSITION + tokens.shape[1]]
+        return tokens + table[_FIRST_POSITION : _FIRST_POSITION + tokens.shape[1]]
+
+
+def parted_attention_mask(
+    vision_count: int, text_count: int, joint_mask: torch.Tensor | None, device: torch.device
+) -> torch.Tensor:
+    """Return the mask of a layer in which image and phrase do not meet.
+
+    Args:
+        vision_count: vision tokens; they come first.
+        text_count: text tokens.
+        joint_mask: (B, 1, 1, S) bool, True on what is no padding; None where nothing is padded.
+        device: where the mask goes.
+
+    Returns:
+        (B or 1, 1, S, S) bool, True where the query may attend to the key.
+    """
+    is_text = torch.arange(vision_count + text_count, device=device) >= vision_count
+    parted = (is_text[:, None] == is_text)[None, None]
+    return parted if joint_mask is None else parted & joint_mask
 
 
 class Beit3Encoder(nn.Module):
@@ -273,14 +313,19 @@ class Beit3Encoder(nn.Module):
 
     Args:
         config: sizes.
+        has_vision: False leaves out everything that only images need; `forward` then takes text alone.
     """
 
-    def __init__(self, config: Beit3Config) -> None:
+    def __init__(self, config: Beit3Config, *, has_vision: bool = True) -> None:
         super().__init__()
         self.config = config
         self.text_embed = nn.Embedding(config.vocab_size, config.embed_dim)
-        self.vision_embed = VisionEmbedding(config)
+        self.vision_embed = VisionEmbedding(config) if has_vision else None
         self.encoder = Encoder(config)
+        if not has_vision:
+            for module in self.modules():
+                if isinstance(module, Multiway):
+                    module.drop_vision()
         self._initialise()
 
     @torch.no_grad()
@@ -292,47 +337,49 @@ class Beit3Encoder(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.embedding_init_std)
-        nn.init.normal_(self.vision_embed.cls_token, std=0.02)
+        if self.vision_embed is not None:
+            nn.init.normal_(self.vision_embed.cls_token, std=0.02)
 
     def forward(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: torch.Tensor | None,
         input_ids: torch.Tensor,
         padding_mask: torch.Tensor | None = None,
         output_hidden_states: bool = False,
         attention_layers: Sequence[int] = (),
+        *,
+        fused_layers: int | None = None,
     ) -> Beit3Output:
         """Fuse images and phrases.
 
         Args:
-            pixel_values: (B, 3, side, side) from `evfsam.preprocess.beit3_pixels`.
+            pixel_values: (B, 3, side, side) from `evfsam.preprocess.beit3_pixels`, or (1, 3, side, side) for all
+                phrases, whose patches are then embedded once. None reads the phrases alone.
             input_ids: (B, T) token ids, specials included, padded on the right.
             padding_mask: (B, T) bool, True on padding; None where nothing is padded or padding shall count as words.
             output_hidden_states: whether to keep the embeddings and every layer's output.
             attention_layers: layers whose probabilities to return, negative from the last. Changes no output.
+            fused_layers: how many of the first layers let image and phrase attend to each other; None for all. In
+                the layers after them each attends to itself alone.
 
         Raises:
             ConfigurationError: images, ids or layers do not fit the configuration.
         """
         layers = self._check(pixel_values, input_ids, attention_layers)
-        tokens = self.vision_embed(pixel_values), self.text_embed(input_ids)
-        output: Beit3Output = self.encoder(tokens, padding_mask, output_hidden_states, layers)
+        text = self.text_embed(input_ids)
+        if pixel_values is None or self.vision_embed is None:
+            vision = text[:, :0]
+        else:
+            vision = self.vision_embed(pixel_values).expand(len(input_ids), -1, -1)
+        output: Beit3Output = self.encoder((vision, text), padding_mask, output_hidden_states, layers, fused_layers)
         return output
 
     def _check(
-        self, pixel_values: torch.Tensor, input_ids: torch.Tensor, attention_layers: Sequence[int]
+        self, pixel_values: torch.Tensor | None, input_ids: torch.Tensor, attention_layers: Sequence[int]
     ) -> frozenset[int]:
-        side, count = self.config.image_size, self.config.layer_count
-        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, side, side):
-            raise ConfigurationError(
-                f"BEiT-3: expected images (B, 3, {side}, {side}), got {tuple(pixel_values.shape)}; "
-                "make them with evfsam.preprocess.beit3_pixels"
-            )
-        if input_ids.ndim != 2 or len(input_ids) != len(pixel_values):
-            raise ConfigurationError(
-                f"BEiT-3: expected token ids ({len(pixel_values)}, T), got {tuple(input_ids.shape)}; "
-                "give one row of ids for each image"
-            )
+        count = self.config.layer_count
+        if pixel_values is not None:
+            self._check_images(pixel_values, input_ids)
         if input_ids.shape[1] > self.config.max_text_tokens:
             raise ConfigurationError(
                 f"BEiT-3: expected at most {self.config.max_text_tokens} tokens, got {input_ids.shape[1]}; "
@@ -342,3 +389,18 @@ class Beit3Encoder(nn.Module):
         if outside:
             raise ConfigurationError(f"BEiT-3: expected layers from {-count} to {count - 1}, got {outside}")
         return frozenset(layer % count for layer in attention_layers)
+
+    def _check_images(self, pixel_values: torch.Tensor, input_ids: torch.Tensor) -> None:
+        side = self.config.image_size
+        if self.vision_embed is None:
+            raise ConfigurationError("BEiT-3: expected text alone, got images; this encoder was built without vision")
+        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, side, side):
+            raise ConfigurationError(
+                f"BEiT-3: expected images (B, 3, {side}, {side}), got {tuple(pixel_values.shape)}; "
+                "make them with evfsam.preprocess.beit3_pixels"
+            )
+        if input_ids.ndim != 2 or len(pixel_values) not in (1, len(input_ids)):
+            raise ConfigurationError(
+                f"BEiT-3: expected token ids ({len(pixel_values)}, T), got {tuple(input_ids.shape)}; "
+                "give one row of ids for each image, or one image for all rows"
+            )

@@ -74,7 +74,7 @@ def test_padding_counts_as_words_only_by_request(sam1: Golden) -> None:
         _, fused = sam1.model.fuse(repeated, ids, mask_padding=False)
         output = sam1.model(sam1.model.encode_images(pixels[None]), repeated[:1], ids, [frame], mask_padding=False)
     name = "inference_padded_nomask"
-    compare_stored(fused.fused_cls, sam1.outputs, f"{name}/encoder_cls", **EMBEDDING_TOLERANCE)
+    compare_stored(fused.feature, sam1.outputs, f"{name}/encoder_cls", **EMBEDDING_TOLERANCE)
     compare_stored(output.text_prompt_embeddings, sam1.outputs, f"{name}/prompt_embedding", **EMBEDDING_TOLERANCE)
     compare_stored(output.mask_logits[0], sam1.outputs, f"{name}/final_mask_logits", **LOGIT_TOLERANCE)
 

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from evfsam.beit3 import Beit3Output
+from evfsam.encoders import EncoderOutput
 from evfsam.mask_backbones import SamMaskBackbone
 from evfsam.types import ImageEmbedding, MaskPrediction, SamPrompt
 from tests.parity.golden_outputs import EMBEDDING_TOLERANCE, LOGIT_TOLERANCE, Golden, compare_stored
 
 
 @pytest.fixture(scope="module")
-def fused(sam1: Golden) -> tuple[torch.Tensor, Beit3Output]:
+def fused(sam1: Golden) -> tuple[torch.Tensor, EncoderOutput]:
     with torch.no_grad():
         return sam1.model.fuse(
             sam1.encoder_input("a")[None],
@@ -32,7 +32,7 @@ def embedding(sam1: Golden, backbone: SamMaskBackbone) -> ImageEmbedding:
 
 @pytest.fixture(scope="module")
 def prediction(
-    fused: tuple[torch.Tensor, Beit3Output], backbone: SamMaskBackbone, embedding: ImageEmbedding
+    fused: tuple[torch.Tensor, EncoderOutput], backbone: SamMaskBackbone, embedding: ImageEmbedding
 ) -> MaskPrediction:
     return backbone.decode(embedding, SamPrompt(text_prompt_embeddings=fused[0][0]), multimask=False)
 
@@ -53,23 +53,23 @@ def test_embeddings_before_the_positions_agree(sam1: Golden) -> None:
     compare_stored(tokens, sam1.outputs, "single/encoder_embedding", **EMBEDDING_TOLERANCE)
 
 
-def test_every_layer_agrees(sam1: Golden, fused: tuple[torch.Tensor, Beit3Output]) -> None:
+def test_every_layer_agrees(sam1: Golden, fused: tuple[torch.Tensor, EncoderOutput]) -> None:
     layer_outputs = fused[1].hidden_states[1:]
     assert len(layer_outputs) == sam1.model.config.beit3_config.layer_count
     for index, output in enumerate(layer_outputs):
         compare_stored(output, sam1.outputs, f"single/beit_layer{index}_out", **EMBEDDING_TOLERANCE)
 
 
-def test_encoder_output_agrees(sam1: Golden, fused: tuple[torch.Tensor, Beit3Output]) -> None:
+def test_encoder_output_agrees(sam1: Golden, fused: tuple[torch.Tensor, EncoderOutput]) -> None:
     compare_stored(fused[1].last_hidden_state, sam1.outputs, "single/encoder_out", **EMBEDDING_TOLERANCE)
 
 
-def test_last_attention_agrees_heads_first(sam1: Golden, fused: tuple[torch.Tensor, Beit3Output]) -> None:
+def test_last_attention_agrees_heads_first(sam1: Golden, fused: tuple[torch.Tensor, EncoderOutput]) -> None:
     (attention,) = fused[1].attentions.values()
     compare_stored(attention.transpose(0, 1), sam1.outputs, "single/last_attn_weights", **EMBEDDING_TOLERANCE)
 
 
-def test_prompt_agrees(sam1: Golden, fused: tuple[torch.Tensor, Beit3Output], backbone: SamMaskBackbone) -> None:
+def test_prompt_agrees(sam1: Golden, fused: tuple[torch.Tensor, EncoderOutput], backbone: SamMaskBackbone) -> None:
     compare_stored(fused[0], sam1.outputs, "single/prompt_embedding", **EMBEDDING_TOLERANCE)
     prompt = SamPrompt(text_prompt_embeddings=fused[0][0])
     sparse = backbone.sparse_prompt_embeddings(prompt, sam1.sam_input("a")[1])
@@ -94,7 +94,7 @@ def test_mask_and_iou_agree(sam1: Golden, prediction: MaskPrediction) -> None:
 
 
 def test_best_of_three_masks_agrees(
-    sam1: Golden, fused: tuple[torch.Tensor, Beit3Output], backbone: SamMaskBackbone, embedding: ImageEmbedding
+    sam1: Golden, fused: tuple[torch.Tensor, EncoderOutput], backbone: SamMaskBackbone, embedding: ImageEmbedding
 ) -> None:
     best = backbone.decode(embedding, SamPrompt(text_prompt_embeddings=fused[0][0]), multimask=True)
     name = "single_multimask_true"
