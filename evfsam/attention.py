@@ -1,7 +1,8 @@
-"""Where a multimodal encoder's [CLS] token looked: maps of single heads, of all heads, and rolled out over layers.
+"""Where the tokens of a multimodal encoder looked: maps of single heads, of all heads, and rolled out over layers.
 
 Attention says what a token read from, not why the model decided as it did. Maps are (h, w) float32 over the patch grid,
-which covers the whole image stretched to a square; `to_image` undoes the stretch.
+which covers the whole image stretched to a square; `to_image` undoes the stretch. In a fused encoder each piece of the
+phrase has a map of its own beside that of [CLS].
 """
 
 import numpy as np
@@ -54,8 +55,36 @@ def cls_to_image_heads(record: AttentionRecord) -> AttentionMap:
     return _patch_columns(record, record.probabilities[:, :, 0])
 
 
+def text_to_image_heads(record: AttentionRecord) -> AttentionMap:
+    """Return each text token's attention to the patches for every layer and head.
+
+    Returns:
+        (L, A, T, h, w) float32, a new array; T text tokens in the order of `record.text_tokens`.
+
+    Raises:
+        GeometryError: the record's axes do not fit its patch grid.
+    """
+    return _patch_columns(record, record.probabilities[:, :, _text_start(record) :])
+
+
+def cls_to_text_heads(record: AttentionRecord) -> AttentionMap:
+    """Return the share of [CLS]'s attention that each text token gets, for every layer and head.
+
+    Returns:
+        (L, A, T) float32, a new array; with the patches and [CLS] itself a head sums to 1.
+
+    Raises:
+        GeometryError: the record's axes do not fit its patch grid.
+    """
+    start = _text_start(record)
+    return _numpy(record.probabilities[:, :, 0, start:].float())
+
+
 def rollout(record: AttentionRecord) -> AttentionMap:
-    """Follow attention through all layers: heads averaged, half of each token's content passed on by the residual.
+    """Follow [CLS]'s attention through all layers.
+
+    The residual convention: heads are averaged with equal weights, and the residual connection counts as much as the
+    attention, so that each layer passes on (attention + identity) / 2. The layers' matrices are multiplied.
 
     Returns:
         (h, w) float32; sums to at most 1.
@@ -66,12 +95,31 @@ def rollout(record: AttentionRecord) -> AttentionMap:
     Source:
         Abnar and Zuidema, Quantifying Attention Flow in Transformers, arXiv:2005.00928, section 3.
     """
-    layers = record.probabilities.float().mean(dim=1)
-    flow = torch.zeros(layers.shape[-1], device=layers.device)
-    flow[0] = 1
-    for probabilities in reversed(layers.unbind()):
-        flow = 0.5 * flow + 0.5 * flow @ probabilities
-    return _patch_columns(record, flow)
+    return _patch_columns(record, _flow(record, slice(0, 1))[0])
+
+
+def text_rollouts(record: AttentionRecord) -> AttentionMap:
+    """Follow every text token's attention through all layers, by the convention of `rollout`.
+
+    Returns:
+        (T, h, w) float32; each map sums to at most 1.
+
+    Raises:
+        GeometryError: the record's axes do not fit its patch grid.
+    """
+    return _patch_columns(record, _flow(record, slice(_text_start(record), None)))
+
+
+def cls_text_rollout(record: AttentionRecord) -> AttentionMap:
+    """Return the share of [CLS]'s rollout that ends on each text token.
+
+    Returns:
+        (T,) float32.
+
+    Raises:
+        GeometryError: the record's axes do not fit its patch grid.
+    """
+    return _numpy(_flow(record, slice(0, 1))[0, _text_start(record) :])
 
 
 def to_image(attention_map: AttentionMap, original_size: tuple[int, int]) -> AttentionMap:
@@ -108,6 +156,31 @@ def mass_inside(attention_map: AttentionMap, mask: NDArray[np.bool_]) -> float:
     return min(max(share, 0.0), 1.0)
 
 
+def mass_gain(attention_map: AttentionMap, mask: NDArray[np.bool_]) -> float | None:
+    """Return a map's mass inside a mask over the mask's share of the image.
+
+    Returns:
+        1 where attention ignores the mask, above 1 where it prefers it; None of an empty mask.
+    """
+    area_share = float(mask.mean())
+    return mass_inside(attention_map, mask) / area_share if area_share > 0 else None
+
+
+def _flow(record: AttentionRecord, queries: slice) -> torch.Tensor:
+    """(Q, S): what each of some tokens of the last layer holds of every token of the input, by the rollout."""
+    layers = record.probabilities.float().mean(dim=1)
+    flow = torch.eye(layers.shape[-1], device=layers.device)[queries]
+    for probabilities in reversed(layers.unbind()):
+        flow = 0.5 * flow + 0.5 * flow @ probabilities
+    return flow
+
+
+def _text_start(record: AttentionRecord) -> int:
+    """Return where the text begins on the token axes; raises as `_patch_columns` does."""
+    _check_axes(record, record.probabilities)
+    return 1 + record.patch_grid[0] * record.patch_grid[1]
+
+
 def _cell_weights(cell_count: int, pixel_count: int) -> AttentionMap:
     """(cells, pixels): share of a cell's length that each pixel takes; rows sum to 1."""
     edges = np.arange(cell_count + 1) * (pixel_count / cell_count)
@@ -117,13 +190,18 @@ def _cell_weights(cell_count: int, pixel_count: int) -> AttentionMap:
     return weights
 
 
-def _patch_columns(record: AttentionRecord, attention: torch.Tensor) -> AttentionMap:
+def _check_axes(record: AttentionRecord, attention: torch.Tensor) -> None:
     height, width = record.patch_grid
     if record.probabilities.ndim != 4 or attention.shape[-1] < 1 + height * width:
         raise GeometryError(
             f"expected attention (L, A, S, S) over [CLS] and {height} x {width} patches, "
             f"got {tuple(record.probabilities.shape)}"
         )
+
+
+def _patch_columns(record: AttentionRecord, attention: torch.Tensor) -> AttentionMap:
+    _check_axes(record, attention)
+    height, width = record.patch_grid
     return _numpy(attention[..., 1 : 1 + height * width].float().reshape(*attention.shape[:-1], height, width))
 
 

@@ -1,10 +1,23 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evfsam.attention import cls_to_image, cls_to_image_heads, mass_inside, rollout, to_image
+from evfsam.attention import (
+    cls_text_rollout,
+    cls_to_image,
+    cls_to_image_heads,
+    cls_to_text_heads,
+    mass_gain,
+    mass_inside,
+    rollout,
+    text_rollouts,
+    text_to_image_heads,
+    to_image,
+)
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import AttentionRecord
 
@@ -105,3 +118,44 @@ def test_mass_inside_and_outside_are_the_whole(grid: tuple[int, int], size: tupl
     inside, outside = mass_inside(attention_map, mask), mass_inside(attention_map, ~mask)
     assert inside + outside == pytest.approx(1, abs=1e-5)
     assert 0 <= inside <= 1
+
+
+def test_a_text_tokens_map_is_its_own_row_over_the_patches() -> None:
+    probabilities = torch.arange(2 * 2 * 10 * 10, dtype=torch.float32).view(2, 2, 10, 10)
+    maps = text_to_image_heads(record(probabilities))
+    assert maps.shape == (2, 2, 3, 2, 3)
+    # Layer 1, head 0 starts at 200; text token 2 is row 9 of it.
+    np.testing.assert_array_equal(maps[1, 0, 2], np.arange(6).reshape(2, 3) + 1 + 200 + 90)
+
+
+def test_cls_spends_its_attention_on_itself_the_patches_and_the_text() -> None:
+    given_record = random_record()
+    on_text = cls_to_text_heads(given_record)
+    on_image = cls_to_image_heads(given_record).sum(axis=(2, 3))
+    on_itself = given_record.probabilities[:, :, 0, 0].numpy()
+    assert on_text.shape == (3, 2, 3)
+    np.testing.assert_allclose(on_text.sum(axis=2) + on_image + on_itself, 1, rtol=1e-5)
+
+
+def test_rollouts_of_all_tokens_are_rows_of_one_product() -> None:
+    given_record = random_record(1)
+    product = torch.eye(10)
+    for layer in given_record.probabilities.mean(1):
+        product = (0.5 * layer + 0.5 * torch.eye(10)) @ product
+    np.testing.assert_allclose(text_rollouts(given_record), product[7:, 1:7].view(3, 2, 3).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(cls_text_rollout(given_record), product[0, 7:].numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("read", [text_to_image_heads, cls_to_text_heads, text_rollouts, cls_text_rollout])
+def test_text_axes_that_do_not_fit_are_refused(read: Callable[[AttentionRecord], object]) -> None:
+    with pytest.raises(GeometryError, match=r"4 x 4 patches, got \(3, 2, 10, 10\)"):
+        read(AttentionRecord(random_record().probabilities, (4, 4), (40, 60), ()))
+
+
+def test_the_gain_is_one_for_even_attention_and_more_where_it_gathers() -> None:
+    mask = np.zeros((4, 6), dtype=bool)
+    mask[:2, :2] = True  # one of 2 x 3 patches
+    assert mass_gain(np.ones((2, 3), dtype=np.float32), mask) == pytest.approx(1)
+    gathered = np.array([[1, 0, 0], [0, 0, 1]], dtype=np.float32)
+    assert mass_gain(gathered, mask) == pytest.approx(3)
+    assert mass_gain(gathered, np.zeros_like(mask)) is None
