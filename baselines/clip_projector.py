@@ -1,0 +1,89 @@
+"""CLIP-text-prompted SAM out of three parts: a released CLIP, a released SAM, and a projector trained between them.
+
+A projector is a directory or Hub id with `config.json` and `model.safetensors`: the projectors of
+`baselines.clip_text` for the widths it names, and SAM's mask decoder where it was trained along. Released CLIPs come
+without one; the zero-shot form of the idea, `baselines.clip_ranking`, needs none.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel, ClipTextStrategy
+from baselines.clip_weights import load_clip
+from baselines.sam_weights import load_mask_backbone
+from baselines.weights import weights_directory
+from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
+from evfsam.errors import CheckpointError
+from evfsam.mask_backbones import SamMaskBackbone
+
+_MODEL_TYPE: Final = "clip-text-projector"
+_PARTS: Final = ("projectors.", "sam.mask_decoder.")
+
+
+def save_projector(model: ClipTextSamModel, directory: str | Path, *, clip: str, sam: str) -> None:
+    """Write the trained parts of a model: projectors and mask decoder.
+
+    Args:
+        model: whose projectors to keep.
+        directory: is made where it is not there.
+        clip: the CLIP it was trained with, as a person would name it.
+        sam: the SAM it was trained with.
+    """
+    write_config(Path(directory), {"model_type": _MODEL_TYPE, **_widths(model.config), "clip": clip, "sam": sam})
+    trained = {name: value for name, value in model.state_dict().items() if name.startswith(_PARTS)}
+    save_weights(Path(directory), trained, None)
+
+
+def load_strategy(
+    weights: Mapping[str, str | Path], *, device: str | torch.device, dtype: torch.dtype
+) -> ClipTextStrategy:
+    """Put CLIP, projector and SAM together.
+
+    Args:
+        weights: directories or Hub ids: "clip", "sam" and "projector".
+        device: where all run.
+        dtype: of the weights in memory.
+
+    Raises:
+        CheckpointError: there is no projector, or a part is missing or does not fit the others.
+    """
+    if not weights.get("projector"):
+        raise CheckpointError(
+            "CLIP text needs a projector trained between this CLIP and this SAM, and none is given: give one as "
+            "'projector' (a directory or a Hub id), or choose CLIP ranking, which needs no training"
+        )
+    directory = weights_directory(weights["projector"])
+    values = read_config(directory)
+    if values.get("model_type") != _MODEL_TYPE:
+        raise CheckpointError(
+            f"expected a projector (model_type {_MODEL_TYPE!r}) in {directory}, got {values.get('model_type')!r}; "
+            "save one with baselines.clip_projector.save_projector"
+        )
+    clip, tokenizer = load_clip(weights["clip"], device="cpu", dtype=dtype)
+    backbone = load_mask_backbone(weights_directory(weights["sam"]), device="cpu", dtype=dtype)
+    config = ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, backbone.config)
+    wanted = _widths(config)
+    if {name: values.get(name) for name in wanted} != wanted:
+        raise CheckpointError(
+            f"the projector in {directory} was trained for {values.get('clip')} and {values.get('sam')} with "
+            f"{ {name: values.get(name) for name in wanted} }, these parts have {wanted}; choose the parts it names"
+        )
+    model = ClipTextSamModel(config)
+    state = {f"text_encoder.{name}": value for name, value in clip.text_model.state_dict().items()}
+    state |= {f"image_encoder.{name}": value for name, value in clip.vision_model.state_dict().items()}
+    state |= {f"sam.{name}": value for name, value in backbone.sam.state_dict().items()}
+    state |= {name: value.to(dtype) for name, value in read_weights(directory).items()}
+    load_strictly(model, state, str(directory))
+    model = model.to(device=device, dtype=dtype).requires_grad_(False)
+    return ClipTextStrategy(model, tokenizer, SamMaskBackbone(model.sam, config.sam))
+
+
+def _widths(config: ClipTextSamConfig) -> dict[str, object]:
+    return {
+        "text_width": config.text.hidden_size,
+        "image_width": config.vision.hidden_size,
+        "prompt_width": config.sam.prompt_embed_dim,
+    }

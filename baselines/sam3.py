@@ -1,0 +1,281 @@
+"""SAM 3: a segmenter that reads the phrase itself and returns every instance with a score.
+
+Its weights are gated on the Hub: `unavailable` says in words why it cannot be offered, so that a suite leaves it out.
+
+Source: SAM 3: Segment Anything with Concepts, arXiv:2511.16719.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import torch
+from PIL import Image
+from transformers import Sam3Model, Sam3Processor
+from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
+
+from baselines.checkpoint_files import raise_unless_complete
+from baselines.control_tokens import refuse_control_tokens
+from baselines.weights import unavailable_reason, weights_directory
+from evfsam.errors import CheckpointError, ConfigurationError, GeometryError
+from evfsam.preprocess import check_phrase
+from evfsam.prompts import weights_digest
+from evfsam.types import (
+    ImageEmbedding,
+    ImageView,
+    MaskPrediction,
+    RgbImage,
+    SamPrompt,
+    Segmentation,
+    StrategyCard,
+    TraceEntry,
+    Verdict,
+)
+
+HUB_ID: Final = "facebook/sam3"
+MAX_TOKENS: Final = 32
+
+CARD: Final = StrategyCard(
+    key="sam3",
+    title="SAM 3",
+    summary="SAM 3 reads the phrase itself and draws every instance of it, each with a score.",
+    paper="SAM 3: Segment Anything with Concepts, Meta, 2025, https://arxiv.org/abs/2511.16719",
+    licence="SAM License (gated)",
+    can="Finds all instances of a short noun phrase, and says when there is none.",
+    cannot="Follow position words and relations: it was trained on noun phrases.",
+)
+
+
+@dataclass(frozen=True)
+class Sam3Options:
+    """Which instances count.
+
+    Attributes:
+        threshold: instances with a lower score (presence times match) are dropped, in [0, 1].
+        largest_count: instances kept, the best first, 1..200.
+
+    Raises:
+        ConfigurationError: a value is out of range or of the wrong kind.
+    """
+
+    threshold: float = 0.3
+    largest_count: int = 50
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("threshold", 0, 1), ("largest_count", 1, 200)):
+            value = getattr(self, name)
+            kinds = int if name == "largest_count" else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+                raise ConfigurationError(f"expected {name} between {least} and {most}, got {value!r}")
+
+
+class Sam3Encoder:
+    """SAM 3's image half as a `MaskBackbone`, so that views keep its features; it draws for phrases alone.
+
+    Args:
+        model: in evaluation mode.
+        processor: of the same release.
+    """
+
+    def __init__(self, model: Sam3Model, processor: Sam3Processor) -> None:
+        self.model = model
+        self.processor = processor
+
+    @cached_property
+    def encoder_identity(self) -> str:
+        """Digest of the vision encoder's weights, its type in use and its input size."""
+        facts = ("sam3", str(self.model.dtype), self.model.config.image_size)
+        return weights_digest(facts, self.model.vision_encoder.state_dict().items())
+
+    @torch.no_grad()
+    def encode_image(self, image: RgbImage) -> ImageEmbedding:
+        """Compute the feature pyramid: the coarsest level used, then the finer ones and all their positions."""
+        start = time.perf_counter()
+        inputs = self.processor(images=Image.fromarray(image), return_tensors="pt")
+        output = self.model.get_vision_features(inputs["pixel_values"].to(self.model.device, self.model.dtype))
+        # The last level of the pyramid is not used by the detector.
+        levels, positions = output.fpn_hidden_states[:-1], output.fpn_position_encoding[:-1]
+        size = (image.shape[0], image.shape[1])
+        side = self.model.config.image_size
+        return ImageEmbedding(
+            image_embeddings=levels[-1],
+            original_size=size,
+            input_size=(side, side),
+            encoder_identity=self.encoder_identity,
+            seconds=time.perf_counter() - start,
+            high_res_features=(*levels[:-1], *positions),
+        )
+
+    def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
+        """Refuse boxes and points: they are drawn by SAM and SAM-2 here.
+
+        Raises:
+            GeometryError: always.
+        """
+        del embedding, prompt, multimask
+        raise GeometryError("SAM 3 is asked with a phrase here; use SAM or SAM-2 for boxes and points")
+
+    @staticmethod
+    def pyramid(embedding: ImageEmbedding) -> Sam3VisionEncoderOutput:
+        """Return the features as SAM 3's detector takes them."""
+        finer_count = (len(embedding.high_res_features) - 1) // 2
+        levels = (*embedding.high_res_features[:finer_count], embedding.image_embeddings)
+        positions = embedding.high_res_features[finer_count:]
+        # The detector drops the last level of both lists.
+        return Sam3VisionEncoderOutput(
+            fpn_hidden_states=(*levels, levels[-1]), fpn_position_encoding=(*positions, positions[-1])
+        )
+
+
+@dataclass(frozen=True)
+class Sam3Strategy:
+    """All instances of a phrase, with scores.
+
+    Args:
+        backbone: the model's image half.
+        options: see `Sam3Options`.
+    """
+
+    backbone: Sam3Encoder
+    options: Sam3Options = field(default_factory=Sam3Options)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def card(self) -> StrategyCard:
+        """What it is."""
+        return CARD
+
+    def with_options(self, **options: object) -> "Sam3Strategy":
+        """Return a copy with other options and the same weights.
+
+        Raises:
+            ConfigurationError: an option is unknown or out of range.
+        """
+        known = [entry.name for entry in fields(Sam3Options)]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise ConfigurationError(f"SAM 3 has no option {', '.join(unknown)}; it has {', '.join(known)}")
+        return replace(self, options=replace(self.options, **options))  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def segment(self, view: ImageView, phrase: str) -> Segmentation:
+        """Draw every instance of the phrase and join them.
+
+        The predictions' `pred_ious` hold SAM 3's scores, which are probabilities of an instance, not guesses of IoU.
+
+        Raises:
+            PhraseError: the phrase is empty, too long, or spells a control token of the tokenizer.
+        """
+        phrase = check_phrase(phrase)
+        model, tokenizer = self.backbone.model, self.backbone.processor.tokenizer
+        refuse_control_tokens(tokenizer, phrase)
+        start = time.perf_counter()
+        embedding, was_cached = view.embedding(self.backbone)
+        encoded_at = time.perf_counter()
+        tokens = tokenizer(
+            phrase, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
+        ).to(model.device)
+        text = model.get_text_features(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        output = model(
+            vision_embeds=self.backbone.pyramid(embedding),
+            text_embeds=text,
+            attention_mask=tokens["attention_mask"],
+        )
+        presence = output.presence_logits.float().sigmoid().reshape(-1)[0]
+        scores = output.pred_logits[0].float().sigmoid() * presence
+        order = scores.argsort(descending=True, stable=True)
+        chosen = order[scores[order] >= self.options.threshold][: self.options.largest_count]
+        low_res = output.pred_masks[0, chosen].float()
+        found_at = time.perf_counter()
+        masks = torch.nn.functional.interpolate(low_res[:, None], view.size, mode="bilinear", align_corners=False)[:, 0]
+        seconds = {
+            "encode image": encoded_at - start,
+            "decode": found_at - encoded_at,
+            "upsample": time.perf_counter() - found_at,
+        }
+        cut_off = len(tokenizer(phrase)["input_ids"]) - int(tokens["attention_mask"].sum())
+        step = self._step(phrase, output.pred_boxes[0, chosen], scores[chosen], float(presence), view.size, cut_off)
+        joined = masks.amax(0) if len(chosen) else torch.full(view.size, -torch.inf)
+        is_found = bool((joined > 0).any())
+        prompt = SamPrompt(text_prompt_embeddings=text.pooler_output[0][tokens["attention_mask"][0].bool()].float())
+        return Segmentation(
+            Verdict("found") if is_found else self._absent(float(scores.max())),
+            joined if is_found else torch.full(view.size, -torch.inf),
+            pred_iou=float(scores[chosen].min()) if len(chosen) else None,
+            prompts=(prompt,) * len(chosen),
+            predictions=tuple(
+                MaskPrediction(low[None], score[None], 0, mask)
+                for low, score, mask in zip(low_res, scores[chosen], masks, strict=True)
+            ),
+            trace=(step,),
+            seconds=seconds,
+            embedding_was_cached=was_cached,
+        )
+
+    def _step(
+        self,
+        phrase: str,
+        boxes: torch.Tensor,
+        scores: torch.Tensor,
+        presence: float,
+        size: tuple[int, int],
+        cut_off: int,
+    ) -> TraceEntry:
+        height, width = size
+        pixels = (boxes.float() * boxes.new_tensor([width, height, width, height]).float()).tolist()
+        instances = [{"box": box, "score": score} for box, score in zip(pixels, scores.tolist(), strict=True)]
+        said = f"{len(instances)} instances; presence {presence:.0%}."
+        values: Mapping[str, object] = {
+            "instances": instances,
+            "presence": presence,
+            "threshold": self.options.threshold,
+            "tokens_cut_off": cut_off,
+        }
+        return TraceEntry("find instances", phrase, said, values)
+
+    def _absent(self, best: float) -> Verdict:
+        if best < self.options.threshold:
+            return Verdict(
+                "absent", f"SAM 3's best instance scored {best:.2f}; {self.options.threshold:.2f} is asked for."
+            )
+        return Verdict("absent", "SAM 3 drew no pixel for this phrase.")
+
+
+def unavailable(weights: Mapping[str, str | Path]) -> str | None:
+    """Say why SAM 3 cannot be offered; None where its weights are at hand. Asks no Hub.
+
+    Args:
+        weights: a directory or Hub id under "sam3".
+    """
+    reason = unavailable_reason(weights["sam3"])
+    if reason is None:
+        return None
+    return (
+        f"SAM 3 is left out: its weights are gated and not at hand ({reason}). Ask for access at "
+        f"https://huggingface.co/{HUB_ID} and set HF_TOKEN before they are fetched, or give a directory."
+    )
+
+
+def load_strategy(weights: Mapping[str, str | Path], *, device: str | torch.device, dtype: torch.dtype) -> Sam3Strategy:
+    """Load SAM 3.
+
+    Args:
+        weights: a directory or Hub id under "sam3".
+        device: where it runs.
+        dtype: of the weights in memory.
+
+    Raises:
+        CheckpointError: the weights are missing, not granted, incomplete, or do not fit.
+    """
+    directory = weights_directory(weights["sam3"])
+    try:
+        model, info = Sam3Model.from_pretrained(directory, dtype=dtype, output_loading_info=True, use_safetensors=True)
+        processor = Sam3Processor.from_pretrained(directory)
+    except (OSError, ValueError, KeyError) as err:
+        raise CheckpointError(f"expected a saved SAM 3 in {directory}, got: {err}") from err
+    raise_unless_complete(directory, info, may_hold_more=True)
+    return Sam3Strategy(Sam3Encoder(model.to(device).eval(), processor))
