@@ -14,13 +14,22 @@ import torch
 from torch import nn
 
 from evfsam.lean_loading import check_fit
-from evfsam.weight_files import INDEX_NAME, PICKLE_NAME, WEIGHTS_NAME, read_json, read_weights, save_weights
+from evfsam.weight_files import (
+    INDEX_NAME,
+    PICKLE_NAME,
+    WEIGHTS_NAME,
+    has_weights,
+    read_json,
+    read_weights,
+    save_weights,
+)
 
 __all__ = [
     "CONFIG_NAME",
     "INDEX_NAME",
     "PICKLE_NAME",
     "WEIGHTS_NAME",
+    "has_weights",
     "load_strictly",
     "read_config",
     "read_weights",

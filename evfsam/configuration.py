@@ -8,11 +8,11 @@ from typing import Any, Final
 from transformers import PretrainedConfig
 
 from evfsam.beit3 import Beit3Config
-from evfsam.checkpoints import read_config
 from evfsam.encoder_sizes import ClipSizes, EncoderSizes, ViltSizes
 from evfsam.encoders import EncoderChoice, EncoderName, Feature, Fusion
-from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.errors import ConfigurationError
 from evfsam.families import Family, VisualConfig, find_family
+from evfsam.released_layout import configuration_values
 
 BEIT3_SCALES: Final[Mapping[str, Beit3Config]] = MappingProxyType(
     {"base": Beit3Config(embed_dim=768, head_count=12, ffn_dim=3072, layer_count=12), "large": Beit3Config()}
@@ -98,19 +98,13 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
 
     @classmethod
     def load(cls, directory: str | Path) -> "EvfSamConfig":
-        """Read `config.json` of a local checkpoint directory, strictly.
+        """Read `config.json` of a local checkpoint directory in either layout; weights beside it tell the family.
 
         Raises:
-            CheckpointError: it is missing, damaged, or of another model.
+            CheckpointError: it is missing, damaged, of another model, or gives no sizes.
             ConfigurationError: fields are unknown or do not fit.
         """
-        values: dict[str, Any] = read_config(Path(directory))
-        if values.get("model_type") != cls.model_type:
-            raise CheckpointError(
-                f"expected an EVF-SAM (model_type 'evf') in {directory}, got {values.get('model_type')!r}; "
-                "check the path"
-            )
-        return cls(**values)
+        return cls(**configuration_values(Path(directory)))
 
     @property
     def encoder_choice(self) -> EncoderChoice:

@@ -16,7 +16,8 @@ from evfsam.weight_files import listed
 _M = TypeVar("_M", bound=nn.Module)
 
 # What parameters are allocated with. Constants that modules work out for themselves (drop rates, rotary and sine
-# tables) begin with arange, linspace or tensor and keep their values; on the meta device they would be lost.
+# tables, indices) begin with arange, linspace, tensor or whole numbers and keep their values, which the meta device
+# would lose.
 _ALLOCATIONS = frozenset({torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn})
 
 
@@ -26,7 +27,8 @@ class _WithoutStorage(TorchFunctionMode):
     ) -> Any:
         del types
         kwargs = dict(kwargs or {})
-        if func in _ALLOCATIONS and kwargs.get("device") is None:
+        dtype = kwargs.get("dtype")
+        if func in _ALLOCATIONS and kwargs.get("device") is None and (dtype is None or dtype.is_floating_point):
             kwargs["device"] = "meta"
         return func(*args, **kwargs)
 

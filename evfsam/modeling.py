@@ -13,13 +13,16 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from evfsam.checkpoints import load_strictly, read_weights, save_weights
+from evfsam.checkpoints import read_weights, save_weights
 from evfsam.configuration import EvfSamConfig
 from evfsam.encoders import EncoderOutput, build_encoder
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.families import EncodedImages, Family
 from evfsam.geometry import Frame, upsample_logits
+from evfsam.hub import local_checkpoint
+from evfsam.lean_loading import assign_strictly, build_without_storage
 from evfsam.losses import MaskLoss, batch_mask_loss
+from evfsam.released_layout import check_family
 from evfsam.types import MaskBackbone, Strategy
 
 
@@ -80,30 +83,41 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(  # type: ignore[no-untyped-def]
-        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, **options
+        cls,
+        id_or_dir: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        **options,
     ) -> "EvfSamModel":
-        """Load a local checkpoint directory strictly, in eval mode; float16 storage becomes `dtype`.
+        """Load a checkpoint of ours or a released one strictly, in eval mode; stored weights become `dtype`.
 
-        transformers' own loader would draw missing weights anew and leave SAM's unsaved buffers without values.
+        The weights are in memory once, and mapped from their file where they need no conversion. transformers' own
+        loader would draw missing weights anew and leave SAM's unsaved buffers without values.
 
         Args:
-            directory: holds `config.json` and `model.safetensors`, whole or in shards.
+            id_or_dir: a directory, or as text a Hub id; see `hub.local_checkpoint`.
+            revision: branch, tag or commit of a Hub id.
             device: where the model goes.
             dtype: type of its weights; SAM's small prompt encoder stays float32.
             **options: none are known; any is an error.
 
         Raises:
-            CheckpointError: files are missing or damaged, or keys or shapes do not fit; names them.
+            CheckpointError: files are missing or damaged, of another family, or keys or shapes do not fit; names them.
             ConfigurationError: the configuration does not fit, or an option is unknown.
         """
         if options:
-            raise ConfigurationError(f"EVF-SAM: unknown options {sorted(options)}; expected only device and dtype")
-        path = Path(directory)
-        model = cls(EvfSamConfig.load(path))
-        load_strictly(model, read_weights(path), str(path))
-        model.to(device=device, dtype=dtype).eval()
-        getattr(model.visual_model, model.family.prompt_encoder).float()
-        return model
+            raise ConfigurationError(
+                f"EVF-SAM: unknown options {sorted(options)}; expected only revision, device and dtype"
+            )
+        path = local_checkpoint(id_or_dir, revision)
+        config, weights = EvfSamConfig.load(path), read_weights(path)
+        check_family(config, weights.keys(), str(path))
+        model = build_without_storage(lambda: cls(config))
+        exact = (f"visual_model.{model.family.prompt_encoder}.",)
+        assign_strictly(model, weights, str(path), device=device, dtype=dtype, float32_parts=exact)
+        return model.eval()
 
     def save_pretrained(  # type: ignore[no-untyped-def]
         self, directory: str | Path, *, storage_dtype: torch.dtype | None = None, **options

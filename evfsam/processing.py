@@ -9,6 +9,7 @@ import torch
 from evfsam.configuration import EvfSamConfig
 from evfsam.errors import CheckpointError
 from evfsam.geometry import Frame, upsample_logits
+from evfsam.hub import local_checkpoint
 from evfsam.preprocess import beit3_pixels, clip_pixels
 from evfsam.tokenizer import PhraseTokenizer
 from evfsam.types import RgbImage
@@ -57,13 +58,18 @@ class EvfSamProcessor:
         self.encoder_image_size = config.encoder_sizes.image_size
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path) -> "EvfSamProcessor":
-        """Load what `save_pretrained` wrote, or a released directory.
+    def from_pretrained(cls, id_or_dir: str | Path, *, revision: str | None = None) -> "EvfSamProcessor":
+        """Load what `save_pretrained` wrote, or a released checkpoint.
+
+        Args:
+            id_or_dir: a directory, or as text a Hub id.
+            revision: branch, tag or commit of a Hub id.
 
         Raises:
             CheckpointError: a file is missing or damaged.
             ConfigurationError: the configuration does not fit.
         """
+        directory = local_checkpoint(id_or_dir, revision)
         config = EvfSamConfig.load(directory)
         return cls(PhraseTokenizer.from_pretrained(directory, config.encoder_sizes.max_text_tokens), config)
 

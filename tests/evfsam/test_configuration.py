@@ -81,7 +81,7 @@ def test_spelled_out_sizes_come_back_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hiden_size": 3}, r"unknown fields \['hiden_size'\]"),
+        ({"family": "sam", "hiden_size": 3}, r"unknown fields \['hiden_size'\]"),
         ({"mm_extractor_scale": "tiny"}, r"mm_extractor_scale to be one of \['base', 'large'\], got 'tiny'"),
         ({"sam_scale": "tiny"}, r"sam_scale to be one of \['base', 'huge', 'large'\], got 'tiny'"),
         ({"hidden_size": 768}, "hidden_size 1024, which is the width of the encoder's feature, got 768"),

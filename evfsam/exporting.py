@@ -1,0 +1,81 @@
+"""Rewriting a checkpoint in another layout, bit for bit: the work behind `python -m evfsam.checkpoints`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from evfsam.checkpoints import read_weights, save_weights, write_config
+from evfsam.configuration import EvfSamConfig
+from evfsam.errors import CheckpointError, EvfSamError
+from evfsam.hub import local_checkpoint
+from evfsam.lean_loading import build_without_storage, check_fit
+from evfsam.modeling import EvfSamModel
+from evfsam.released_layout import check_family, released_values
+from evfsam.tokenizer import PhraseTokenizer
+
+Layout = Literal["released", "ours"]
+MAX_SHARD_BYTES: Final = 5_000_000_000
+
+
+def export_checkpoint(
+    source: str | Path,
+    destination: str | Path,
+    layout: Layout,
+    *,
+    revision: str | None = None,
+    max_shard_bytes: int | None = MAX_SHARD_BYTES,
+) -> Path:
+    """Rewrite a whole checkpoint; weights keep their type and every bit, the tokenizer's files every byte.
+
+    Args:
+        source: directory or Hub id, in either layout.
+        destination: another directory; made if missing.
+        layout: "released" as the paper's authors publish them, "ours" with every size spelled out.
+        revision: of a Hub id.
+        max_shard_bytes: as in `checkpoints.save_weights`.
+
+    Returns:
+        The destination.
+
+    Raises:
+        CheckpointError: the source is damaged or incomplete, or is the destination.
+        ConfigurationError: the released layout cannot hold such a model.
+    """
+    folder, target = local_checkpoint(source, revision), Path(destination)
+    if target.exists() and (not target.is_dir() or target.resolve() == folder.resolve()):
+        raise CheckpointError(f"expected another directory than the source to write to, got {target}; name a new one")
+    config = EvfSamConfig.load(folder)
+    weights = read_weights(folder)
+    check_family(config, weights.keys(), str(folder))
+    check_fit(build_without_storage(lambda: EvfSamModel(config)), weights, str(folder))
+    tokenizer = PhraseTokenizer.from_pretrained(folder, config.encoder_sizes.max_text_tokens)
+    values = released_values(config, (value.dtype for value in weights.values())) if layout == "released" else None
+    save_weights(target, weights, max_shard_bytes=max_shard_bytes)
+    tokenizer.save_pretrained(target, released=layout == "released")
+    if values is None:
+        config.save_pretrained(target)
+    else:
+        write_config(target, values)
+    return target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 when the checkpoint is written, 1 with a plain reason when it is not."""
+    parser = argparse.ArgumentParser(prog="python -m evfsam.checkpoints", description="Rewrite EVF-SAM checkpoints.")
+    export = parser.add_subparsers(dest="command", required=True).add_parser(
+        "export", help="write a checkpoint in another layout, bit for bit"
+    )
+    export.add_argument("source", metavar="SRC", help="directory or Hub id")
+    export.add_argument("destination", metavar="DST", help="directory to write")
+    export.add_argument("--layout", required=True, choices=get_args(Layout), help="of the copy")
+    export.add_argument("--revision", help="branch, tag or commit of a Hub id")
+    given = parser.parse_args(arguments)
+    try:
+        written = export_checkpoint(given.source, given.destination, given.layout, revision=given.revision)
+    except (EvfSamError, OSError) as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 1
+    sys.stdout.write(f"wrote {written} in the layout {given.layout!r}\n")
+    return 0
