@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from evfsam.checkpoints import load_strictly
 from evfsam.configuration import EvfSamConfig
 from evfsam.geometry import Frame
 from evfsam.modeling import EvfSamModel
-from evfsam.preprocess import beit3_pixels, sam_pixels
+from evfsam.preprocess import beit3_pixels
 from evfsam.types import RgbImage
 
 _OWN_FIXTURES = Path(__file__).parent.parent / "fixtures" / "golden"
@@ -69,7 +70,7 @@ class Golden:
         return self.inputs[f"image_{letter}"].numpy()
 
     def sam_input(self, letter: str) -> tuple[torch.Tensor, Frame]:
-        return sam_pixels(self.image(letter), self.model.config.sam_config.image_size)
+        return self.model.family.pixels(self.image(letter), self.model.config.sam_config.image_size)
 
     def encoder_input(self, letter: str) -> torch.Tensor:
         return beit3_pixels(self.image(letter), self.model.config.beit3_config.image_size)
@@ -90,12 +91,47 @@ def config_from_golden(values: dict[str, object]) -> tuple[EvfSamConfig, dict[st
         "layer_count": sizes["encoder_layers"],
         "text_position_count": facts["beit3_defaults_in_effect"]["max_source_positions"],
     }
-    return EvfSamConfig(**values, beit3=beit3, sam=facts["sam1"]), facts
+    return EvfSamConfig(**values, beit3=beit3, sam=_sam_sizes(facts)), facts
 
 
-def load_golden() -> Golden:
-    """Load the fixture tiny_sam1 into our classes, strictly."""
-    folder = golden_part("tiny_sam1")
+def _sam_sizes(facts: Mapping[str, Any]) -> Mapping[str, object]:
+    """Translate the reference's sizes of a SAM of any family into ours."""
+    if "sam1" in facts:
+        return facts["sam1"]
+    if "effisam" in facts:
+        sizes = facts["effisam"]
+        return {
+            "image_size": sizes["img_size"],
+            "vit_patch_size": sizes["encoder_patch_size"],
+            "encoder_embed_dim": sizes["encoder_patch_embed_dim"],
+            "encoder_depth": sizes["encoder_depth"],
+            "encoder_num_heads": sizes["encoder_num_heads"],
+            "mlp_ratio": sizes["encoder_mlp_ratio"],
+            "prompt_embed_dim": sizes["encoder_neck_dims"][-1],
+            "decoder_depth": sizes["decoder_transformer_depth"],
+            "decoder_mlp_dim": sizes["decoder_transformer_mlp_dim"],
+            "decoder_num_heads": sizes["decoder_num_heads"],
+            "num_multimask_outputs": sizes["num_multimask_outputs"],
+            "iou_head_depth": sizes["iou_head_depth"],
+            "iou_head_hidden_dim": sizes["iou_head_hidden_dim"],
+        }
+    sizes = {name.lstrip("+").removeprefix("model."): size for name, size in facts["sam2_hydra_overrides"].items()}
+    return {
+        "trunk_embed_dim": sizes["image_encoder.trunk.embed_dim"],
+        "trunk_num_heads": sizes["image_encoder.trunk.num_heads"],
+        "trunk_stages": sizes["image_encoder.trunk.stages"],
+        "trunk_global_blocks": sizes["image_encoder.trunk.global_att_blocks"],
+        "trunk_window_sizes": [8, 4, 14, 7],
+        "prompt_embed_dim": sizes["image_encoder.neck.d_model"],
+        "memory_dim": sizes["memory_encoder.out_dim"],
+        "memory_attention_depth": sizes["memory_attention.num_layers"],
+        "memory_attention_mlp_dim": sizes["memory_attention.layer.dim_feedforward"],
+    }
+
+
+def load_golden(part: str = "tiny_sam1") -> Golden:
+    """Load a fixture of one family into our classes, strictly."""
+    folder = golden_part(part)
     config, facts = config_from_golden(json.loads((folder / "config.json").read_text()))
     model = EvfSamModel(config).eval()
     load_strictly(model, load_file(folder / "model.safetensors"), str(folder))
