@@ -4,7 +4,7 @@ Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidat
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from evfsam.prompts import (
     check_prompt,
     prompt_box,
     prompt_points,
+    stacked_prompts,
     weights_digest,
 )
 from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
@@ -273,11 +274,28 @@ class SamMaskBackbone:
         Raises:
             GeometryError: the prompt is empty or leaves the image, or the embedding is another encoder's.
         """
+        return self.decode_many(embedding, (prompt,), multimask=multimask)[0]
+
+    @torch.no_grad()
+    def decode_many(
+        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
+    ) -> tuple[MaskPrediction, ...]:
+        """Turn several prompts on one image into masks, in one pass of the decoder.
+
+        Args:
+            embedding: as in `decode`.
+            prompts: as in `decode`, each with as many points, boxes and text tokens as the others.
+            multimask: as in `decode`.
+
+        Raises:
+            GeometryError: as in `decode`, or the prompts differ in length.
+        """
         check_embedding(embedding, self.encoder_identity)
         frame = Frame(embedding.original_size, embedding.input_size, self.config.image_size)
-        sparse = self.sparse_prompt_embeddings(prompt, frame)
+        sparse = stacked_prompts([self.sparse_prompt_embeddings(prompt, frame) for prompt in prompts])
         low_res_logits, pred_ious = decode_prompts(self.sam, embedding.image_embeddings, sparse, multimask=multimask)
-        return best_prediction(low_res_logits[0], pred_ious[0], frame)
+        answers = zip(low_res_logits, pred_ious, strict=True)
+        return tuple(best_prediction(logits, ious, frame) for logits, ious in answers)
 
     def sparse_prompt_embeddings(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
         """Embed a prompt given in original pixels: (1, N, C) float32, points, then box, then text.

@@ -3,7 +3,7 @@
 import io
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -21,6 +21,9 @@ from evfsam.types import RgbImage
 MAX_PIXELS: Final = 64_000_000
 MAX_SIDE: Final = 16_384
 MAX_PHRASE_LENGTH: Final = 1_000
+MAX_PHRASES: Final = 16
+"""Phrases that one request may hold; bounds the memory of a batch."""
+PHRASE_SEPARATOR: Final = ";"
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 _READABLE: Final = "use a PNG, JPEG, WebP, BMP, TIFF, still GIF or PPM file"
@@ -46,6 +49,32 @@ def check_phrase(phrase: str) -> str:
     if len(stripped) > MAX_PHRASE_LENGTH:
         raise PhraseError(f"expected at most {MAX_PHRASE_LENGTH} characters, got {len(stripped)}; shorten the phrase")
     return stripped
+
+
+def split_phrases(request: str) -> tuple[str, ...]:
+    """Split a request into its phrases at each ";"; empty parts and repetitions are dropped.
+
+    Returns:
+        One phrase or more, checked, in their order.
+
+    Raises:
+        PhraseError: it is not text, no phrase is left, one is too long, or there are more than 16.
+    """
+    if not isinstance(request, str):
+        return (check_phrase(request),)
+    parts = [part for part in request.split(PHRASE_SEPARATOR) if part.strip()]
+    return check_phrases(tuple(dict.fromkeys(check_phrase(part) for part in parts or [""])))
+
+
+def check_phrases(phrases: Sequence[str]) -> tuple[str, ...]:
+    """Return phrases without surrounding white space.
+
+    Raises:
+        PhraseError: one is empty or too long, or there are none or more than 16.
+    """
+    if not 1 <= len(phrases) <= MAX_PHRASES:
+        raise PhraseError(f"expected 1 to {MAX_PHRASES} phrases in one request, got {len(phrases)}; ask for fewer")
+    return tuple(check_phrase(phrase) for phrase in phrases)
 
 
 def load_image(source: str | Path | bytes | BinaryIO) -> RgbImage:
@@ -156,12 +185,14 @@ def stretched_pixels(
     return _normalise(pixels.float(), SAM_MEAN, SAM_STD), frame
 
 
-def beit3_pixels(image: RgbImage, side: int) -> torch.Tensor:
-    """Make BEiT-3's input: squashed to a square with bicubic weights, without antialiasing, values left unclamped.
+def beit3_pixels(image: RgbImage, side: int, *, antialias: bool = False) -> torch.Tensor:
+    """Make BEiT-3's input: squashed to a square with bicubic weights, values left unclamped.
 
     Args:
         image: (H, W, 3) uint8.
         side: side of BEiT-3's square input, pixels.
+        antialias: the reference's image scripts, its training and its evaluation do not antialias, and neither do we;
+            its video script does under a recent torchvision, which True reproduces.
 
     Returns:
         (3, side, side) float32, about -1.3..1.4.
@@ -170,7 +201,7 @@ def beit3_pixels(image: RgbImage, side: int) -> torch.Tensor:
         EVF-SAM, arXiv:2406.20076, section 4.1; parity: tests/parity/test_inputs.py.
     """
     unit = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
-    resized = F.interpolate(unit[None], (side, side), mode="bicubic", align_corners=False, antialias=False)[0]
+    resized = F.interpolate(unit[None], (side, side), mode="bicubic", align_corners=False, antialias=antialias)[0]
     return _normalise(resized, BEIT3_MEAN, BEIT3_STD)
 
 

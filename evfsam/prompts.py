@@ -4,13 +4,14 @@ Shapes: N prompt tokens, C their channels, M candidate masks, (h, w) the embeddi
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from evfsam.errors import GeometryError
 from evfsam.geometry import Frame, check_box, check_point, upsample_logits
-from evfsam.types import ImageEmbedding, MaskPrediction, SamPrompt
+from evfsam.types import ImageEmbedding, MaskBackbone, MaskPrediction, SamPrompt
 
 _PIXEL_CENTRE = 0.5  # SAM's prompt encoders add it to what they are given; our coordinates hold it already
 
@@ -56,6 +57,48 @@ def check_prompt(prompt: SamPrompt, channels: int) -> None:
         raise GeometryError(
             f"expected text embeddings (N, {channels}), got {tuple(text.shape)}; use the projector trained for this SAM"
         )
+
+
+@runtime_checkable
+class BatchingBackbone(Protocol):
+    """A mask backbone that decodes several prompts on one image in one pass."""
+
+    def decode_many(
+        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
+    ) -> Sequence[MaskPrediction]:
+        """Decode prompts of one length."""
+        ...
+
+
+def decode_together(
+    backbone: MaskBackbone, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
+) -> tuple[MaskPrediction, ...]:
+    """Decode several prompts on one image: in one pass where the backbone can, else one after the other.
+
+    Args:
+        backbone: any.
+        embedding: of its encoder.
+        prompts: of one length.
+        multimask: whether to ask for three candidates instead of one.
+
+    Raises:
+        GeometryError: as the backbone's `decode`.
+    """
+    if isinstance(backbone, BatchingBackbone):
+        return tuple(backbone.decode_many(embedding, prompts, multimask=multimask))
+    return tuple(backbone.decode(embedding, prompt, multimask=multimask) for prompt in prompts)
+
+
+def stacked_prompts(sparse: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Put P embedded prompts (1, N, C) into one batch (P, N, C).
+
+    Raises:
+        GeometryError: there is none, or they differ in N.
+    """
+    lengths = sorted({prompt.shape[1] for prompt in sparse})
+    if len(lengths) != 1:
+        raise GeometryError(f"expected prompts of one length to decode together, got lengths {lengths}")
+    return torch.cat(list(sparse))
 
 
 def check_embedding(embedding: ImageEmbedding, encoder_identity: str) -> None:

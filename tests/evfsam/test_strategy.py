@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from evfsam.errors import PhraseError
+from evfsam.encoders import EncoderChoice
+from evfsam.errors import GeometryError, PhraseError
 from evfsam.modeling import EvfSamModel, load_strategy
 from evfsam.processing import EvfSamProcessor
 from evfsam.strategy import EvfSamStrategy
-from evfsam.types import ImageView, Strategy
+from evfsam.types import ImageEmbedding, ImageView, MaskPrediction, PromptPoint, SamPrompt, Strategy
 from tests.evfsam.tiny import MAX_TOKENS, noise_image, tiny_model, tiny_processor
 
 
@@ -131,3 +132,117 @@ def test_a_saved_directory_makes_the_strategy(strategy: EvfSamStrategy, dtype: t
     scale = ours.predictions[0].mask_logits.std()
     difference = (ours.predictions[0].mask_logits - theirs.predictions[0].mask_logits).abs().max()
     assert difference < tolerance * scale
+
+
+PHRASES = ("zebra", "the zebra that stands at the top left of all", "left")
+
+
+def test_phrases_asked_together_are_answered_as_alone(strategy: EvfSamStrategy) -> None:
+    view = ImageView(noise_image(30, 50))
+    together = strategy.segment_many(view, PHRASES)
+    assert len(together) == len(PHRASES)
+    for phrase, answer in zip(PHRASES, together, strict=True):
+        alone = strategy.segment(view, phrase)
+        for ours, theirs in zip(answer.predictions, alone.predictions, strict=True):
+            torch.testing.assert_close(ours.mask_logits, theirs.mask_logits, atol=1e-4, rtol=0)
+            torch.testing.assert_close(ours.pred_ious, theirs.pred_ious, atol=1e-4, rtol=0)
+        assert answer.trace[0].asked == phrase
+        assert answer.attention is not None
+        assert alone.attention is not None
+        assert answer.attention.text_tokens == alone.attention.text_tokens
+        torch.testing.assert_close(
+            answer.attention.probabilities, alone.attention.probabilities, atol=1e-5, rtol=0, check_stride=False
+        )
+
+
+def test_many_phrases_cost_one_image_one_fusion_and_one_decoding(
+    strategy: EvfSamStrategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(owner: object, name: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*arguments: object, **options: object) -> object:
+            calls.append(name)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    counted(strategy.backbone, "encode_image")
+    counted(strategy.model, "fuse")
+    counted(strategy.backbone, "decode_many")
+    answers = strategy.segment_many(ImageView(noise_image(30, 50)), PHRASES)
+    assert calls == ["encode_image", "fuse", "decode_many"]
+    assert [answer.embedding_was_cached for answer in answers] == [False, True, True]
+    assert [answer.seconds["encode image"] > 0 for answer in answers] == [True, False, False]
+
+
+class OneByOne:
+    """A backbone with nothing beyond the contract."""
+
+    def __init__(self, strategy: EvfSamStrategy) -> None:
+        self.inner = strategy.backbone
+        self.encoder_identity = strategy.backbone.encoder_identity
+
+    def encode_image(self, image: np.ndarray) -> ImageEmbedding:
+        return self.inner.encode_image(image)
+
+    def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
+        return self.inner.decode(embedding, prompt, multimask=multimask)
+
+
+def test_a_backbone_that_decodes_one_prompt_at_a_time_will_do(model: EvfSamModel, processor: EvfSamProcessor) -> None:
+    plain = EvfSamStrategy(model, processor)
+    view = ImageView(noise_image(30, 50))
+    together = plain.segment_many(view, PHRASES)
+    plain.backbone = OneByOne(plain)
+    for ours, theirs in zip(plain.segment_many(view, PHRASES), together, strict=True):
+        torch.testing.assert_close(ours.mask_logits, theirs.mask_logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("phrases", "message"), [((), "1 to 16 phrases .* got 0"), (("x",) * 17, "got 17")])
+def test_no_phrase_and_too_many_are_refused(strategy: EvfSamStrategy, phrases: tuple[str, ...], message: str) -> None:
+    with pytest.raises(PhraseError, match=message):
+        strategy.segment_many(ImageView(noise_image(30, 50)), phrases)
+
+
+def test_clicks_and_a_box_stand_before_the_text(strategy: EvfSamStrategy) -> None:
+    view = ImageView(noise_image(30, 50))
+    points, box = (PromptPoint(10.5, 4.5, 1), PromptPoint(40.0, 20.0, 0)), (2.0, 3.0, 30.0, 20.0)
+    plain = strategy.segment(view, "left")
+    refined = strategy.with_prompt(points, box).segment(view, "left")
+    (prompt,) = refined.prompts
+    assert (prompt.points, prompt.box) == (points, box)
+    assert torch.equal(prompt.text_prompt_embeddings, plain.prompts[0].text_prompt_embeddings)
+    embedding = view.embedding(strategy.backbone)[0]
+    expected = strategy.backbone.decode(embedding, prompt, multimask=False)
+    assert torch.equal(refined.predictions[0].mask_logits, expected.mask_logits)
+    assert not torch.allclose(refined.predictions[0].mask_logits, plain.predictions[0].mask_logits, atol=1e-4)
+    assert refined.trace[-1].values["box"] == box
+    assert strategy.segment(view, "left").prompts[0].box is None
+
+
+def test_a_click_outside_the_image_is_refused(strategy: EvfSamStrategy) -> None:
+    refined = strategy.with_prompt([PromptPoint(60.0, 5.0, 1)])
+    with pytest.raises(GeometryError, match=r"inside the 50 x 30 image, got \(60.0, 5.0\)"):
+        refined.segment(ImageView(noise_image(30, 50)), "left")
+
+
+@pytest.mark.parametrize(
+    ("fusion", "step"), [("late", "read image and phrase apart"), ("text", "read the phrase alone")]
+)
+def test_without_fusion_there_is_no_attention_and_the_trace_says_so(fusion: str, step: str) -> None:
+    model = tiny_model(fusion=fusion)
+    answer = EvfSamStrategy(model, tiny_processor(model)).segment(ImageView(noise_image(30, 50)), "left")
+    assert answer.attention is None
+    assert answer.trace[0].step == step
+
+
+def test_the_card_says_which_encoder_reads_and_how() -> None:
+    model = tiny_model(fusion="late")
+    assert model.config.encoder_choice == EncoderChoice("beit3", "late")
+    card = EvfSamStrategy(model, tiny_processor(model)).card
+    assert (
+        card.summary == "BEiT-3 reads image and phrase apart; both [CLS] tokens side by side become one prompt for SAM."
+    )

@@ -38,11 +38,11 @@ SAM = {
 }
 
 
-def tiny_model(seed: int = 0) -> EvfSamModel:
-    """Build a model with weights from a seed, leaving torch's global generator as it was."""
+def tiny_model(seed: int = 0, **fields: object) -> EvfSamModel:
+    """Build a model with weights from a seed, leaving torch's global generator as it was; fields change its config."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return EvfSamModel(EvfSamConfig(beit3=BEIT3, sam=SAM)).eval()
+        return EvfSamModel(EvfSamConfig(**{"beit3": BEIT3, "sam": SAM, **fields})).eval()
 
 
 def tiny_processor(model: EvfSamModel) -> EvfSamProcessor:

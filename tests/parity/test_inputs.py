@@ -26,6 +26,8 @@ def test_images_of_all_sizes_are_prepared_alike() -> None:
         compare_stored(pixels, stored, f"{path.stem}/sam_ori", atol=1e-6, rtol=0.0)
         encoder_pixels = beit3_pixels(image, _SIDE_BEIT3)
         compare_stored(encoder_pixels, stored, f"{path.stem}/beit_inference_py", atol=3e-6, rtol=0.0)
+        smoothed = beit3_pixels(image, _SIDE_BEIT3, antialias=True)
+        compare_stored(smoothed, stored, f"{path.stem}/beit_inference_video_py", atol=3e-6, rtol=0.0)
 
 
 def test_token_ids_agree_with_xlm_roberta() -> None:
