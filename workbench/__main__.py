@@ -1,26 +1,30 @@
-"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR` and `python -m workbench evaluate`."""
+"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR`, `evaluate` and `report`."""
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
-
-from tqdm import tqdm
 
 from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from workbench.comparison import Comparison, StrategyResult
-from workbench.evaluation import ABSENT, Question, evaluate, load_dataset
+from workbench.datasets.registry import NAMES
+from workbench.evaluate_command import Order, carry_out
+from workbench.evaluation import SCENES_LIMIT, Shard
 from workbench.exporting import RESULT_NAME, write_results
+from workbench.markdown import report_markdown
+from workbench.merging import merged_runs
 from workbench.placement import DEVICE_NAMES, resolve_device
-from workbench.reporting import scores_dict, scores_table
-from workbench.result_files import as_json_value, check_writable, json_bytes, write_whole
+from workbench.report_page import write_report
+from workbench.result_files import check_writable
 from workbench.suites import SUITES, find_suite
 
 EXIT_ALL_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_FAULTS = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -42,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; by default those of the process.
 
     Returns:
-        0; 1 where every strategy failed; 2 after one line on standard error where the input cannot be used; 130 after
-        Ctrl-C.
+        0; 1 where every strategy failed; 2 after one line on standard error where the input cannot be used; 3 where
+        something could not be measured, as the text says; 130 after Ctrl-C.
     """
     try:
         arguments = _parser().parse_args(argv)
         logging.basicConfig(level=logging.WARNING if arguments.is_verbose else logging.CRITICAL)
-        return _compare(arguments) if arguments.command == "compare" else _evaluate(arguments)
+        return {"compare": _compare, "evaluate": _evaluate, "report": _report}[arguments.command](arguments)
     except EvfSamError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -72,25 +76,44 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    comparison = _comparison(arguments)
-    chosen = comparison.choose(arguments.strategies)
-    samples = load_dataset(arguments.dataset, arguments.limit)
-    if arguments.out is not None:
-        check_writable(arguments.out)
-    with tqdm(total=arguments.limit, desc=arguments.dataset, unit="expression", delay=1) as bar:
+    shard = _shard(arguments.shard, os.environ)
+    device = resolve_device(arguments.device, os.environ.get("LOCAL_RANK"))
+    comparison = Comparison(find_suite(arguments.suite), device)
+    order = Order(
+        dataset=arguments.dataset,
+        root=arguments.root,
+        limit=arguments.limit,
+        strategies=comparison.choose(arguments.strategies),
+        shard=shard,
+        out=arguments.out,
+        device=device.type,
+    )
+    text, scores = carry_out(order, comparison)
+    print(text)
+    return 0 if all(score.is_sound for score in scores.values()) else EXIT_FAULTS
 
-        def advance(question: Question) -> None:
-            bar.update(question.kind != ABSENT)
 
-        scores = evaluate(comparison, samples, chosen, advance)
-    asked = scores[chosen[0]]
-    print(f"{arguments.dataset}, suite {arguments.suite}: {asked.total.count} expressions, in percent;")
-    print(f"{asked.absent.count} absent ones come on top of these and count for N-acc alone.\n")
-    print(scores_table(scores))
+def _report(arguments: argparse.Namespace) -> int:
+    runs = merged_runs(arguments.files)
+    print(report_markdown(runs), end="")
     if arguments.out is not None:
-        content = as_json_value(scores_dict(arguments.dataset, arguments.suite, scores))
-        write_whole(arguments.out, json_bytes(content))
-    return 0
+        for path in write_report(arguments.out, runs):
+            print(f"wrote {path}", file=sys.stderr)
+    is_sound = all(not run.notes and all(score.is_sound for score in run.scores.values()) for run in runs)
+    return 0 if is_sound else EXIT_FAULTS
+
+
+def _shard(asked: str | None, environment: Mapping[str, str]) -> Shard:
+    """Return the shard asked for, or this process's, where a launcher started several (RANK and WORLD_SIZE)."""
+    text = asked
+    if text is None and {"RANK", "WORLD_SIZE"} <= set(environment) and environment["RANK"].isdecimal():
+        text = f"{int(environment['RANK']) + 1}/{environment['WORLD_SIZE']}"
+    if text is None:
+        return Shard()
+    number, _, count = text.partition("/")
+    if not number.isdecimal() or not count.isdecimal():
+        raise _UsageError(f"expected a shard I/N, such as 1/4, got {text!r}; see python -m workbench evaluate --help")
+    return Shard(int(number), int(count))
 
 
 def _comparison(arguments: argparse.Namespace) -> Comparison:
@@ -113,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
         prog="python -m workbench", description="Compare ways of telling SAM in words what to segment."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{compare,evaluate}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{compare,evaluate,report}")
     compare = commands.add_parser(
         "compare", help="run the strategies on one image and phrase, and write what they found"
     )
@@ -121,13 +144,25 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("phrase", metavar="PHRASE", help='what to segment, such as "the dog on the left"')
     compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for pictures and result.json")
     measure = commands.add_parser("evaluate", help="measure the strategies on images with known masks")
+    measure.add_argument("--dataset", default="scenes:test", metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    measure.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set's files")
     measure.add_argument(
-        "--dataset", default="scenes:test", metavar="NAME", help="scenes:train, scenes:val or scenes:test"
+        "--limit",
+        type=int,
+        metavar="N",
+        help=f"expressions to ask, absent ones not counted; default: all, and {SCENES_LIMIT} of scenes",
     )
+    measure.add_argument("--shard", metavar="I/N", help="ask only the I-th of N parts; default: that of the launcher")
     measure.add_argument(
-        "--limit", type=int, default=500, metavar="N", help="expressions to ask, absent ones not counted; default: 500"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="FILE.jsonl: a line an answer, continued where it ends if the run was cut short; else: the figures",
     )
-    measure.add_argument("--out", type=Path, metavar="FILE.json", help="also write the figures there, as fractions")
+    report = commands.add_parser("report", help="lay out what evaluate wrote to FILE.jsonl, shards brought together")
+    report.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl", help="files of one or several runs")
+    report.add_argument("--out", type=Path, metavar="DIR", help="also write report.md, report.html and charts there")
+    report.add_argument("--verbose", dest="is_verbose", action="store_true", help="log warnings and tracebacks")
     for command in (compare, measure):
         command.add_argument(
             "--suite", default="mini", metavar="NAME", help=f"one of {', '.join(SUITES)}; default: mini"

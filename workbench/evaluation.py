@@ -1,108 +1,119 @@
 """Measure the strategies of a suite on images with known masks."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final, get_args
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Final, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from evfsam.errors import ConfigurationError
-from evfsam.types import RgbImage, Segmentation
+from evfsam.errors import ConfigurationError, EvfSamError
+from evfsam.preprocess import check_phrase
+from evfsam.types import ImageView, Segmentation
+from workbench.answers import Answer, Place, Scores, check_size, measured, scores_of, unread
 from workbench.comparison import Comparison
-from workbench.datasets.scenes import Scene, Split, scene, split_seeds
-from workbench.metrics import AbsentTally, Tally
-from workbench.suites import unknown_name
+from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
+from workbench.datasets.registry import open_dataset
+from workbench.metrics import ReferenceMask
 
-ABSENT: Final = "absent"
-"""The kind of expressions that name nothing in the image. They have no place in cIoU, gIoU and Pr@0.5."""
+__all__ = ["ABSENT", "Question", "Sample", "Scores", "Shard", "evaluate", "load_dataset", "measure"]
 
-SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+logger = logging.getLogger(__name__)
 
+SCENES_LIMIT: Final = 500
+"""Expressions asked of generated scenes where no limit is given; other data sets are asked whole."""
 
-@dataclass(frozen=True, eq=False)
-class Question:
-    """One expression about an image, with its known answer.
-
-    Attributes:
-        phrase: the expression.
-        kind: of the expression.
-        reference: (H, W) bool; empty for the kind "absent".
-    """
-
-    phrase: str
-    kind: str
-    reference: NDArray[np.bool_]
+PHRASES_AT_ONCE: Final = 16
+"""Most phrases asked together; bounds memory."""
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """An image with all the questions asked about it, together, so that it is encoded once.
+@runtime_checkable
+class BatchingStrategy(Protocol):
+    """A strategy that can answer several phrases about one image together."""
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        questions: in the order in which they are asked.
-    """
-
-    image: RgbImage
-    questions: tuple[Question, ...]
+    def segment_many(self, view: ImageView, phrases: Sequence[str]) -> Sequence[Segmentation]:
+        """Segment what each phrase names, in their order."""
+        ...
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What one strategy reached; `+` merges two parts of a run.
+class Shard:
+    """One of several parts of a run: every `count`-th image, so that an image is encoded in one part alone.
 
     Attributes:
-        kinds: tallies by kind of expression, all but "absent".
-        absent: of the expressions that name nothing.
-        failed_count: expressions on which the strategy failed; they count as an empty mask, and as wrong where absent.
-    """
-
-    kinds: dict[str, Tally] = field(default_factory=dict)
-    absent: AbsentTally = field(default_factory=AbsentTally)
-    failed_count: int = 0
-
-    def __add__(self, other: "Scores") -> "Scores":
-        kinds = dict(self.kinds)
-        for kind, tally in other.kinds.items():
-            kinds[kind] = kinds.get(kind, Tally()) + tally
-        return Scores(kinds, self.absent + other.absent, self.failed_count + other.failed_count)
-
-    @property
-    def total(self) -> Tally:
-        """All kinds together."""
-        return sum(self.kinds.values(), Tally())
-
-    @classmethod
-    def of(cls, question: Question, segmentation: Segmentation) -> "Scores":
-        """Measure one answer."""
-        is_failed = segmentation.verdict.kind == "failed"
-        if question.kind == ABSENT:
-            is_right = not is_failed and not segmentation.mask.any()
-            return cls({}, AbsentTally(int(is_right), 1), int(is_failed))
-        return cls({question.kind: Tally.of(segmentation.mask, question.reference)}, AbsentTally(), int(is_failed))
-
-
-def load_dataset(name: str, limit: int) -> Iterator[Sample]:
-    """Return the samples of a data set in their fixed order, drawn as they are asked for.
-
-    Scenes come in the order of their seeds, and their expressions in the order of the scene, until `limit`
-    expressions that are not "absent" are reached. "Absent" ones met on the way, those of the last scene included,
-    come on top of the limit. So a smaller limit asks the beginning of what a larger one asks.
-
-    Args:
-        name: "scenes:SPLIT", such as "scenes:test".
-        limit: at least 1.
+        number: from 1 to `count`.
+        count: how many parts there are.
 
     Raises:
-        ConfigurationError: the name or the limit cannot be used.
+        ConfigurationError: the numbers do not fit.
     """
-    splits = {f"scenes:{split}": split for split in SPLITS}
-    if name not in splits:
-        raise ConfigurationError(unknown_name("data set", name, tuple(splits)))
-    if limit < 1:
+
+    number: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise ConfigurationError(
+                f"expected a shard I/N with 1 <= I <= N, such as 1/4, got {self.number}/{self.count}"
+            )
+
+    def path_of(self, path: Path) -> Path:
+        """Return where this part of the results goes: beside the name that the whole would have."""
+        if self.count == 1:
+            return path
+        return path.with_name(f"{path.stem}.{self.number}-of-{self.count}{path.suffix}")
+
+
+def load_dataset(name: str, limit: int | None, root: Path | None = None) -> Iterator[Sample]:
+    """Return the samples of a data set in their fixed order; see `limited`.
+
+    Args:
+        name: see `workbench.datasets.registry.NAMES`.
+        limit: at least 1; None for the whole data set, and for `SCENES_LIMIT` expressions of scenes.
+        root: folder of the data set's files.
+
+    Raises:
+        ConfigurationError: the name, the limit or the data set's files cannot be used.
+    """
+    return limited(open_dataset(name, root), checked_limit(name, limit))
+
+
+def checked_limit(name: str, limit: int | None) -> int | None:
+    """Return the limit that holds for a data set; None for none.
+
+    Raises:
+        ConfigurationError: it is under 1.
+    """
+    if limit is not None and limit < 1:
         raise ConfigurationError(f"expected a limit of at least 1 expression, got {limit}")
-    return _limited((_scene_sample(scene(seed)) for seed in split_seeds(splits[name])), limit)
+    return SCENES_LIMIT if limit is None and name.startswith("scenes:") else limit
+
+
+def limited(samples: Iterable[Sample], limit: int | None) -> Iterator[Sample]:
+    """Go through samples until `limit` expressions that are not "absent" are reached; nothing is read ahead.
+
+    "Absent" ones met on the way, those of the last image included, come on top of the limit. So a smaller limit asks
+    the beginning of what a larger one asks.
+    """
+    left = limit if limit is not None else -1
+    for sample in samples:
+        present = [question for question in sample.questions if question.kind != ABSENT]
+        kept = present[:left] if limit is not None else present
+        absent = [question for question in sample.questions if question.kind == ABSENT]
+        left -= len(kept)
+        yield replace(sample, questions=(*kept, *absent))
+        if left == 0:
+            return
+
+
+def question_count(dataset: Dataset, limit: int | None, shard: Shard) -> int:
+    """Return about how many questions a run asks, "absent" ones left out where there is a limit."""
+    if limit is not None:
+        return -(-limit // shard.count)
+    return sum(len(sample.questions) for _, sample in _of_shard(dataset, shard))
 
 
 def evaluate(
@@ -127,29 +138,129 @@ def evaluate(
         EvfSamError: a strategy cannot be loaded; measuring a failure a thousand times would help nobody.
     """
     chosen = comparison.choose(strategies)
-    for key in chosen:
-        comparison.strategy(key)
     scores = {key: Scores() for key in chosen}
-    for sample in samples:
-        view = comparison.view(sample.image)
-        for question in sample.questions:
-            for result in comparison.run(view, question.phrase, chosen):
-                scores[result.key] += Scores.of(question, result.segmentation)
-            on_question(question)
+    for answers in measure(comparison, samples, chosen, on_question=on_question):
+        for key, more in scores_of(answers).items():
+            scores[key] += more
     return scores
 
 
-def _scene_sample(drawn: Scene) -> Sample:
-    questions = (Question(each.text, each.kind, drawn.mask(each)) for each in drawn.expressions)
-    return Sample(drawn.image, tuple(questions))
+def measure(
+    comparison: Comparison,
+    samples: Iterable[Sample],
+    strategies: Sequence[str] | None = None,
+    *,
+    shard: Shard | None = None,
+    done: Collection[tuple[int, int, str]] = (),
+    on_question: Callable[[Question], None] = lambda _: None,
+) -> Iterator[list[Answer]]:
+    """Ask every strategy every question; the weights are read before this returns.
+
+    Args:
+        comparison: the strategies.
+        samples: read once, one at a time.
+        strategies: keys; all by default.
+        shard: which part of the samples; by default all.
+        done: answers at hand already, as (index of the sample, index of the question, strategy): they are not given
+            again, and where no answer is missing the image is not even read.
+        on_question: called after each question.
+
+    Returns:
+        The answers of one image after the other, strategy by strategy.
+
+    Raises:
+        ConfigurationError, EvfSamError: see `evaluate`.
+    """
+    chosen = comparison.choose(strategies)
+    for key in chosen:
+        comparison.strategy(key)
+    return _measured(comparison, _of_shard(samples, shard or Shard()), chosen, done, on_question)
 
 
-def _limited(samples: Iterable[Sample], limit: int) -> Iterator[Sample]:
-    left = limit
-    for sample in samples:
-        present = [question for question in sample.questions if question.kind != ABSENT][:left]
-        absent = [question for question in sample.questions if question.kind == ABSENT]
-        left -= len(present)
-        yield Sample(sample.image, (*present, *absent))
-        if left == 0:
-            return
+def _measured(
+    comparison: Comparison,
+    samples: Iterable[tuple[int, Sample]],
+    chosen: Sequence[str],
+    done: Collection[tuple[int, int, str]],
+    on_question: Callable[[Question], None],
+) -> Iterator[list[Answer]]:
+    for index, sample in samples:
+        count = len(sample.questions)
+        missing = {key: [i for i in range(count) if (index, i, key) not in done] for key in chosen}
+        if any(missing.values()):
+            answers = _sample_answers(comparison, index, sample, [key for key in chosen if missing[key]])
+            yield [each for each in answers if each.place.question_index in missing[each.place.strategy]]
+        for question in sample.questions:
+            on_question(question)
+
+
+def _sample_answers(comparison: Comparison, index: int, sample: Sample, keys: Sequence[str]) -> Iterator[Answer]:
+    faults: dict[int, str] = {}
+    references: dict[int, ReferenceMask] = {}
+    try:
+        view = comparison.view(sample.image)
+    except EvfSamError as error:
+        view = None
+        faults = dict.fromkeys(range(len(sample.questions)), str(error))
+    if view is not None:
+        references, faults = _read_questions(sample, view.size)
+    for key in keys:
+        segmentations = _asked(comparison, key, view, sample, list(references)) if view is not None else {}
+        for position, question in enumerate(sample.questions):
+            place = Place(index, sample.sample_id or str(index), position, key)
+            if position in faults:
+                yield unread(place, question, faults[position])
+            else:
+                yield measured(place, question, references[position], *segmentations[position])
+
+
+def _read_questions(sample: Sample, size: tuple[int, int]) -> tuple[dict[int, ReferenceMask], dict[int, str]]:
+    """Return the known masks, and why there is none, by the question's index."""
+    references: dict[int, ReferenceMask] = {}
+    faults: dict[int, str] = {}
+    for position, question in enumerate(sample.questions):
+        try:
+            check_phrase(question.phrase)
+            reference = question.reference
+            check_size(reference, size)
+            references[position] = reference
+        except EvfSamError as error:
+            faults[position] = str(error)
+    return references, faults
+
+
+def _asked(
+    comparison: Comparison, key: str, view: ImageView, sample: Sample, positions: Sequence[int]
+) -> Mapping[int, tuple[Segmentation, float]]:
+    """Return segmentations and their seconds by the question's index, asked together where the strategy can."""
+    answers: dict[int, tuple[Segmentation, float]] = {}
+    for start in range(0, len(positions), PHRASES_AT_ONCE):
+        part = positions[start : start + PHRASES_AT_ONCE]
+        phrases = [sample.questions[position].phrase for position in part]
+        answers.update(zip(part, _together(comparison, key, view, phrases), strict=True))
+    return answers
+
+
+def _together(
+    comparison: Comparison, key: str, view: ImageView, phrases: Sequence[str]
+) -> list[tuple[Segmentation, float]]:
+    strategy = comparison.strategy(key)
+    if isinstance(strategy, BatchingStrategy) and len(phrases) > 1:
+        started = perf_counter()
+        try:
+            with torch.inference_mode():
+                found = list(strategy.segment_many(view, [check_phrase(phrase) for phrase in phrases]))
+            if [tuple(each.mask_logits.shape) for each in found] == [view.size] * len(phrases):
+                return [(each, (perf_counter() - started) / len(phrases)) for each in found]
+            logger.error(
+                "strategy %s answered %d phrases with %d masks of its own sizes", key, len(phrases), len(found)
+            )
+        except Exception:
+            # One bad phrase must not take the others along: each is asked by itself, and fails by itself.
+            logger.exception("strategy %s failed on several phrases together", key)
+    results = (result for phrase in phrases for result in comparison.run(view, phrase, [key]))
+    return [(result.segmentation, result.seconds) for result in results]
+
+
+def _of_shard(samples: Iterable[Sample], shard: Shard) -> Iterator[tuple[int, Sample]]:
+    return islice(enumerate(samples), shard.number - 1, None, shard.count)

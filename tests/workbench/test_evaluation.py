@@ -1,6 +1,7 @@
 """The right questions in a fixed order, each image encoded once, and figures that can be recomputed by hand."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_smaller_limit_asks_the_beginning_of_a_larger_one() -> None:
     assert large[:9] == small
 
 
-@pytest.mark.parametrize("name", ["scenes", "scenes:tset", "scenes:", "refcoco:val", ""])
+@pytest.mark.parametrize("name", ["scenes", "scenes:tset", "scenes:", "refcocoo:val", "scenes/umd:test", ""])
 def test_an_unknown_data_set_is_refused_with_the_choices(name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"unknown data set .*scenes:train, scenes:val, scenes:test"):
         load_dataset(name, 1)
@@ -75,18 +76,18 @@ def test_a_limit_below_one_is_refused(limit: int) -> None:
 def test_scores_are_those_of_the_masks(tmp_path: Path) -> None:
     comparison = Comparison(suite_of(tmp_path, light="load_bright"))
     scores = evaluate(comparison, [sample()])["light"]
-    assert scores.kinds == {"category": Tally(1200, 1200, 1.0, 1, 1), "position": Tally(600, 1200, 0.5, 0, 1)}
+    assert scores.kinds == {"category": Tally.of_counts(1200, 1200), "position": Tally.of_counts(600, 1200)}
     assert scores.total.ciou == pytest.approx(1800 / 2400)
     assert scores.total.giou == pytest.approx(0.75)
     assert scores.total.precision == 0.5
-    assert scores.absent == AbsentTally(1, 2)
+    assert scores.absent == AbsentTally(1, 2, marked=1200)
     assert scores.failed_count == 0
 
 
 def test_a_failure_counts_as_an_empty_mask_and_never_as_right(tmp_path: Path) -> None:
     comparison = Comparison(suite_of(tmp_path, broken="load_refused", light="load_bright"))
     scores = evaluate(comparison, [sample()])
-    assert scores["broken"].total == Tally(0, 1800, 0.0, 0, 2)
+    assert scores["broken"].total == Tally.of_counts(0, 1200) + Tally.of_counts(0, 600)
     assert scores["broken"].absent == AbsentTally(0, 2)
     assert scores["broken"].failed_count == 4
     assert scores["light"].total.count == 2
@@ -120,13 +121,14 @@ def test_progress_is_reported_question_by_question(tmp_path: Path) -> None:
 
 
 def scores() -> dict[str, Scores]:
-    kinds = {"size": Tally(1, 4, 0.25, 0, 1), "colour": Tally(3, 4, 0.75, 1, 1)}
-    return {"evf-sam": Scores(kinds, AbsentTally(1, 3), 2), "clip-text": Scores()}
+    kinds = {"size": Tally.of_counts(1, 4), "colour": Tally.of_counts(3, 4)}
+    return {"evf-sam": Scores(kinds, AbsentTally(1, 3, 4), 2), "clip-text": Scores()}
 
 
 def test_parts_of_a_run_merge() -> None:
-    whole = scores()["evf-sam"] + Scores({"size": Tally(1, 1, 1.0, 1, 1)}, AbsentTally(1, 1), 1)
-    assert whole == Scores({"size": Tally(2, 5, 1.25, 1, 2), "colour": Tally(3, 4, 0.75, 1, 1)}, AbsentTally(2, 4), 3)
+    whole = scores()["evf-sam"] + Scores({"size": Tally.of_counts(1, 1)}, AbsentTally(1, 1), 1, 5, 6)
+    kinds = {"size": Tally(2, 5, Fraction(5, 4), (1, 1, 1, 1, 1), 2), "colour": Tally.of_counts(3, 4)}
+    assert whole == Scores(kinds, AbsentTally(2, 4, 4), 3, 5, 6)
 
 
 def test_the_figures_file_keeps_absent_apart() -> None:
@@ -135,13 +137,26 @@ def test_the_figures_file_keeps_absent_apart() -> None:
         "cIoU": 0.5,
         "gIoU": 0.5,
         "Pr@0.5": 0.5,
+        "Pr@0.6": 0.5,
+        "Pr@0.7": 0.5,
+        "Pr@0.8": 0.0,
+        "Pr@0.9": 0.0,
         "count": 2,
+        "boundary F": None,
+        "box accuracy": None,
+        "T-acc": None,
+        "attention mass": None,
+        "attention gain": None,
+        "cIoU with absent": pytest.approx(4 / 12),
+        "gIoU with absent": pytest.approx(2 / 5),
         "kinds": {
             "colour": {"cIoU": 0.75, "gIoU": 0.75, "Pr@0.5": 1.0, "count": 1},
             "size": {"cIoU": 0.25, "gIoU": 0.25, "Pr@0.5": 0.0, "count": 1},
         },
         "absent": {"N-acc": pytest.approx(1 / 3), "count": 3},
         "failed_count": 2,
+        "unread_count": 0,
+        "untargeted_count": 0,
     }
     assert content["strategies"]["clip-text"]["cIoU"] is None
 

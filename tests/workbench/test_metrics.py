@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco_mask
 from safetensors.numpy import load_file
 
 from evfsam.errors import GeometryError
 from tests.parity.golden_outputs import golden_part
-from workbench.metrics import AbsentTally, Mask, Tally, mask_iou
+from workbench.exporting import mask_box
+from workbench.metrics import HIT_IOUS, AbsentTally, Mask, MeanTally, Tally, box_iou, mask_iou
 
 MASKS = arrays(np.bool_, (5, 7))
 PAIRS = st.tuples(MASKS, MASKS)
@@ -71,11 +73,7 @@ def test_tallies_merge_in_any_order(pairs: list[tuple[Mask, Mask]], random: np.r
     tallies = [Tally.of(*pair) for pair in pairs]
     shuffled = list(tallies)
     random.shuffle(shuffled)
-    forward, other = reduce(add, tallies), reduce(add, shuffled, Tally())
-    assert (forward.intersection, forward.union, forward.hit_count, forward.count) == (
-        (other.intersection, other.union, other.hit_count, other.count)
-    )
-    assert forward.giou == pytest.approx(other.giou, abs=1e-12)
+    assert reduce(add, tallies) == reduce(add, shuffled, Tally()), "to the last bit"
 
 
 def test_ciou_weighs_pixels_and_giou_expressions() -> None:
@@ -114,3 +112,44 @@ def test_n_acc_is_the_share_answered_with_nothing() -> None:
 def test_masks_of_two_sizes_are_refused() -> None:
     with pytest.raises(GeometryError, match=r"one size, got \(2, 3\) and \(3, 2\)"):
         mask_iou(np.zeros((2, 3), dtype=bool), np.zeros((3, 2), dtype=bool))
+
+
+@given(PAIRS)
+def test_mask_iou_is_that_of_pycocotools(pair: tuple[Mask, Mask]) -> None:
+    if not (pair[0] | pair[1]).any():
+        return  # of two empty masks pycocotools says 0, the papers say 1
+    one, other = (coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in pair)
+    assert mask_iou(*pair) == pytest.approx(float(coco_mask.iou([one], [other], [False])[0, 0]), abs=1e-12)
+
+
+@given(PAIRS)
+def test_box_iou_is_that_of_pycocotools(pair: tuple[Mask, Mask]) -> None:
+    boxes = [mask_box(mask) for mask in pair]
+    if None in boxes:
+        assert box_iou(*boxes) == float(boxes[0] is boxes[1])
+        return
+    xywh = [np.array([[x1, y1, x2 - x1, y2 - y1]]) for x1, y1, x2, y2 in boxes]
+    assert box_iou(*boxes) == pytest.approx(float(coco_mask.iou(*xywh, [False])[0, 0]), abs=1e-12)
+
+
+def test_boxes_apart_have_no_overlap() -> None:
+    assert box_iou((0.0, 0.0, 1.0, 1.0), (2.0, 2.0, 3.0, 3.0)) == 0
+
+
+@pytest.mark.parametrize(("intersection", "hits"), [(5, 0), (6, 1), (75, 3), (90, 4), (100, 5)])
+def test_precision_counts_what_lies_above_each_threshold(intersection: int, hits: int) -> None:
+    union = 10 if intersection < 10 else 100
+    precisions = Tally.of_counts(intersection, union).precisions
+    assert list(precisions) == list(HIT_IOUS) == [0.5, 0.6, 0.7, 0.8, 0.9]
+    assert list(precisions.values()) == [1.0] * hits + [0.0] * (5 - hits)
+
+
+def test_absent_expressions_join_the_region_as_grefcoco_counts_them() -> None:
+    joined = Tally.of_counts(6, 8) + AbsentTally(1, 2, marked=4).as_region()
+    assert joined.ciou == 6 / 12
+    assert joined.giou == pytest.approx((0.75 + 1 + 0) / 3)
+
+
+def test_a_mean_leaves_out_what_was_not_measured() -> None:
+    assert (MeanTally.of(0.25) + MeanTally.of(None) + MeanTally.of(0.75)).mean == 0.5
+    assert MeanTally.of(None).mean is None

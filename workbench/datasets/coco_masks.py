@@ -1,0 +1,121 @@
+"""Masks from COCO's notations: polygons, and run lengths with or without compression."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from workbench.datasets.contract import SampleError
+from workbench.metrics import Mask
+
+_LEAST_COORDINATES = 6
+
+
+def part_masks(segmentation: object, size: tuple[int, int]) -> list[Mask]:
+    """Decode each part of a segmentation by itself.
+
+    Args:
+        segmentation: a list of polygons [x1, y1, x2, y2, ...] in pixels, a run-length record {"size", "counts"}, or a
+            list of such records. A polygon of fewer than three points covers nothing.
+        size: (H, W) of the image.
+
+    Returns:
+        (H, W) bool each.
+
+    Raises:
+        SampleError: it is none of these, or belongs to an image of another size.
+    """
+    parts = segmentation if isinstance(segmentation, list) else [segmentation]
+    return [_decoded(part, size) for part in parts]
+
+
+def union_mask(segmentations: Sequence[object], size: tuple[int, int]) -> Mask:
+    """(H, W) bool: pixels of any part of any of the segmentations.
+
+    Raises:
+        SampleError: see `part_masks`.
+    """
+    mask = np.zeros(size, dtype=np.bool_)
+    for segmentation in segmentations:
+        for part in part_masks(segmentation, size):
+            mask |= part
+    return mask
+
+
+def summed_mask(segmentation: object, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W) uint8: how many parts cover each pixel. Scored as labels, where parts overlap is no object.
+
+    The published figures of the RefCOCO family were measured so.
+
+    Raises:
+        SampleError: see `part_masks`.
+    """
+    total = np.zeros(size, dtype=np.uint8)
+    for part in part_masks(segmentation, size):
+        total += part
+    return total
+
+
+def decode_mask(counts: str, size: tuple[int, int]) -> Mask:
+    """Return the (H, W) bool mask of compressed run lengths.
+
+    Raises:
+        SampleError: they do not fill an image of this size.
+    """
+    return _decoded({"size": list(size), "counts": counts}, size)
+
+
+def _decoded(part: object, size: tuple[int, int]) -> Mask:
+    height, width = size
+    try:
+        if isinstance(part, dict):
+            record = _run_lengths(part, size)
+        elif isinstance(part, list) and len(part) < _LEAST_COORDINATES:
+            return np.zeros(size, dtype=np.bool_)
+        elif isinstance(part, list):
+            record = coco_mask.frPyObjects([[float(value) for value in part]], height, width)[0]
+        else:
+            raise SampleError(f"expected a polygon or run lengths for a mask, got {type(part).__name__}")
+        return np.asarray(coco_mask.decode(record)).astype(np.bool_)
+    except (KeyError, TypeError, ValueError, MemoryError) as error:
+        raise SampleError(f"expected a mask in COCO's notation, got one that cannot be decoded: {error}") from error
+
+
+def _run_lengths(part: dict[str, object], size: tuple[int, int]) -> dict[str, object]:
+    """Check a run-length record: the decoder itself writes past its memory where the runs are too long."""
+    counts, stated = part["counts"], part["size"]
+    if not isinstance(stated, list) or [int(side) for side in stated] != list(size):
+        raise SampleError(f"expected a mask of the image's size {size}, got {stated}")
+    if isinstance(counts, list):
+        runs = [int(count) for count in counts]
+    else:
+        text = counts if isinstance(counts, str) else cast(bytes, counts).decode("ascii")
+        runs = _decompressed(text)
+    total = size[0] * size[1]
+    if any(run < 0 for run in runs) or sum(runs) != total:
+        raise SampleError(f"expected runs of {total} pixels together, got {sum(runs)}")
+    return cast(dict[str, object], coco_mask.frPyObjects({"size": list(size), "counts": runs}, *size))
+
+
+def _decompressed(text: str) -> list[int]:
+    """Read COCO's compressed counts: six-bit digits, least first; from the fourth run on differences."""
+    runs: list[int] = []
+    place = 0
+    while place < len(text):
+        value, shift, is_more = 0, 0, True
+        while is_more:
+            if place >= len(text):
+                raise SampleError("expected compressed run lengths, got a text that ends within a number")
+            digit = ord(text[place]) - 48
+            if not 0 <= digit < 64:
+                raise SampleError(f"expected compressed run lengths, got the character {text[place]!r}")
+            value |= (digit & 0x1F) << shift
+            is_more = bool(digit & 0x20)
+            place += 1
+            shift += 5
+            if not is_more and digit & 0x10:
+                value |= -1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    return runs

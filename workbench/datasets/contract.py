@@ -1,0 +1,115 @@
+"""What every data set offers: images with phrases and known masks, read when they are needed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+
+from evfsam.errors import ConfigurationError, EvfSamError
+from evfsam.types import RgbImage
+from workbench.metrics import ReferenceMask
+
+ABSENT: Final = "absent"
+"""The kind of expressions that name nothing in the image. They have no place in cIoU, gIoU and Pr@X."""
+
+SEMANTIC_PREFIX: Final = "[semantic] "
+"""Before the name of a category: all of its pixels are meant."""
+
+
+class DatasetError(ConfigurationError):
+    """A data set is not where it was looked for, or not laid out as expected."""
+
+
+class SampleError(EvfSamError):
+    """One sample cannot be read: its image is missing or its mask is damaged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One expression about an image, with its known answer.
+
+    Attributes:
+        phrase: the expression.
+        kind: of the expression; `ABSENT` where it names nothing.
+        reference_source: the known mask, or a function that reads it.
+    """
+
+    phrase: str
+    kind: str
+    reference_source: ReferenceMask | Callable[[], ReferenceMask]
+
+    @property
+    def reference(self) -> ReferenceMask:
+        """(H, W) bool or uint8 labels, empty for the kind "absent"; read anew at every use.
+
+        Raises:
+            SampleError: the mask cannot be read.
+        """
+        return self.reference_source if isinstance(self.reference_source, np.ndarray) else self.reference_source()
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """An image with all the questions asked about it, together, so that it is encoded once.
+
+    Attributes:
+        image_source: (H, W, 3) uint8 RGB, or a function that reads it.
+        questions: in the order in which they are asked.
+        sample_id: unique in its data set and split.
+    """
+
+    image_source: RgbImage | Callable[[], RgbImage]
+    questions: tuple[Question, ...]
+    sample_id: str = ""
+
+    @property
+    def image(self) -> RgbImage:
+        """(H, W, 3) uint8 RGB; read anew at every use.
+
+        Raises:
+            SampleError: the image cannot be read.
+        """
+        return self.image_source if isinstance(self.image_source, np.ndarray) else self.image_source()
+
+
+class Dataset(Protocol):
+    """One split of a data set, image by image in a fixed order."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line, without the split."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """Its split; "all" where there are none."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Go through the images; reads annotations at most, no image and no mask."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ListedDataset:
+    """A data set whose annotations fit into memory.
+
+    Attributes:
+        name, split: see `Dataset`.
+        samples: in their order.
+    """
+
+    name: str
+    split: str
+    samples: tuple[Sample, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)

@@ -1,0 +1,80 @@
+"""ReasonSeg: an image beside a JSON file of polygons and questions, `SPLIT/NAME.jpg` and `SPLIT/NAME.json`.
+
+Source: Lai et al., LISA, arXiv:2308.00692.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evfsam.types import RgbImage
+from workbench.datasets.coco_masks import part_masks
+from workbench.datasets.contract import DatasetError, Question, Sample, SampleError
+from workbench.datasets.layout import expected_folder, files_in, image_reader, read_json, records
+from workbench.metrics import IGNORED_LABEL
+
+_NAME: Final = "reasonseg"
+_DEPRECATED: Final = "flag"
+_IGNORED: Final = "ignore"
+
+
+class ReasonSeg:
+    """One split, its JSON files read one by one.
+
+    Args:
+        split: folder below the root, such as "val".
+        root: holds the splits, or `ReasonSeg/` with them.
+
+    Raises:
+        DatasetError: there is no such folder, or no JSON file in it.
+    """
+
+    name = _NAME
+
+    def __init__(self, split: str, root: Path) -> None:
+        self.split = split
+        folder = expected_folder(_NAME, root / split, root / "ReasonSeg" / split, root / "reason_seg/ReasonSeg" / split)
+        self._files = files_in(folder, [".json"])
+        if not self._files:
+            raise DatasetError(f"{_NAME}: expected files NAME.json beside NAME.jpg in {folder}, found none")
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(_sample, self._files)
+
+
+def _sample(path: Path) -> Sample:
+    content = read_json(_NAME, path)
+    if not isinstance(content, dict) or not {"text", "shapes"} <= set(content):
+        raise DatasetError(f"{_NAME}: expected the fields text and shapes in {path}; fetch the file again")
+    shapes = records(_NAME, path, content["shapes"], ("label", "points"))
+    texts = content["text"] if isinstance(content["text"], list) else [content["text"]]
+    image = image_reader(path.with_suffix(".jpg"))
+    kind = "sentence" if content.get("is_sentence") else "phrase"
+    reference = partial(_labels, shapes, image)
+    return Sample(image, tuple(Question(str(text).strip(), kind, reference) for text in texts), path.stem)
+
+
+def _labels(shapes: list[dict[str, object]], image: Callable[[], RgbImage]) -> NDArray[np.uint8]:
+    """(H, W) uint8: 1 inside targets, 255 where nothing is counted; smaller shapes lie over larger ones."""
+    size = image().shape[:2]
+    painted = []
+    for shape in shapes:
+        label = str(shape["label"]).lower()
+        if label == _DEPRECATED:
+            continue
+        points = shape["points"]
+        if not isinstance(points, list) or not all(isinstance(each, list) and len(each) == 2 for each in points):
+            raise SampleError(f"expected points [x, y] of a polygon, got {points!r}")
+        (mask,) = part_masks([[value for point in points for value in point]], size)
+        painted.append((int(np.count_nonzero(mask)), mask, IGNORED_LABEL if _IGNORED in label else 1))
+    labels = np.zeros(size, dtype=np.uint8)
+    for _, mask, value in sorted(painted, key=lambda each: each[0], reverse=True):
+        labels[mask] = value
+    return labels

@@ -1,0 +1,128 @@
+"""RefCOCO, RefCOCO+, RefCOCOg and RefCLEF as their authors gave them out: `refs(SPLITS).p` and `instances.json`.
+
+Layout below the root, that of the refer toolkit:
+    refcoco/refs(unc).p, refcoco/instances.json (also refcoco+, refcocog, refclef)
+    images/mscoco/images/train2014/*.jpg; images/saiapr_tc-12/ for RefCLEF
+
+Source: Yu et al., Modeling Context in Referring Expressions, arXiv:1608.00272; splits: UNC and UMD for the papers here.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from evfsam.errors import ConfigurationError
+from workbench.datasets.coco_files import CocoFile, CocoImage, nothing, read_coco
+from workbench.datasets.coco_masks import summed_mask
+from workbench.datasets.contract import DatasetError, ListedDataset, Question, Sample
+from workbench.datasets.layout import expected_file, expected_folder, image_reader, records
+from workbench.datasets.plain_pickle import read_plain_pickle
+
+KIND: Final = "referring"
+
+SPLIT_SETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "refcoco": ("unc", "google"),
+        "refcoco+": ("unc",),
+        "refcocog": ("umd", "google"),
+        "refclef": ("unc", "berkeley"),
+    }
+)
+"""Who split each data set; the first is used where none is named."""
+
+SPLITS: Final = ("train", "val", "test", "testA", "testB", "testC")
+
+
+def read_refer(name: str, split_set: str, split: str, root: Path) -> ListedDataset:
+    """Read one split.
+
+    Args:
+        name: "refcoco", "refcoco+", "refcocog" or "refclef".
+        split_set: "unc", "google", "umd" or "berkeley"; "" for the first of `SPLIT_SETS`.
+        split: out of `SPLITS`.
+        root: see the module's layout.
+
+    Raises:
+        ConfigurationError: there is no such split.
+        DatasetError: a file is missing or damaged.
+    """
+    split_set = split_set or SPLIT_SETS[name][0]
+    if split_set not in SPLIT_SETS[name] or split not in SPLITS:
+        raise ConfigurationError(
+            f"{name}: expected splits by {' or '.join(SPLIT_SETS[name])} and one of {', '.join(SPLITS)}, "
+            f"got {split_set} and {split}"
+        )
+    folder = expected_folder(name, root / name)
+    path = expected_file(name, folder / f"refs({split_set}).p")
+    refs = records(name, path, read_plain_pickle(name, path), ("image_id", "ann_id", "split", "sentences"))
+    coco = read_coco(name, folder / "instances.json")
+    images = refclef_images(root) if name == "refclef" else coco_train_images(name, root)
+    by_image: dict[int, list[Question]] = defaultdict(list)
+    for ref in refs:
+        if _is_in_split(str(ref["split"]), split):
+            image = _image_of(name, coco, ref, path)
+            by_image[image.image_id] += _questions(name, coco, image, ref)
+    if not by_image:
+        raise DatasetError(f"{name}: expected expressions of the split {split} in {path}, found none")
+    samples = (
+        Sample(image_reader(images / coco.images[image_id].file_name), tuple(questions), str(image_id))
+        for image_id, questions in sorted(by_image.items())
+    )
+    return ListedDataset(f"{name}/{split_set}", split, tuple(samples))
+
+
+def coco_train_images(name: str, root: Path) -> Path:
+    """Return the folder of COCO's train2014 images.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    return expected_folder(name, root / "images/mscoco/images/train2014", root / "images/train2014")
+
+
+def refclef_images(root: Path) -> Path:
+    """Return the folder of RefCLEF's images.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    return expected_folder("refclef", root / "images/saiapr_tc-12")
+
+
+def sentences(name: str, ref: Mapping[str, object]) -> list[str]:
+    """Return the phrases of a reference as they are asked when measuring: stripped and in lower case.
+
+    Raises:
+        DatasetError: they are not where they were expected.
+    """
+    found = ref["sentences"]
+    if not isinstance(found, list) or not all(isinstance(each, dict) and "sent" in each for each in found):
+        raise DatasetError(f"{name}: expected sentences with the field sent, got {found!r}")
+    return [str(each["sent"]).strip().lower() for each in found]
+
+
+def _questions(name: str, coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> list[Question]:
+    annotation = coco.annotations.get(int(str(ref["ann_id"])), {})
+    segmentation = annotation.get("segmentation") or None
+    reference = partial(summed_mask, segmentation, image.size) if segmentation else partial(nothing, image.size)
+    return [Question(sentence, KIND, reference) for sentence in sentences(name, ref)]
+
+
+def _image_of(name: str, coco: CocoFile, ref: Mapping[str, object], path: Path) -> CocoImage:
+    image = coco.images.get(int(str(ref["image_id"])))
+    if image is None:
+        raise DatasetError(
+            f"{name}: {path} refers to image {ref['image_id']}, which instances.json does not have; "
+            "take both from one release"
+        )
+    return image
+
+
+def _is_in_split(of_ref: str, split: str) -> bool:
+    """Whether a reference belongs to a split, by the toolkit's rule: RefCLEF marks some as of several ("testAB")."""
+    if split.startswith("test") and split != "test":
+        return of_ref.startswith("test") and split[-1] in of_ref[4:]
+    return "test" in of_ref if split == "test" else of_ref == split

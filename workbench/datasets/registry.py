@@ -1,0 +1,89 @@
+"""Data sets by the names they have on the command line."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from evfsam.errors import ConfigurationError
+from workbench.datasets.coco_files import read_coco_phrases
+from workbench.datasets.contract import Dataset, DatasetError
+from workbench.datasets.folder import read_folder
+from workbench.datasets.grefcoco import read_grefcoco
+from workbench.datasets.label_maps import read_ade20k, read_human_parsing
+from workbench.datasets.parts import read_part_imagenet, read_pascal_part
+from workbench.datasets.reason_seg import ReasonSeg
+from workbench.datasets.refcoco_m import RefCocoM
+from workbench.datasets.refer import SPLIT_SETS, read_refer
+from workbench.datasets.scene_dataset import SceneDataset
+from workbench.suites import unknown_name
+
+NAMES: Final = (
+    "scenes:train",
+    "scenes:val",
+    "scenes:test",
+    "refcoco:SPLIT",
+    "refcoco+:SPLIT",
+    "refcocog:SPLIT",
+    "refclef:SPLIT",
+    "grefcoco:SPLIT",
+    "refcoco-m:validation",
+    "reasonseg:SPLIT",
+    "ade20k:SPLIT",
+    "pascal-part:SPLIT",
+    "part-imagenet:SPLIT",
+    "human-parsing:all",
+    "coco:FILE",
+    "folder:DIR",
+)
+"""What `open_dataset` knows. A refer data set may name who split it: refcocog/google:val."""
+
+_READERS: Final[Mapping[str, Callable[[str, Path], Dataset]]] = MappingProxyType(
+    {
+        "grefcoco": read_grefcoco,
+        "reasonseg": ReasonSeg,
+        "refcoco-m": RefCocoM,
+        "ade20k": read_ade20k,
+        "pascal-part": read_pascal_part,
+        "part-imagenet": read_part_imagenet,
+        "human-parsing": read_human_parsing,
+    }
+)
+
+
+def open_dataset(name: str, root: Path | None = None) -> Dataset:
+    """Open a data set.
+
+    Args:
+        name: as in `NAMES`, such as "refcoco:testA", "refcocog/google:val" or "folder:my-photos".
+        root: folder of the data set's files, where it has files; see each reader for the layout.
+
+    Raises:
+        ConfigurationError: the name or the split is unknown.
+        DatasetError: files are missing or laid out otherwise; the message has the path expected.
+    """
+    family, _, rest = name.partition(":")
+    known = {each.partition(":")[0] for each in NAMES}
+    base, _, split_set = family.partition("/")
+    if (
+        base not in known
+        or not rest
+        or (split_set and base not in SPLIT_SETS)
+        or (base == "scenes" and name not in NAMES)
+    ):
+        raise ConfigurationError(unknown_name("data set", name, NAMES))
+    if base == "scenes":
+        return SceneDataset(rest)
+    return _open_files(base, split_set, rest, root)
+
+
+def _open_files(base: str, split_set: str, rest: str, root: Path | None) -> Dataset:
+    if base == "coco":
+        return read_coco_phrases(Path(rest), root)
+    if base == "folder":
+        return read_folder(Path(rest))
+    if root is None:
+        raise DatasetError(f"{base}: expected the folder of its files, got none; give it with --root")
+    if base in SPLIT_SETS:
+        return read_refer(base, split_set, rest, root)
+    return _READERS[base](rest, root)
