@@ -10,7 +10,7 @@ from evfsam.configuration import EvfSamConfig
 from evfsam.errors import CheckpointError
 from evfsam.geometry import Frame, upsample_logits
 from evfsam.hub import local_checkpoint
-from evfsam.preprocess import beit3_pixels, clip_pixels
+from evfsam.preprocess import beit3_pixels, clip_pixels, split_phrases
 from evfsam.tokenizer import PhraseTokenizer
 from evfsam.types import RgbImage
 
@@ -40,12 +40,13 @@ class EvfSamProcessor:
     Args:
         tokenizer: for phrases.
         config: the model's; gives both image sizes.
+        encoder_antialias: as `antialias` of `evfsam.preprocess.beit3_pixels`; for comparison with the reference.
 
     Raises:
         CheckpointError: the tokenizer has ids that the model has no embedding for.
     """
 
-    def __init__(self, tokenizer: PhraseTokenizer, config: EvfSamConfig) -> None:
+    def __init__(self, tokenizer: PhraseTokenizer, config: EvfSamConfig, *, encoder_antialias: bool = False) -> None:
         rows = config.encoder_sizes.vocab_size
         if tokenizer.vocab_size > rows:
             raise CheckpointError(
@@ -55,6 +56,7 @@ class EvfSamProcessor:
         self.tokenizer = tokenizer
         self.config = config
         self.sam_image_size = config.sam_config.image_size
+        self.encoder_antialias = encoder_antialias
         self.encoder_image_size = config.encoder_sizes.image_size
 
     @classmethod
@@ -83,12 +85,14 @@ class EvfSamProcessor:
 
         Args:
             image: (H, W, 3) uint8 from `evfsam.preprocess.load_image` or `as_rgb`.
-            phrases: what to segment.
+            phrases: what to segment: a list of phrases taken as they are, or one text with ";" between phrases.
 
         Raises:
             PhraseError: a phrase is empty or too long.
         """
-        ids, attention_mask = self.tokenizer.encode_batch([phrases] if isinstance(phrases, str) else phrases)
+        ids, attention_mask = self.tokenizer.encode_batch(
+            split_phrases(phrases) if isinstance(phrases, str) else phrases
+        )
         pixel_values, frame = self.config.visual_family.pixels(image, self.sam_image_size)
         return EvfSamInputs(pixel_values[None], self.encoder_pixels(image), ids, attention_mask, frame)
 
@@ -97,8 +101,9 @@ class EvfSamProcessor:
 
         ViLT was trained with BEiT-3's mean and deviation, CLIP with its own.
         """
-        prepare = clip_pixels if self.config.encoder == "clip" else beit3_pixels
-        return prepare(image, self.encoder_image_size)[None]
+        if self.config.encoder == "clip":
+            return clip_pixels(image, self.encoder_image_size)[None]
+        return beit3_pixels(image, self.encoder_image_size, antialias=self.encoder_antialias)[None]
 
     def post_process_masks(self, low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
         """Bring (P, M, 4h, 4w) logits to (P, M, H, W) float32; the mask is where they exceed 0."""

@@ -1,6 +1,5 @@
 """Run several strategies on one image, one after the other, over one shared image embedding."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -9,21 +8,23 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from evfsam.errors import ConfigurationError, EvfSamError
-from evfsam.preprocess import check_phrase
+from evfsam.errors import ConfigurationError
+from evfsam.geometry import check_box, check_point
+from evfsam.preprocess import check_phrases, split_phrases
 from evfsam.types import (
+    BoxXyxy,
     EmbeddingStore,
     ImageView,
+    PromptPoint,
     RgbImage,
+    SamPrompt,
     Segmentation,
     Strategy,
     StrategyCard,
-    Verdict,
 )
+from workbench.asking import PhraseAnswer, answers_to, failure, joined
 from workbench.embedding_cache import EmbeddingCache
 from workbench.suites import Suite, unknown_name
-
-logger = logging.getLogger(__name__)
 
 StrategyOptions = Mapping[str, Mapping[str, object]]
 """Options by strategy key, such as {"point-query": {"threshold": 0.8}}."""
@@ -42,6 +43,15 @@ class ConfigurableStrategy(Protocol):
         ...
 
 
+@runtime_checkable
+class RefinableStrategy(Protocol):
+    """A strategy that can give SAM a person's clicks and box beside its own prompt."""
+
+    def with_prompt(self, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None) -> Strategy:
+        """Return a copy that does, sharing the weights; original pixels."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class StrategyResult:
     """What one strategy answered.
@@ -49,9 +59,11 @@ class StrategyResult:
     Attributes:
         key: of the strategy.
         card: its card; a provisional one where the strategy could not be loaded.
-        segmentation: the answer; its verdict is "failed" where the strategy raised.
+        segmentation: the answer; its verdict is "failed" where the strategy raised. Of several phrases it is their
+            answers joined: found where one was found, a pixel is masked where one mask has it, without attention.
         seconds: the answer took this long, weights not counted.
         load_seconds: reading the weights took this long; close to 0 once they are there.
+        answers: one a phrase where several were asked together; empty for a single phrase.
     """
 
     key: str
@@ -59,6 +71,12 @@ class StrategyResult:
     segmentation: Segmentation
     seconds: float
     load_seconds: float = 0.0
+    answers: tuple[PhraseAnswer, ...] = ()
+
+    @property
+    def by_phrase(self) -> tuple[Segmentation, ...]:
+        """The answers one by one: as many as phrases were asked."""
+        return tuple(answer.segmentation for answer in self.answers) or (self.segmentation,)
 
 
 class Comparison:
@@ -130,9 +148,10 @@ class Comparison:
     def run(
         self,
         image: RgbImage | ImageView,
-        phrase: str,
+        phrase: str | Sequence[str],
         strategies: Sequence[str] | None = None,
         options: StrategyOptions | None = None,
+        refinement: SamPrompt | None = None,
     ) -> Iterator[StrategyResult]:
         """Ask each strategy in turn; results come as each ends.
 
@@ -141,37 +160,49 @@ class Comparison:
 
         Args:
             image: (H, W, 3) uint8 RGB, or a view made by `view`, which saves hashing it again.
-            phrase: what to segment.
+            phrase: what to segment; several phrases with ";" between them, or as a list, whose phrases are taken as
+                they are. Each gets a mask of its own.
             strategies: keys; all by default.
             options: passed to `with_options` of the strategy they are filed under.
+            refinement: points and box in original pixels, given to SAM beside what each strategy makes of the phrase.
 
         Raises:
             ImageFormatError: the array is not an RGB image.
-            PhraseError: the phrase is empty or too long.
+            PhraseError: a phrase is empty or too long, or there are too many.
             ConfigurationError: a strategy's key is unknown, here or in `options`.
+            GeometryError: a point or the box of the refinement leaves the image.
         """
         chosen = self.choose(strategies)
         filed = dict(options or {})
         if filed:
             self.choose(tuple(filed))
-        checked = check_phrase(phrase)
+        phrases = split_phrases(phrase) if isinstance(phrase, str) else check_phrases(phrase)
         view = image if isinstance(image, ImageView) else self.view(image)
-        return (self._ask(key, view, checked, filed.get(key, {})) for key in chosen)
+        given = refinement or SamPrompt()
+        check_refinement(given, view.size)
+        return (self._ask(key, view, phrases, filed.get(key, {}), given) for key in chosen)
 
-    def _ask(self, key: str, view: ImageView, phrase: str, options: Mapping[str, object]) -> StrategyResult:
+    def _ask(
+        self,
+        key: str,
+        view: ImageView,
+        phrases: tuple[str, ...],
+        options: Mapping[str, object],
+        refinement: SamPrompt,
+    ) -> StrategyResult:
         started = loaded = perf_counter()
         try:
             strategy = self.strategy(key)
             loaded = perf_counter()
-            segmentation = _segment(_with_options(strategy, key, options), view, phrase)
-        except EvfSamError as error:
-            segmentation = _failure(view, str(error))
+            prepared = _with_prompt(_with_options(strategy, key, options), key, refinement)
+            found = answers_to(prepared, key, view, phrases)
         except Exception as error:
-            logger.exception("strategy %s failed", key)
-            segmentation = _failure(
-                view, f"an unexpected error ({type(error).__name__}) stopped this strategy; the log has the details"
-            )
-        return StrategyResult(key, self._card(key), segmentation, perf_counter() - loaded, loaded - started)
+            found = (failure(view, key, error),) * len(phrases)
+        seconds, load_seconds = perf_counter() - loaded, loaded - started
+        if len(found) == 1:
+            return StrategyResult(key, self._card(key), found[0], seconds, load_seconds)
+        answers = tuple(PhraseAnswer(phrase, one) for phrase, one in zip(phrases, found, strict=True))
+        return StrategyResult(key, self._card(key), joined(found), seconds, load_seconds, answers)
 
     def _card(self, key: str) -> StrategyCard:
         strategy = self._strategies.get(key)
@@ -186,13 +217,21 @@ def _with_options(strategy: Strategy, key: str, options: Mapping[str, object]) -
     return strategy.with_options(**options)
 
 
-def _segment(strategy: Strategy, view: ImageView, phrase: str) -> Segmentation:
-    with torch.inference_mode():
-        segmentation = strategy.segment(view, phrase)
-    if tuple(segmentation.mask_logits.shape) != view.size:
-        raise RuntimeError(f"expected mask logits {view.size}, got {tuple(segmentation.mask_logits.shape)}")
-    return segmentation
+def check_refinement(refinement: SamPrompt, size: tuple[int, int]) -> None:
+    """Refuse a box or points outside an image of `size` (H, W).
+
+    Raises:
+        GeometryError: see above.
+    """
+    for point in refinement.points:
+        check_point(point.x, point.y, size)
+    if refinement.box is not None:
+        check_box(refinement.box, size)
 
 
-def _failure(view: ImageView, reason: str) -> Segmentation:
-    return Segmentation(Verdict("failed", reason), torch.full(view.size, float("-inf")))
+def _with_prompt(strategy: Strategy, key: str, refinement: SamPrompt) -> Strategy:
+    if refinement.box is None and not refinement.points:
+        return strategy
+    if not isinstance(strategy, RefinableStrategy):
+        raise ConfigurationError(f"strategy {key} takes no points and no box beside the phrase; leave one of them out")
+    return strategy.with_prompt(refinement.points, refinement.box)

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG001, ARG002 - doubles keep the signatures of the contract
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -94,6 +95,25 @@ class BrightStrategy:
 
 
 @dataclass(frozen=True)
+class BatchingBrightStrategy(BrightStrategy):
+    """Answers several phrases together, takes points and a box, and refuses the word "unspeakable"."""
+
+    refinement: SamPrompt = field(default_factory=SamPrompt)
+
+    def with_prompt(self, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None) -> "BatchingBrightStrategy":
+        return replace(self, refinement=SamPrompt(box, tuple(points)))
+
+    def segment(self, view: ImageView, phrase: str) -> Segmentation:
+        if phrase == "unspeakable":
+            raise ConfigurationError("expected words, got something unspeakable")
+        return replace(super().segment(view, phrase), prompts=(self.refinement,))
+
+    def segment_many(self, view: ImageView, phrases: Sequence[str]) -> list[Segmentation]:
+        found = [self.segment(view, phrase) for phrase in phrases]
+        return [replace(one, trace=(TraceEntry("look", f"one of {len(found)}"),)) for one in found]
+
+
+@dataclass(frozen=True)
 class RaisingStrategy:
     """Fails with the error it is given."""
 
@@ -120,6 +140,10 @@ def load_bright(directory: Path, *, device: torch.device, dtype: torch.dtype) ->
     with (directory / "loaded.txt").open("a") as log:
         log.write(f"{device} {dtype}\n")
     return BrightStrategy(directory.name)
+
+
+def load_batching(directory: Path, *, device: torch.device, dtype: torch.dtype) -> BatchingBrightStrategy:
+    return BatchingBrightStrategy(directory.name)
 
 
 def load_slowly(directory: Path, *, device: torch.device, dtype: torch.dtype) -> BrightStrategy:

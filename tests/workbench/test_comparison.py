@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from evfsam.errors import ConfigurationError, ImageFormatError, PhraseError
-from evfsam.types import ImageView
+from evfsam.errors import ConfigurationError, GeometryError, ImageFormatError, PhraseError
+from evfsam.types import ImageView, PromptPoint, SamPrompt
 from tests.workbench import doubles
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison
@@ -88,7 +88,7 @@ def test_a_failing_strategy_says_why_and_stops_no_other(tmp_path: Path, loader: 
 
 def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     suite = suite_of(tmp_path, only="load_buggy")
-    with caplog.at_level(logging.ERROR, logger="workbench.comparison"):
+    with caplog.at_level(logging.ERROR, logger="workbench.asking"):
         list(Comparison(suite).run(half_lit(), "the light"))
     assert "strategy only failed" in caplog.text
     assert "a secret detail" in caplog.text
@@ -174,3 +174,66 @@ def test_cards_are_provisional_until_the_weights_are_there(comparison: Compariso
     }
     comparison.strategy("second")
     assert [card.title for card in comparison.cards.values()] == ["Title of first", "Bright (second)"]
+
+
+def test_each_of_several_phrases_gets_an_answer(comparison: Comparison) -> None:
+    (result,) = comparison.run(half_lit(), "the light; nothing ;the lamp", ["first"])
+    assert [answer.phrase for answer in result.answers] == ["the light", "nothing", "the lamp"]
+    assert [one.verdict.kind for one in result.by_phrase] == ["found", "absent", "found"]
+    lit = half_lit()[..., 0] > 128
+    for one, expected in zip(result.by_phrase, (lit, np.zeros_like(lit), lit), strict=True):
+        np.testing.assert_array_equal(one.mask, expected)
+
+
+def test_joined_answers_unite_the_masks_and_keep_every_prompt(comparison: Comparison) -> None:
+    (result,) = comparison.run(half_lit(), ["nothing", "the light", "the lamp"], ["first"])
+    joined = result.segmentation
+    assert joined.verdict.kind == "found"
+    np.testing.assert_array_equal(joined.mask, half_lit()[..., 0] > 128)
+    assert (len(joined.prompts), len(joined.trace), joined.attention) == (2, 2, None)
+    assert joined.pred_iou == 0.75
+    assert joined.seconds == {"look": 0.002}
+
+
+def test_a_single_phrase_is_answered_as_ever(comparison: Comparison) -> None:
+    (result,) = comparison.run(half_lit(), "the light;", ["first"])
+    assert result.answers == ()
+    assert result.by_phrase == (result.segmentation,)
+    assert result.segmentation.attention is not None
+
+
+def test_phrases_in_a_list_are_taken_as_they_are(comparison: Comparison) -> None:
+    (result,) = comparison.run(half_lit(), ["the light; the lamp"], ["first"])
+    assert result.answers == ()
+
+
+def test_phrases_are_asked_together_where_the_strategy_can(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, only="load_batching"))
+    (result,) = comparison.run(half_lit(), "the light; the lamp")
+    assert [one.trace[0].asked for one in result.by_phrase] == ["one of 2", "one of 2"]
+
+
+def test_a_phrase_that_is_refused_takes_no_other_along(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, only="load_batching"))
+    (result,) = comparison.run(half_lit(), "the light; unspeakable")
+    assert [one.verdict.kind for one in result.by_phrase] == ["found", "failed"]
+    assert result.by_phrase[1].verdict.reason == "expected words, got something unspeakable"
+    assert result.segmentation.verdict.kind == "found"
+
+
+def test_points_and_a_box_reach_the_strategies_that_take_them(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, refined="load_batching", plain="load_bright"))
+    given = SamPrompt((1.0, 2.0, 30.0, 20.0), (PromptPoint(5.0, 6.0, 1),))
+    refined, plain = comparison.run(half_lit(), "the light", refinement=given)
+    (prompt,) = refined.segmentation.prompts
+    assert (prompt.box, prompt.points) == (given.box, given.points)
+    assert plain.segmentation.verdict.kind == "failed"
+    assert "plain takes no points and no box" in plain.segmentation.verdict.reason
+
+
+def test_points_outside_the_image_are_refused_before_anything_runs(comparison: Comparison) -> None:
+    with pytest.raises(GeometryError, match="inside the 60 x 40 image"):
+        comparison.run(half_lit(), "the light", refinement=SamPrompt(points=(PromptPoint(61.0, 5.0, 1),)))
+    with pytest.raises(GeometryError, match="x1 < x2"):
+        comparison.run(half_lit(), "the light", refinement=SamPrompt(box=(9.0, 5.0, 8.0, 6.0)))
+    assert loads_of(comparison, "first") == []
