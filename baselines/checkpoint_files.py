@@ -1,7 +1,10 @@
-"""Checks that a checkpoint directory of a transformers model is there and whole."""
+"""Loading of transformers models: the directory is there, the weights are whole, nothing is printed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+from transformers.utils import logging
 
 from evfsam.errors import CheckpointError
 
@@ -40,3 +43,15 @@ def raise_unless_complete(path: Path, loading_info: Mapping[str, object], *, may
             complaints.append(f"{kind.replace('_', ' ')}: {', '.join(sorted(str(key) for key in keys)[:5])}")
     if complaints:
         raise CheckpointError(f"the weights in {path} do not fit their configuration; {'; '.join(complaints)}")
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers' bars off standard error, where the command line prints its own lines."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()

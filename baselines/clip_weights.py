@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPModel, CLIPTokenizerFast, PreTrainedTokenizerFast
 
-from baselines.checkpoint_files import raise_unless_complete
+from baselines.checkpoint_files import raise_unless_complete, without_progress_bars
 from baselines.weights import weights_directory
 from evfsam.checkpoints import read_config
 from evfsam.errors import CheckpointError
@@ -36,10 +36,11 @@ def load_clip(
     if model_type != "clip":
         raise CheckpointError(f"expected a CLIP in {source}, got model_type {model_type!r}; {advice}")
     try:
-        model, info = CLIPModel.from_pretrained(
-            directory, dtype=dtype, output_loading_info=True, use_safetensors=True, trust_remote_code=False
-        )
-        tokenizer = CLIPTokenizerFast.from_pretrained(directory)
+        with without_progress_bars():
+            model, info = CLIPModel.from_pretrained(
+                directory, dtype=dtype, output_loading_info=True, use_safetensors=True, trust_remote_code=False
+            )
+            tokenizer = CLIPTokenizerFast.from_pretrained(directory)
     except (OSError, ValueError, KeyError) as err:
         raise CheckpointError(f"expected a CLIP with safetensors and its tokenizer in {source}, got: {err}") from err
     raise_unless_complete(directory, info, may_hold_more=True)

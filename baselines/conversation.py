@@ -184,7 +184,8 @@ class Conversation:
         ids = torch.zeros(len(suffixes), int(lengths.max()), dtype=torch.long, device=device)
         for row, suffix in zip(ids, suffixes, strict=True):
             row[: len(suffix)] = torch.tensor(suffix, device=device)
-        cache.batch_repeat_interleave(len(suffixes))
+        # Unlike batch_repeat_interleave, this also repeats the states of linear attention.
+        cache.reorder_cache(torch.zeros(len(suffixes), dtype=torch.long, device=device))
         logits = self._forward(cache, ids)
         return logits[torch.arange(len(suffixes), device=device), lengths - 1]
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
-from baselines.checkpoint_files import existing_directory, raise_unless_complete
+from baselines.checkpoint_files import existing_directory, raise_unless_complete, without_progress_bars
 from baselines.conversation import Message, YesNo
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from evfsam.types import RgbImage
@@ -46,8 +46,11 @@ class Florence2Model:
         """
         path = existing_directory(directory)
         try:
-            model, info = Florence2ForConditionalGeneration.from_pretrained(path, dtype=dtype, output_loading_info=True)
-            processor = Florence2Processor.from_pretrained(path)
+            with without_progress_bars():
+                model, info = Florence2ForConditionalGeneration.from_pretrained(
+                    path, dtype=dtype, output_loading_info=True
+                )
+                processor = Florence2Processor.from_pretrained(path)
         except (OSError, ValueError, KeyError) as err:
             raise CheckpointError(f"expected a saved Florence-2 in {path}, got: {err}") from err
         raise_unless_complete(path, info, may_hold_more=True)

@@ -4,7 +4,7 @@ Source: Grounding DINO, arXiv:2303.05499; Grounded SAM, arXiv:2401.14159.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-from baselines.checkpoint_files import raise_unless_complete
+from baselines.checkpoint_files import raise_unless_complete, without_progress_bars
 from baselines.control_tokens import refuse_control_tokens
 from baselines.proposals import box_nms
 from baselines.sam_weights import load_mask_backbone
@@ -166,7 +166,11 @@ class GroundedStrategy:
             target_sizes=[image.shape[:2]],
         )[0]
         rows = zip(found["boxes"].tolist(), found["scores"].tolist(), found["text_labels"], strict=True)
-        detections = [Detection((box[0], box[1], box[2], box[3]), score, label) for box, score, label in rows]
+        marks = self.processor.tokenizer.all_special_tokens
+        detections = [
+            Detection((box[0], box[1], box[2], box[3]), score, label_without(marks, label))
+            for box, score, label in rows
+        ]
         return sorted(detections, key=lambda detection: -detection.score)
 
     def _step(self, asked: str, chosen: list[Detection], problems: list[str], left_out: int) -> TraceEntry:
@@ -190,6 +194,11 @@ class GroundedStrategy:
 def detector_text(phrase: str) -> str:
     """Return the phrase as the detector was trained to read it: lower case, one full stop, at its end."""
     return " ".join(phrase.lower().replace(".", " ").split()) + "."
+
+
+def label_without(marks: Sequence[str], label: str) -> str:
+    """Return a label's words, without the tokenizer's marks and the full stop."""
+    return " ".join(word for word in label.replace(".", " ").split() if word not in marks)
 
 
 def usable_boxes(detections: list[Detection], size: tuple[int, int]) -> tuple[list[Detection], list[str]]:
@@ -236,10 +245,11 @@ def load_strategy(
     """
     directory = weights_directory(weights["detector"])
     try:
-        detector, info = GroundingDinoForObjectDetection.from_pretrained(
-            directory, dtype=torch.float32, output_loading_info=True, use_safetensors=True
-        )
-        processor = GroundingDinoProcessor.from_pretrained(directory)
+        with without_progress_bars():
+            detector, info = GroundingDinoForObjectDetection.from_pretrained(
+                directory, dtype=torch.float32, output_loading_info=True, use_safetensors=True
+            )
+            processor = GroundingDinoProcessor.from_pretrained(directory)
     except (OSError, ValueError, KeyError) as err:
         raise CheckpointError(f"expected a saved Grounding DINO in {directory}, got: {err}") from err
     raise_unless_complete(directory, info, may_hold_more=True)

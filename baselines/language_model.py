@@ -10,9 +10,9 @@ from typing import Any, Final, Self
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
-from transformers.utils import is_peft_available, logging
+from transformers.utils import is_peft_available
 
-from baselines.checkpoint_files import existing_directory, raise_unless_complete
+from baselines.checkpoint_files import existing_directory, raise_unless_complete, without_progress_bars
 from baselines.control_tokens import refuse_control_tokens
 from baselines.conversation import Conversation, Message, YesNo
 from baselines.dialects import NO, YES, format_box, format_point
@@ -83,7 +83,7 @@ class LanguageModel:
         """
         path = existing_directory(directory)
         try:
-            with _without_progress_bars():
+            with without_progress_bars():
                 model, info = AutoModelForImageTextToText.from_pretrained(
                     path, dtype=dtype, output_loading_info=True, trust_remote_code=False
                 )
@@ -97,7 +97,7 @@ class LanguageModel:
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write model and processor where `from_pretrained` finds them."""
-        with _without_progress_bars():
+        with without_progress_bars():
             self.model.save_pretrained(directory)
         self.processor.save_pretrained(directory)
 
@@ -168,18 +168,6 @@ def _put_on_adapter(model: PreTrainedModel, adapter: Path) -> None:
     if missing or info.unexpected_keys or info.mismatched_keys:
         odd = sorted(map(str, (*missing, *info.unexpected_keys, *info.mismatched_keys)))
         raise CheckpointError(f"the adapter in {adapter} does not fit this model: {', '.join(odd[:5])}")
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers' bars off standard error, where the command line prints its own lines."""
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()
 
 
 def _with_image(message: Message, image: Image.Image) -> dict[str, object]:

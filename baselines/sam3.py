@@ -18,7 +18,7 @@ from PIL import Image
 from transformers import Sam3Model, Sam3Processor
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
-from baselines.checkpoint_files import raise_unless_complete
+from baselines.checkpoint_files import raise_unless_complete, without_progress_bars
 from baselines.control_tokens import refuse_control_tokens
 from baselines.weights import unavailable_reason, weights_directory
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError
@@ -273,8 +273,11 @@ def load_strategy(weights: Mapping[str, str | Path], *, device: str | torch.devi
     """
     directory = weights_directory(weights["sam3"])
     try:
-        model, info = Sam3Model.from_pretrained(directory, dtype=dtype, output_loading_info=True, use_safetensors=True)
-        processor = Sam3Processor.from_pretrained(directory)
+        with without_progress_bars():
+            model, info = Sam3Model.from_pretrained(
+                directory, dtype=dtype, output_loading_info=True, use_safetensors=True
+            )
+            processor = Sam3Processor.from_pretrained(directory)
     except (OSError, ValueError, KeyError) as err:
         raise CheckpointError(f"expected a saved SAM 3 in {directory}, got: {err}") from err
     raise_unless_complete(directory, info, may_hold_more=True)
