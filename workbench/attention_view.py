@@ -1,12 +1,22 @@
-"""What there is to look into of an answer's attention: small maps of every layer and head, and a picture for them."""
+"""What there is to look into of an answer's attention: small maps of every layer, head and word, and a picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evfsam.attention import cls_to_image_heads, mass_inside, rollout
+from evfsam.attention import (
+    cls_text_rollout,
+    cls_to_image_heads,
+    cls_to_text_heads,
+    mass_gain,
+    mass_inside,
+    rollout,
+    text_rollouts,
+    text_to_image_heads,
+)
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
 from workbench.comparison import StrategyResult
@@ -17,8 +27,31 @@ ROLLOUT: Final = 0
 """Stands for all layers in place of a layer's number."""
 ALL_HEADS: Final = 0
 """Stands for the sum of the heads in place of a head's number."""
+CAVEAT: Final = (
+    "Attention shows which patches and words a token read from, not why the mask came out as it did: a model can look "
+    "at a place without using it, and use what it read in layers or heads that are not shown here."
+)
+"""What attention does not prove, for every place that shows it."""
+
 _SIDE: Final = 768
 _THUMBNAIL_SIDE: Final = 128
+
+
+@dataclass(frozen=True)
+class TokenShare:
+    """One piece of the phrase and how much [CLS] read of it.
+
+    Attributes:
+        index: its place, from 0, for `AttentionView.token_map_of`.
+        text: as a person reads it, without the tokenizer's mark for a space.
+        share: of all of [CLS]'s attention, in [0, 1]; patches and [CLS] itself get the rest.
+        is_special: whether it marks the phrase's beginning or end and is no part of it.
+    """
+
+    index: int
+    text: str
+    share: float
+    is_special: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +64,12 @@ class AttentionView:
         rollout: (h, w) float32, attention followed through all layers.
         picture: (H, W, 3), the image at a size for showing.
         mask: (H, W) bool, the strategy's answer at that size.
+        phrase: what was asked.
+        tokens: the T pieces of the phrase, as the tokenizer spells them.
+        token_maps: (L, A, T, h, w) float32, each token's attention to the patches.
+        token_rollouts: (T, h, w) float32, the same followed through all layers.
+        token_shares: (L, A, T) float32, share of [CLS]'s attention that each token gets.
+        token_rollout_shares: (T,) float32, the same followed through all layers.
     """
 
     title: str
@@ -38,6 +77,12 @@ class AttentionView:
     rollout: NDArray[np.float32]
     picture: RgbImage
     mask: NDArray[np.bool_]
+    phrase: str
+    tokens: tuple[str, ...]
+    token_maps: NDArray[np.float32]
+    token_rollouts: NDArray[np.float32]
+    token_shares: NDArray[np.float32]
+    token_rollout_shares: NDArray[np.float32]
 
     @property
     def layer_count(self) -> int:
@@ -55,31 +100,68 @@ class AttentionView:
         Raises:
             ConfigurationError: there is no such layer or head.
         """
-        if not 0 <= layer <= self.layer_count or not 0 <= head <= self.head_count:
+        self._check(layer, head)
+        return self.rollout if layer == ROLLOUT else _of_heads(self.maps[layer - 1], head)
+
+    def token_map_of(self, layer: int, head: int, token: int) -> NDArray[np.float32]:
+        """(h, w): where one piece of the phrase looked; layer and head as in `map_of`, tokens count from 0.
+
+        Raises:
+            ConfigurationError: there is no such layer, head or token.
+        """
+        self._check(layer, head)
+        if not 0 <= token < len(self.tokens):
             raise ConfigurationError(
-                f"expected a layer 1 to {self.layer_count} (0: rollout) and a head 1 to {self.head_count} (0: all), "
-                f"got layer {layer} and head {head}"
+                f"expected a token from 0 to {len(self.tokens) - 1}, got {token}; count the pieces of the phrase"
             )
-        if layer == ROLLOUT:
-            return self.rollout
-        heads = self.maps[layer - 1]
-        summed: NDArray[np.float32] = heads.sum(axis=0)
-        return summed if head == ALL_HEADS else heads[head - 1]
+        maps = self.token_rollouts if layer == ROLLOUT else _of_heads(self.token_maps[layer - 1], head)
+        chosen: NDArray[np.float32] = maps[token]
+        return chosen
+
+    def shares_of_tokens(self, layer: int, head: int) -> tuple[TokenShare, ...]:
+        """Return how much of its attention [CLS] gave each piece of the phrase, heads averaged for head 0.
+
+        Raises:
+            ConfigurationError: there is no such layer or head.
+        """
+        self._check(layer, head)
+        shares = self.token_rollout_shares
+        if layer != ROLLOUT:
+            shares = _of_heads(self.token_shares[layer - 1], head) / (self.head_count if head == ALL_HEADS else 1)
+        return tuple(
+            TokenShare(index, _readable(token), float(share), token.startswith("<") and token.endswith(">"))
+            for index, (token, share) in enumerate(zip(self.tokens, shares, strict=True))
+        )
 
     def mass_inside(self, layer: int, head: int) -> float:
         """Return the share of a map's attention that lies on the mask, in [0, 1]."""
         return mass_inside(self.map_of(layer, head), self.mask)
 
-    def heat_map(self, layer: int, head: int) -> RgbImage:
-        """Draw one map over the picture, with the mask's outline."""
-        return heat_map(self.picture, self.map_of(layer, head), self.mask)
+    def mass_gain(self, layer: int, head: int) -> float | None:
+        """Return that share over the mask's share of the image; 1 where attention ignores it, None without a mask."""
+        return mass_gain(self.map_of(layer, head), self.mask)
+
+    def heat_map(self, layer: int, head: int, *, peak: float | None = None) -> RgbImage:
+        """Draw one map over the picture, with the mask's outline; `peak` as in `workbench.rendering.heat_map`."""
+        return heat_map(self.picture, self.map_of(layer, head), self.mask, peak=peak)
+
+    def token_heat_map(self, layer: int, head: int, token: int) -> RgbImage:
+        """Draw where one piece of the phrase looked, with the mask's outline."""
+        return heat_map(self.picture, self.token_map_of(layer, head, token), self.mask)
 
     def thumbnail(self, layer: int, head: int) -> RgbImage:
         """Draw one map small, without the mask."""
         return heat_map(shrunk(self.picture, _THUMBNAIL_SIDE), self.map_of(layer, head))
 
+    def _check(self, layer: int, head: int) -> None:
+        if not 0 <= layer <= self.layer_count or not 0 <= head <= self.head_count:
+            raise ConfigurationError(
+                f"expected a layer 1 to {self.layer_count} (0: rollout) and a head 1 to {self.head_count} (0: all), "
+                f"got layer {layer} and head {head}"
+            )
 
-def attention_view(result: StrategyResult, image: RgbImage) -> AttentionView | None:
+
+def attention_view(result: StrategyResult, image: RgbImage, phrase: str = "") -> AttentionView | None:
     """Keep what the page needs of an answer's attention; None where the strategy has none.
 
     Source: EVF-SAM, arXiv:2406.20076, the [CLS]-to-image maps of its attention figure.
@@ -94,4 +176,39 @@ def attention_view(result: StrategyResult, image: RgbImage) -> AttentionView | N
         rollout=rollout(record),
         picture=shrunk(picture, _SIDE),
         mask=shrunk_mask(mask, _SIDE),
+        phrase=phrase,
+        tokens=record.text_tokens,
+        token_maps=text_to_image_heads(record),
+        token_rollouts=text_rollouts(record),
+        token_shares=cls_to_text_heads(record),
+        token_rollout_shares=cls_text_rollout(record),
     )
+
+
+def common_peak(views: Sequence[AttentionView], layer: int, head: int) -> float:
+    """Return the strongest value of the same map in several views, so that their colours can be compared.
+
+    Raises:
+        ConfigurationError: a view has no such layer or head.
+    """
+    return max((float(view.map_of(layer, head).max()) for view in views), default=0.0)
+
+
+def side_by_side(views: Sequence[AttentionView], layer: int, head: int) -> tuple[RgbImage, ...]:
+    """Draw the same map of several phrases in one scale of colours: equal colours are equal attention.
+
+    Raises:
+        ConfigurationError: a view has no such layer or head.
+    """
+    peak = common_peak(views, layer, head)
+    return tuple(view.heat_map(layer, head, peak=peak) for view in views)
+
+
+def _of_heads(values: NDArray[np.float32], head: int) -> NDArray[np.float32]:
+    """(...): one head of (A, ...), from 1, or the sum of all."""
+    chosen: NDArray[np.float32] = values.sum(axis=0) if head == ALL_HEADS else values[head - 1]
+    return chosen
+
+
+def _readable(token: str) -> str:
+    return token.replace("\u2581", "") or "\u2423"

@@ -84,7 +84,9 @@ def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
     return _labelled(np.asarray(picture), key)
 
 
-def heat_map(image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | None = None) -> RgbImage:
+def heat_map(
+    image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | None = None, *, peak: float | None = None
+) -> RgbImage:
     """Lay an attention map over the greyscale image, the strongest place brightest; outline the mask if there is one.
 
     Args:
@@ -92,6 +94,7 @@ def heat_map(image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | 
         attention_map: (h, w) of any size, stretched over the image; scaled so that its maximum is 1. Values below 0
             and values that are no numbers count as 0.
         mask: (H, W) bool.
+        peak: the value that is drawn brightest, for maps that are compared; by default the map's own maximum.
 
     Returns:
         (H, W, 3) uint8.
@@ -102,9 +105,9 @@ def heat_map(image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | 
     if attention_map.ndim != 2 or 0 in attention_map.shape:
         raise GeometryError(f"expected an attention map (h, w), got {attention_map.shape}; pick one head or sum them")
     heat = np.where(np.isfinite(attention_map), attention_map, 0).clip(min=0).astype(np.float32)
-    peak = float(heat.max())
-    if peak > 0:
-        heat /= peak
+    brightest = float(heat.max()) if peak is None else peak
+    if brightest > 0:
+        heat /= brightest
     height, width = image.shape[:2]
     if heat.shape != (height, width):
         heat = to_image(heat, (height, width))

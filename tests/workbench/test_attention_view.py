@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from evfsam.attention import cls_to_image, mass_inside, rollout
+from evfsam.attention import cls_text_rollout, cls_to_image, mass_inside, rollout, text_rollouts
 from evfsam.errors import ConfigurationError
 from evfsam.types import AttentionRecord, Segmentation, StrategyCard, Verdict
-from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView, attention_view
+from workbench.attention_view import (
+    ALL_HEADS,
+    ROLLOUT,
+    AttentionView,
+    attention_view,
+    common_peak,
+    side_by_side,
+)
 from workbench.comparison import StrategyResult
 
 LAYERS, HEADS, GRID, TEXT = 3, 2, (4, 6), 5
@@ -15,10 +22,10 @@ SIZE = (400, 600)
 IMAGE = np.full((*SIZE, 3), 90, np.uint8)
 
 
-def answer() -> StrategyResult:
+def answer(seed: int = 0) -> StrategyResult:
     tokens = 1 + GRID[0] * GRID[1] + TEXT
-    scores = torch.randn(LAYERS, HEADS, tokens, tokens, generator=torch.Generator().manual_seed(0))
-    record = AttentionRecord(scores.softmax(-1), GRID, SIZE, ("word",) * TEXT)
+    scores = torch.randn(LAYERS, HEADS, tokens, tokens, generator=torch.Generator().manual_seed(seed))
+    record = AttentionRecord(scores.softmax(-1), GRID, SIZE, ("<s>", "\u2581", "blue", "\u2581bus", "</s>"))
     logits = torch.full(SIZE, -1.0)
     logits[100:250, 50:400] = 1
     segmentation = Segmentation(Verdict("found"), logits, attention=record)
@@ -78,3 +85,53 @@ def test_a_strategy_without_attention_has_no_view() -> None:
     plain = answer()
     plain = dataclasses.replace(plain, segmentation=dataclasses.replace(plain.segmentation, attention=None))
     assert attention_view(plain, IMAGE) is None
+
+
+def test_each_piece_of_the_phrase_has_a_map_by_layer_and_head(view: AttentionView) -> None:
+    record = answer().segmentation.attention
+    assert record is not None
+    patches = GRID[0] * GRID[1]
+    row = record.probabilities[1, :, 1 + patches + 3, 1 : 1 + patches].reshape(HEADS, *GRID).numpy()
+    np.testing.assert_array_equal(view.token_map_of(2, 1, 3), row[0])
+    np.testing.assert_allclose(view.token_map_of(2, ALL_HEADS, 3), row.sum(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(view.token_map_of(ROLLOUT, ALL_HEADS, 3), text_rollouts(record)[3])
+
+
+@pytest.mark.parametrize("token", [-1, TEXT])
+def test_a_token_that_is_not_there_is_refused(view: AttentionView, token: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"token from 0 to {TEXT - 1}, got {token}"):
+        view.token_map_of(1, 1, token)
+
+
+def test_tokens_are_readable_and_markers_are_told_apart(view: AttentionView) -> None:
+    tokens = view.shares_of_tokens(1, 1)
+    assert [token.text for token in tokens] == ["<s>", "\u2423", "blue", "bus", "</s>"]
+    assert [token.is_special for token in tokens] == [True, False, False, False, True]
+    assert [token.index for token in tokens] == list(range(TEXT))
+
+
+def test_shares_of_all_heads_are_their_mean_and_stay_shares(view: AttentionView) -> None:
+    heads = [[token.share for token in view.shares_of_tokens(3, head)] for head in range(1, HEADS + 1)]
+    averaged = [token.share for token in view.shares_of_tokens(3, ALL_HEADS)]
+    np.testing.assert_allclose(averaged, np.mean(heads, axis=0), rtol=1e-6)
+    assert 0 < sum(averaged) < 1
+    record = answer().segmentation.attention
+    assert record is not None
+    rolled = [token.share for token in view.shares_of_tokens(ROLLOUT, ALL_HEADS)]
+    np.testing.assert_allclose(rolled, cls_text_rollout(record), rtol=1e-6)
+
+
+def test_the_gain_is_the_share_inside_over_the_masks_area(view: AttentionView) -> None:
+    assert view.mass_gain(1, 1) == pytest.approx(view.mass_inside(1, 1) / answer().segmentation.area_share, rel=1e-3)
+
+
+def test_a_tokens_picture_is_that_of_its_map(view: AttentionView) -> None:
+    assert not np.array_equal(view.token_heat_map(1, 1, 2), view.token_heat_map(1, 1, 3))
+
+
+def test_maps_side_by_side_share_one_scale(view: AttentionView) -> None:
+    stronger = dataclasses.replace(view, maps=view.maps * 2)
+    weak, strong = side_by_side([view, stronger], 1, 1)
+    assert common_peak([view, stronger], 1, 1) == pytest.approx(2 * view.map_of(1, 1).max())
+    np.testing.assert_array_equal(strong, stronger.heat_map(1, 1))
+    assert not np.array_equal(weak, view.heat_map(1, 1)), "the weaker map must not be stretched to full brightness"

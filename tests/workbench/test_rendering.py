@@ -202,3 +202,9 @@ def test_a_mask_of_another_size_is_refused(draw: str) -> None:
 def test_attention_of_several_heads_at_once_is_refused() -> None:
     with pytest.raises(GeometryError, match=r"expected an attention map \(h, w\), got \(2, 4, 4\)"):
         heat_map(GREY, np.ones((2, 4, 4), dtype=np.float32))
+
+
+def test_a_given_peak_keeps_maps_comparable() -> None:
+    flat = np.full((2, 2), 0.5, dtype=np.float32)
+    assert np.array_equal(heat_map(GREY, flat, peak=1.0), heat_map(GREY, flat * 2, peak=2.0))
+    assert not np.array_equal(heat_map(GREY, flat, peak=1.0), heat_map(GREY, flat))
