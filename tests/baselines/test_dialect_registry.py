@@ -1,0 +1,212 @@
+"""Each family's wording, convention and parser, to the letter: a wrong convention is the most common silent bug."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baselines import dialects
+from baselines.dialects import DIALECTS, CoordinateConvention, dialect_of_model, find_dialect
+from baselines.dialects.answers import parse_brackets
+from evfsam.errors import ConfigurationError
+
+GOLDEN: Mapping[str, Mapping[str, str]] = json.loads(
+    (Path(__file__).parents[1] / "fixtures" / "golden" / "dialects.json").read_text(encoding="utf-8")
+)
+SIZE = (480, 640)
+RESIZED = (448, 672)
+PHRASE = "the dog on the left"
+
+
+def asked(key: str) -> dict[str, str]:
+    """Every question of a dialect about one phrase, one box and its points."""
+    dialect = DIALECTS[key]
+    grid = dialect.convention.grid(SIZE, RESIZED)
+    box = (100, 200, 300, 400)
+    questions: dict[str, str] = {}
+    if dialect.presence_question is not None:
+        questions["presence"] = dialect.presence_question(PHRASE)
+    if dialect.box_question is not None:
+        for count in dialects.OBJECT_COUNTS:
+            questions[f"box {count}"] = dialect.box_question(PHRASE, count)
+    if dialect.points_question is not None:
+        questions["point"] = dialect.points_question(PHRASE, box, [(150, 250)], grid)
+        questions["points"] = dialect.points_question(PHRASE, box, [(150, 250), (290, 390)], grid)
+    if dialect.prompt_points_question is not None:
+        questions["prompt points"] = dialect.prompt_points_question(PHRASE, "0+")
+    return questions
+
+
+@pytest.mark.parametrize("key", list(DIALECTS))
+def test_questions_keep_their_wording(key: str) -> None:
+    assert asked(key) == GOLDEN[key]
+
+
+def test_every_dialect_has_golden_texts() -> None:
+    assert set(GOLDEN) == set(DIALECTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "answer", "boxes", "pixels"),
+    [
+        (
+            "qwen3-vl",
+            '```json\n[\n\t{"bbox_2d": [125, 250, 500, 1000], "label": "dog"}\n]\n```',
+            ((125, 250, 500, 1000),),
+            ((80, 120, 320, 480),),
+        ),
+        ("qwen3.5", '[{"bbox_2d": [0, 0, 1000, 500], "label": "x"}]', ((0, 0, 1000, 500),), ((0, 0, 640, 240),)),
+        (
+            "qwen2.5-vl",
+            '```json\n[{"bbox_2d": [168, 112, 672, 448], "label": "dog"}]\n```',
+            ((168, 112, 672, 448),),
+            ((160, 120, 640, 480),),
+        ),
+        (
+            "internvl3.5",
+            "<ref>the dog on the left</ref><box>[[125, 250, 500, 1000], [0, 0, 10, 10]]</box>",
+            ((125, 250, 500, 1000), (0, 0, 10, 10)),
+            ((80, 120, 320, 480), (0, 0, 6.4, 4.8)),
+        ),
+        ("llava-next", "[125,250,500,999]", ((125, 250, 500, 999),), ((80, 120, 320, 479.52),)),
+        (
+            "florence-2",
+            "the dog<loc_0><loc_250><loc_499><loc_999>",
+            ((0, 250, 499, 999),),
+            ((0.32, 120.24, 319.68, 479.76),),
+        ),
+    ],
+)
+def test_boxes_are_read_and_turned_into_pixels(
+    key: str, answer: str, boxes: tuple[tuple[int, ...], ...], pixels: tuple[tuple[float, ...], ...]
+) -> None:
+    dialect = DIALECTS[key]
+    grid = dialect.convention.grid(SIZE, RESIZED)
+    parsed = dialect.parse_boxes(answer, grid)
+    assert parsed == dialects.ParsedBoxes(boxes)
+    assert [grid.pixel_box(box) for box in parsed.boxes] == [pytest.approx(box) for box in pixels]
+
+
+@pytest.mark.parametrize(
+    ("key", "answer", "problem"),
+    [
+        ("qwen3-vl", '[{"bbox_2d": [100, 100, 1200, 300]}]', r"\[100, 100, 1200, 300\] leaves the range 0..1000"),
+        ("qwen3.5", '[{"bbox_2d": [-3, 100, 200, 300]}]', r"\[-3, 100, 200, 300\] leaves the range 0..1000"),
+        (
+            "qwen2.5-vl",
+            '[{"bbox_2d": [100, 100, 673, 300]}]',
+            r"leaves the range 0\.\.672 x 0\.\.448 pixels \(x, y\) of the image as the processor resized it",
+        ),
+        ("qwen2.5-vl", '[{"bbox_2d": [100, 100, 600, 449]}]', r"leaves the range 0\.\.672 x 0\.\.448 pixels"),
+        ("internvl3.5", "<box>[[100, 100, 1001, 300]]</box>", r"leaves the range 0\.\.1000"),
+        ("florence-2", "dog<loc_0><loc_0><loc_1000><loc_9>", r"leaves the range 0\.\.999 of location bins"),
+        ("florence-2", "dog<loc_5><loc_5><loc_5><loc_9>", r"<loc_5><loc_5><loc_5><loc_9> has no area"),
+        ("florence-2", "dog<loc_5><loc_5><loc_7>", r"<loc_5><loc_5><loc_7> does not hold 4 whole numbers"),
+        ("qwen3-vl", '[{"bbox_2d": [10, 10, 10, 300]}]', r"has no area"),
+        ("qwen3-vl", '[{"bbox_2d": [300, 10, 10, 300]}]', r"corners reversed: expected left, top, right, bottom"),
+        ("qwen3-vl", '[{"bbox_2d": [0.1, 0.2, 0.3, 0.4]}]', r"does not hold 4 whole numbers"),
+    ],
+)
+def test_values_that_break_the_convention_are_reported_and_never_rescaled(key: str, answer: str, problem: str) -> None:
+    dialect = DIALECTS[key]
+    parsed = dialect.parse_boxes(answer, dialect.convention.grid(SIZE, RESIZED))
+    assert parsed.boxes == ()
+    assert not parsed.says_no_object
+    (said,) = parsed.problems
+    assert re.search(problem, said)
+
+
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [("qwen3-vl", "```json\n[]\n```"), ("qwen2.5-vl", "[ ]"), ("llava-next", "No object found.")],
+)
+def test_an_empty_list_says_that_there_is_nothing(key: str, answer: str) -> None:
+    dialect = DIALECTS[key]
+    parsed = dialect.parse_boxes(answer, dialect.convention.grid(SIZE, RESIZED))
+    assert parsed == dialects.ParsedBoxes((), (), says_no_object=True)
+
+
+@pytest.mark.parametrize("key", [key for key, dialect in DIALECTS.items() if dialect.box_question is not None])
+@pytest.mark.parametrize("answer", ["", "The dog is brown.", "It is in the upper left corner, near 100, 200."])
+def test_prose_holds_no_box(key: str, answer: str) -> None:
+    dialect = DIALECTS[key]
+    parsed = dialect.parse_boxes(answer, dialect.convention.grid(SIZE, RESIZED))
+    assert parsed == dialects.ParsedBoxes(())
+
+
+def test_cut_off_json_gives_the_boxes_that_are_whole() -> None:
+    answer = '[{"bbox_2d": [1, 2, 3, 4], "label": "a"}, {"bbox_2d": [5, 6, 7'
+    parsed = DIALECTS["qwen3-vl"].parse_boxes(answer, DIALECTS["qwen3-vl"].convention.grid(SIZE))
+    assert parsed.boxes == ((1, 2, 3, 4),)
+
+
+def test_molmo_points_are_objects_of_their_own() -> None:
+    dialect = DIALECTS["molmo2"]
+    grid = dialect.convention.grid(SIZE)
+    parsed = dialect.parse_prompt_points('<points coords="1 1 500 250 2 1000 000">dogs</points>', grid)
+    assert [group.positives for group in parsed.groups] == [((500, 250),), ((1000, 0),)]
+    assert all(group.box is None and group.negatives == () for group in parsed.groups)
+    assert grid.pixel_point(parsed.groups[0].positives[0]) == (320, 120)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ('<points coords="1 1 1500 250">x</points>', r"\(1500, 250\) leaves the range 0..1000"),
+        ('<points coords="1 1 500">x</points>', "does not hold an image number and triples"),
+        ('<points coords="1 1 0.5 0.2">x</points>', "does not hold an image number and triples"),
+    ],
+)
+def test_molmo_points_that_break_the_convention_are_reported(answer: str, problem: str) -> None:
+    dialect = DIALECTS["molmo2"]
+    parsed = dialect.parse_prompt_points(answer, dialect.convention.grid(SIZE))
+    assert parsed.groups == ()
+    assert re.search(problem, parsed.problems[0])
+
+
+def test_molmo_says_that_there_are_none() -> None:
+    dialect = DIALECTS["molmo2"]
+    assert dialect.parse_prompt_points("There are none.", dialect.convention.grid(SIZE)).says_no_object
+    assert not dialect.parse_prompt_points("A dog.", dialect.convention.grid(SIZE)).says_no_object
+
+
+def test_a_convention_may_write_y_before_x() -> None:
+    grid = CoordinateConvention("bins", "yx", 1024).grid((100, 200))
+    parsed = parse_brackets("[256, 0, 512, 1023]", grid)
+    assert parsed.boxes == ((0, 256, 1023, 512),)
+    assert grid.pixel_box(parsed.boxes[0]) == pytest.approx((0.0977, 25.05, 199.9, 50.05), abs=0.01)
+    assert grid.written((0, 256, 1023, 512)) == (256, 0, 512, 1023)
+    assert "expected top, left, bottom, right" in parse_brackets("[512, 0, 256, 9]", grid).problems[0]
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 1000), st.integers(0, 1000))
+def test_every_written_point_lies_in_the_image(height: int, width: int, x: int, y: int) -> None:
+    for dialect in DIALECTS.values():
+        grid = dialect.convention.grid((height, width), (28, 56))
+        if grid.holds((x, y)):
+            at_x, at_y = grid.pixel_point((x, y))
+            assert 0 <= at_x <= width
+            assert 0 <= at_y <= height
+
+
+def test_pixels_of_an_unknown_size_are_not_guessed() -> None:
+    with pytest.raises(ConfigurationError, match="the processor tells no such size"):
+        DIALECTS["qwen2.5-vl"].convention.grid(SIZE)
+
+
+def test_families_are_known_by_their_model_type() -> None:
+    for dialect in DIALECTS.values():
+        for model_type in dialect.model_types:
+            assert dialect_of_model(model_type) is dialect
+    assert find_dialect("qwen3-vl").weights == "Qwen/Qwen3-VL-2B-Instruct"
+
+
+def test_unknown_families_are_refused_in_words() -> None:
+    with pytest.raises(ConfigurationError, match=r"no dialect is known for models of type 'kosmos-2' .* not guessed"):
+        dialect_of_model("kosmos-2")
+    with pytest.raises(ConfigurationError, match=r"unknown dialect 'qwen': expected one of sam4mllm, llava-next"):
+        find_dialect("qwen")
