@@ -117,7 +117,8 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         model = build_without_storage(lambda: cls(config))
         exact = (f"visual_model.{model.family.prompt_encoder}.",)
         assign_strictly(model, weights, str(path), device=device, dtype=dtype, float32_parts=exact)
-        return model.eval()
+        model.eval()
+        return model
 
     def save_pretrained(  # type: ignore[no-untyped-def]
         self, directory: str | Path, *, storage_dtype: torch.dtype | None = None, **options

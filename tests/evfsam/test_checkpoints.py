@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -79,17 +80,69 @@ def test_a_truncated_file_is_refused(kept: int, tmp_path: Path) -> None:
         read_weights(tmp_path)
 
 
-def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[object, ...]:
-            return Path.touch, (tmp_path / "sprung",)
+class Trap:
+    """Leaves a mark when a pickle of it is run."""
 
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        (tmp_path / name).write_bytes(pickle.dumps(Trap()))
-        with pytest.raises(CheckpointError):
-            read_weights(tmp_path)
-        (tmp_path / name).unlink()
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_code_in_a_pickle_is_refused_and_never_run(is_archive: bool, tmp_path: Path) -> None:
+    content = {**weights(), "extra": Trap(tmp_path / "sprung")}
+    torch.save(content, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=is_archive)
+    with pytest.raises(
+        CheckpointError, match=r"pytorch_model\.bin holds more than weights \(GLOBAL posix\.mkdir\).*safetensors"
+    ):
+        read_weights(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+        read_weights(tmp_path)
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_a_pickle_of_plain_tensors_is_read(is_archive: bool, tmp_path: Path) -> None:
+    torch.save(weights(), tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=is_archive)
+    torch.testing.assert_close(read_weights(tmp_path), weights())
+
+
+@pytest.mark.parametrize("content", [{"model": weights()}, [torch.zeros(1)], {"a": 3}, {3: torch.zeros(1)}])
+def test_a_pickle_of_something_else_is_refused(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin does not map names to dense tensors"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 60, 700, -1])
+def test_a_truncated_pickle_is_refused(kept: int, tmp_path: Path) -> None:
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(weights(), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is damaged, cut short or missing \(.+\); download"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_into_large_file_storage_is_told_apart(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(CheckpointError, match=rf"{name} only points to the weights in Git LFS; run 'git lfs pull'"):
+        read_weights(tmp_path)
+
+
+def test_safetensors_are_preferred_to_a_pickle(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
+    save_weights(tmp_path, weights())
+    assert read_weights(tmp_path).keys() == weights().keys()
+
+
+def test_a_link_into_a_cache_that_lost_its_target_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "blobs" / "gone")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged, cut short or missing"):
+        read_weights(tmp_path)
 
 
 def test_a_directory_without_weights_is_named(tmp_path: Path) -> None:

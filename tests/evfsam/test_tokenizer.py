@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,4 +74,71 @@ def test_a_damaged_tokenizer_is_refused(content: bytes, tmp_path: Path) -> None:
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"expected sentencepiece\.bpe\.model in"):
+        PhraseTokenizer.from_pretrained(tmp_path, 16)
+
+
+SEMANTIC = {"content": "[semantic]", "special": True}
+ADDING_FILES = {
+    "tokenizer_config.json": {"added_tokens_decoder": {"52": SEMANTIC, "0": {"content": "<s>"}}},
+    "added_tokens.json": {"[semantic]": 52},
+    "special_tokens_map.json": {"additional_special_tokens": ["[semantic]"]},
+    "tokenizer.json": {"added_tokens": [{"id": 52, **SEMANTIC}, {"id": 0, "content": "<s>"}]},
+}
+
+
+def with_settings(directory: Path, name: str, values: object) -> Path:
+    shutil.copy(TOKENIZER_DIRECTORY / "sentencepiece.bpe.model", directory)
+    (directory / name).write_text(json.dumps(values))
+    return directory
+
+
+@pytest.mark.parametrize("name", ADDING_FILES)
+def test_a_token_that_a_file_adds_is_read_as_that_file_numbers_it(name: str, tmp_path: Path) -> None:
+    tokenizer = PhraseTokenizer.from_pretrained(with_settings(tmp_path, name, ADDING_FILES[name]), 16)
+    assert tokenizer.encode("[semantic] hair") == [BOS_ID, 52, 20, EOS_ID]
+    assert tokenizer.encode("left[semantic] sky") == [BOS_ID, 14, 52, 13, EOS_ID]
+    assert tokenizer.tokens([52]) == ("[semantic]",)
+    assert tokenizer.vocab_size == 53
+    assert BOS_ID not in tokenizer.encode("<s> sky")[1:]
+
+
+def test_without_such_a_file_semantic_is_ordinary_pieces(tokenizer: PhraseTokenizer) -> None:
+    assert tokenizer.encode("[semantic] hair") == [BOS_ID, 4, 6, 5, 7, 20, EOS_ID]
+    assert tokenizer.vocab_size == 52
+
+
+def test_the_longest_added_token_wins(tmp_path: Path) -> None:
+    added = {"[sem": 52, "[semantic]": 53}
+    tokenizer = PhraseTokenizer.from_pretrained(with_settings(tmp_path, "added_tokens.json", added), 16)
+    assert tokenizer.encode("[semantic]") == [BOS_ID, 53, EOS_ID]
+
+
+def test_an_added_token_and_its_file_are_saved_with_the_tokenizer(tmp_path: Path) -> None:
+    source = with_settings(tmp_path, "added_tokens.json", {"[semantic]": 52})
+    PhraseTokenizer.from_pretrained(source, 16).save_pretrained(tmp_path / "new")
+    assert (tmp_path / "new" / "added_tokens.json").read_bytes() == (source / "added_tokens.json").read_bytes()
+    assert PhraseTokenizer.from_pretrained(tmp_path / "new", 16).encode("[semantic]") == [BOS_ID, 52, EOS_ID]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer"}, "expected an XLMRobertaTokenizer .* 'CLIPTok"),
+        ("tokenizer_config.json", [], r"tokenizer_config\.json holds a list, expected a JSON object"),
+        ("tokenizer_config.json", {"added_tokens_decoder": [3]}, "added_tokens_decoder to be an object, got a list"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": SEMANTIC}}, "expected the id of a token, got 'x'"),
+        ("added_tokens.json", {"[semantic]": -4}, r"added_tokens\.json: expected the id of a token, got -4"),
+        ("special_tokens_map.json", {"additional_special_tokens": 3}, "expected a list of tokens, got a int"),
+        ("special_tokens_map.json", {"additional_special_tokens": [3]}, "expected a token, got '3'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name: str, values: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        PhraseTokenizer.from_pretrained(with_settings(tmp_path, name, values), 16)
+
+
+def test_damaged_settings_are_refused(tmp_path: Path) -> None:
+    with_settings(tmp_path, "tokenizer_config.json", {})
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json cannot be read as JSON"):
         PhraseTokenizer.from_pretrained(tmp_path, 16)
