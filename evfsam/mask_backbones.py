@@ -10,12 +10,13 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import torch
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
 from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
 from evfsam.errors import ConfigurationError
 from evfsam.geometry import Frame
+from evfsam.image_encoder import ImageEncoder
 from evfsam.preprocess import sam_pixels
 from evfsam.prompts import (
     best_prediction,
@@ -117,7 +118,7 @@ def build_sam(config: SamConfig) -> Sam:
     """
     channels = config.prompt_embed_dim
     sam = Sam(
-        image_encoder=ImageEncoderViT(
+        image_encoder=ImageEncoder(
             img_size=config.image_size,
             patch_size=config.vit_patch_size,
             embed_dim=config.encoder_embed_dim,
