@@ -43,13 +43,15 @@ from training.scene_cache import CachedScene, SceneCache, tight_box
 from training.tokenizers import train_dialogue_tokenizer
 from workbench.datasets.expressions import Expression
 
-SCHEDULE = Schedule(steps=7_500, learning_rate=8e-4, warmup=300, validate_every=250)
+SCHEDULE = Schedule(steps=8_500, learning_rate=8e-4, warmup=300, validate_every=250)
 SCENES_A_STEP = 12
 PHRASES_A_SCENE = 3
 POINTS_A_BOX = 3
 NAMED_POINTS_A_SCENE = 3
 POINTER_LAYERS = (3, 4)
 """Layers of the language model after which tokens point at patches; one is left to read off what was pointed at."""
+AIMED_TOKENS = 2
+"""Answer tokens that point: the digits of a box say where it is, and pointing after them teaches a phrase nothing."""
 CELLS = 2
 """Cells a side into which each patch is divided where tokens point at it."""
 NAMING_QUESTION = "Please name the object at the point "
@@ -121,7 +123,7 @@ class PackedSequence:
 
     Attributes:
         ids, positions, labels: one entry a token; a label of -100 is not trained, and belongs to the token it predicts.
-        aims: for each answer token, the index in `masks` of what it speaks of; -1 for nothing, and for given tokens.
+        aims: for an answer's first tokens, the index in `masks` of what it speaks of; -1 for nothing and elsewhere.
         masks: (S, S) bool, the objects spoken of.
         owner: segment of each token.
         lineage: for each segment, itself and the segments before it in its dialogue.
@@ -146,7 +148,7 @@ class PackedSequence:
         self.ids += tokens
         self.positions += range(start, start + len(tokens))
         self.labels += [-100] * len(given) + answer
-        self.aims += [-1] * len(given) + [aim] * len(answer)
+        self.aims += [-1] * len(given) + [aim if k < AIMED_TOKENS else -1 for k in range(len(answer))]
         self.owner += [segment] * len(tokens)
         self.ends.append(start + len(tokens))
         return segment
@@ -260,7 +262,7 @@ class MllmStage:
         heads, words = self.taught.patches, self.model.get_input_embeddings()
         losses = [F.cross_entropy(answers.logits, answers.labels)]
         losses += [
-            0.5 * batch_mask_loss([pointed], [answers.targets], bce_weight=1.0, dice_weight=1.0).loss
+            batch_mask_loss([pointed], [answers.targets], bce_weight=1.0, dice_weight=1.0).loss
             for pointed in answers.pointed
         ]
         losses.append(0.5 * heads.naming_loss(batch.scenes, answers.image_tokens, words))
@@ -268,7 +270,7 @@ class MllmStage:
         return torch.stack(losses).sum()
 
     def validate(self) -> dict[str, float]:
-        """Cross-entropy; accuracy of Yes and No, and of the digits of boxes given those before; cIoU of pointing."""
+        """Cross-entropy; accuracy of Yes and No, and of the digits of boxes given those before; cIoU of pointing at a phrase."""
         rng = np.random.default_rng(0)
         yes, no = (self.tokenizer.convert_tokens_to_ids(word) for word in (dialects.YES, dialects.NO))
         numerals = torch.tensor(self.tokenizer.convert_tokens_to_ids(list("0123456789")))
@@ -288,7 +290,9 @@ class MllmStage:
             is_digit = torch.isin(labels, numerals)
             near += int((logits.argmax(-1) == labels)[is_digit].sum())
             digits += int(is_digit.sum())
-            predicted, true = answers.pointed[-1] > 0, answers.targets >= 0.5
+            aimed = [sum(aim >= 0 for aim in item.aims) for item in packed]
+            firsts = np.cumsum([0, *aimed[:-1]])
+            predicted, true = answers.pointed[-1][firsts] > 0, answers.targets[firsts] >= 0.5
             overlap += int((predicted & true).sum())
             union += int((predicted | true).sum())
         figures = {"ce": losses / len(self.held_out.scenes), "points": hits / points, "digits": near / digits}

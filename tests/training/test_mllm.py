@@ -98,7 +98,8 @@ def test_answers_point_at_what_they_speak_of(stage: MllmStage, monkeypatch: pyte
     phrases = [next(e for e in scene.expressions if len(e.object_indices) == 1) for scene in scenes]
     packed = [stage.pack(s, (e,), np.random.default_rng(1)) for s, e in zip(scenes, phrases, strict=True)]
     answers = stage._answer([scene.image for scene in scenes], packed)
-    counts = [sum(label != -100 for label in item.labels) for item in packed]
+    counts = [sum(aim >= 0 for aim in item.aims) for item in packed]
+    assert counts == [mllm.AIMED_TOKENS + mllm.POINTS_A_BOX] * 2
     for targets, scene, phrase in zip(answers.targets.split(counts), scenes, phrases, strict=True):
         mask = torch.from_numpy(scene.mask(phrase.object_indices)).float()
         torch.testing.assert_close(targets[0], torch.nn.functional.avg_pool2d(mask[None], 16)[0])
