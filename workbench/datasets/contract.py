@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 import numpy as np
 
@@ -71,6 +71,15 @@ class Sample:
             SampleError: the image cannot be read.
         """
         return self.image_source if isinstance(self.image_source, np.ndarray) else self.image_source()
+
+
+def unreadable_sample(sample_id: str, kind: str, reason: str) -> Sample:
+    """Return what stands for a sample whose very questions cannot be read: one question that cannot be put."""
+
+    def refuse() -> NoReturn:
+        raise SampleError(reason)
+
+    return Sample(refuse, (Question("(unreadable)", kind, refuse),), sample_id)
 
 
 class Dataset(Protocol):

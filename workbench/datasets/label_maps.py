@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, Question, Sample, SampleError
+from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, Question, Sample, SampleError, unreadable_sample
 from workbench.datasets.layout import expected_file, expected_folder, files_in, image_reader, label_reader
 from workbench.metrics import Mask
 
@@ -75,7 +75,7 @@ class LabelMaps:
         try:
             present = np.unique(label_reader(path)).tolist()
         except SampleError as error:
-            return Sample(image, (Question(SEMANTIC_PREFIX, KIND, partial(_raise, str(error))),), path.stem)
+            return unreadable_sample(path.stem, KIND, str(error))
         named = [(label, self._class_names[label]) for label in present if label in self._class_names]
         questions = (Question(f"{SEMANTIC_PREFIX}{name}", KIND, partial(_pixels, path, label)) for label, name in named)
         return Sample(image, tuple(questions), path.stem)
@@ -114,7 +114,3 @@ def read_human_parsing(split: str, root: Path) -> LabelMaps:
 def _pixels(path: Path, label: int) -> Mask:
     mask: Mask = label_reader(path) == label
     return mask
-
-
-def _raise(message: str) -> Mask:
-    raise SampleError(message)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import part_masks
-from workbench.datasets.contract import DatasetError, Question, Sample, SampleError
+from workbench.datasets.contract import DatasetError, Question, Sample, SampleError, unreadable_sample
 from workbench.datasets.layout import expected_folder, files_in, image_reader, read_json, records
 from workbench.metrics import IGNORED_LABEL
 
@@ -50,6 +50,13 @@ class ReasonSeg:
 
 
 def _sample(path: Path) -> Sample:
+    try:
+        return _read_sample(path)
+    except DatasetError as error:
+        return unreadable_sample(path.stem, "sentence", str(error))
+
+
+def _read_sample(path: Path) -> Sample:
     content = read_json(_NAME, path)
     if not isinstance(content, dict) or not {"text", "shapes"} <= set(content):
         raise DatasetError(f"{_NAME}: expected the fields text and shapes in {path}; fetch the file again")

@@ -1,0 +1,366 @@
+"""Every reader finds phrases, masks and images where its data set keeps them, and says where it looked for them."""
+
+import io
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from evfsam.errors import ConfigurationError
+from tests.workbench.datasets import layouts
+from tests.workbench.datasets.layouts import SIZE, rectangle, run_lengths
+from workbench.datasets.coco_masks import decode_mask
+from workbench.datasets.contract import ABSENT, DatasetError, SampleError
+from workbench.datasets.registry import NAMES, open_dataset
+from workbench.datasets.scenes import scene, split_seeds
+
+Expected = list[tuple[str, str, NDArray[np.bool_]]]
+
+NOTHING = np.zeros(SIZE, dtype=bool)
+TWO_MEN = rectangle(2, 2, 12, 12) | rectangle(8, 2, 16, 12)
+PAIR = rectangle(2, 2, 6, 6) | rectangle(10, 2, 14, 6)
+LEFT_MAN = TWO_MEN & ~(rectangle(2, 2, 12, 12) & rectangle(8, 2, 16, 12))
+PATCH = rectangle(3, 2, 9, 10)
+
+CASES: dict[str, tuple[Callable[[Path], Path], str, Expected]] = {
+    "refcoco:val": (
+        layouts.refer,
+        "1",
+        [
+            ("left man", "referring", LEFT_MAN),
+            ("man in red", "referring", LEFT_MAN),
+            ("right man", "referring", rectangle(20, 4, 28, 20)),
+        ],
+    ),
+    "refcoco:testA": (layouts.refer, "2", [("corner", "referring", rectangle(0, 0, 5, 5))]),
+    "refcoco:testB": (layouts.refer, "2", [("nowhere", "referring", NOTHING)]),
+    "grefcoco:val": (
+        layouts.grefcoco,
+        "1",
+        [
+            ("both men", "several", TWO_MEN),
+            ("the zebra", ABSENT, NOTHING),
+            ("right man", "single", rectangle(8, 2, 16, 12)),
+        ],
+    ),
+    "ade20k:validation": (layouts.ade20k, "ADE_val_00000001", [("[semantic] building", "semantic", PATCH)]),
+    "human-parsing:all": (
+        layouts.human_parsing,
+        "2500_1",
+        [("[semantic] background", "semantic", ~PATCH), ("[semantic] right shoe", "semantic", PATCH)],
+    ),
+    "pascal-part:val": (
+        layouts.pascal_part,
+        "7",
+        [("[semantic] bird wing", "semantic", PAIR), ("[semantic] bird beak", "semantic", rectangle(20, 2, 24, 6))],
+    ),
+    "part-imagenet:val": (
+        layouts.part_imagenet,
+        "7",
+        [("[semantic] bird wing", "semantic", PAIR), ("[semantic] bird head", "semantic", rectangle(20, 2, 24, 6))],
+    ),
+}
+
+
+def only_sample(name: str, root: Path | None):
+    dataset = open_dataset(name, root)
+    samples = list(dataset)
+    assert len(samples) == len(dataset) == 1
+    return samples[0]
+
+
+def assert_questions(sample, expected: Expected) -> None:
+    assert [(each.phrase, each.kind) for each in sample.questions] == [(phrase, kind) for phrase, kind, _ in expected]
+    for question, (phrase, _, mask) in zip(sample.questions, expected, strict=True):
+        np.testing.assert_array_equal(question.reference == 1, mask, err_msg=phrase)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_reader_finds_the_phrases_the_masks_and_the_image(name: str, tmp_path: Path) -> None:
+    make, sample_id, expected = CASES[name]
+    sample = only_sample(name, make(tmp_path))
+    assert sample.sample_id == sample_id
+    assert_questions(sample, expected)
+    assert sample.image.shape == (*SIZE, 3)
+    assert abs(int(sample.image.mean()) - 90) <= 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_folder_that_is_laid_out_otherwise_is_told_with_the_path_expected(name: str, tmp_path: Path) -> None:
+    make, _, _ = CASES[name]
+    root = make(tmp_path / "there")
+    with pytest.raises(DatasetError, match=rf"expected the (file|folder) {tmp_path / 'elsewhere'}.*--root"):
+        open_dataset(name, tmp_path / "elsewhere")
+    missing = next(path for path in sorted(root.rglob("*")) if path.suffix in (".json", ".p", ".txt", ".png"))
+    missing.unlink()
+    with pytest.raises(DatasetError, match=f"expected .*{missing.parent}"):
+        open_dataset(name, root)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_missing_image_is_told_when_it_is_read_and_not_before(name: str, tmp_path: Path) -> None:
+    make, _, _ = CASES[name]
+    root = make(tmp_path)
+    for path in root.rglob("*"):
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            path.unlink()
+    sample = only_sample(name, root)
+    with pytest.raises(SampleError, match=f"cannot read the image {root}"):
+        _ = sample.image
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "split_set"),
+    [
+        ("refcoco+:val", "refcoco+", "unc"),
+        ("refcocog:val", "refcocog", "umd"),
+        ("refcocog/google:val", "refcocog", "google"),
+        ("refcoco/google:val", "refcoco", "google"),
+        ("refclef:val", "refclef", "unc"),
+        ("refclef/berkeley:val", "refclef", "berkeley"),
+    ],
+)
+def test_every_refer_data_set_is_found_with_its_own_splits(
+    name: str, folder: str, split_set: str, tmp_path: Path
+) -> None:
+    sample = only_sample(name, layouts.refer(tmp_path, folder, split_set))
+    assert [each.phrase for each in sample.questions] == ["left man", "man in red", "right man"]
+    assert sample.image.shape == (*SIZE, 3)
+
+
+def test_a_data_set_is_not_split_by_those_who_never_did(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"refcoco\+: expected splits by unc .* got google and val"):
+        open_dataset("refcoco+/google:val", layouts.refer(tmp_path, "refcoco+"))
+
+
+def test_an_expression_of_two_test_splits_is_in_both_and_in_test(tmp_path: Path) -> None:
+    root = layouts.refer(tmp_path, "refclef")
+    path = root / "refclef" / "refs(unc).p"
+    path.write_bytes(layouts.python_2_pickle([layouts.ref(1, 1, 12, "testBC", "both")]))
+    for split in ("testB", "testC", "test"):
+        assert [each.phrase for each in only_sample(f"refclef:{split}", root).questions] == ["both"]
+    with pytest.raises(DatasetError, match=r"expected expressions of the split testA in .*unc.*found none"):
+        open_dataset("refclef:testA", root)
+
+
+class _Intruder:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_that_names_code_is_refused_and_nothing_of_it_runs(protocol: int, tmp_path: Path) -> None:
+    root = layouts.refer(tmp_path)
+    target = tmp_path / "touched"
+    (root / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps([_Intruder(target)], protocol))
+    with pytest.raises(DatasetError, match=r"expected plain data in .*refs\(unc\)\.p.*plain data does not need"):
+        open_dataset("refcoco:val", root)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_a_pickle_of_python_3_is_read_too(protocol: int, tmp_path: Path) -> None:
+    root = layouts.refer(tmp_path)
+    refs = [layouts.ref(1, 1, 12, "val", "der große Mann")]
+    (root / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol))
+    assert [each.phrase for each in only_sample("refcoco:val", root).questions] == ["der große mann"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a pickle", b"\x80\x04", pickle.dumps({"image_id": 1}), pickle.dumps([3])]
+)
+def test_a_damaged_pickle_is_told_with_its_path(content: bytes, tmp_path: Path) -> None:
+    root = layouts.refer(tmp_path)
+    (root / "refcoco" / "refs(unc).p").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"refs\(unc\)\.p"):
+        open_dataset("refcoco:val", root)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"size": [24, 32], "counts": "@@@@"},
+        {"size": [24, 32], "counts": [0, 10_000_000]},
+        {"size": [24, 32], "counts": [768, -5, 5]},
+        {"size": [24, 32], "counts": "o~"},
+        {"size": [32, 24], "counts": [768]},
+        {"counts": [768]},
+        ["a", "b", "c", "d", "e", "f"],
+        "polygon",
+    ],
+)
+def test_a_corrupt_mask_spoils_its_own_question_alone(segmentation: object, tmp_path: Path) -> None:
+    root = layouts.refer(tmp_path)
+    annotations = [
+        {"id": 11, "image_id": 1, "segmentation": segmentation if isinstance(segmentation, dict) else [segmentation]},
+        {"id": 12, "image_id": 1, "segmentation": [layouts.polygon(0, 0, 5, 5)]},
+    ]
+    layouts.as_json(root / "refcoco" / "instances.json", layouts.coco({1: "1.jpg", 2: "2.jpg"}, annotations))
+    first, _, third = only_sample("refcoco:val", root).questions
+    with pytest.raises(SampleError, match="expected"):
+        _ = first.reference
+    assert third.reference.sum() == 25
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_run_lengths_are_decoded_as_pycocotools_does(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random(SIZE) < (0.02, 0.3, 0.5, 0.97, 1.0)[seed]
+    np.testing.assert_array_equal(decode_mask(str(run_lengths(mask)["counts"]), SIZE), mask)
+
+
+def test_reason_seg_leaves_the_ignored_out_and_passes_over_what_is_deprecated(tmp_path: Path) -> None:
+    sample = only_sample("reasonseg:val", layouts.reason_seg(tmp_path))
+    (question,) = sample.questions
+    expected = np.where(rectangle(4, 4, 8, 8), 255, rectangle(2, 2, 12, 12)).astype(np.uint8)
+    assert (question.phrase, question.kind) == ("what keeps the rain off?", "sentence")
+    np.testing.assert_array_equal(question.reference, expected)
+
+
+def test_reason_seg_in_windows_1252_is_read(tmp_path: Path) -> None:
+    root = layouts.reason_seg(tmp_path)
+    path = root / "val" / "one.json"
+    path.write_bytes(path.read_bytes().replace(b"the rain", "l’été".encode("cp1252")))
+    assert only_sample("reasonseg:val", root).questions[0].phrase == "what keeps l’été off?"
+
+
+def test_one_damaged_file_of_reason_seg_is_one_sample_that_cannot_be_read(tmp_path: Path) -> None:
+    root = layouts.reason_seg(tmp_path)
+    (root / "val" / "two.json").write_text('{"text": ')
+    good, bad = open_dataset("reasonseg:val", root)
+    assert good.image.shape == (*SIZE, 3)
+    with pytest.raises(SampleError, match=r"expected JSON in .*two\.json"):
+        _ = bad.image
+    with pytest.raises(DatasetError, match=f"expected the folder {root / 'test'}"):
+        open_dataset("reasonseg:test", root)
+
+
+def test_a_damaged_label_map_is_one_sample_that_cannot_be_read(tmp_path: Path) -> None:
+    root = layouts.ade20k(tmp_path)
+    (root / "annotations/validation/ADE_val_00000001.png").write_bytes(b"no picture")
+    with pytest.raises(SampleError, match=r"cannot read the mask .*ADE_val_00000001\.png"):
+        _ = only_sample("ade20k:validation", root).image
+
+
+def test_any_coco_file_with_phrases_is_read_and_empty_masks_name_nothing(tmp_path: Path) -> None:
+    path = layouts.coco_phrases(tmp_path)
+    sample = only_sample(f"coco:{path}", None)
+    assert_questions(
+        sample,
+        [
+            ("a kite", "phrase", rectangle(2, 2, 6, 6)),
+            ("a ball", "phrase", rectangle(8, 2, 12, 6)),
+            ("round", "phrase", rectangle(8, 2, 12, 6)),
+            ("a whale", ABSENT, NOTHING),
+        ],
+    )
+    assert sample.image.shape == (*SIZE, 3)
+
+
+def test_the_images_of_a_coco_file_may_be_elsewhere(tmp_path: Path) -> None:
+    path = layouts.coco_phrases(tmp_path / "annotations")
+    shutil.move(path.parent / "seven.png", layouts.picture(tmp_path / "images" / "seven.png"))
+    assert only_sample(f"coco:{path}", tmp_path / "images").image.shape == (*SIZE, 3)
+
+
+def test_a_coco_file_without_phrases_is_refused_with_the_fields_expected(tmp_path: Path) -> None:
+    root = layouts.pascal_part(tmp_path)
+    with pytest.raises(DatasetError, match=r"one of the fields phrases, captions, phrase, caption in .*val\.json"):
+        open_dataset(f"coco:{root / 'val.json'}")
+    layouts.as_json(tmp_path / "list.json", [1])
+    with pytest.raises(DatasetError, match=r"expected COCO's format in .*list\.json, got list"):
+        open_dataset(f"coco:{tmp_path / 'list.json'}")
+    layouts.as_json(tmp_path / "half.json", {"images": [{"id": 1}], "annotations": []})
+    with pytest.raises(DatasetError, match=r"record 0 of .*half\.json, found no file_name, height, width"):
+        open_dataset(f"coco:{tmp_path / 'half.json'}")
+
+
+def test_a_folder_of_ones_own_has_masks_and_phrases_beside_its_images(tmp_path: Path) -> None:
+    dataset = open_dataset(f"folder:{layouts.folder(tmp_path)}")
+    field, yard = dataset
+    assert (field.sample_id, yard.sample_id, len(dataset)) == ("field", "yard", 2)
+    assert_questions(field, [("the cat", ABSENT, NOTHING)])
+    ball = ("the ball", "phrase", rectangle(20, 2, 24, 6))
+    dog = rectangle(2, 2, 12, 12)
+    assert_questions(yard, [ball, ("the dog", "phrase", dog), ("the animal", "phrase", dog)])
+
+
+def test_a_folder_without_phrases_or_with_phrases_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"expected the folder .*nowhere"):
+        open_dataset(f"folder:{tmp_path / 'nowhere'}")
+    with pytest.raises(DatasetError, match=r"expected NAME\.txt with a phrase a line .*found none"):
+        open_dataset(f"folder:{tmp_path}")
+    (tmp_path / "lost.txt").write_text("the dog")
+    with pytest.raises(DatasetError, match=r"expected the image .*lost\.jpg or \.png of lost\.txt"):
+        open_dataset(f"folder:{tmp_path}")
+
+
+def refcoco_m(root: Path) -> Path:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((*SIZE, 3), 90, dtype=np.uint8)).save(buffer, format="PNG")
+    instance = {
+        "id": 1,
+        "category": "person",
+        "sentences": ["Left man", "in red"],
+        "bbox": [2.0, 2.0, 10.0, 10.0],
+        "mask": run_lengths(rectangle(2, 2, 12, 12)),
+    }
+    rows = [
+        {
+            "image": {"bytes": buffer.getvalue(), "path": "1.png"},
+            "image_id": 1,
+            "file_name": "1",
+            "samples": [instance],
+        },
+        {"image": {"bytes": b"broken", "path": "2.png"}, "image_id": 2, "file_name": "2", "samples": [instance]},
+    ]
+    (root / "data").mkdir(parents=True)
+    for number, row in enumerate(rows):
+        parquet.write_table(arrow.Table.from_pylist([row]), root / "data" / f"validation-0000{number}-of-00002.parquet")
+    return root
+
+
+def test_refcoco_m_is_read_from_its_parquet_files(tmp_path: Path) -> None:
+    dataset = open_dataset("refcoco-m:validation", refcoco_m(tmp_path))
+    good, bad = dataset
+    assert (len(dataset), good.sample_id, bad.sample_id) == (2, "1", "2")
+    man = rectangle(2, 2, 12, 12)
+    assert_questions(good, [("left man", "referring", man), ("in red", "referring", man)])
+    assert good.image.shape == (*SIZE, 3)
+    with pytest.raises(SampleError, match="cannot read the image 2"):
+        _ = bad.image
+    with pytest.raises(DatasetError, match=r"expected .*data/test-\*\.parquet.*the only split is validation"):
+        open_dataset("refcoco-m:test", tmp_path)
+
+
+def test_refcoco_m_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(DatasetError, match="needs pyarrow, not found; run pip install pyarrow"):
+        open_dataset("refcoco-m:validation", tmp_path)
+
+
+def test_scenes_are_asked_in_the_order_of_their_seeds() -> None:
+    dataset = open_dataset("scenes:val")
+    first = next(iter(dataset))
+    drawn = scene(split_seeds("val")[0])
+    assert (first.sample_id, len(dataset)) == (str(drawn.seed), len(split_seeds("val")))
+    np.testing.assert_array_equal(first.image, drawn.image)
+    assert [each.phrase for each in first.questions] == [each.text for each in drawn.expressions]
+    for question, expression in zip(first.questions, drawn.expressions, strict=True):
+        np.testing.assert_array_equal(question.reference, drawn.mask(expression))
+
+
+@pytest.mark.parametrize("name", [each for each in NAMES if each.partition(":")[0] not in ("scenes", "coco", "folder")])
+def test_a_data_set_of_files_asks_for_its_folder(name: str) -> None:
+    with pytest.raises(DatasetError, match="give it with --root"):
+        open_dataset(name)
