@@ -28,6 +28,8 @@ STRATEGY_COLOURS: Final[Mapping[str, Colour]] = MappingProxyType(
 )
 _OTHERS: Final = (REDDISH_PURPLE, BLUE, VERMILION)
 
+PHRASE_COLOURS: Final = (ORANGE, SKY_BLUE, REDDISH_PURPLE, BLUISH_GREEN, VERMILION, BLUE)
+
 PROBABILITY_STOPS: Final = (VERMILION, (242, 242, 242), BLUE)
 """0 is vermilion, 1/2 nearly white, 1 blue."""
 
@@ -38,6 +40,11 @@ HEAT_STOPS: Final = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), 
 def strategy_colour(key: str) -> Colour:
     """Return the strategy's colour: the same in every run, also for keys that this file does not know."""
     return STRATEGY_COLOURS.get(key, _OTHERS[crc32(key.encode()) % len(_OTHERS)])
+
+
+def phrase_colour(index: int) -> Colour:
+    """Return the colour of a request's phrase, from 0; colours come again after six, numbers tell those apart."""
+    return PHRASE_COLOURS[index % len(PHRASE_COLOURS)]
 
 
 def ramp(values: NDArray[np.floating], stops: Sequence[Colour]) -> NDArray[np.float32]:

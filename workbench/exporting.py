@@ -19,6 +19,7 @@ from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
 from workbench.agreement import pairwise_iou
 from workbench.comparison import StrategyResult
 from workbench.metrics import Mask, ReferenceMask, mask_iou
+from workbench.phrase_overlay import phrase_overlay
 from workbench.rendering import evidence, heat_map, overlay
 from workbench.result_files import as_json_value, json_bytes, write_whole
 
@@ -40,9 +41,10 @@ def result_dict(
 
     Args:
         image: (H, W, 3) uint8 RGB, as the strategies saw it.
-        phrase: as it was asked.
+        phrase: as it was asked; several with ";" between them.
         suite_key: which weights answered.
-        results: one a strategy.
+        results: one a strategy. Where several phrases were asked, each strategy has their answers under `answers`, and
+            beside them all of them joined.
         reference: (H, W), the known mask where there is one; adds `iou_with_reference` to every strategy.
     """
     height, width = image.shape[:2]
@@ -50,6 +52,7 @@ def result_dict(
         "format": RESULT_FORMAT,
         "suite": suite_key,
         "phrase": phrase,
+        "phrases": _phrases(phrase, results),
         "image": {"height": height, "width": width, "pixels_sha256": sha256(image.tobytes()).hexdigest()},
         "strategies": {result.key: _strategy_dict(result, reference) for result in results},
         "agreement_iou": pairwise_iou(results),
@@ -125,21 +128,61 @@ def _files(
 ) -> Iterator[tuple[str, bytes]]:
     for result in results:
         segmentation, key = result.segmentation, result.key
-        mask = segmentation.mask
-        yield f"{key}-mask.png", png_bytes(mask.astype(np.uint8) * 255)
-        yield f"{key}-overlay.png", png_bytes(overlay(image, mask, key))
+        yield f"{key}-mask.png", _mask_png(segmentation.mask)
+        yield f"{key}-overlay.png", png_bytes(_overlay(image, result))
         yield f"{key}-evidence.png", png_bytes(evidence(image, segmentation, key))
         if segmentation.attention is not None:
-            attention = cls_to_image(segmentation.attention)
-            yield f"{key}-attention.png", png_bytes(heat_map(image, attention, mask))
+            yield f"{key}-attention.png", _attention_png(image, segmentation)
+        for number, answer in enumerate(result.answers, start=1):
+            yield f"{key}-mask-{number}.png", _mask_png(answer.segmentation.mask)
+            if answer.segmentation.attention is not None:
+                yield f"{key}-attention-{number}.png", _attention_png(image, answer.segmentation)
     yield RESULT_NAME, json_bytes(result_dict(image, phrase, suite_key, results, reference))
 
 
+def _phrases(phrase: str, results: Sequence[StrategyResult]) -> list[str]:
+    answers = next((result.answers for result in results if result.answers), ())
+    return [answer.phrase for answer in answers] or [phrase]
+
+
+def _overlay(image: RgbImage, result: StrategyResult) -> RgbImage:
+    if not result.answers:
+        return overlay(image, result.segmentation.mask, result.key)
+    return phrase_overlay(image, [answer.segmentation.mask for answer in result.answers])
+
+
+def _mask_png(mask: Mask) -> bytes:
+    return png_bytes(mask.astype(np.uint8) * 255)
+
+
+def _attention_png(image: RgbImage, segmentation: Segmentation) -> bytes:
+    assert segmentation.attention is not None
+    return png_bytes(heat_map(image, cls_to_image(segmentation.attention), segmentation.mask))
+
+
 def _strategy_dict(result: StrategyResult, reference: ReferenceMask | None) -> dict[str, object]:
-    segmentation = result.segmentation
     content: dict[str, object] = {
         "title": result.card.title,
         "licence": result.card.licence,
+        **_segmentation_dict(result.segmentation),
+        "seconds": {
+            "total": result.seconds,
+            "load": result.load_seconds,
+            "stages": result.segmentation.seconds,
+        },
+        "embedding_was_cached": result.segmentation.embedding_was_cached,
+    }
+    if result.answers:
+        content["answers"] = [
+            {"phrase": answer.phrase, **_segmentation_dict(answer.segmentation)} for answer in result.answers
+        ]
+    if reference is not None:
+        content["iou_with_reference"] = mask_iou(result.segmentation.mask, reference)
+    return content
+
+
+def _segmentation_dict(segmentation: Segmentation) -> dict[str, object]:
+    return {
         "verdict": segmentation.verdict.kind,
         "reason": segmentation.verdict.reason,
         "pred_iou": segmentation.pred_iou,
@@ -152,12 +195,7 @@ def _strategy_dict(result: StrategyResult, reference: ReferenceMask | None) -> d
             {"step": entry.step, "asked": entry.asked, "answered": entry.answered, "values": entry.values}
             for entry in segmentation.trace
         ],
-        "seconds": {"total": result.seconds, "load": result.load_seconds, "stages": segmentation.seconds},
-        "embedding_was_cached": segmentation.embedding_was_cached,
     }
-    if reference is not None:
-        content["iou_with_reference"] = mask_iou(segmentation.mask, reference)
-    return content
 
 
 def _attention_share(segmentation: Segmentation) -> float | None:

@@ -205,3 +205,30 @@ def test_values_that_json_lacks_become_null_lists_or_text() -> None:
 @given(st.text())
 def test_any_text_from_a_command_line_stays_valid_json(text: str) -> None:
     assert json.loads(json_bytes({"phrase": text + "\udc80"}))["phrase"] == text + "\udc80"
+
+
+def test_several_phrases_are_exported_one_by_one_and_joined(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    suite = suite_of(tmp_path / "weights", light="load_bright")
+    results = list(Comparison(suite).run(IMAGE, "the light; nothing"))
+    content = result_dict(IMAGE, "the light; nothing", "doubles", results)
+    assert (content["phrase"], content["phrases"]) == ("the light; nothing", ["the light", "nothing"])
+    light = content["strategies"]["light"]
+    assert [(answer["phrase"], answer["verdict"]) for answer in light["answers"]] == [
+        ("the light", "found"),
+        ("nothing", "absent"),
+    ]
+    assert light["answers"][0]["mask_rle"] == light["mask_rle"] == coco_rle(results[0].segmentation.mask)
+    assert light["answers"][1]["box"] is None
+    written = {path.name: path for path in write_results(tmp_path / "out", IMAGE, "x", "doubles", results)}
+    assert {"light-mask.png", "light-mask-1.png", "light-mask-2.png", "light-attention-1.png"} <= set(written)
+    assert not {"light-attention.png", "light-attention-2.png"} & set(written)
+    lit = np.asarray(Image.open(written["light-mask-1.png"]))
+    np.testing.assert_array_equal(lit, np.where(IMAGE[..., 0] > 128, 255, 0))
+    assert not np.asarray(Image.open(written["light-mask-2.png"])).any()
+
+
+def test_a_single_phrase_is_exported_without_a_list_of_answers(results: Sequence[StrategyResult]) -> None:
+    content = result_dict(IMAGE, "the light", "doubles", results)
+    assert content["phrases"] == ["the light"]
+    assert "answers" not in content["strategies"]["light"]
