@@ -196,6 +196,11 @@ def test_evaluate_prints_a_table_and_writes_the_figures(run: Run, tmp_path: Path
     [
         (["--dataset", "scenes:tset"], "unknown data set 'scenes:tset'"),
         (["--limit", "0"], "at least 1 expression, got 0"),
+        (["--dataset", "refcoco:val"], "give it with --root"),
+        (["--dataset", "refcoco:val", "--root", "nowhere"], "expected the folder nowhere/refcoco"),
+        (["--shard", "half"], "expected a shard I/N, such as 1/4, got 'half'"),
+        (["--shard", "3/2", "--out", "a.jsonl"], "1 <= I <= N, such as 1/4, got 3/2"),
+        (["--shard", "1/2"], "expected --out FILE.jsonl for a run in 2 shards"),
         (["--strategies", "sam"], "unknown strategy 'sam'"),
         (["--out", "."], "it is a folder"),
     ],
@@ -204,3 +209,103 @@ def test_evaluate_refuses_bad_arguments_in_one_line(run: Run, arguments: list[st
     code, out, err = run("evaluate", *arguments)
     assert (code, out, len(err)) == (2, [], 1)
     assert message in err[0]
+
+
+def test_evaluate_writes_a_line_an_answer_and_report_lays_them_out(run: Run, tmp_path: Path) -> None:
+    lines, folder = tmp_path / "results.jsonl", tmp_path / "report"
+    code, printed, _ = run("evaluate", "--limit", "6", "--strategies", "light", "--out", lines)
+    header, *answers, end = (json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines())
+    assert (code, header["run"]["dataset"], end) == (0, "scenes:test", {"end": True})
+    assert sum(answer["kind"] != ABSENT for answer in answers) == 6
+    again, printed_again, _ = run("evaluate", "--limit", "6", "--strategies", "light", "--out", lines)
+    assert (again, printed_again) == (0, printed)
+    code, out, err = run("report", lines, "--out", folder)
+    assert code == 0
+    assert "\n".join(out) + "\n" == (folder / "report.md").read_text(encoding="utf-8")
+    figure = next(line for line in printed if line.startswith("all but absent")).split()[3]
+    assert any(line.startswith(f"| cIoU | {figure} (") for line in out)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "figures-1-kinds.svg",
+        "figures-1-overall.svg",
+        "report.html",
+        "report.md",
+    ]
+    assert err == [
+        f"wrote {folder / name}" for name in ("report.md", "report.html", *(p.name for p in _charts(folder)))
+    ]
+
+
+def _charts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.svg"), reverse=True)
+
+
+def test_evaluate_does_not_go_on_with_another_run(run: Run, tmp_path: Path) -> None:
+    lines = tmp_path / "results.jsonl"
+    run("evaluate", "--limit", "3", "--strategies", "light", "--out", lines)
+    code, out, err = run("evaluate", "--limit", "4", "--strategies", "light", "--out", lines)
+    assert (code, out, len(err)) == (2, [], 1)
+    assert "holds another run: limit was 3 and is 4; choose another file" in err[0]
+
+
+def test_a_shard_writes_a_file_of_its_own_and_report_names_the_missing_one(run: Run, tmp_path: Path) -> None:
+    lines = tmp_path / "results.jsonl"
+    code, out, _ = run("evaluate", "--limit", "12", "--strategies", "light", "--shard", "2/2", "--out", lines)
+    assert code == 0
+    assert out[0].startswith("scenes:test, suite doubles, shard 2 of 2: ")
+    code, out, _ = run("report", tmp_path / "results.2-of-2.jsonl")
+    assert (code, "- shard 1 of 2 is missing" in out) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "results.1-of-2.jsonl"),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, "results.jsonl"),
+        ({"WORLD_SIZE": "2"}, "results.jsonl"),
+    ],
+)
+def test_the_launcher_says_which_shard_a_process_is(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], name: str
+) -> None:
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    run("evaluate", "--limit", "3", "--strategies", "light", "--out", tmp_path / "results.jsonl")
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == [name]
+
+
+@pytest.mark.parametrize("content", [None, "my diary"])
+def test_report_refuses_what_evaluate_did_not_write(run: Run, tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "results.jsonl"
+    if content is not None:
+        path.write_text(content)
+    code, out, err = run("report", path)
+    assert (code, out, len(err)) == (2, [], 1)
+    assert "results.jsonl" in err[0]
+
+
+def test_what_cannot_be_measured_is_named_and_ends_in_code_3(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    Image.fromarray(half_lit()).save(folder / "good.png")
+    Image.fromarray(half_lit()[..., 0]).save(folder / "good.mask.png")
+    (folder / "good.txt").write_text("the light\n\n")
+    Image.fromarray(half_lit()).save(folder / "small.png")
+    Image.fromarray(half_lit()[::2, ::2, 0]).save(folder / "small.mask.png")
+    (folder / "small.txt").write_text("the light")
+    (folder / "torn.png").write_bytes(b"no picture")
+    (folder / "torn.txt").write_text("the light")
+    Image.fromarray(half_lit()).save(folder / "void.png")
+    Image.fromarray(half_lit()[..., 0] * 0).save(folder / "void.mask.png")
+    (folder / "void.txt").write_text("nothing")
+    lines = tmp_path / "results.jsonl"
+    code, out, _ = run("evaluate", "--dataset", f"folder:{folder}", "--strategies", "light", "--out", lines)
+    assert code == 3
+    assert "3 expressions could not be asked and are in no figure: image, mask or phrase unusable" in out
+    assert "1 expressions have an empty known mask and are counted as absent" in out
+    code, out, _ = run("report", lines)
+    report = "\n".join(out)
+    assert code == 3
+    assert "`light`, good '': expected a phrase, got an empty one" in report
+    assert "`light`, small 'the light': expected a mask of the image's size (40, 60), got (20, 30)" in report
+    assert re.search(r"`light`, torn 'the light': cannot read the image .*torn\.png", report)
+    assert "| absent ones | 1 |" in report
