@@ -37,6 +37,32 @@ SAM = {
     "iou_head_hidden_dim": 32,
 }
 
+SAM2 = {
+    "image_size": 64,
+    "trunk_embed_dim": 8,
+    "trunk_num_heads": 1,
+    "trunk_stages": [1, 1, 2, 1],
+    "trunk_global_blocks": [3],
+    "trunk_window_sizes": [8, 4, 4, 2],
+    "prompt_embed_dim": 32,
+    "memory_dim": 8,
+    "memory_attention_depth": 1,
+    "memory_attention_mlp_dim": 64,
+    "memory_frame_count": 3,
+    "object_pointer_count": 4,
+}
+EFFICIENT_SAM = {
+    "image_size": 64,
+    "vit_patch_size": 8,
+    "encoder_embed_dim": 32,
+    "encoder_depth": 2,
+    "encoder_num_heads": 2,
+    "position_grid": 3,
+    "prompt_embed_dim": 32,
+    "decoder_mlp_dim": 64,
+    "iou_head_hidden_dim": 32,
+}
+
 
 def tiny_model(seed: int = 0, **fields: object) -> EvfSamModel:
     """Build a model with weights from a seed, leaving torch's global generator as it was; fields change its config."""

@@ -73,7 +73,10 @@ class Golden:
         return self.model.family.pixels(self.image(letter), self.model.config.sam_config.image_size)
 
     def encoder_input(self, letter: str) -> torch.Tensor:
-        return beit3_pixels(self.image(letter), self.model.config.beit3_config.image_size)
+        return self.encoder_pixels(self.image(letter))
+
+    def encoder_pixels(self, image: RgbImage) -> torch.Tensor:
+        return beit3_pixels(image, self.model.config.beit3_config.image_size)
 
 
 def config_from_golden(values: dict[str, object]) -> tuple[EvfSamConfig, dict[str, object]]:
