@@ -1,24 +1,42 @@
 """Named sets of strategies and weights. A new strategy is one file elsewhere and one entry here."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import torch
 
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.types import Strategy, StrategyCard
+from workbench.loading_board import LoadingBoard
 
 CHECKPOINTS: Final = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
+class Entry(Protocol):
+    """How to get a strategy, without importing or loading anything yet."""
+
+    @property
+    def title(self) -> str:
+        """For people, before the weights are there."""
+        ...
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
+        """Build the strategy; an EvfSamError says why that is not possible, and the next call tries again."""
+        ...
+
+    def provisional_card(self, key: str) -> StrategyCard:
+        """Return what can be said of the strategy before its weights are loaded."""
+        ...
+
+
 @dataclass(frozen=True)
 class StrategyEntry:
-    """How to get a strategy, without importing or loading anything yet.
+    """An entry whose weights lie in a directory.
 
     Attributes:
         title: for people, before the weights are there; the loaded strategy's card says the rest.
@@ -61,12 +79,18 @@ class Suite:
         title: for people.
         notice: what these weights can and cannot know, for the banner of the page.
         strategies: entries by strategy key, in the order in which they run.
+        reason: why this suite runs, where nobody asked for it by name.
+        left_out: why a strategy is not in the list, by its title.
+        board: how far the weights are, where they have to be fetched; None where they are at hand.
     """
 
     key: str
     title: str
     notice: str
-    strategies: Mapping[str, StrategyEntry]
+    strategies: Mapping[str, Entry]
+    reason: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    board: LoadingBoard | None = None
 
 
 MINI: Final = Suite(

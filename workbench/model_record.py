@@ -1,0 +1,162 @@
+"""What was downloaded: the commit and the SHA-256 of every file of each model, in one JSON file of the user."""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import file_digest
+from pathlib import Path
+from typing import Final
+
+from evfsam.errors import CheckpointError
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_ALWAYS_READ: Final = 64 * 2**20
+"""Files up to this size are digested at every start; larger ones where their size or time has changed."""
+
+
+@dataclass(frozen=True)
+class RecordedFile:
+    """A file as it was when its digest was taken: SHA-256, bytes, and time of change in nanoseconds."""
+
+    sha256: str
+    nbytes: int
+    changed_ns: int
+
+
+@dataclass(frozen=True)
+class RecordedModel:
+    """A model as it was first downloaded.
+
+    Attributes:
+        asked: the revision of the lock file then.
+        commit: what that revision meant.
+        files: by name inside the repository.
+    """
+
+    asked: str
+    commit: str
+    files: Mapping[str, RecordedFile]
+
+    def checked(self, model_id: str, directory: Path) -> "RecordedModel":
+        """Compare a directory with the record; returns the record with what was read anew.
+
+        Raises:
+            CheckpointError: the commit or a file is not what was recorded.
+        """
+        if directory.name != self.commit:
+            raise CheckpointError(
+                f"{model_id} was recorded at commit {self.commit}, but the cache gave {directory.name}; "
+                f"{_next_step(model_id)}"
+            )
+        now = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
+        lost = sorted(set(self.files) - set(now))
+        if lost:
+            raise CheckpointError(f"{model_id} has lost {', '.join(lost[:3])} since it was recorded; download it again")
+        files = {name: _compared(model_id, name, self.files.get(name), path) for name, path in sorted(now.items())}
+        return replace(self, files=files)
+
+
+def recorded_files(model_id: str, directory: Path) -> dict[str, RecordedFile]:
+    """Digest every file of a directory.
+
+    Raises:
+        CheckpointError: a file of the Hub's cache is not what its name there promises, such as half of it.
+    """
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): _recorded(model_id, path) for path in paths}
+
+
+class ModelRecord:
+    """The JSON file. It is read at each question and replaced as a whole, so several processes may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def get(self, model_id: str) -> RecordedModel | None:
+        """Return what is recorded of a model.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        values = self._read().get(model_id)
+        if values is None:
+            return None
+        try:
+            files = {name: RecordedFile(**file) for name, file in values["files"].items()}
+            return RecordedModel(str(values["asked"]), str(values["commit"]), files)
+        except (KeyError, TypeError, AttributeError) as err:
+            raise self._damaged(err) from err
+
+    def put(self, model_id: str, model: RecordedModel) -> None:
+        """Write what is known of a model; nothing where it is recorded already.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        files = {name: vars(file) for name, file in model.files.items()}
+        values = {"asked": model.asked, "commit": model.commit, "files": files}
+        known = self._read()
+        if known.get(model_id) == values:
+            return
+        text = json.dumps({**known, model_id: values}, indent=2, sort_keys=True) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
+                file.write(text)
+            Path(file.name).replace(self.path)
+        except OSError as err:
+            raise CheckpointError(
+                f"the record of downloads {self.path} could not be written ({err.strerror}); free space there, or name "
+                "another place with SAM_WORKBENCH_RECORD"
+            ) from err
+
+    def _read(self) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
+        try:
+            values = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as err:
+            raise self._damaged(err) from err
+        if not isinstance(values, dict):
+            raise self._damaged(ValueError("not an object"))
+        return values
+
+    def _damaged(self, err: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"the record of downloads {self.path} is damaged ({err}); delete it to record what is in the cache anew"
+        )
+
+
+def _compared(model_id: str, name: str, known: RecordedFile | None, path: Path) -> RecordedFile:
+    state = path.stat()
+    is_unchanged = known is not None and (known.nbytes, known.changed_ns) == (state.st_size, state.st_mtime_ns)
+    if known is not None and is_unchanged and state.st_size > _ALWAYS_READ:
+        return known
+    found = _recorded(model_id, path)
+    if known is not None and known.sha256 != found.sha256:
+        raise CheckpointError(
+            f"{name} of {model_id} is not what was recorded at its first download: expected SHA-256 "
+            f"{known.sha256[:12]}… ({known.nbytes} bytes), got {found.sha256[:12]}… ({found.nbytes} bytes); "
+            f"{_next_step(model_id)}"
+        )
+    return found
+
+
+def _recorded(model_id: str, path: Path) -> RecordedFile:
+    state = path.stat()
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    stored_as = path.resolve().name
+    if _SHA256.fullmatch(stored_as) and stored_as != digest:
+        raise CheckpointError(
+            f"{path.name} of {model_id} is damaged: the Hub promises SHA-256 {stored_as[:12]}…, the {state.st_size} "
+            f"bytes here have {digest[:12]}…; {_next_step(model_id)}"
+        )
+    return RecordedFile(digest, state.st_size, state.st_mtime_ns)
+
+
+def _next_step(model_id: str) -> str:
+    folder = f"models--{model_id.replace('/', '--')}"
+    return f"delete {folder} from the Hub's cache to fetch it again, or bring a directory with --weights"
