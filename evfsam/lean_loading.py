@@ -79,7 +79,7 @@ def check_fit(module: nn.Module, tensors: Mapping[str, torch.Tensor], origin: st
 
 def assign_strictly(
     module: nn.Module,
-    tensors: Mapping[str, torch.Tensor],
+    tensors: dict[str, torch.Tensor],
     origin: str,
     *,
     device: str | torch.device,
@@ -90,7 +90,8 @@ def assign_strictly(
 
     Args:
         module: from `build_without_storage`.
-        tensors: its whole state dict. Those that need no conversion are not copied.
+        tensors: its whole state dict; emptied on the way, so that each file is let go once it is converted. Where
+            device and type are the stored ones, tensors are not copied.
         origin: where they come from, for messages.
         device: where the module goes.
         dtype: type of its floating-point weights.
@@ -101,9 +102,12 @@ def assign_strictly(
     """
     check_fit(module, tensors, origin)
     converted = {}
-    for name, value in tensors.items():
-        kept = torch.float32 if float32_parts and name.startswith(float32_parts) else dtype
-        converted[name] = value.to(device, kept if value.is_floating_point() else value.dtype)
+    for name in list(tensors):
+        value = tensors.pop(name)
+        is_exact = bool(float32_parts) and name.startswith(float32_parts)
+        wanted = (torch.float32 if is_exact else dtype) if value.is_floating_point() else value.dtype
+        # One small tensor that is still mapped would hold its whole file beside the converted rest.
+        converted[name] = value.to(device, wanted, copy=is_exact and dtype != torch.float32)
     module.load_state_dict(converted, assign=True)
     empty = [name for name, value in (*module.named_parameters(), *module.named_buffers()) if value.is_meta]
     assert not empty, f"left without values: {empty}"

@@ -37,12 +37,21 @@ def test_building_elsewhere_stays_as_it_was() -> None:
 
 def test_weights_become_the_modules_own_without_a_copy() -> None:
     module, given = build_without_storage(WithConstants), weights()
+    places = {name: value.data_ptr() for name, value in given.items()}
     module.scale.requires_grad_(False)
     assign_strictly(module, given, "here", device="cpu", dtype=torch.float32)
-    assert {name: value.data_ptr() for name, value in module.state_dict().items()} == {
-        name: value.data_ptr() for name, value in given.items()
-    }
+    assert {name: value.data_ptr() for name, value in module.state_dict().items()} == places
     assert [module.linear.weight.requires_grad, module.scale.requires_grad] == [True, False]
+
+
+def test_a_converted_module_holds_nothing_of_its_file() -> None:
+    module, given = build_without_storage(WithConstants), weights()
+    stored = {value.untyped_storage().data_ptr() for value in given.values()}
+    kept = dict(given)
+    assign_strictly(module, given, "here", device="cpu", dtype=torch.float16, float32_parts=("scale",))
+    assert given == {}
+    assert len(kept) == 3
+    assert not stored & {value.untyped_storage().data_ptr() for value in module.state_dict().values()}
 
 
 def test_named_parts_keep_the_exact_numbers_of_their_file() -> None:
