@@ -109,9 +109,7 @@ class HubEntry:
             self.board.put(self.key, LoadingState("fetching", place, 0, total))
             return self.store.directory(place, lambda done, known: self._arrived(place, done, known or total))
         if not place.is_dir():
-            raise CheckpointError(
-                f"{self.title}: expected a directory of weights at {place}, found none; check --weights"
-            )
+            raise CheckpointError(f"{self.title}: expected a directory at {place}, found none; check --weights")
         return place
 
     def _arrived(self, model_id: str, done: int, total: int) -> None:

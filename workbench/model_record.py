@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from evfsam.errors import CheckpointError
 
@@ -84,9 +84,12 @@ class ModelRecord:
         if values is None:
             return None
         try:
-            files = {name: RecordedFile(**file) for name, file in values["files"].items()}
+            files = {
+                name: RecordedFile(str(file["sha256"]), int(file["nbytes"]), int(file["changed_ns"]))
+                for name, file in values["files"].items()
+            }
             return RecordedModel(str(values["asked"]), str(values["commit"]), files)
-        except (KeyError, TypeError, AttributeError) as err:
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise self._damaged(err) from err
 
     def put(self, model_id: str, model: RecordedModel) -> None:
@@ -112,7 +115,7 @@ class ModelRecord:
                 "another place with SAM_WORKBENCH_RECORD"
             ) from err
 
-    def _read(self) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
+    def _read(self) -> dict[str, Any]:
         try:
             values = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:

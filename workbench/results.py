@@ -16,8 +16,9 @@ from typing import Any, Final, cast
 from evfsam.errors import ConfigurationError
 from workbench.answers import Answer, Outcome, Place
 from workbench.evaluation import Shard
+from workbench.hub_entries import HubEntry
 from workbench.result_files import as_json_value
-from workbench.suites import Suite
+from workbench.suites import StrategyEntry, Suite
 
 FORMAT: Final = "workbench-results-1"
 _LARGEST_DIGESTED: Final = 256 * 2**20
@@ -87,7 +88,11 @@ class Results:
 
 def weights_digest(suite: Suite, key: str) -> str:
     """Return a digest of a strategy's weights and settings; of files above 256 MB the size alone counts."""
-    directory = suite.strategies[key].directory
+    entry = suite.strategies[key]
+    if isinstance(entry, HubEntry):
+        return entry.digest
+    assert isinstance(entry, StrategyEntry)
+    directory = entry.directory
     digest = sha256()
     for path in sorted(directory.rglob("*")):
         if path.suffix in _WEIGHT_SUFFIXES and path.is_file():

@@ -94,8 +94,7 @@ def read_places(weights: Sequence[str]) -> Places:
 
 def hub_is_reached() -> bool:
     """Ask the Hub for a sign of life."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
@@ -106,10 +105,8 @@ def hub_is_reached() -> bool:
 
 def _automatic(machine: Machine, store: ModelStore, hub_answers: HubProbe) -> tuple[str, str]:
     if machine.device.type != "cuda":
-        return (
-            MINI.key,
-            f"chosen because models run on the {machine.device.type.upper()} here, and full wants a CUDA GPU",
-        )
+        where = machine.device.type.upper()
+        return MINI.key, f"chosen because models run on the {where} here, and full wants a CUDA GPU"
     if hub_answers():
         return FULL_KEY, "chosen because there is a CUDA GPU, and the Hugging Face Hub answers"
     needed = [model_id for model_id in default_model_ids() if not store.model(model_id).is_gated]
