@@ -9,6 +9,7 @@ import torch
 
 from evfsam.errors import EvfSamError
 from evfsam.types import ImageView, Segmentation, Strategy, Verdict, VerdictKind
+from workbench.memory_plan import out_of_memory_reason
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ def answers_to(strategy: Strategy, key: str, view: ImageView, phrases: Sequence[
 def failure(view: ImageView, key: str, error: Exception) -> Segmentation:
     """Return the answer of a strategy that raised; what nobody expected goes to the log."""
     reason = str(error)
-    if not isinstance(error, EvfSamError):
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        reason = out_of_memory_reason(error)
+    elif not isinstance(error, EvfSamError):
         logger.error("strategy %s failed", key, exc_info=error)
         reason = f"an unexpected error ({type(error).__name__}) stopped this strategy; the log has the details"
     return Segmentation(Verdict("failed", reason), torch.full(view.size, float("-inf")))
