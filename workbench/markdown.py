@@ -18,7 +18,7 @@ def report_markdown(runs: Sequence[MergedRun]) -> str:
         parts += [f"## {run_title(run)}", figures_table(run), kinds_table(run)]
         faults = fault_notes(run)
         if faults:
-            parts += ["What went wrong:", "\n".join(f"- {sentence}" for sentence in faults)]
+            parts += ["What went wrong:", "\n".join(f"- {_defused(each)}" for each in faults)]
     parts += ["## The papers' figures", table(*papers_rows(runs)), paper_source()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -31,11 +31,17 @@ def run_title(run: MergedRun) -> str:
 
 def figures_table(run: MergedRun) -> str:
     """Lay out every figure of every strategy, in percent with its 95 % interval."""
-    columns = list(run.run.strategies)
-    rows = [[name, *(figure_text(name, run.figures[key][name]) for key in columns)] for name in FIGURE_NAMES]
-    rows.append(["expressions", *(str(run.scores[key].total.count) for key in columns)])
-    rows.append(["absent ones", *(str(run.scores[key].absent.count) for key in columns)])
-    return table(["in percent", *(f"`{key}`" for key in columns)], rows)
+    headings, rows = figures_rows(run)
+    return table([headings[0], *(f"`{key}`" for key in headings[1:])], rows)
+
+
+def figures_rows(run: MergedRun) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of the table of figures, a column a strategy."""
+    keys = list(run.run.strategies)
+    rows = [[name, *(figure_text(name, run.figures[key][name]) for key in keys)] for name in FIGURE_NAMES]
+    rows.append(["expressions", *(str(run.scores[key].total.count) for key in keys)])
+    rows.append(["absent ones", *(str(run.scores[key].absent.count) for key in keys)])
+    return ["in percent", *keys], rows
 
 
 def kinds_table(run: MergedRun) -> str:
@@ -54,7 +60,7 @@ def fault_notes(run: MergedRun) -> list[str]:
     """Name everything that went wrong in a run: what is missing, and each kind of fault with its first reason."""
     notes = list(run.notes)
     for key, scores in run.scores.items():
-        notes += [f"`{key}` {line}" for line in fault_lines(scores)]
+        notes += [f"{key} {line}" for line in fault_lines(scores)]
     reasons: dict[tuple[str, str], list[str]] = {}
     for answer in run.answers:
         if answer.outcome in ("failed", "unread"):
@@ -62,13 +68,14 @@ def fault_notes(run: MergedRun) -> list[str]:
             reasons.setdefault((answer.place.strategy, answer.reason), []).append(place)
     for (key, reason), places in reasons.items():
         others = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        notes.append(f"`{key}`, {places[0]}{others}: {reason}")
+        notes.append(f"{key}, {places[0]}{others}: {reason}")
     return [" ".join(note.split()) for note in notes]
 
 
 def papers_rows(runs: Sequence[MergedRun]) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows: the papers' cIoU on the RES benchmarks, and below what these runs measured there."""
     rows = [[row.method, *(_plain(row.cious[name]) for name in COLUMNS)] for row in paper_rows()]
+    runs = [run for run in runs if column_name(run.run.dataset)]
     suites = dict.fromkeys((run.run.suite, key) for run in runs for key in run.run.strategies)
     for suite, key in suites:
         measured = {
@@ -98,7 +105,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return " ".join(_defused(text).replace("|", "\\|").split())
+
+
+def _defused(text: str) -> str:
+    """Keep a phrase from being read as HTML."""
+    return text.replace("<", "&lt;")
 
 
 def _plain(figure: float | None) -> str:

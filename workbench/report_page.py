@@ -14,12 +14,12 @@ from evfsam.types import RgbImage
 from workbench.charts import Group, bar_chart
 from workbench.markdown import (
     fault_notes,
-    figure_text,
+    figures_rows,
     papers_rows,
     report_markdown,
     run_title,
 )
-from workbench.merging import FIGURE_NAMES, Figure, MergedRun
+from workbench.merging import Figure, MergedRun
 from workbench.paper import paper_source
 from workbench.result_files import write_whole
 from workbench.showcase import Exhibit, exhibits
@@ -71,9 +71,7 @@ def report_html(runs: Sequence[MergedRun]) -> str:
 
 
 def _run_parts(run: MergedRun) -> list[str]:
-    keys = list(run.run.strategies)
-    rows = [[name, *(figure_text(name, run.figures[key][name]) for key in keys)] for name in FIGURE_NAMES]
-    parts = [f"<h2>{escape(run_title(run))}</h2>", _html_table(["in percent", *keys], rows)]
+    parts = [f"<h2>{escape(run_title(run))}</h2>", _html_table(*figures_rows(run))]
     parts += [f'<div class="wide">{chart}</div>' for _, chart in _charts(run)]
     faults = fault_notes(run)
     if faults:

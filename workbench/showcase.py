@@ -11,11 +11,11 @@ import numpy as np
 from evfsam.errors import EvfSamError
 from evfsam.types import RgbImage
 from workbench.answers import Answer, check_size
-from workbench.datasets.coco_masks import decode_mask
+from workbench.datasets.coco_masks import decode_mask, run_length_iou
 from workbench.datasets.contract import Question, Sample
 from workbench.evaluation import load_dataset
 from workbench.merging import MergedRun
-from workbench.metrics import Mask, mask_iou, wanted_pixels
+from workbench.metrics import Mask, wanted_pixels
 from workbench.pictures import shrunk, shrunk_mask
 from workbench.rendering import overlay
 
@@ -59,8 +59,8 @@ def exhibits(run: MergedRun, per_title: int) -> list[Exhibit]:
 
 def dispute(answers: Sequence[Answer]) -> float:
     """Return how far answers to one question are apart: 1 minus the mean IoU of their masks, in [0, 1]."""
-    masks = [_mask(answer) for answer in answers if answer.outcome != "unread"]
-    ious = [mask_iou(one, other) for one, other in combinations(masks, 2)]
+    masks = [answer for answer in answers if answer.mask_counts]
+    ious = [run_length_iou(one.mask_counts, other.mask_counts, one.size) for one, other in combinations(masks, 2)]
     return 1 - sum(ious) / len(ious) if ious else 0.0
 
 

@@ -305,7 +305,7 @@ def test_what_cannot_be_measured_is_named_and_ends_in_code_3(run: Run, tmp_path:
     code, out, _ = run("report", lines)
     report = "\n".join(out)
     assert code == 3
-    assert "`light`, good '': expected a phrase, got an empty one" in report
-    assert "`light`, small 'the light': expected a mask of the image's size (40, 60), got (20, 30)" in report
-    assert re.search(r"`light`, torn 'the light': cannot read the image .*torn\.png", report)
+    assert "light, good '': expected a phrase, got an empty one" in report
+    assert "light, small 'the light': expected a mask of the image's size (40, 60), got (20, 30)" in report
+    assert re.search(r"light, torn 'the light': cannot read the image .*torn\.png", report)
     assert "| absent ones | 1 |" in report

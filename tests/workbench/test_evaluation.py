@@ -1,6 +1,7 @@
 """The right questions in a fixed order, each image encoded once, and figures that can be recomputed by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,11 +9,23 @@ import numpy as np
 import pytest
 
 from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.types import ImageView, Segmentation
 from tests.workbench import doubles
-from tests.workbench.doubles import half_lit, suite_of
+from tests.workbench.doubles import BrightStrategy, half_lit, suite_of
 from workbench.comparison import Comparison
+from workbench.datasets.contract import SampleError
 from workbench.datasets.scenes import scene, split_seeds
-from workbench.evaluation import ABSENT, Question, Sample, Scores, evaluate, load_dataset
+from workbench.evaluation import (
+    ABSENT,
+    PHRASES_AT_ONCE,
+    Question,
+    Sample,
+    Scores,
+    Shard,
+    evaluate,
+    load_dataset,
+    measure,
+)
 from workbench.metrics import AbsentTally, Tally
 from workbench.reporting import scores_dict, scores_table
 
@@ -172,3 +185,102 @@ def test_the_table_has_a_line_a_kind_in_percent() -> None:
         ["failed", "on", "2", "expressions,", "counted", "as", "empty", "masks"],
     ]
     assert table[-2].split() == ["all", "but", "absent", "-", "-", "-", "0"]
+
+
+@dataclass(frozen=True)
+class TogetherStrategy(BrightStrategy):
+    """Answers several phrases together, unless one of them is "odd"; remembers what it was asked."""
+
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+
+    def segment(self, view: ImageView, phrase: str) -> Segmentation:
+        self.calls.append((phrase,))
+        if phrase == "odd":
+            raise ConfigurationError("expected an even phrase, got an odd one")
+        return super().segment(view, phrase)
+
+    def segment_many(self, view: ImageView, phrases: Sequence[str]) -> list[Segmentation]:
+        self.calls.append(tuple(phrases))
+        if "odd" in phrases:
+            raise ConfigurationError("expected even phrases, got an odd one")
+        return [super(TogetherStrategy, self).segment(view, phrase) for phrase in phrases]
+
+
+def asked_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, phrases: Sequence[str]) -> TogetherStrategy:
+    comparison = Comparison(suite_of(tmp_path, light="load_bright"))
+    strategy = TogetherStrategy("light")
+    monkeypatch.setattr(comparison, "strategy", lambda _: strategy)
+    questions = tuple(Question(phrase, "category", LIT) for phrase in phrases)
+    scores = evaluate(comparison, [Sample(half_lit(), questions)])["light"]
+    assert scores.total.count == len(phrases)
+    assert scores.failed_count == phrases.count("odd")
+    assert scores.total.hit_counts[0] == len(phrases) - phrases.count("odd")
+    return strategy
+
+
+def test_phrases_are_asked_together_where_a_strategy_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = doubles.BACKBONE.encoded_count
+    phrases = [f"light {number}" for number in range(PHRASES_AT_ONCE + 2)]
+    strategy = asked_together(monkeypatch, tmp_path, phrases)
+    assert strategy.calls == [tuple(phrases[:PHRASES_AT_ONCE]), tuple(phrases[PHRASES_AT_ONCE:])]
+    assert doubles.BACKBONE.encoded_count - before == 1
+
+
+def test_one_phrase_that_fails_does_not_take_the_others_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    strategy = asked_together(monkeypatch, tmp_path, ["one", "odd", "two"])
+    assert strategy.calls == [("one", "odd", "two"), ("one",), ("odd",), ("two",)]
+
+
+def test_answers_at_hand_are_not_asked_for_and_their_images_not_read(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, light="load_bright", other="load_bright"))
+    done = {(0, position, "light") for position in range(4)} | {(0, 1, "other")}
+    (answers,) = measure(comparison, [sample()], done=done)
+    assert [(each.place.strategy, each.place.question_index) for each in answers] == [
+        ("other", 0),
+        ("other", 2),
+        ("other", 3),
+    ]
+    gone = replace(sample(), image_source=lambda: pytest.fail("the image was read"))
+    done |= {(0, position, "other") for position in range(4)}
+    assert list(measure(comparison, [gone], done=done)) == []
+
+
+def test_an_unreadable_image_or_mask_costs_its_own_questions_alone(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise SampleError("cannot read the file")
+
+    comparison = Comparison(suite_of(tmp_path, light="load_bright"))
+    torn = replace(sample(), image_source=refuse)
+    masked = Sample(half_lit(), (Question("the light", "category", refuse), Question("the light", "category", LIT)))
+    scores = evaluate(comparison, [torn, masked])["light"]
+    assert (scores.unread_count, scores.total.count, scores.absent.count) == (5, 1, 0)
+    assert not scores.is_sound
+
+
+def test_an_empty_known_mask_counts_as_absent_and_is_named(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, light="load_bright"))
+    question = Question("the moon", "category", np.zeros_like(LIT))
+    scores = evaluate(comparison, [Sample(half_lit(), (question,))])["light"]
+    assert (scores.total.count, scores.absent, scores.untargeted_count) == (0, AbsentTally(0, 1, 1200), 1)
+    assert "1 expressions have an empty known mask and are counted as absent" in scores_table({"light": scores})
+
+
+def test_attention_and_outlines_are_measured_where_something_is_to_be_found(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, light="load_bright"))
+    details = evaluate(comparison, [sample()])["light"].details
+    assert (details.boundary_f.count, details.box_hit.count, details.answered.count) == (2, 2, 2)
+    assert details.attention_mass.mean == pytest.approx((0.5 + 0.25) / 2), "attention of the double is even"
+    assert details.attention_gain.mean == pytest.approx(1.0)
+    assert details.box_hit.mean == 0.5
+    assert details.answered.mean == 1.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_share_the_images_out_without_rest(count: int, tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, light="load_bright"))
+    samples = [sample() for _ in range(5)]
+    shares = [
+        {answers[0].place.sample_index for answers in measure(comparison, samples, shard=Shard(number, count))}
+        for number in range(1, count + 1)
+    ]
+    assert sorted(index for share in shares for index in share) == [0, 1, 2, 3, 4]

@@ -67,6 +67,18 @@ def decode_mask(counts: str, size: tuple[int, int]) -> Mask:
     return _decoded({"size": list(size), "counts": counts}, size)
 
 
+def run_length_iou(one: str, other: str, size: tuple[int, int]) -> float:
+    """Return the IoU of two masks given as compressed run lengths, without decoding them; 1 where both are empty.
+
+    Raises:
+        SampleError: they do not fill an image of this size.
+    """
+    records = [_run_lengths({"size": list(size), "counts": counts}, size) for counts in (one, other)]
+    if not any(coco_mask.area(record) for record in records):
+        return 1.0
+    return float(coco_mask.iou(records[:1], records[1:], [False])[0, 0])
+
+
 def _decoded(part: object, size: tuple[int, int]) -> Mask:
     height, width = size
     try:
