@@ -19,8 +19,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 from baselines.control_tokens import refuse_control_tokens
 from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
 from evfsam.errors import CheckpointError, ConfigurationError
-from evfsam.mask_backbones import SamConfig, SamMaskBackbone, build_sam, decode_prompts
+from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.preprocess import check_phrase, clip_pixels
+from evfsam.prompts import place_module
 from evfsam.types import ImageView, MaskBackbone, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
 
 Variant = Literal["text", "late-concat"]
@@ -160,7 +161,8 @@ class ClipTextSamModel(nn.Module):
         directory = Path(directory)
         model = cls(ClipTextSamConfig.from_dict(read_config(directory)))
         load_strictly(model, read_weights(directory), str(directory))
-        return model.to(device=device, dtype=dtype)
+        place_module(model, device=device, dtype=dtype, float32_parts=[f"sam.{part}" for part in FLOAT32_PARTS])
+        return model
 
     def save_pretrained(self, directory: str | Path, *, storage_dtype: torch.dtype | None = None) -> None:
         """Write `config.json` and `model.safetensors`; `storage_dtype` as in `checkpoints.save_weights`."""

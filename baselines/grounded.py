@@ -165,6 +165,8 @@ class GroundedStrategy:
             text_threshold=self.options.text_threshold,
             target_sizes=[image.shape[:2]],
         )[0]
+        if not len(found["boxes"]):  # transformers then gives one label for no box
+            return []
         rows = zip(found["boxes"].tolist(), found["scores"].tolist(), found["text_labels"], strict=True)
         marks = self.processor.tokenizer.all_special_tokens
         detections = [
@@ -225,7 +227,7 @@ def usable_boxes(detections: list[Detection], size: tuple[int, int]) -> tuple[li
             problems.append(f"{shown} has no area within the {width} x {height} image")
     if not inside:
         return [], problems
-    boxes = torch.tensor([detection.box for detection in inside])
+    boxes = torch.tensor([detection.box for detection in inside], dtype=torch.float32)
     scores = torch.tensor([detection.score for detection in inside])
     return [inside[index] for index in box_nms(boxes, scores, _SAME_BOX).tolist()], problems
 

@@ -5,7 +5,6 @@ Its weights are gated on the Hub: `unavailable` says in words why it cannot be o
 Source: SAM 3: Segment Anything with Concepts, arXiv:2511.16719.
 """
 
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -142,7 +141,6 @@ class Sam3Strategy:
 
     backbone: Sam3Encoder
     options: Sam3Options = field(default_factory=Sam3Options)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def card(self) -> StrategyCard:

@@ -38,7 +38,7 @@ def weights_directory(source: str | Path, *, revision: str | None = None, local_
         CheckpointError: there is no such directory, or the Hub does not give the files; the message says why.
     """
     path = Path(source)
-    if path.is_dir():
+    if str(source) and path.is_dir():
         return path
     match = _HUB_ID.fullmatch(str(source))
     if isinstance(source, Path) or match is None:

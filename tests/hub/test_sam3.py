@@ -1,0 +1,127 @@
+"""SAM 3's instances and scores must come out as transformers gives them, or the strategy says why it is not there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import Sam3Processor
+
+from baselines.sam3 import Sam3Strategy, load_strategy, unavailable
+from baselines.weights import weights_directory
+from evfsam.errors import CheckpointError, ConfigurationError, GeometryError, PhraseError
+from evfsam.types import ImageView, SamPrompt, Strategy
+from tests.hub.tiny_hub import SAM3, lay_down
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def strategy(hub: Path) -> Sam3Strategy:
+    lay_down(hub, SAM3)
+    return load_strategy({"sam3": SAM3}, device="cpu", dtype=torch.float32)
+
+
+def test_instances_are_those_of_transformers(strategy: Sam3Strategy) -> None:
+    assert isinstance(strategy, Strategy)
+    result = strategy.with_options(threshold=0.1).segment(ImageView(IMAGE), "red cup")
+    processor = Sam3Processor.from_pretrained(weights_directory(SAM3))
+    inputs = processor(images=Image.fromarray(IMAGE), text="red cup", return_tensors="pt")
+    with torch.no_grad():
+        output = strategy.backbone.model(
+            pixel_values=inputs["pixel_values"],
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+        )
+    expected = processor.post_process_instance_segmentation(output, threshold=0.1, target_sizes=[(50, 80)])[0]
+    order = expected["scores"].argsort(descending=True)
+    instances = result.trace[0].values["instances"]
+    assert isinstance(instances, list)
+    assert len(instances) == len(order) > 1
+    assert [each["score"] for each in instances] == pytest.approx(expected["scores"][order].tolist(), abs=1e-5)
+    assert [each["box"] for each in instances] == [
+        pytest.approx(box, abs=1e-2) for box in expected["boxes"][order].tolist()
+    ]
+    for prediction, mask, theirs in zip(
+        result.predictions, output.pred_masks[0][scores_order(output)], expected["masks"][order], strict=False
+    ):
+        torch.testing.assert_close(prediction.low_res_logits[0], mask, rtol=0, atol=1e-4)
+        # Transformers enlarges probabilities, we logits: borders differ a little.
+        assert ((prediction.mask_logits > 0) == theirs.bool()).float().mean() > 0.9
+    assert len(result.predictions) == len(result.prompts) == len(order)
+    json.dumps(dict(result.trace[0].values), allow_nan=False)
+
+
+def scores_order(output: Any) -> torch.Tensor:
+    """Indices of the instances, the best first."""
+    order: torch.Tensor = output.pred_logits[0].argsort(descending=True)
+    return order
+
+
+def test_a_second_phrase_sees_no_image_again(strategy: Sam3Strategy) -> None:
+    view = ImageView(IMAGE)
+    first = strategy.with_options(threshold=0).segment(view, "red cup")
+    second = strategy.with_options(threshold=0).segment(view, "red cup")
+    assert (first.embedding_was_cached, second.embedding_was_cached) == (False, True)
+    assert torch.equal(first.mask_logits, second.mask_logits)
+
+
+def test_no_instance_above_the_threshold_is_absent(strategy: Sam3Strategy) -> None:
+    result = strategy.with_options(threshold=1).segment(ImageView(IMAGE), "red cup")
+    assert result.verdict.kind == "absent"
+    assert "1.00 is asked for" in result.verdict.reason
+    assert (result.predictions, result.pred_iou) == ((), None)
+
+
+def test_long_phrases_are_cut_and_the_trace_says_so(strategy: Sam3Strategy) -> None:
+    step = strategy.segment(ImageView(IMAGE), "red cup " * 20).trace[0]
+    assert step.values["tokens_cut_off"] > 50  # type: ignore[operator]
+    assert strategy.segment(ImageView(IMAGE), "cup").trace[0].values["tokens_cut_off"] == 0
+
+
+def test_boxes_and_points_are_refused(strategy: Sam3Strategy) -> None:
+    embedding, _ = ImageView(IMAGE).embedding(strategy.backbone)
+    with pytest.raises(GeometryError, match="asked with a phrase here"):
+        strategy.backbone.decode(embedding, SamPrompt(box=(0, 0, 5, 5)), multimask=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tempo": 1}, "SAM 3 has no option tempo; it has threshold, largest_count"),
+        ({"threshold": -1}, "threshold between 0 and 1, got -1"),
+        ({"largest_count": 1.5}, r"largest_count between 1 and 200, got 1\.5"),
+    ],
+)
+def test_wrong_options_are_refused(strategy: Sam3Strategy, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        strategy.with_options(**options)
+
+
+def test_control_tokens_are_refused(strategy: Sam3Strategy) -> None:
+    with pytest.raises(PhraseError, match="control token"):
+        strategy.segment(ImageView(IMAGE), "cup <|endoftext|>")
+
+
+def test_weights_that_are_not_granted_leave_it_out_with_the_reason(
+    hub_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    del hub_root
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    reason = unavailable({"sam3": SAM3})
+    assert reason is not None
+    assert "its weights are gated and not at hand (facebook/sam3 is not complete in the local cache" in reason
+    assert "https://huggingface.co/facebook/sam3 and set HF_TOKEN" in reason
+
+
+def test_weights_at_hand_are_available(hub: Path) -> None:
+    lay_down(hub, SAM3)
+    assert unavailable({"sam3": SAM3}) is None
+
+
+def test_a_directory_that_is_no_sam_3_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="expected a saved SAM 3 in"):
+        load_strategy({"sam3": tmp_path}, device="cpu", dtype=torch.float32)

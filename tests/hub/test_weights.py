@@ -1,0 +1,87 @@
+"""From a Hub id to a directory, and every refusal of the Hub in words a person can act on."""
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+from baselines import weights
+from baselines.weights import unavailable_reason, weights_directory
+from evfsam.errors import CheckpointError
+from tests.hub.tiny_hub import CLIP, SAM, SAM3, commit_of, lay_down, snapshot_of
+
+
+def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert weights_directory(tmp_path) == tmp_path
+    assert weights_directory(str(tmp_path)) == tmp_path
+    assert unavailable_reason(tmp_path) is None
+
+
+@pytest.mark.parametrize("prefix", ["", "hf-hub:"])
+def test_a_hub_id_is_found_in_the_cache(hub: Path, prefix: str) -> None:
+    lay_down(hub, SAM)
+    assert weights_directory(prefix + SAM) == snapshot_of(hub, SAM)
+    assert weights_directory(SAM, revision=commit_of(SAM)) == snapshot_of(hub, SAM)
+    assert unavailable_reason(SAM) is None
+
+
+def test_what_is_not_cached_says_how_to_get_it(hub: Path) -> None:
+    del hub
+    with pytest.raises(CheckpointError, match="nobody/nothing is not complete in the local cache, and the Hub was not"):
+        weights_directory("nobody/nothing")
+    reason = unavailable_reason("nobody/nothing")
+    assert reason is not None
+    assert "unset HF_HUB_OFFLINE" in reason
+
+
+@pytest.mark.parametrize("source", ["no id", "a/b/c", "", Path("no-such-directory"), "../secrets/x"])
+def test_what_is_neither_directory_nor_id_is_refused(source: str | Path) -> None:
+    with pytest.raises(CheckpointError, match="expected a directory of weights or a Hub id"):
+        weights_directory(source)
+
+
+def answer(status: int) -> Any:
+    """What the Hub's errors want to know of a response."""
+    return SimpleNamespace(status_code=status, headers={}, request=SimpleNamespace(url="https://huggingface.co"))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (GatedRepoError("x", response=answer(403)), r"facebook/sam3 is gated: ask for access at .* then set HF_TOKEN"),
+        (RepositoryNotFoundError("x", response=answer(404)), "the Hub shows no repository facebook/sam3: check the"),
+        (RevisionNotFoundError("x", response=answer(404)), "facebook/sam3 has no such revision"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full: facebook/sam3 could not be stored"),
+        (ConnectionError("reset by peer"), "could not be fetched from the Hub: reset by peer"),
+        (HfHubHTTPError("502 Bad Gateway", response=answer(502)), "could not be fetched from the Hub: 502 Bad Gateway"),
+    ],
+)
+def test_refusals_of_the_hub_are_put_into_words(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, **options: object) -> str:
+        assert (name, options["local_files_only"]) == (SAM3, False)
+        raise error
+
+    monkeypatch.setattr(weights, "snapshot_download", refuse)
+    with pytest.raises(CheckpointError, match=message):
+        weights_directory(SAM3)
+
+
+def test_no_pickle_and_no_code_is_ever_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: dict[str, object] = {}
+
+    def download(name: str, **options: object) -> str:
+        asked.update(options, name=name)
+        return str(tmp_path)
+
+    monkeypatch.setattr(weights, "snapshot_download", download)
+    weights_directory(CLIP, revision="abc")
+    assert asked["name"] == CLIP
+    assert asked["revision"] == "abc"
+    patterns = asked["allow_patterns"]
+    assert isinstance(patterns, list)
+    assert not any(pattern.endswith((".py", ".bin", ".pt", ".pth", "*")) for pattern in patterns)
