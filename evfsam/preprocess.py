@@ -21,6 +21,7 @@ from evfsam.types import RgbImage
 MAX_PIXELS: Final = 64_000_000
 MAX_SIDE: Final = 16_384
 MAX_PHRASE_LENGTH: Final = 1_000
+_DEEPEST_VALUE: Final = 65_535
 MAX_PHRASES: Final = 16
 """Phrases that one request may hold; bounds the memory of a batch."""
 PHRASE_SEPARATOR: Final = ";"
@@ -279,12 +280,28 @@ def _pil_to_rgb(picture: Image.Image) -> RgbImage:
             "expected whole-number pixels, got floating-point ones; save the image with 8 or 16 bits"
         )
     if picture.mode.startswith("I"):
-        picture = Image.fromarray(_to_8_bit(np.asarray(picture)))
+        picture = _deep_grey(picture)
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         layered = picture.convert("RGBA")
         picture = Image.new("RGBA", layered.size, (255, 255, 255, 255))
         picture.alpha_composite(layered)
     return np.array(picture.convert("RGB"))
+
+
+def _deep_grey(picture: Image.Image) -> Image.Image:
+    """Bring one channel of 16 bits to 8, keeping the value that stands for transparency."""
+    values = np.asarray(picture)
+    lowest, highest = int(values.min()), int(values.max())
+    if lowest < 0 or highest > _DEEPEST_VALUE:
+        raise ImageFormatError(
+            f"expected grey values of at most 16 bits, 0 to {_DEEPEST_VALUE}, got {lowest} to {highest}; "
+            "save the image with 8 or 16 bits"
+        )
+    grey = Image.fromarray(_to_8_bit(values))
+    clear = picture.info.get("transparency")
+    if isinstance(clear, int):
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -296,4 +313,4 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    return ((np.clip(values.astype(np.int64), 0, 65535) * 255 + 32767) // 65535).astype(np.uint8)
+    return ((values.astype(np.int64) * 255 + _DEEPEST_VALUE // 2) // _DEEPEST_VALUE).astype(np.uint8)

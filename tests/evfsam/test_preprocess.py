@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +46,27 @@ def test_lossless_files_come_back_as_they_are(kind: str, tmp_path: Path) -> None
         np.testing.assert_array_equal(load_image(source), image)
 
 
-def test_exif_rotation_is_applied() -> None:
+# What a viewer does to the stored pixels, by the EXIF standard's orientation number.
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: np.swapaxes(stored, 0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.swapaxes(np.rot90(stored, 2), 0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", list(TURNS))
+def test_every_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn a quarter clockwise to show
+    exif[0x0112] = orientation
     image = noise_image(4, 9)
-    loaded = load_image(file_bytes(Image.fromarray(image), exif=exif))
-    np.testing.assert_array_equal(loaded, np.rot90(image, -1))
+    loaded = load_image(file_bytes(Image.fromarray(image), kind, exif=exif, lossless=True))
+    np.testing.assert_array_equal(loaded, TURNS[orientation](image))
 
 
 def test_transparency_is_laid_over_white() -> None:
@@ -74,6 +90,83 @@ def test_sixteen_bits_are_scaled_to_eight() -> None:
     loaded = load_image(file_bytes(Image.fromarray(values)))
     np.testing.assert_array_equal(loaded[..., 0], [[0, 1, 255, 128]])
     assert loaded.shape == (1, 4, 3)
+
+
+def deep_png(colour_type: int, *samples: int) -> bytes:
+    """A PNG of one row with 16 bits a sample, which Pillow cannot write in colour."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+    row = b"\0" + struct.pack(f">{len(samples)}H", *samples)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", len(samples) // channels, 1, 16, colour_type, 0, 0, 0)),
+        (b"IDAT", zlib.compress(row)),
+        (b"IEND", b""),
+    )
+    framed = (
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (deep_png(2, 65535, 32896, 257, 0, 0, 0), [[255, 128, 1], [0, 0, 0]]),
+        (deep_png(6, 65535, 32896, 257, 65535, 0, 0, 0, 0), [[255, 128, 1], [255, 255, 255]]),
+        (deep_png(4, 32896, 65535, 0, 0), [[128, 128, 128], [255, 255, 255]]),
+    ],
+    ids=["colour", "colour and alpha", "grey and alpha"],
+)
+def test_sixteen_bits_a_channel_keep_colour_and_transparency(content: bytes, expected: list[list[int]]) -> None:
+    np.testing.assert_array_equal(load_image(content), [expected])
+
+
+def test_a_transparent_grey_of_sixteen_bits_is_laid_over_white() -> None:
+    values = np.array([[300, 0]], dtype=np.uint16)
+    loaded = load_image(file_bytes(Image.fromarray(values), transparency=300))
+    np.testing.assert_array_equal(loaded[0, :, 0], [255, 0])
+
+
+def test_grey_with_alpha_is_laid_over_white() -> None:
+    layered = Image.fromarray(np.array([[[40, 255], [40, 0], [0, 128]]], dtype=np.uint8), "LA")
+    np.testing.assert_array_equal(load_image(file_bytes(layered))[0, :, 0], [40, 255, 127])
+
+
+def test_a_palette_with_an_alpha_for_each_colour_is_laid_over_white() -> None:
+    picture = Image.new("P", (3, 1), 0)
+    picture.putpalette([10, 20, 30, 40, 50, 60, 0, 0, 0])
+    picture.putpixel((1, 0), 1)
+    picture.putpixel((2, 0), 2)
+    loaded = load_image(file_bytes(picture, transparency=bytes([0, 255, 128])))
+    np.testing.assert_array_equal(loaded, [[[255, 255, 255], [40, 50, 60], [127, 127, 127]]])
+
+
+def test_one_bit_pixels_are_black_and_white() -> None:
+    values = np.array([[True, False, True]])
+    np.testing.assert_array_equal(load_image(file_bytes(Image.fromarray(values)))[0, :, 0], [255, 0, 255])
+
+
+def test_cmyk_keeps_its_colours() -> None:
+    inks = Image.new("RGB", (16, 16), (200, 30, 40)).convert("CMYK")
+    for content in (file_bytes(inks, "TIFF"), file_bytes(inks, "JPEG", quality=95)):
+        np.testing.assert_allclose(load_image(content)[8, 8], [200, 30, 40], atol=3)
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    content = file_bytes(Image.new("F", (6, 4), 0.5), "TIFF")
+    with pytest.raises(ImageFormatError, match="whole-number pixels, got floating-point ones; save the image"):
+        load_image(content)
+
+
+@pytest.mark.parametrize(("value", "found"), [(70_000, "got 0 to 70000"), (-5, "got -5 to 0")])
+def test_grey_beyond_sixteen_bits_is_refused_rather_than_clipped(value: int, found: str) -> None:
+    values = np.array([[0, value]], dtype=np.int32)
+    with pytest.raises(ImageFormatError, match=f"at most 16 bits, 0 to 65535, {found}; save the image"):
+        load_image(file_bytes(Image.fromarray(values), "TIFF"))
+
+
+def test_a_gif_of_one_frame_is_a_still_image() -> None:
+    loaded = load_image(file_bytes(Image.new("RGB", (5, 3), "red"), "GIF"))
+    np.testing.assert_array_equal(loaded, np.full((3, 5, 3), (255, 0, 0), dtype=np.uint8))
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("1", "PNG"), ("CMYK", "JPEG"), ("CMYK", "TIFF")])
