@@ -41,7 +41,7 @@ class ImageEncoder(ImageEncoderViT):  # type: ignore[misc]  # segment_anything i
             x: (B, 3, image_size, image_size), normalised and padded.
 
         Returns:
-            (B, out_chans, H, W), in the weights' type.
+            (B, out_chans, H, W), in the weights' type; the neck computes in its own, see `families.Family`.
         """
         x = self.patch_embed(x)
         if self.pos_embed is not None:
@@ -49,8 +49,8 @@ class ImageEncoder(ImageEncoderViT):  # type: ignore[misc]  # segment_anything i
         for block in self.blocks:
             x = x + _attended(block, block.norm1(x))
             x = x + _through_mlp(block, block.norm2(x))
-        embeddings: torch.Tensor = self.neck(x.permute(0, 3, 1, 2))
-        return embeddings
+        embeddings: torch.Tensor = self.neck(x.permute(0, 3, 1, 2).to(self.neck[0].weight.dtype))
+        return embeddings.to(x.dtype)
 
 
 def _attended(block: Block, x: torch.Tensor) -> torch.Tensor:
@@ -78,7 +78,7 @@ def _attend(
     if not attention.use_rel_pos:
         return F.scaled_dot_product_attention(q, k, v, scale=attention.scale).transpose(1, 2).flatten(2)
     height, width = sides
-    grid = q.unflatten(2, sides)
+    grid = q.view(len(q), -1, height, width, q.shape[3])
     by_row = torch.einsum("nahwd,hkd->nahwk", grid, _relative(attention.rel_pos_h, height))
     by_column = torch.einsum("nahwd,wkd->nahwk", grid, _relative(attention.rel_pos_w, width))
     mixed = q.new_empty(len(q), height * width, q.shape[1], q.shape[3])
@@ -140,7 +140,8 @@ def _through_mlp(block: Block, x: torch.Tensor) -> torch.Tensor:
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     tokens = _packed(x.flatten(0, -2), x)
     packed_bias = None if bias is None else _packed(bias, x)
-    return F.linear(tokens, _packed(weight, x), packed_bias).to_dense().unflatten(0, x.shape[:-1])
+    projected: torch.Tensor = F.linear(tokens, _packed(weight, x), packed_bias).to_dense()
+    return projected.view(*x.shape[:-1], -1)
 
 
 def _packed(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -154,6 +155,6 @@ def _packed(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         and x.dtype == torch.float32
         and not x.requires_grad
         and not torch.is_autocast_enabled("cpu")
-        and torch.backends.mkldnn.is_available()
+        and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     )
     return value.contiguous().to_mkldnn() if is_onednn_better else value
