@@ -24,6 +24,7 @@ RELEASED_FIELDS: Final = (
     "_name_or_path",
 )
 
+_STORAGE_FIELDS = ("torch_dtype", "dtype")
 _SCALE_FIELDS = ("mm_extractor_scale", "sam_scale")
 _OUR_FIELDS = frozenset({"beit3", "sam", "vilt", "clip", "encoder", "family"})
 _PARTS = ("visual_model.", "mm_extractor.", "text_hidden_fcs.")
@@ -96,7 +97,8 @@ def configuration_values(directory: Path) -> dict[str, Any]:
     ignored = sorted(set(values) - set(RELEASED_FIELDS))
     if ignored:
         logger.warning("%s: ignored the fields %s", directory / CONFIG_NAME, ignored)
-    kept = {field: value for field, value in values.items() if field in RELEASED_FIELDS}
+    # How the weights are stored says nothing of the type they are loaded in.
+    kept = {name: value for name, value in values.items() if name in RELEASED_FIELDS and name not in _STORAGE_FIELDS}
     if has_weights(directory):
         family = weights_family(read_weights(directory).keys(), str(directory))
         if family is not None:

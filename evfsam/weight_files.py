@@ -218,7 +218,10 @@ def _save_file(path: Path, tensors: Mapping[str, torch.Tensor], storage_dtype: t
             stored[name] = stored[name].clone()  # the format has no word for names that share memory
         end = max(end, start + size)
     partial = path.with_name(f"{path.name}.partial")
+    partial.touch()
+    usual_mode = partial.stat().st_mode
     save_file(stored, partial, metadata={"format": "pt"})
+    partial.chmod(usual_mode)  # safetensors makes files that only their owner may read
     partial.replace(path)
 
 

@@ -21,6 +21,11 @@ def test_weights_come_back(tmp_path: Path) -> None:
     torch.testing.assert_close(read_weights(tmp_path), weights())
 
 
+def test_weights_may_be_read_by_whoever_may_read_other_new_files(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    assert save_weights(tmp_path, weights()).stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_only_floating_point_weights_are_stored_smaller(tmp_path: Path) -> None:
     save_weights(tmp_path, {**weights(), "steps": torch.tensor([70_000])}, torch.float16)
     stored = read_weights(tmp_path)

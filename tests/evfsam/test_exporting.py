@@ -47,6 +47,16 @@ def test_smaller_storage_stays_as_it_is(ours: Path, tmp_path: Path) -> None:
     assert json.loads((released / "config.json").read_text())["torch_dtype"] == "float16"
 
 
+def test_mixed_storage_stays_mixed(ours: Path, tmp_path: Path) -> None:
+    weights = read_weights(ours)
+    mixed = {name: value.float() if name.startswith("mm_") else value.clone() for name, value in weights.items()}
+    save_weights(ours, mixed)
+    released = export_checkpoint(ours, tmp_path / "released", "released")
+    assert {value.dtype for value in read_weights(released).values()} == {torch.float16, torch.float32}
+    assert weight_bytes(released) == weight_bytes(ours)
+    assert EvfSamModel.from_pretrained(released).dtype == torch.float32
+
+
 def test_the_released_layout_is_what_the_authors_files_are(ours: Path, tmp_path: Path) -> None:
     (ours / "tokenizer_config.json").unlink()
     released = export_checkpoint(ours, tmp_path / "released", "released")
