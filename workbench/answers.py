@@ -61,7 +61,7 @@ class Answer:
         boundary_f, box_iou: in [0, 1]; None where nothing was to be found.
         attention_mass: share of the attention on the object, in [0, 1]; None without attention or object.
         pred_iou: SAM's own guess.
-        seconds: what the answer took; an equal part of it where phrases were asked together.
+        seconds: what the stages of the answer took together.
         mask_counts: the mask, as the counts of COCO's compressed run lengths.
     """
 
@@ -93,9 +93,7 @@ class Answer:
         return iou_of(self.intersection, self.union)
 
 
-def measured(
-    place: Place, question: Question, reference: ReferenceMask, segmentation: Segmentation, seconds: float
-) -> Answer:
+def measured(place: Place, question: Question, reference: ReferenceMask, segmentation: Segmentation) -> Answer:
     """Measure one answer.
 
     Raises:
@@ -117,7 +115,7 @@ def measured(
         wanted=int(np.count_nonzero(wanted)),
         size=(height, width),
         pred_iou=segmentation.pred_iou,
-        seconds=seconds,
+        seconds=sum(segmentation.seconds.values()),
         mask_counts=str(coco_rle(mask)["counts"]),
     )
     if answer.is_about_nothing:

@@ -1,19 +1,16 @@
 """Measure the strategies of a suite on images with known masks."""
 
-import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
-from typing import Final, Protocol, runtime_checkable
-
-import torch
+from typing import Final
 
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.preprocess import check_phrase
-from evfsam.types import ImageView, Segmentation
+from evfsam.types import ImageView
 from workbench.answers import Answer, Place, Scores, check_size, measured, scores_of, unread
+from workbench.asking import answers_to
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
 from workbench.datasets.registry import open_dataset
@@ -21,22 +18,11 @@ from workbench.metrics import ReferenceMask
 
 __all__ = ["ABSENT", "Question", "Sample", "Scores", "Shard", "evaluate", "load_dataset", "measure"]
 
-logger = logging.getLogger(__name__)
-
 SCENES_LIMIT: Final = 500
 """Expressions asked of generated scenes where no limit is given; other data sets are asked whole."""
 
 PHRASES_AT_ONCE: Final = 16
 """Most phrases asked together; bounds memory."""
-
-
-@runtime_checkable
-class BatchingStrategy(Protocol):
-    """A strategy that can answer several phrases about one image together."""
-
-    def segment_many(self, view: ImageView, phrases: Sequence[str]) -> Sequence[Segmentation]:
-        """Segment what each phrase names, in their order."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -205,13 +191,11 @@ def _sample_answers(comparison: Comparison, index: int, sample: Sample, keys: Se
     if view is not None:
         references, faults = _read_questions(sample, view.size)
     for key in keys:
-        segmentations = _asked(comparison, key, view, sample, list(references)) if view is not None else {}
-        for position, question in enumerate(sample.questions):
-            place = Place(index, sample.sample_id or str(index), position, key)
-            if position in faults:
-                yield unread(place, question, faults[position])
-            else:
-                yield measured(place, question, references[position], *segmentations[position])
+        places = [Place(index, sample.sample_id or str(index), i, key) for i in range(len(sample.questions))]
+        for position, reason in faults.items():
+            yield unread(places[position], sample.questions[position], reason)
+        if view is not None:
+            yield from _asked(comparison, view, sample, [(places[i], reference) for i, reference in references.items()])
 
 
 def _read_questions(sample: Sample, size: tuple[int, int]) -> tuple[dict[int, ReferenceMask], dict[int, str]]:
@@ -230,36 +214,18 @@ def _read_questions(sample: Sample, size: tuple[int, int]) -> tuple[dict[int, Re
 
 
 def _asked(
-    comparison: Comparison, key: str, view: ImageView, sample: Sample, positions: Sequence[int]
-) -> Mapping[int, tuple[Segmentation, float]]:
-    """Return segmentations and their seconds by the question's index, asked together where the strategy can."""
-    answers: dict[int, tuple[Segmentation, float]] = {}
-    for start in range(0, len(positions), PHRASES_AT_ONCE):
-        part = positions[start : start + PHRASES_AT_ONCE]
-        phrases = [sample.questions[position].phrase for position in part]
-        answers.update(zip(part, _together(comparison, key, view, phrases), strict=True))
-    return answers
-
-
-def _together(
-    comparison: Comparison, key: str, view: ImageView, phrases: Sequence[str]
-) -> list[tuple[Segmentation, float]]:
-    strategy = comparison.strategy(key)
-    if isinstance(strategy, BatchingStrategy) and len(phrases) > 1:
-        started = perf_counter()
-        try:
-            with torch.inference_mode():
-                found = list(strategy.segment_many(view, [check_phrase(phrase) for phrase in phrases]))
-            if [tuple(each.mask_logits.shape) for each in found] == [view.size] * len(phrases):
-                return [(each, (perf_counter() - started) / len(phrases)) for each in found]
-            logger.error(
-                "strategy %s answered %d phrases with %d masks of its own sizes", key, len(phrases), len(found)
-            )
-        except Exception:
-            # One bad phrase must not take the others along: each is asked by itself, and fails by itself.
-            logger.exception("strategy %s failed on several phrases together", key)
-    results = (result for phrase in phrases for result in comparison.run(view, phrase, [key]))
-    return [(result.segmentation, result.seconds) for result in results]
+    comparison: Comparison, view: ImageView, sample: Sample, asked: Sequence[tuple[Place, ReferenceMask]]
+) -> Iterator[Answer]:
+    """Ask one strategy about one image, phrases together where it can; a segmentation goes once it is measured."""
+    for start in range(0, len(asked), PHRASES_AT_ONCE):
+        part = [
+            (place, sample.questions[place.question_index], known) for place, known in asked[start:][:PHRASES_AT_ONCE]
+        ]
+        phrases = [check_phrase(question.phrase) for _, question, _ in part]
+        key = part[0][0].strategy
+        found = answers_to(comparison.strategy(key), key, view, phrases)
+        for (place, question, known), segmentation in zip(part, found, strict=True):
+            yield measured(place, question, known, segmentation)
 
 
 def _of_shard(samples: Iterable[Sample], shard: Shard) -> Iterator[tuple[int, Sample]]:
