@@ -269,7 +269,7 @@ class _Tracker:
     def _decoded(
         self, embeddings: torch.Tensor, prompt: torch.Tensor, levels: list[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the best mask (1, 1, 4h, 4w) as float32 logits, its object pointer (1, C) and the object score (1, 1)."""
+        """Return the best mask as (1, 1, 4h, 4w) float32 logits, its object pointer (1, C), and the (1, 1) score."""
         logits, ious, tokens, score = run_sam2_decoder(
             self.sam, embeddings, prompt, multimask=True, high_res_features=levels[:-1]
         )

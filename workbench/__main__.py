@@ -1,4 +1,4 @@
-"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR`, `evaluate` and `report`."""
+"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR`, `evaluate`, `report` and `video`."""
 
 import argparse
 import logging
@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
+from evfsam.types import BoxXyxy, PromptPoint, SamPrompt, Segmentation
 from workbench.comparison import Comparison, StrategyResult
 from workbench.datasets.registry import NAMES
 from workbench.evaluate_command import Order, carry_out
@@ -17,10 +18,12 @@ from workbench.evaluation import SCENES_LIMIT, Shard
 from workbench.exporting import RESULT_NAME, write_results
 from workbench.markdown import report_markdown
 from workbench.merging import merged_runs
-from workbench.placement import DEVICE_NAMES, resolve_device
+from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, resolve_device, resolve_dtype
 from workbench.report_page import write_report
 from workbench.result_files import check_writable
 from workbench.suites import SUITES, find_suite
+from workbench.video_command import RELEASED, VideoOrder
+from workbench.video_command import carry_out as carry_out_video
 
 EXIT_ALL_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -52,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         logging.basicConfig(level=logging.WARNING if arguments.is_verbose else logging.CRITICAL)
-        return {"compare": _compare, "evaluate": _evaluate, "report": _report}[arguments.command](arguments)
+        commands = {"compare": _compare, "evaluate": _evaluate, "report": _report, "video": _video}
+        return commands[arguments.command](arguments)
     except EvfSamError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -64,11 +68,12 @@ def _compare(arguments: argparse.Namespace) -> int:
     comparison = _comparison(arguments)
     chosen = comparison.choose(arguments.strategies)
     image = load_image(arguments.image)
-    answers = comparison.run(image, arguments.phrase, chosen)
+    refinement = SamPrompt(arguments.box, tuple(arguments.points))
+    answers = comparison.run(image, arguments.phrase, chosen, refinement=refinement)
     check_writable(arguments.out / RESULT_NAME)
     results = []
     for result in answers:
-        print(_line(result), flush=True)
+        print("\n".join(_lines(result)), flush=True)
         results.append(result)
     write_results(arguments.out, image, arguments.phrase.strip(), arguments.suite, results)
     is_any_done = any(result.segmentation.verdict.kind != "failed" for result in results)
@@ -78,7 +83,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     shard = _shard(arguments.shard, os.environ)
     device = resolve_device(arguments.device, os.environ.get("LOCAL_RANK"))
-    comparison = Comparison(find_suite(arguments.suite), device)
+    comparison = Comparison(find_suite(arguments.suite), device, resolve_dtype(arguments.dtype, device))
     order = Order(
         dataset=arguments.dataset,
         root=arguments.root,
@@ -86,7 +91,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         strategies=comparison.choose(arguments.strategies),
         shard=shard,
         out=arguments.out,
-        device=device.type,
+        device=device.type if arguments.dtype == DTYPE_NAMES[0] else f"{device.type} {arguments.dtype}",
     )
     text, scores = carry_out(order, comparison)
     print(text)
@@ -103,6 +108,22 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0 if is_sound else EXIT_FAULTS
 
 
+def _video(arguments: argparse.Namespace) -> int:
+    device = resolve_device(arguments.device)
+    order = VideoOrder(
+        source=arguments.video,
+        out=arguments.out,
+        phrase=arguments.phrase,
+        checkpoint=arguments.checkpoint,
+        revision=arguments.revision,
+        prompt_frame=arguments.frame,
+        device=device,
+        dtype=resolve_dtype(arguments.dtype, device),
+    )
+    print(carry_out_video(order))
+    return 0
+
+
 def _shard(asked: str | None, environment: Mapping[str, str]) -> Shard:
     """Return the shard asked for, or this process's, where a launcher started several (RANK and WORLD_SIZE)."""
     text = asked
@@ -117,31 +138,48 @@ def _shard(asked: str | None, environment: Mapping[str, str]) -> Shard:
 
 
 def _comparison(arguments: argparse.Namespace) -> Comparison:
-    return Comparison(find_suite(arguments.suite), resolve_device(arguments.device))
+    device = resolve_device(arguments.device)
+    return Comparison(find_suite(arguments.suite), device, resolve_dtype(arguments.dtype, device))
 
 
-def _line(result: StrategyResult) -> str:
-    segmentation = result.segmentation
+def _lines(result: StrategyResult) -> list[str]:
+    """Say what a strategy found: in one line, and in one a phrase below it where several were asked."""
+    lines = [f"{result.key:<12} {_said(result.segmentation)} ({result.seconds:.2f} s)"]
+    if result.segmentation.verdict.kind != "failed":
+        lines += [f"  {answer.phrase}: {_said(answer.segmentation)}" for answer in result.answers]
+    return [" ".join(line.encode("utf-8", "backslashreplace").decode().split("\n")) for line in lines]
+
+
+def _said(segmentation: Segmentation) -> str:
     verdict = segmentation.verdict
-    if verdict.kind == "found":
-        iou = "" if segmentation.pred_iou is None else f", pred_iou {segmentation.pred_iou:.2f}"
-        said = f"found: {100 * segmentation.area_share:.1f} % of the image{iou}"
-    else:
-        said = f"{verdict.kind}: {verdict.reason}"
-    line = f"{result.key:<12} {said} ({result.seconds:.2f} s)"
-    return " ".join(line.encode("utf-8", "backslashreplace").decode().split("\n"))
+    if verdict.kind != "found":
+        return f"{verdict.kind}: {verdict.reason}"
+    iou = "" if segmentation.pred_iou is None else f", pred_iou {segmentation.pred_iou:.2f}"
+    return f"found: {100 * segmentation.area_share:.1f} % of the image{iou}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
         prog="python -m workbench", description="Compare ways of telling SAM in words what to segment."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{compare,evaluate,report}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{compare,evaluate,report,video}")
     compare = commands.add_parser(
         "compare", help="run the strategies on one image and phrase, and write what they found"
     )
     compare.add_argument("image", type=Path, metavar="IMAGE", help="an image file")
-    compare.add_argument("phrase", metavar="PHRASE", help='what to segment, such as "the dog on the left"')
+    compare.add_argument(
+        "phrase", metavar="PHRASE", help='what to segment, such as "the dog on the left"; several with ";" between them'
+    )
+    compare.add_argument(
+        "--point",
+        dest="points",
+        type=_point,
+        action="append",
+        default=[],
+        metavar="X,Y,LABEL",
+        help="a click that SAM sees beside the phrase, in pixels; label 1 on the object, 0 off it; may be repeated",
+    )
+    compare.add_argument("--box", type=_box, metavar="X1,Y1,X2,Y2", help="a box that SAM sees beside the phrase")
     compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for pictures and result.json")
     measure = commands.add_parser("evaluate", help="measure the strategies on images with known masks")
     measure.add_argument("--dataset", default="scenes:test", metavar="NAME", help=f"one of {', '.join(NAMES)}")
@@ -163,18 +201,65 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl", help="files of one or several runs")
     report.add_argument("--out", type=Path, metavar="DIR", help="also write report.md, report.html and charts there")
     report.add_argument("--verbose", dest="is_verbose", action="store_true", help="log warnings and tracebacks")
+    video = _add_video(commands)
     for command in (compare, measure):
         command.add_argument(
             "--suite", default="mini", metavar="NAME", help=f"one of {', '.join(SUITES)}; default: mini"
         )
         command.add_argument("--strategies", type=_keys, metavar="A,B", help="keys with commas between; default: all")
+    for command in (compare, measure, video):
         command.add_argument("--device", default="auto", metavar="NAME", help=f"one of {', '.join(DEVICE_NAMES)}")
+        command.add_argument(
+            "--dtype", default="float32", metavar="NAME", help=f"one of {', '.join(DTYPE_NAMES)}; default: float32"
+        )
         command.add_argument("--verbose", dest="is_verbose", action="store_true", help="log warnings and tracebacks")
     return parser
 
 
+def _add_video(commands: "argparse._SubParsersAction[_OneLineParser]") -> argparse.ArgumentParser:
+    video = commands.add_parser("video", help="follow a phrase through a video with EVF-SAM2, and write it overlaid")
+    video.add_argument("video", type=Path, metavar="IN.mp4", help="a video file")
+    video.add_argument("phrase", metavar="PHRASE", help='what to follow, such as "the dog on the left"')
+    video.add_argument(
+        "--out", type=Path, required=True, metavar="OUT.mp4", help="video to write, soundless: mp4, mov, mkv or webm"
+    )
+    video.add_argument(
+        "--checkpoint",
+        default=RELEASED,
+        metavar="ID_OR_DIR",
+        help=f"an EVF-SAM2, by Hub id or directory; default: {RELEASED}",
+    )
+    video.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a Hub id")
+    video.add_argument(
+        "--frame", type=int, default=0, metavar="N", help="the frame that the phrase is about, from 0; default: 0"
+    )
+    return video
+
+
 def _keys(text: str) -> tuple[str, ...]:
     return tuple(key.strip() for key in text.split(",") if key.strip())
+
+
+def _point(text: str) -> PromptPoint:
+    x, y, label = _numbers(text, 3)
+    if label not in (0, 1):
+        raise argparse.ArgumentTypeError(f"expected a label 1 or 0 as the third number, got {text!r}")
+    return PromptPoint(x, y, 1 if label == 1 else 0)
+
+
+def _box(text: str) -> BoxXyxy:
+    x1, y1, x2, y2 = _numbers(text, 4)
+    return x1, y1, x2, y2
+
+
+def _numbers(text: str, count: int) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise argparse.ArgumentTypeError(f"expected {count} numbers with commas between, got {text!r}")
+    return numbers
 
 
 if __name__ == "__main__":
