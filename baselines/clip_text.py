@@ -8,7 +8,8 @@ Source: EVF-SAM, arXiv:2406.20076, figure 3 (a) and (b).
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -22,7 +23,17 @@ from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.preprocess import check_phrase, clip_pixels
 from evfsam.prompts import place_module
-from evfsam.types import ImageView, MaskBackbone, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
+from evfsam.types import (
+    BoxXyxy,
+    ImageView,
+    MaskBackbone,
+    PromptPoint,
+    SamPrompt,
+    Segmentation,
+    StrategyCard,
+    TraceEntry,
+    Verdict,
+)
 
 Variant = Literal["text", "late-concat"]
 VARIANTS: Final[tuple[Variant, ...]] = get_args(Variant)
@@ -179,12 +190,14 @@ class ClipTextStrategy:
         tokenizer: CLIP's, of transformers.
         backbone: the model's SAM as `SamMaskBackbone`.
         variant: "text" or "late-concat".
+        refinement: box and points that SAM sees beside each phrase.
     """
 
     model: ClipTextSamModel
     tokenizer: Any
     backbone: MaskBackbone
     variant: Variant = "text"
+    refinement: SamPrompt = field(default_factory=SamPrompt)
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
@@ -206,6 +219,10 @@ class ClipTextStrategy:
             raise ConfigurationError(f"CLIP text has no option {', '.join(unknown)}; it has variant")
         return replace(self, **options)  # type: ignore[arg-type]
 
+    def with_prompt(self, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None) -> "ClipTextStrategy":
+        """Return a copy that gives SAM these points and this box, in original pixels, beside each phrase."""
+        return replace(self, refinement=SamPrompt(box, tuple(points)))
+
     @torch.no_grad()
     def segment(self, view: ImageView, phrase: str) -> Segmentation:
         """Segment what the phrase names; a mask without a pixel counts as absent.
@@ -220,7 +237,7 @@ class ClipTextStrategy:
         encoded_at = time.perf_counter()
         prompt_embeddings, step = self._read(view, phrase)
         read_at = time.perf_counter()
-        prompt = SamPrompt(text_prompt_embeddings=prompt_embeddings[0].float())
+        prompt = replace(self.refinement, text_prompt_embeddings=prompt_embeddings[0].float())
         prediction = self.backbone.decode(embedding, prompt, multimask=False)
         is_found = bool((prediction.mask_logits > 0).any())
         return Segmentation(

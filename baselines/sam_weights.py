@@ -13,7 +13,8 @@ import torch
 
 from evfsam.checkpoints import load_strictly, read_config, read_weights
 from evfsam.errors import CheckpointError
-from evfsam.mask_backbones import SamConfig, SamMaskBackbone, build_sam
+from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam
+from evfsam.prompts import place_module
 
 _RENAMED: Final = tuple(
     (re.compile(pattern), name)
@@ -62,7 +63,8 @@ def load_mask_backbone(
     config = config_of_transformers(values)
     sam = build_sam(config)
     load_strictly(sam, renamed_weights(read_weights(path), config), str(path))
-    return SamMaskBackbone(sam.to(device=device, dtype=dtype).requires_grad_(False), config)
+    place_module(sam, device=device, dtype=dtype, float32_parts=FLOAT32_PARTS)
+    return SamMaskBackbone(sam.requires_grad_(False), config)
 
 
 def config_of_transformers(values: Mapping[str, Any]) -> SamConfig:

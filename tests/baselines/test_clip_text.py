@@ -12,7 +12,7 @@ from baselines.clip_text import ClipTextSamModel, ClipTextStrategy, load_strateg
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from evfsam.mask_backbones import SamMaskBackbone
 from evfsam.preprocess import clip_pixels
-from evfsam.types import ImageView, Strategy
+from evfsam.types import ImageView, PromptPoint, Strategy
 from tests.baselines.tiny_models import IMAGE_SIZE, tiny_clip_text, tiny_sam
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (40, 70, 3), dtype=np.uint8)
@@ -156,6 +156,17 @@ def test_variant_changes_the_card_and_shares_the_weights(strategy: ClipTextStrat
 def test_wrong_options_are_refused(strategy: ClipTextStrategy, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         strategy.with_options(**options)
+
+
+def test_points_and_a_box_go_to_sam_beside_the_phrase(strategy: ClipTextStrategy) -> None:
+    plain = strategy.segment(ImageView(IMAGE), "red cup")
+    refined = strategy.with_prompt([PromptPoint(10.0, 20.0, 1)], (5.0, 6.0, 50.0, 30.0)).segment(
+        ImageView(IMAGE), "red cup"
+    )
+    (prompt,) = refined.prompts
+    assert (prompt.box, len(prompt.points)) == ((5.0, 6.0, 50.0, 30.0), 1)
+    assert torch.equal(prompt.text_prompt_embeddings, plain.prompts[0].text_prompt_embeddings)
+    assert not torch.equal(refined.predictions[0].mask_logits, plain.predictions[0].mask_logits)
 
 
 def test_phrase_with_an_end_of_text_mark_is_refused(strategy: ClipTextStrategy) -> None:
