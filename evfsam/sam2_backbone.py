@@ -145,7 +145,7 @@ class _FuserBlock(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w) to (B, C, h, w)."""
         inner = self.norm(self.dwconv(features)).permute(0, 2, 3, 1)
-        scaled = self.weight * self.pwconv2(F.gelu(self.pwconv1(inner)))
+        scaled: torch.Tensor = self.weight * self.pwconv2(F.gelu(self.pwconv1(inner)))
         return features + scaled.permute(0, 3, 1, 2)
 
 
@@ -260,14 +260,14 @@ def _rotary_attention(config: Sam2Config, kv_in_dim: int) -> nn.Module:
     """
     from sam2.modeling.sam.transformer import Attention, RoPEAttention, compute_axial_cis
 
-    attention: nn.Module = RoPEAttention.__new__(RoPEAttention)
+    attention: Any = RoPEAttention.__new__(RoPEAttention)
     Attention.__init__(attention, config.prompt_embed_dim, num_heads=1, dropout=0.1, kv_in_dim=kv_in_dim)
     attention.compute_cis = partial(compute_axial_cis, dim=config.prompt_embed_dim, theta=10000.0)
     height, width = config.embedding_size
     with torch.device("cpu"):
         attention.freqs_cis = attention.compute_cis(end_x=width, end_y=height)
     attention.rope_k_repeat = True
-    return attention
+    return attention  # type: ignore[no-any-return]
 
 
 def _memory_encoder(config: Sam2Config) -> nn.Module:

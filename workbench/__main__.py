@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import torch
+
 from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt, Segmentation
@@ -18,10 +20,10 @@ from workbench.evaluation import SCENES_LIMIT, Shard
 from workbench.exporting import RESULT_NAME, write_results
 from workbench.markdown import report_markdown
 from workbench.merging import merged_runs
-from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, resolve_device, resolve_dtype
+from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, describe_machine, resolve_device, resolve_dtype
 from workbench.report_page import write_report
 from workbench.result_files import check_writable
-from workbench.suites import SUITES, find_suite
+from workbench.suite_choice import SUITE_NAMES, choose_suite
 from workbench.video_command import RELEASED, VideoOrder
 from workbench.video_command import carry_out as carry_out_video
 
@@ -75,7 +77,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     for result in answers:
         print("\n".join(_lines(result)), flush=True)
         results.append(result)
-    write_results(arguments.out, image, arguments.phrase.strip(), arguments.suite, results)
+    write_results(arguments.out, image, arguments.phrase.strip(), comparison.suite.key, results)
     is_any_done = any(result.segmentation.verdict.kind != "failed" for result in results)
     return 0 if is_any_done else EXIT_ALL_FAILED
 
@@ -83,7 +85,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     shard = _shard(arguments.shard, os.environ)
     device = resolve_device(arguments.device, os.environ.get("LOCAL_RANK"))
-    comparison = Comparison(find_suite(arguments.suite), device, resolve_dtype(arguments.dtype, device))
+    comparison = _on_device(arguments, device)
     order = Order(
         dataset=arguments.dataset,
         root=arguments.root,
@@ -95,7 +97,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     )
     text, scores = carry_out(order, comparison)
     print(text)
-    return 0 if all(score.is_sound for score in scores.values()) else EXIT_FAULTS
+    # A launcher ends all processes where one ends with another code than 0; `report` says it for the whole run.
+    is_one_of_many = shard.count > 1 and arguments.shard is None
+    return 0 if is_one_of_many or all(score.is_sound for score in scores.values()) else EXIT_FAULTS
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -138,8 +142,19 @@ def _shard(asked: str | None, environment: Mapping[str, str]) -> Shard:
 
 
 def _comparison(arguments: argparse.Namespace) -> Comparison:
-    device = resolve_device(arguments.device)
-    return Comparison(find_suite(arguments.suite), device, resolve_dtype(arguments.dtype, device))
+    return _on_device(arguments, resolve_device(arguments.device))
+
+
+def _on_device(arguments: argparse.Namespace, device: torch.device) -> Comparison:
+    dtype = resolve_dtype(arguments.dtype, device)
+    suite = choose_suite(
+        arguments.suite,
+        describe_machine(device, os.environ),
+        weights=arguments.weights,
+        strategies=arguments.strategies,
+        dtype=dtype,
+    )
+    return Comparison(suite, device, dtype)
 
 
 def _lines(result: StrategyResult) -> list[str]:
@@ -204,7 +219,15 @@ def _parser() -> argparse.ArgumentParser:
     video = _add_video(commands)
     for command in (compare, measure):
         command.add_argument(
-            "--suite", default="mini", metavar="NAME", help=f"one of {', '.join(SUITES)}; default: mini"
+            "--suite", default="mini", metavar="NAME", help=f"one of {', '.join(SUITE_NAMES)}; default: mini"
+        )
+        command.add_argument(
+            "--weights",
+            action="append",
+            default=[],
+            metavar="NAME=DIR",
+            help="a directory, or another id of workbench/models.lock.json, in place of a model, such as "
+            "evf-sam=/models/evf-sam; may be repeated",
         )
         command.add_argument("--strategies", type=_keys, metavar="A,B", help="keys with commas between; default: all")
     for command in (compare, measure, video):
@@ -216,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_video(commands: "argparse._SubParsersAction[_OneLineParser]") -> argparse.ArgumentParser:
+def _add_video(commands: "argparse._SubParsersAction[_OneLineParser]") -> _OneLineParser:
     video = commands.add_parser("video", help="follow a phrase through a video with EVF-SAM2, and write it overlaid")
     video.add_argument("video", type=Path, metavar="IN.mp4", help="a video file")
     video.add_argument("phrase", metavar="PHRASE", help='what to follow, such as "the dog on the left"')

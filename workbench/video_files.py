@@ -58,8 +58,9 @@ class VideoFrames(Sequence[RgbImage]):
             self._rewind(0)
             first = self._next_frame()
             self._quarter_turns = round(first.rotation / 90) % 4
-            self._coded_size = first.width, first.height
-            self.size = (first.width, first.height) if self._quarter_turns % 2 else (first.height, first.width)
+            self._coded_size: tuple[int, int] = first.width, first.height
+            width, height = self._coded_size
+            self.size: tuple[int, int] = (width, height) if self._quarter_turns % 2 else (height, width)
             self._pending = first
         except BaseException:
             self._container.close()
