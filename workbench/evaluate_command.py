@@ -1,6 +1,6 @@
 """What `evaluate` does once its arguments are read: measure, keep the answers, and lay the figures out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -11,9 +11,9 @@ from tqdm import tqdm
 from evfsam.errors import ConfigurationError
 from workbench.answers import Scores, scores_of
 from workbench.comparison import Comparison
-from workbench.datasets.contract import ABSENT, Dataset, Question
+from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
 from workbench.datasets.registry import open_dataset
-from workbench.evaluation import Shard, checked_limit, evaluate, limited, measure, question_count
+from workbench.evaluation import Shard, checked_limit, evaluate, limited, measure
 from workbench.reporting import scores_dict, scores_table
 from workbench.result_files import as_json_value, check_writable, json_bytes, write_whole
 from workbench.results import Header, ResultsFile, Run, read_results, weights_digest
@@ -68,7 +68,7 @@ def _in_memory(order: Order, comparison: Comparison) -> dict[str, Scores]:
         check_writable(order.out)
     with _Progress(order, dataset, limit) as progress:
         progress.begin()
-        scores = evaluate(comparison, limited(dataset, limit), order.strategies, progress.advance)
+        scores = evaluate(comparison, progress.over(limited(dataset, limit)), order.strategies, progress.advance)
     if order.out is not None:
         content = as_json_value(scores_dict(order.dataset, comparison.suite.key, scores))
         write_whole(order.out, json_bytes(content))
@@ -84,7 +84,7 @@ def _with_lines(order: Order, comparison: Comparison, out: Path) -> dict[str, Sc
     with ResultsFile(path, Header(run, order.shard, root)) as file, _Progress(order, dataset, limit) as progress:
         answers = measure(
             comparison,
-            limited(dataset, limit),
+            progress.over(limited(dataset, limit)),
             order.strategies,
             shard=order.shard,
             done=file.done,
@@ -107,14 +107,17 @@ def _text(order: Order, suite_key: str, scores: Mapping[str, Scores]) -> str:
 
 
 class _Progress:
-    """A bar with the time left; what an earlier run had answered does not count as speed."""
+    """A bar with the time left: expressions where there is a limit, else images, whose number is known beforehand.
+
+    What an earlier run had answered does not count as speed.
+    """
 
     def __init__(self, order: Order, dataset: Dataset, limit: int | None) -> None:
         self._is_limited = limit is not None
         self._bar = tqdm(
-            total=question_count(dataset, limit, order.shard),
+            total=len(dataset) if limit is None else -(-limit // order.shard.count),
             desc=order.dataset,
-            unit="expression",
+            unit="image" if limit is None else "expression",
             delay=1,
             disable=order.shard.number > 1,
         )
@@ -125,17 +128,24 @@ class _Progress:
         """Start the clock; called again, does nothing."""
         if not self._has_begun:
             self._has_begun = True
-            self._bar.initial = self._skipped_count
-            self._bar.n = self._skipped_count
+            self._bar.initial = self._bar.n = self._skipped_count
             self._bar.start_t = time()
+
+    def over(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """Go through samples and count them as the next is asked for."""
+        for sample in samples:
+            yield sample
+            self._count(int(not self._is_limited))
 
     def advance(self, question: Question) -> None:
         """Count a question; absent ones come on top of a limit and are not counted there."""
-        is_counted = not self._is_limited or question.kind != ABSENT
+        self._count(int(self._is_limited and question.kind != ABSENT))
+
+    def _count(self, more: int) -> None:
         if self._has_begun:
-            self._bar.update(is_counted)
+            self._bar.update(more)
         else:
-            self._skipped_count += is_counted
+            self._skipped_count += more
 
     def __enter__(self) -> "_Progress":
         return self

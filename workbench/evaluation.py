@@ -12,7 +12,7 @@ from evfsam.types import ImageView
 from workbench.answers import Answer, Place, Scores, check_size, measured, scores_of, unread
 from workbench.asking import answers_to
 from workbench.comparison import Comparison
-from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
+from workbench.datasets.contract import ABSENT, Question, Sample
 from workbench.datasets.registry import open_dataset
 from workbench.metrics import ReferenceMask
 
@@ -93,13 +93,6 @@ def limited(samples: Iterable[Sample], limit: int | None) -> Iterator[Sample]:
         yield replace(sample, questions=(*kept, *absent))
         if left == 0:
             return
-
-
-def question_count(dataset: Dataset, limit: int | None, shard: Shard) -> int:
-    """Return about how many questions a run asks, "absent" ones left out where there is a limit."""
-    if limit is not None:
-        return -(-limit // shard.count)
-    return sum(len(sample.questions) for _, sample in _of_shard(dataset, shard))
 
 
 def evaluate(
