@@ -2,11 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from evfsam.checkpoints import read_weights, save_weights, write_config
+import torch
+
+from evfsam.checkpoints import CONFIG_NAME, read_weights, save_weights, write_config
 from evfsam.configuration import EvfSamConfig
 from evfsam.errors import CheckpointError, EvfSamError
 from evfsam.hub import local_checkpoint
@@ -49,16 +51,45 @@ def export_checkpoint(
     config = EvfSamConfig.load(folder)
     weights = read_weights(folder)
     check_family(config, weights.keys(), str(folder))
-    check_fit(build_without_storage(lambda: EvfSamModel(config)), weights, str(folder))
+    check_fit(build_without_storage(lambda: EvfSamModel(config), str(folder / CONFIG_NAME)), weights, str(folder))
     tokenizer = PhraseTokenizer.from_pretrained(folder, config.encoder_sizes.max_text_tokens)
-    values = released_values(config, (value.dtype for value in weights.values())) if layout == "released" else None
-    save_weights(target, weights, max_shard_bytes=max_shard_bytes)
-    tokenizer.save_pretrained(target, released=layout == "released")
-    if values is None:
-        config.save_pretrained(target)
-    else:
-        write_config(target, values)
+    write_checkpoint(target, config, weights, tokenizer, layout, max_shard_bytes=max_shard_bytes)
     return target
+
+
+def write_checkpoint(
+    directory: Path,
+    config: EvfSamConfig,
+    weights: Mapping[str, torch.Tensor],
+    tokenizer: PhraseTokenizer,
+    layout: Layout,
+    *,
+    storage_dtype: torch.dtype | None = None,
+    max_shard_bytes: int | None = MAX_SHARD_BYTES,
+) -> None:
+    """Write a whole checkpoint; configuration and tokenizer come last, so that what broke off does not look whole.
+
+    Args:
+        directory: made if missing.
+        config: sizes.
+        weights: a model's state dict, of that configuration.
+        tokenizer: its files.
+        layout: as in `export_checkpoint`.
+        storage_dtype: as in `checkpoints.save_weights`.
+        max_shard_bytes: as in `checkpoints.save_weights`.
+
+    Raises:
+        CheckpointError: a weight is not finite.
+        ConfigurationError: the released layout cannot hold such a model.
+    """
+    dtypes = [storage_dtype] if storage_dtype is not None else [value.dtype for value in weights.values()]
+    values = released_values(config, dtypes) if layout == "released" else None
+    save_weights(directory, weights, storage_dtype, max_shard_bytes)
+    tokenizer.save_pretrained(directory, released=layout == "released")
+    if values is None:
+        config.save_pretrained(directory)
+    else:
+        write_config(directory, values)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from evfsam.errors import CheckpointError
-from evfsam.weight_files import listed
+from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.weight_files import listed, shortened
 
 _M = TypeVar("_M", bound=nn.Module)
 
@@ -33,10 +33,22 @@ class _WithoutStorage(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_without_storage(build: Callable[[], _M]) -> _M:
-    """Build a module whose parameters have shapes but no storage; `assign_strictly` gives them values."""
-    with _WithoutStorage():
-        return build()
+def build_without_storage(build: Callable[[], _M], origin: str = "the configuration") -> _M:
+    """Build a module whose parameters have shapes but no storage; `assign_strictly` gives them values.
+
+    Args:
+        build: makes the module.
+        origin: where its sizes come from, for messages.
+
+    Raises:
+        ConfigurationError: the sizes make no model.
+    """
+    try:
+        with _WithoutStorage():
+            return build()
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as err:
+        reason = shortened(" ".join(str(err).split()) or type(err).__name__)
+        raise ConfigurationError(f"{origin} gives sizes that make no model ({reason}); restore the file") from err
 
 
 def check_fit(module: nn.Module, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
