@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from baselines import dialects
 from baselines.language_model import LanguageModel, Message, YesNo
 from baselines.point_query import PointQueryOptions, PointQueryStrategy, grid_points, load_strategy
+from baselines.point_query_options import default_options
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from evfsam.types import (
     ImageEmbedding,
@@ -55,6 +56,9 @@ class ScriptedLanguage:
         self.asked.extend(list(messages) for messages in dialogues)
         return YesNo(torch.tensor(self.p_yes), torch.ones(len(self.p_yes)))
 
+    def resized_size(self) -> tuple[int, int] | None:
+        return None
+
     def ask_list(self, messages: Sequence[Message], *, count: int) -> tuple[str, YesNo]:
         del count
         self.asked.append(list(messages))
@@ -88,10 +92,12 @@ class BoxPainter:
         return MaskPrediction(logits[None], torch.tensor([pred_iou]), 0, logits)
 
 
-def run(language: ScriptedLanguage, **options: object) -> tuple[Segmentation, BoxPainter]:
+def run(
+    language: ScriptedLanguage, dialect: dialects.Dialect = dialects.DIALECTS["sam4mllm"], **options: object
+) -> tuple[Segmentation, BoxPainter]:
     backbone = BoxPainter()
-    strategy = PointQueryStrategy(language, backbone).with_options(**options)  # type: ignore[arg-type]
-    return strategy.segment(ImageView(GREY), "the cup"), backbone
+    strategy = PointQueryStrategy(language, backbone, default_options(dialect), dialect=dialect)
+    return strategy.with_options(**options).segment(ImageView(GREY), "the cup"), backbone
 
 
 def last_text(messages: Sequence[Message]) -> str:
@@ -164,6 +170,87 @@ def test_without_a_kept_point_the_box_alone_prompts_sam_and_the_trace_says_so() 
         assert backbone.prompts[0].box is not None
         assert not any(point.is_kept for point in backbone.prompts[0].points)
         assert result.trace[-1].answered == "The box alone: no point was kept."
+
+
+def test_a_box_without_a_kept_point_is_found_with_a_word_of_caution() -> None:
+    result, _ = run(ScriptedLanguage("[100,200,300,600]", [0.6] * 4), grid_size=2)
+    assert result.verdict.kind == "found"
+    assert result.verdict.reason == "No point got an answer that was at least 90% sure; the box alone prompted SAM."
+    certain, _ = run(ScriptedLanguage("[100,200,300,600]", [0.99] * 4), grid_size=2)
+    assert certain.verdict.reason == ""
+
+
+def test_positives_alone_leave_box_and_negatives_out() -> None:
+    result, _ = run(ScriptedLanguage("[100,200,300,600]", [0.99, 0.01, 0.5, 0.95]), grid_size=2, prompt="positives")
+    (prompt,) = result.prompts
+    assert prompt.box is None
+    assert [(point.label, point.is_kept) for point in prompt.points] == [(1, True), (0, False), (0, False), (1, True)]
+
+
+def test_generated_negatives_are_dropped_with_positives_alone() -> None:
+    language = ScriptedLanguage("[100,200,300,600] inside (150,300) outside (290,210)")
+    result, _ = run(language, form="ppg", prompt="positives")
+    assert [(point.label, point.is_kept) for point in result.prompts[0].points] == [(1, True), (0, False)]
+
+
+QWEN = dialects.DIALECTS["qwen3-vl"]
+
+
+def test_presence_is_asked_first_where_the_family_boxes_absent_objects_too() -> None:
+    language = ScriptedLanguage('[{"bbox_2d": [100, 200, 300, 600]}]', [0.99] * 25)
+    result, _ = run(language, QWEN)
+    assert QWEN.presence_question is not None
+    assert last_text(language.asked[0]) == QWEN.presence_question("the cup")
+    assert [step.step for step in result.trace] == [
+        "ask whether it is there",
+        "ask for the box",
+        "ask which points lie on the object",
+        "prompt SAM",
+    ]
+    assert result.trace[0].values["threshold"] == 0.5
+    assert result.trace[1].values["dialect"] == "qwen3-vl"
+
+
+def test_an_absent_object_is_asked_for_no_box() -> None:
+    language = ScriptedLanguage("[100, 200, 300, 600]", [0.3])
+    result, backbone = run(language, QWEN)
+    assert len(language.asked) == 1
+    assert backbone.prompts == []
+    assert result.verdict.kind == "absent"
+    assert "was 30% sure of Yes; 50% are asked for" in result.verdict.reason
+    lower, _ = run(ScriptedLanguage("[100, 200, 300, 600]", [0.3]), QWEN, presence_threshold=0.3, prompt="box")
+    assert lower.verdict.kind == "found"
+
+
+def test_presence_can_be_skipped() -> None:
+    language = ScriptedLanguage("[100, 200, 300, 600]", [0.99] * 25)
+    result, _ = run(language, QWEN, presence="skip")
+    assert QWEN.box_question is not None
+    assert last_text(language.asked[0]) == QWEN.box_question("the cup", "0+")
+    assert result.trace[0].step == "ask for the box"
+
+
+def test_presence_that_is_no_number_fails_in_words() -> None:
+    result, _ = run(ScriptedLanguage("[1, 2, 3, 4]", [float("nan")]), QWEN)
+    assert (result.verdict.kind, "not finite" in result.verdict.reason) == ("failed", True)
+
+
+def test_the_small_models_dialect_has_its_own_word_for_absent_objects() -> None:
+    with pytest.raises(ConfigurationError, match="SAM4MLLM is not asked about presence apart; use presence='skip'"):
+        run(ScriptedLanguage("x"), presence="ask")
+
+
+def test_a_family_that_is_not_asked_for_points_outright_says_so() -> None:
+    with pytest.raises(ConfigurationError, match="Qwen3-VL is not asked for points outright; use form='pqpp'"):
+        run(ScriptedLanguage("x"), QWEN, form="ppg")
+
+
+def test_joint_turn_that_answers_prose_falls_back_to_the_box() -> None:
+    result, backbone = run(ScriptedLanguage("[100,200,300,600]"), grid_size=2, turns="joint")
+    assert backbone.prompts[0].points == ()
+    assert backbone.prompts[0].box is not None
+    assert result.trace[1].values["unanswered"] == 4
+    assert "the box alone prompted SAM" in result.verdict.reason
 
 
 def test_points_alone_leave_the_box_out() -> None:
@@ -278,6 +365,8 @@ def test_options_make_a_copy_that_shares_the_weights() -> None:
         ({"threshold": 0.4}, r"threshold between 0\.5 and 1, got 0\.4"),
         ({"threshold": float("nan")}, r"threshold between 0\.5 and 1, got nan"),
         ({"threshold": "high"}, r"threshold between 0\.5 and 1, got 'high'"),
+        ({"presence": True}, "presence of .*, got True"),
+        ({"presence_threshold": 1.5}, r"presence_threshold between 0 and 1, got 1\.5"),
         ({"max_new_tokens": 1}, "max_new_tokens between 8 and 1024, got 1"),
     ],
 )
