@@ -8,6 +8,7 @@ from typing import Any, Final
 from transformers import PretrainedConfig
 
 from evfsam.beit3 import Beit3Config
+from evfsam.checkpoints import CONFIG_NAME
 from evfsam.encoder_sizes import ClipSizes, EncoderSizes, ViltSizes
 from evfsam.encoders import EncoderChoice, EncoderName, Feature, Fusion
 from evfsam.errors import ConfigurationError
@@ -102,9 +103,15 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
 
         Raises:
             CheckpointError: it is missing, damaged, of another model, or gives no sizes.
-            ConfigurationError: fields are unknown or do not fit.
+            ConfigurationError: fields are unknown, of the wrong kind, or do not fit; names the file.
         """
-        return cls(**configuration_values(Path(directory)))
+        file, values = Path(directory) / CONFIG_NAME, configuration_values(Path(directory))
+        try:
+            return cls(**values)
+        except ConfigurationError as err:
+            raise ConfigurationError(f"{file}: {err}") from err
+        except (AttributeError, LookupError, TypeError, ValueError) as err:
+            raise ConfigurationError(f"{file} holds a value of the wrong kind ({err}); restore the file") from err
 
     @property
     def encoder_choice(self) -> EncoderChoice:
@@ -153,7 +160,7 @@ def _encoder_fields(
     if encoder != "beit3" and scale is not None:
         others.append("mm_extractor_scale")
     if others:
-        raise ConfigurationError(f"EVF-SAM: {', '.join(others)} given, but the encoder is {encoder!r}; drop one of them")
+        raise ConfigurationError(f"EVF-SAM: {', '.join(others)} given, but the encoder is {encoder!r}; drop one")
     if encoder == "vilt":
         return None, ViltSizes.from_dict(vilt or {}).to_dict(), None
     if encoder == "clip":

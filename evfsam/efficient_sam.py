@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import torch
 from segment_anything.modeling.common import LayerNorm2d
@@ -30,6 +31,7 @@ from evfsam.prompts import (
     check_embedding,
     check_image_count,
     check_prompt,
+    place_module,
     prompt_box,
     prompt_points,
     stacked_prompts,
@@ -39,6 +41,9 @@ from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
 
 _PROMPT_TOKENS = 6  # as trained: fewer points and box corners are filled up with invalid ones
 _INVALID, _POINT, _TOP_LEFT, _BOTTOM_RIGHT = -1, 1, 2, 3
+
+FLOAT32_PARTS: Final = ("prompt_encoder", "mask_decoder")
+"""What computes in float32 whatever the model's type; see `families.Family`."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,8 @@ class _EncoderBlock(nn.Module):
         self.mlp = _FeedForward(width, inner)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
+        attended: torch.Tensor = tokens + self.attn(self.norm1(tokens))
+        return attended + self.mlp(self.norm2(attended))  # type: ignore[no-any-return]
 
 
 class _PatchEmbedding(nn.Module):
@@ -188,7 +193,8 @@ class EfficientImageEncoder(nn.Module):
 
     def _positions(self) -> torch.Tensor:
         """(1, D, h, w)."""
-        table = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (self.position_grid, self.position_grid))
+        side = self.position_grid
+        table = self.pos_embed[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
         enlarged = F.interpolate(table.float(), self.grid, mode="bicubic", align_corners=False)
         return enlarged.to(table.dtype)
 
@@ -396,8 +402,8 @@ class EfficientSamMaskBackbone:
     def __init__(self, sam: EfficientSam, config: EfficientSamConfig) -> None:
         self.sam = sam
         self.config = config
-        # Coordinates and their frequencies need float32; the module is tiny.
-        self.sam.prompt_encoder.float()
+        for part in FLOAT32_PARTS:
+            self.sam.get_submodule(part).float()
 
     @classmethod
     def from_pretrained(
@@ -415,7 +421,8 @@ class EfficientSamMaskBackbone:
         config = EfficientSamConfig.from_dict(values)
         sam = build_efficient_sam(config)
         load_strictly(sam, read_weights(directory), str(directory))
-        return cls(sam.to(device=device, dtype=dtype).requires_grad_(False), config)
+        place_module(sam, device=device, dtype=dtype, float32_parts=FLOAT32_PARTS)
+        return cls(sam.requires_grad_(False), config)
 
     def save_pretrained(self, directory: str | Path, *, storage_dtype: torch.dtype | None = None) -> None:
         """Write `config.json` and `model.safetensors`; `storage_dtype` as in `checkpoints.save_weights`."""

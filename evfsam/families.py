@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, Self
 import torch
 from torch import nn
 
+from evfsam.efficient_sam import FLOAT32_PARTS as EFFICIENT_FLOAT32_PARTS
 from evfsam.efficient_sam import (
     EfficientSamConfig,
     EfficientSamMaskBackbone,
@@ -19,7 +20,7 @@ from evfsam.efficient_sam import (
 )
 from evfsam.errors import ConfigurationError
 from evfsam.geometry import Frame
-from evfsam.mask_backbones import SamConfig, SamMaskBackbone, build_sam, decode_prompts
+from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.preprocess import sam_pixels, stretched_pixels
 from evfsam.sam2_backbone import Sam2Config, Sam2MaskBackbone, build_sam2, decode_sam2_prompts, encode_sam2_pixels
 from evfsam.types import MaskBackbone, RgbImage
@@ -84,6 +85,9 @@ class Family:
         scales: the released words for sizes; the first is the default.
         multimask: whether the released model takes the best of three masks unless told otherwise.
         mask_decoder, prompt_encoder: names of those parts in the SAM.
+        float32_parts: parts of the SAM that compute in float32 whatever type the model is loaded in: coordinates and
+            their frequencies, SAM's neck, whose squares overflow float16, and the small mask decoder, where bfloat16
+            costs 2 % of the mask. SAM-2's decoder shares convolutions with its image encoder and keeps the model's.
         learns_no_mask: whether there is an embedding for "no mask given" that a recipe may train.
         build: sizes to a SAM with fresh weights.
         pixels: an RGB image and the input's side to (3, side, side) and the frame.
@@ -100,6 +104,7 @@ class Family:
     multimask: bool
     mask_decoder: str
     prompt_encoder: str
+    float32_parts: tuple[str, ...]
     learns_no_mask: bool
     build: Callable[[Any], nn.Module]
     pixels: Callable[[RgbImage, int], tuple[torch.Tensor, Frame]]
@@ -153,6 +158,7 @@ _SAM = Family(
     multimask=False,
     mask_decoder="mask_decoder",
     prompt_encoder="prompt_encoder",
+    float32_parts=FLOAT32_PARTS,
     learns_no_mask=True,
     build=build_sam,
     pixels=sam_pixels,
@@ -180,6 +186,7 @@ _SAM2 = Family(
     multimask=True,
     mask_decoder="sam_mask_decoder",
     prompt_encoder="sam_prompt_encoder",
+    float32_parts=("sam_prompt_encoder",),
     learns_no_mask=True,
     build=build_sam2,
     pixels=stretched_pixels,
@@ -201,6 +208,7 @@ _EFFICIENT_SAM = Family(
     multimask=False,
     mask_decoder="mask_decoder",
     prompt_encoder="prompt_encoder",
+    float32_parts=EFFICIENT_FLOAT32_PARTS,
     learns_no_mask=False,
     build=build_efficient_sam,
     pixels=stretched_pixels,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Final
 
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
@@ -23,12 +24,16 @@ from evfsam.prompts import (
     check_embedding,
     check_image_count,
     check_prompt,
+    place_module,
     prompt_box,
     prompt_points,
     stacked_prompts,
     weights_digest,
 )
 from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
+
+FLOAT32_PARTS: Final = ("prompt_encoder", "mask_decoder", "image_encoder.neck")
+"""What computes in float32 whatever the model's type; see `families.Family`."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +211,8 @@ class SamMaskBackbone:
     def __init__(self, sam: Sam, config: SamConfig) -> None:
         self.sam = sam
         self.config = config
-        # Coordinates and their frequencies need float32; the module is tiny.
-        self.sam.prompt_encoder.float()
+        for part in FLOAT32_PARTS:
+            self.sam.get_submodule(part).float()
 
     @classmethod
     def from_pretrained(
@@ -225,7 +230,8 @@ class SamMaskBackbone:
         config = SamConfig.from_dict(values)
         sam = build_sam(config)
         load_strictly(sam, read_weights(directory), str(directory))
-        return cls(sam.to(device=device, dtype=dtype).requires_grad_(False), config)
+        place_module(sam, device=device, dtype=dtype, float32_parts=FLOAT32_PARTS)
+        return cls(sam.requires_grad_(False), config)
 
     def save_pretrained(self, directory: str | Path, *, storage_dtype: torch.dtype | None = None) -> None:
         """Write `config.json` and `model.safetensors`; `storage_dtype` as in `checkpoints.save_weights`."""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from evfsam.checkpoints import read_weights, save_weights
+from evfsam.checkpoints import CONFIG_NAME, read_weights, save_weights
 from evfsam.configuration import EvfSamConfig
 from evfsam.encoders import EncoderOutput, build_encoder
 from evfsam.errors import ConfigurationError, GeometryError
@@ -100,7 +100,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             id_or_dir: a directory, or as text a Hub id; see `hub.local_checkpoint`.
             revision: branch, tag or commit of a Hub id.
             device: where the model goes.
-            dtype: type of its weights; SAM's small prompt encoder stays float32.
+            dtype: type of its weights; some small parts of SAM stay float32, see `families.Family`.
             **options: none are known; any is an error.
 
         Raises:
@@ -114,8 +114,8 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         path = local_checkpoint(id_or_dir, revision)
         config, weights = EvfSamConfig.load(path), read_weights(path)
         check_family(config, weights.keys(), str(path))
-        model = build_without_storage(lambda: cls(config))
-        exact = (f"visual_model.{model.family.prompt_encoder}.",)
+        model = build_without_storage(lambda: cls(config), str(path / CONFIG_NAME))
+        exact = tuple(f"visual_model.{part}." for part in model.family.float32_parts)
         assign_strictly(model, weights, str(path), device=device, dtype=dtype, float32_parts=exact)
         model.eval()
         return model

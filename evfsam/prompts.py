@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
+from torch import nn
 
 from evfsam.errors import GeometryError
 from evfsam.geometry import Frame, check_box, check_point, upsample_logits
@@ -119,6 +120,26 @@ def check_image_count(image_count: int, prompt_count: int) -> None:
     """
     if image_count not in (1, prompt_count):
         raise GeometryError(f"expected 1 or {prompt_count} image embeddings, got {image_count}")
+
+
+def place_module(
+    module: nn.Module, *, device: str | torch.device, dtype: torch.dtype, float32_parts: Sequence[str] = ()
+) -> None:
+    """Move a module, converting its floating-point weights but those of some parts.
+
+    Args:
+        module: changed in place.
+        device: where it goes.
+        dtype: type of its weights.
+        float32_parts: names of parts that become float32 instead, unrounded.
+    """
+    module.to(device=device)
+    kept = tuple(f"{part}." for part in float32_parts)
+    for name, weight in module.named_parameters():
+        if weight.is_floating_point():
+            weight.data = weight.data.to(torch.float32 if name.startswith(kept) else dtype)
+    for part in float32_parts:
+        module.get_submodule(part).float()
 
 
 def best_prediction(low_res_logits: torch.Tensor, pred_ious: torch.Tensor, frame: Frame) -> MaskPrediction:

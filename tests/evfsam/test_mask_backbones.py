@@ -6,9 +6,10 @@ import torch
 from segment_anything import SamPredictor
 
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError
-from evfsam.mask_backbones import SamConfig, SamMaskBackbone, build_sam, decode_prompts
+from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
+from evfsam.modeling import EvfSamModel
 from evfsam.types import ImageEmbedding, PromptPoint, SamPrompt
-from tests.evfsam.tiny import SAM, noise_image
+from tests.evfsam.tiny import SAM, noise_image, tiny_model
 
 CONFIG = SamConfig.from_dict(SAM)
 
@@ -234,3 +235,42 @@ def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
 def test_sizes_that_do_not_fit_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         SamConfig.from_dict({**SAM, **change})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_some_parts_stay_float32_unrounded_and_every_loader_agrees(dtype: torch.dtype, tmp_path: Path) -> None:
+    """Were one loader to round the neck, two strategies on one SAM would each encode the image."""
+    model = tiny_model()
+    model.save_pretrained(tmp_path / "evf")
+    whole = SamMaskBackbone(model.visual_model, CONFIG)
+    whole.save_pretrained(tmp_path / "sam")
+    alone = SamMaskBackbone.from_pretrained(tmp_path / "sam", dtype=dtype)
+    within = EvfSamModel.from_pretrained(tmp_path / "evf", dtype=dtype).mask_backbone()
+    assert alone.encoder_identity == within.encoder_identity
+    for part in FLOAT32_PARTS:
+        for ours, exact in zip(
+            alone.sam.get_submodule(part).parameters(), whole.sam.get_submodule(part).parameters(), strict=True
+        ):
+            assert torch.equal(ours, exact)
+    assert alone.sam.image_encoder.pos_embed.dtype == dtype
+    assert alone.encode_image(noise_image(30, 50)).image_embeddings.dtype == dtype
+
+
+def test_prompts_decoded_together_are_decoded_as_alone(backbone: SamMaskBackbone, embedding: ImageEmbedding) -> None:
+    prompts = [SamPrompt(box=(1, 2, 20 + 5 * index, 25)) for index in range(3)]
+    together = backbone.decode_many(embedding, prompts, multimask=True)
+    for prompt, ours in zip(prompts, together, strict=True):
+        alone = backbone.decode(embedding, prompt, multimask=True)
+        torch.testing.assert_close(ours.mask_logits, alone.mask_logits, atol=1e-5, rtol=1e-4)
+        assert ours.chosen == alone.chosen
+
+
+@pytest.mark.parametrize(
+    ("prompts", "lengths"),
+    [([SamPrompt(box=(1, 2, 20, 25)), SamPrompt(points=(PromptPoint(5, 5, 1),) * 2)], r"\[2, 3\]"), ([], r"\[\]")],
+)
+def test_prompts_of_different_length_cannot_be_decoded_together(
+    backbone: SamMaskBackbone, embedding: ImageEmbedding, prompts: list[SamPrompt], lengths: str
+) -> None:
+    with pytest.raises(GeometryError, match=f"prompts of one length to decode together, got lengths {lengths}"):
+        backbone.decode_many(embedding, prompts, multimask=False)

@@ -143,6 +143,7 @@ def load_bright(directory: Path, *, device: torch.device, dtype: torch.dtype) ->
 
 
 def load_batching(directory: Path, *, device: torch.device, dtype: torch.dtype) -> BatchingBrightStrategy:
+    load_bright(directory, device=device, dtype=dtype)
     return BatchingBrightStrategy(directory.name)
 
 

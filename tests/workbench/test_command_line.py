@@ -34,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Call the command line in this process, with doubles in place of the suite `mini`."""
     folder = tmp_path / "weights"
     folder.mkdir()
-    suite = suite_of(folder, light="load_bright", broken="load_buggy", refused="load_refused")
+    suite = suite_of(folder, light="load_bright", broken="load_buggy", refused="load_refused", batch="load_batching")
     monkeypatch.setattr("workbench.suites.SUITES", MappingProxyType({"mini": suite}))
 
     def call(*arguments: object) -> tuple[int, list[str], list[str]]:
@@ -55,16 +55,45 @@ def png_header(width: int, height: int) -> bytes:
 def test_compare_prints_one_line_a_strategy_and_writes_everything(run: Run, image: Path, tmp_path: Path) -> None:
     code, out, err = run("compare", image, " the light ", "--out", tmp_path / "out")
     assert (code, err) == (0, [])
-    assert len(out) == 3
+    assert len(out) == 4
     assert re.fullmatch(r"light        found: 50\.0 % of the image, pred_iou 0\.75 \(\d+\.\d\d s\)", out[0])
     assert re.fullmatch(r"broken       failed: an unexpected error \(ZeroDivisionError\) .*", out[1])
     assert re.fullmatch(r"refused      failed: expected daylight, got night; wait .*", out[2])
     content = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert (content["phrase"], list(content["strategies"])) == ("the light", ["light", "broken", "refused"])
+    assert (content["phrase"], list(content["strategies"])) == ("the light", ["light", "broken", "refused", "batch"])
     mask = np.asarray(Image.open(tmp_path / "out" / "light-mask.png"))
     np.testing.assert_array_equal(mask, np.where(half_lit()[..., 0] > 128, 255, 0))
     for name in ("light-overlay.png", "light-evidence.png", "light-attention.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+def test_several_phrases_get_a_line_and_a_mask_each(run: Run, image: Path, tmp_path: Path) -> None:
+    code, out, _ = run("compare", image, "the light; nothing", "--strategies", "light", "--out", tmp_path / "out")
+    assert code == 0
+    assert out[0].startswith("light        found: 50.0 % of the image")
+    assert out[1:] == [
+        "  the light: found: 50.0 % of the image, pred_iou 0.75",
+        "  nothing: absent: the phrase says so",
+    ]
+    content = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (content["phrase"], content["phrases"]) == ("the light; nothing", ["the light", "nothing"])
+    assert (tmp_path / "out" / "light-mask-2.png").exists()
+
+
+def test_points_and_a_box_reach_the_strategy(run: Run, image: Path, tmp_path: Path) -> None:
+    given = ("--point", "5,6.5,1", "--point", "7,8,0", "--box", "1,2,30,20")
+    code, _, _ = run("compare", image, "the light", "--strategies", "batch", *given, "--out", tmp_path / "out")
+    assert code == 0
+    content = json.loads((tmp_path / "out" / "result.json").read_text())
+    (prompt,) = content["strategies"]["batch"]["sam_prompts"]
+    assert prompt["box"] == [1.0, 2.0, 30.0, 20.0]
+    assert [(point["x"], point["y"], point["label"]) for point in prompt["points"]] == [(5.0, 6.5, 1), (7.0, 8.0, 0)]
+
+
+def test_device_and_number_type_are_chosen_once_and_handed_down(run: Run, image: Path, tmp_path: Path) -> None:
+    given = ("--device", "cpu", "--dtype", "bfloat16", "--strategies", "batch")
+    run("compare", image, "the light", *given, "--out", tmp_path / "out")
+    assert (tmp_path / "weights" / "batch" / "loaded.txt").read_text() == "cpu torch.bfloat16\n"
 
 
 def test_an_absent_object_is_an_answer_with_its_reason(run: Run, image: Path, tmp_path: Path) -> None:
@@ -129,6 +158,14 @@ def test_a_file_that_is_no_usable_image_is_one_line_and_code_2(
         ({"--suite": "maxi"}, "unknown suite 'maxi': expected one of mini"),
         ({"--device": "tpu"}, "device out of auto, cpu, cuda, mps, got 'tpu'"),
         ({"--colour": "red"}, "unrecognized arguments: --colour red"),
+        ({"--dtype": "int8"}, "number type out of float32, bfloat16, float16, got 'int8'"),
+        ({"--point": "1,2"}, "argument --point: expected 3 numbers with commas between, got '1,2'"),
+        ({"--point": "1,x,1"}, "argument --point: expected 3 numbers with commas between, got '1,x,1'"),
+        ({"--point": "1,2,2"}, "argument --point: expected a label 1 or 0 as the third number, got '1,2,2'"),
+        ({"--point": "61,2,1"}, r"expected a point inside the 60 x 40 image, got \(61.0, 2.0\)"),
+        ({"--box": "1,2,3"}, "argument --box: expected 4 numbers"),
+        ({"--box": "nan,2,3,4"}, "expected a box x1 < x2"),
+        ({"phrase": ";".join("abcdefghijklmnopq")}, "1 to 16 phrases in one request, got 17"),
     ],
 )
 def test_bad_arguments_are_one_line_and_code_2(
