@@ -3,7 +3,9 @@
 import argparse
 import logging
 import os
+import sys
 from collections.abc import Sequence
+from functools import partial
 from threading import Thread
 
 import gradio as gr
@@ -11,8 +13,9 @@ import gradio as gr
 from evfsam.errors import EvfSamError
 from webui.blocks import build_demo, launch_arguments
 from workbench.comparison import Comparison
-from workbench.placement import DEVICE_NAMES, resolve_device
-from workbench.suites import SUITES, find_suite
+from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, describe_machine, resolve_device, resolve_dtype
+from workbench.suite_choice import SUITE_NAMES, choose_suite, usual_dtype
+from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +23,12 @@ logger = logging.getLogger(__name__)
 def read_settings(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; host and port come from Gradio's own environment variables where it is silent."""
     parser = argparse.ArgumentParser(description="Compare ways of telling SAM in words what to segment.")
-    parser.add_argument("--suite", choices=list(SUITES), default="mini", help="which models (default: mini)")
+    suite = "auto" if "SPACE_ID" in os.environ else "mini"
+    parser.add_argument("--suite", choices=SUITE_NAMES, default=suite, help="which models (default: %(default)s)")
+    replaces = "a directory, or another model of workbench/models.lock.json, in place of a model; may be repeated"
+    parser.add_argument("--weights", action="append", default=[], metavar="NAME=DIR", help=replaces)
     parser.add_argument("--device", choices=DEVICE_NAMES, default="auto", help="where they run (default: auto)")
+    parser.add_argument("--dtype", choices=("auto", *DTYPE_NAMES), default="auto", help="number type (default: auto)")
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     parser.add_argument("--host", default=host, help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=None, help="port (default: GRADIO_SERVER_PORT, or the next free)")
@@ -30,7 +37,13 @@ def read_settings(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     """Build the page over the chosen suite, without reading any weights."""
-    comparison = Comparison(find_suite(settings.suite), resolve_device(settings.device))
+    gpu = zero_gpu_decorator(os.environ)  # stands in for CUDA outside of calls, so it comes first
+    device = resolve_device(settings.device)
+    machine = describe_machine(device, os.environ)
+    dtype = None if settings.dtype == "auto" else resolve_dtype(settings.dtype, device)
+    suite = choose_suite(settings.suite, machine, weights=settings.weights, dtype=dtype)
+    make = Comparison if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
+    comparison = make(suite, device, dtype or usual_dtype(suite, machine))
     return build_demo(comparison), comparison
 
 
@@ -44,12 +57,18 @@ def read_weights(comparison: Comparison) -> None:
 
 
 def main() -> None:
-    """Serve the page at once, and read the weights meanwhile."""
+    """Serve the page at once, and read weights that are at hand meanwhile; a lent GPU wants them read before."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     settings = read_settings()
-    demo, comparison = create_demo(settings)
+    try:
+        demo, comparison = create_demo(settings)
+    except EvfSamError as error:
+        sys.exit(f"error: {error}")
+    if isinstance(comparison, ZeroGpuComparison):
+        read_weights(comparison)
     demo.launch(server_name=settings.host, server_port=settings.port, prevent_thread_lock=True, **launch_arguments())
-    Thread(target=read_weights, args=(comparison,), daemon=True).start()
+    if comparison.suite.board is None:
+        Thread(target=read_weights, args=(comparison,), daemon=True).start()
     demo.block_thread()
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 
-from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from evfsam.types import MaskBackbone, Strategy, StrategyCard
 from workbench.loading_board import LoadingBoard, LoadingState
 from workbench.memory_plan import out_of_memory_reason
@@ -86,9 +86,7 @@ class HubEntry:
             ConfigurationError: it does not fit on the device.
         """
         with self.board.outcome(self.key):
-            if self.refusal is not None:
-                raise ConfigurationError(f"{self.title} is not loaded: {self.refusal}")
-            places = {role: self._place(place) for role, place in self.weights.items()}
+            places = self._places()
             self.board.put(self.key, LoadingState("loading"))
             module_name, _, function_name = self.loader.partition(":")
             function = cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))
@@ -99,9 +97,26 @@ class HubEntry:
                 raise ConfigurationError(f"{self.title} is not loaded: {out_of_memory_reason(error)}") from error
             return self.sams.adopt(strategy, places.get(SAM_ROLE), device, dtype)
 
+    def fetch(self) -> None:
+        """Bring all files to this machine, and load nothing.
+
+        Raises:
+            CheckpointError, ConfigurationError: as in `load`.
+        """
+        try:
+            self._places()
+        except EvfSamError as error:
+            self.board.put(self.key, LoadingState("failed", reason=str(error)))
+            raise
+
     def provisional_card(self, key: str) -> StrategyCard:
         """Return what can be said of the strategy before its weights are loaded."""
         return StrategyCard(key=key, title=self.title, summary=self.summary, paper="", licence="", can="", cannot="")
+
+    def _places(self) -> dict[str, Path]:
+        if self.refusal is not None:
+            raise ConfigurationError(f"{self.title} is not loaded: {self.refusal}")
+        return {role: self._place(place) for role, place in self.weights.items()}
 
     def _place(self, place: str | Path) -> Path:
         if isinstance(place, str):

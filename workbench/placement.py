@@ -1,10 +1,24 @@
-"""Where models run: decided once, by the two entry points, and handed down as a value."""
+"""Where models run, and in which number type: decided once, by the two entry points, and handed down as a value."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import torch
 
 from evfsam.errors import ConfigurationError
+from workbench.memory_plan import Budget, budget_of
+from workbench.suite_choice import Machine
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
+DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
+    {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+)
+DTYPE_NAMES: Final = tuple(DTYPES)
+_AMPERE: Final = 8
+"""Compute capability from which CUDA devices compute in bfloat16 at full speed; a T4 has 7."""
 
 
 def resolve_device(name: str, local_rank: str | None = None) -> torch.device:
@@ -27,3 +41,44 @@ def resolve_device(name: str, local_rank: str | None = None) -> torch.device:
     if name == "cuda" and local_rank is not None and local_rank.isdecimal():
         return torch.device(name, int(local_rank) % torch.cuda.device_count())
     return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Turn a number type's name into the type that weights and activations have.
+
+    What the reference keeps in float32 whatever the type, stays so: softmax and GELU inside BEiT-3, SAM's prompt
+    encoder, upsampling and the mask threshold.
+
+    Args:
+        name: "float32", "bfloat16" or "float16".
+        device: where the models run.
+
+    Raises:
+        ConfigurationError: the name is unknown, or the device cannot compute in the type.
+    """
+    if name not in DTYPES:
+        raise ConfigurationError(f"expected a number type out of {', '.join(DTYPE_NAMES)}, got {name!r}")
+    if device.type == "cuda" and name == "bfloat16" and not torch.cuda.is_bf16_supported():
+        raise ConfigurationError("this CUDA device does not compute in bfloat16; choose float16 or float32")
+    return DTYPES[name]
+
+
+def describe_machine(device: torch.device, environment: Mapping[str, str]) -> Machine:
+    """Return what the choice of a suite depends on.
+
+    Args:
+        device: where models run.
+        environment: `SAM_WORKBENCH_RECORD` names the file in which downloads are recorded.
+    """
+    record = environment.get("SAM_WORKBENCH_RECORD")
+    return Machine(device, _budget(device), None if not record else Path(record).expanduser())
+
+
+def _budget(device: torch.device) -> Budget | None:
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        return budget_of(device, total, has_bfloat16=torch.cuda.get_device_capability(device)[0] >= _AMPERE)
+    if device.type == "cpu" and hasattr(os, "sysconf"):
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return budget_of(device, total, has_bfloat16=False)
+    return None

@@ -92,6 +92,13 @@ def read_places(weights: Sequence[str]) -> Places:
     return MappingProxyType(places)
 
 
+def usual_dtype(suite: Suite, machine: Machine) -> torch.dtype:
+    """Return the number type in which a suite runs on a machine where nobody asks for another."""
+    if suite.key != FULL_KEY or machine.budget is None:
+        return torch.float32
+    return machine.budget.dtype
+
+
 def hub_is_reached() -> bool:
     """Ask the Hub for a sign of life."""
     from huggingface_hub import constants, get_session

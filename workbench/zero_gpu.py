@@ -1,0 +1,214 @@
+"""Comparisons on a GPU that is lent for one call at a time, as Spaces with ZeroGPU lend it.
+
+There the decorated function runs in a forked process: what it is given and what it yields is pickled, and what it loads
+is lost with it. So one call serves one comparison, files are fetched before it, weights are read before the page is
+launched, and tensors come back on the CPU. Where the `spaces` package is not at work, nothing of this is in the way.
+"""
+
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, cast
+
+import torch
+
+from evfsam.errors import EvfSamError
+from evfsam.preprocess import check_phrases, split_phrases
+from evfsam.types import EmbeddingStore, ImageView, RgbImage, SamPrompt, Strategy
+from workbench.asking import PhraseAnswer, failure, joined
+from workbench.comparison import Comparison, StrategyOptions, StrategyResult
+from workbench.hub_entries import HubEntry
+from workbench.suites import Suite
+
+Value = TypeVar("Value")
+GpuTask = Callable[..., Generator[StrategyResult, None, None]]
+GpuDecorator = Callable[..., Callable[[GpuTask], GpuTask]]
+"""`spaces.GPU`: called with `duration`, a function of the task's own arguments; returns the task's decorator."""
+
+START_SECONDS: Final = 12
+"""To start the process and move the weights."""
+LOAD_SECONDS: Final = 20
+"""More for a strategy whose weights were not read before the page was launched."""
+ASK_SECONDS: Final[Mapping[str, int]] = MappingProxyType(
+    {"evf-sam": 3, "evf-sam2": 3, "clip-text": 3, "clip-ranking": 8, "point-query": 10, "grounded-sam": 4, "sam3": 4}
+)
+"""For one phrase. Estimates on the generous side: a call that outlasts its duration is stopped, and one that asks for
+too much is refused to visitors with little quota left. Quota is charged by real use."""
+_OTHER_SECONDS: Final = 10
+_FURTHER_PHRASE_SHARE: Final = 0.5
+LONGEST_SECONDS: Final = 120
+_LEFT: Final = re.compile(r"\((\d+)s requested vs\. (\d+)s left\)")
+_RETRY: Final = re.compile(r"[Tt]ry again in (\d[\w:, ]*)")
+
+
+class GpuUnavailableError(EvfSamError):
+    """The GPU was not lent, or taken away; the message says why and what helps."""
+
+
+def zero_gpu_decorator(environment: Mapping[str, str]) -> GpuDecorator | None:
+    """Return `spaces.GPU` where this is a Space with ZeroGPU, else None.
+
+    Call it before anything touches CUDA: the package stands in for CUDA outside of calls.
+    """
+    if environment.get("SPACES_ZERO_GPU", "").lower() not in ("1", "t", "true"):
+        return None
+    return cast(GpuDecorator, import_module("spaces").GPU)
+
+
+class ZeroGpuComparison(Comparison):
+    """A comparison of which each run is one call on a lent GPU.
+
+    Args:
+        suite, device, dtype, cache: as of `Comparison`; the cache serves within one call.
+        gpu: lends the GPU.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        gpu: GpuDecorator,
+        cache: EmbeddingStore | None = None,
+    ) -> None:
+        super().__init__(suite, device, dtype, cache)
+        self._on_gpu = gpu(duration=self.duration)(self._task())
+
+    def strategy(self, key: str) -> Strategy:
+        """Return the strategy; its encoder's digest is taken while the weights can be read, which they soon cannot."""
+        strategy = super().strategy(key)
+        backbone = getattr(strategy, "backbone", None)
+        if backbone is not None:
+            _ = backbone.encoder_identity
+        return strategy
+
+    def duration(
+        self, image: RgbImage, phrases: Sequence[str], keys: Sequence[str], options: object, refinement: object
+    ) -> int:
+        """Return the seconds to ask for, from the strategies chosen; same arguments as the decorated function."""
+        del image, options, refinement
+        per_phrase = 1 + _FURTHER_PHRASE_SHARE * (len(phrases) - 1)
+        asking = sum(ASK_SECONDS.get(key, _OTHER_SECONDS) for key in keys) * per_phrase
+        loading = LOAD_SECONDS * sum(key not in self._strategies for key in keys)
+        return min(round(START_SECONDS + asking + loading), LONGEST_SECONDS)
+
+    def run(
+        self,
+        image: RgbImage | ImageView,
+        phrase: str | Sequence[str],
+        strategies: Sequence[str] | None = None,
+        options: StrategyOptions | None = None,
+        refinement: SamPrompt | None = None,
+    ) -> Iterator[StrategyResult]:
+        """Check the arguments and fetch files here, then ask all strategies in one call; results as in `Comparison`.
+
+        Raises:
+            GpuUnavailableError: while iterating: the GPU was not lent, or taken away.
+        """
+        super().run(image, phrase, strategies, options, refinement)  # checks, and asks nothing before it is iterated
+        phrases = split_phrases(phrase) if isinstance(phrase, str) else check_phrases(phrase)
+        view = image if isinstance(image, ImageView) else self.view(image)
+        filed = {key: dict(values) for key, values in (options or {}).items()}
+        return self._lent(view, phrases, self.choose(strategies), filed, refinement)
+
+    def _lent(
+        self,
+        view: ImageView,
+        phrases: tuple[str, ...],
+        keys: tuple[str, ...],
+        options: StrategyOptions,
+        refinement: SamPrompt | None,
+    ) -> Iterator[StrategyResult]:
+        failed = {key: error for key in keys if (error := self._fetch_fault(key)) is not None}
+        asked = tuple(key for key in keys if key not in failed)
+        answers = iter(self._on_gpu(view.image, phrases, asked, options, refinement) if asked else ())
+        for key in keys:
+            if key in failed:
+                yield _failed(self, key, view, phrases, failed[key])
+                continue
+            try:
+                yield next(answers)
+            except StopIteration:
+                return
+            except EvfSamError:
+                raise
+            except Exception as error:  # gradio's own, which this room does not import
+                raise GpuUnavailableError(gpu_fault_in_words(error)) from error
+        for _ in answers:  # lets the call end in good order
+            pass
+
+    def _fetch_fault(self, key: str) -> Exception | None:
+        """Fetch the files of a strategy that is not loaded, so that no GPU waits for the network."""
+        entry = self.suite.strategies[key]
+        if key in self._strategies or not isinstance(entry, HubEntry):
+            return None
+        try:
+            entry.fetch()
+        except EvfSamError as error:
+            return error
+        return None
+
+    def _task(self) -> GpuTask:
+        def ask(
+            image: RgbImage,
+            phrases: tuple[str, ...],
+            keys: tuple[str, ...],
+            options: StrategyOptions,
+            refinement: SamPrompt | None,
+        ) -> Generator[StrategyResult, None, None]:
+            for result in Comparison.run(self, image, phrases, keys, options, refinement):
+                yield on_cpu(result)
+
+        return ask
+
+
+def on_cpu(value: Value) -> Value:
+    """Return a value that can be pickled: tensors in it on the CPU, read-only mappings as dictionaries."""
+    if isinstance(value, torch.Tensor):
+        return cast(Value, value.detach().cpu())
+    if isinstance(value, Mapping):
+        return cast(Value, {key: on_cpu(item) for key, item in value.items()})
+    if isinstance(value, (tuple, list)):
+        return cast(Value, type(value)(on_cpu(item) for item in value))
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {field.name: on_cpu(getattr(value, field.name)) for field in fields(value) if field.init}
+        return cast(Value, replace(cast(Any, value), **changed))
+    return value
+
+
+def gpu_fault_in_words(error: BaseException) -> str:
+    """Say in plain words why a GPU was not lent, or taken away, and what helps."""
+    said = f"{getattr(error, 'title', '')}: {getattr(error, 'message', error)}".strip(": ")
+    low = said.lower()
+    if "no gpu" in low or "queue" in low:
+        return "All GPUs are busy, and none came free in time. Your image and phrase are still here: try again soon."
+    if "quota" in low or "runs limit" in low or "reached its gpu limit" in low:
+        left, retry = _LEFT.search(said), _RETRY.search(said)
+        numbers = f" ({left[2]} s are left, this comparison asks for {left[1]} s)" if left else ""
+        when = f" It comes back in {retry[1].strip(' .')}." if retry else ""
+        return (
+            f"Your free GPU time on Hugging Face is used up for now{numbers}.{when} Ask fewer strategies at once, log "
+            "in to Hugging Face for more, or run this app on a machine of your own."
+        )
+    if "illegal duration" in low or "larger than the maximum" in low:
+        return "This comparison asks for more GPU time than one call may have. Ask fewer strategies or phrases at once."
+    if "pending credits" in low or "too many zerogpu credits" in low:
+        return "Your other GPU tasks on Hugging Face are still running. Try again once they have ended."
+    if "aborted" in low:
+        return "The GPU was taken away before the comparison ended, as when it takes too long. Ask fewer strategies."
+    if "token" in low:
+        return "Your session on this page has expired. Reload it and ask again."
+    if "outofmemory" in low.replace(" ", ""):
+        return "The GPU ran out of memory. Ask fewer strategies at once, or take a smaller picture."
+    return f"The GPU call failed ({said or type(error).__name__}). Try once more."
+
+
+def _failed(
+    comparison: Comparison, key: str, view: ImageView, phrases: tuple[str, ...], error: Exception
+) -> StrategyResult:
+    found = [failure(view, key, error) for _ in phrases]
+    answers = tuple(PhraseAnswer(phrase, one) for phrase, one in zip(phrases, found, strict=True))
+    segmentation = found[0] if len(found) == 1 else joined(found)
+    return StrategyResult(key, comparison.cards[key], segmentation, 0.0, 0.0, answers if len(answers) > 1 else ())
