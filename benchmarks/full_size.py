@@ -1,0 +1,255 @@
+"""Every released variant at full size, on random weights: `python -m benchmarks.full_size [--variant NAME ...]`.
+
+Builds the model, saves it in the released layout, then loads it in a fresh process through
+`EvfSamModel.from_pretrained` and asks it for a phrase in two images: the first warms up, the second counts. Prints
+seconds by stage and peak memory beside those of the paper's own code. Peaks include Python, PyTorch and the weights;
+weights that are mapped from their file count once they are read. The largest variant needs 6 GB of disk and 7 GB of
+memory.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from benchmarks.memory import GIB, peak_bytes, resident_bytes
+from evfsam.checkpoints import save_weights, write_config
+from evfsam.configuration import EvfSamConfig
+from evfsam.exporting import MAX_SHARD_BYTES
+from evfsam.modeling import EvfSamModel
+from evfsam.released_layout import released_values
+from evfsam.strategy import EvfSamStrategy
+from evfsam.tokenizer import PhraseTokenizer
+from workbench.comparison import Comparison
+from workbench.suites import SUITES, Suite
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PHRASE: Final = "the dog left of the red ball"
+SIZE: Final = (427, 640)
+"""(H, W) of the images, as the reference's."""
+DECIMAL_GB: Final = 10**9
+"""The reference's gigabyte."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A released model: what its `config.json` says."""
+
+    architecture: str
+    mm_extractor_scale: str
+    sam_scale: str
+
+    def config(self) -> EvfSamConfig:
+        """Return its sizes."""
+        return EvfSamConfig(
+            mm_extractor_scale=self.mm_extractor_scale,
+            sam_scale=self.sam_scale,
+            architectures=[self.architecture],
+        )
+
+
+VARIANTS: Final[Mapping[str, Variant]] = {
+    "evf_sam_vit_h": Variant("EvfSamModel", "large", "huge"),
+    "evf_sam2_hiera_l": Variant("EvfSam2Model", "large", "large"),
+    "evf_sam2_hiera_t": Variant("EvfSam2Model", "large", "tiny"),
+    "evf_sam2_video_hiera_l": Variant("EvfSam2Model", "large", "large"),
+    "evf_effisam_s": Variant("EvfEffiSamModel", "large", "small"),
+    "evf_effisam_t": Variant("EvfEffiSamModel", "base", "tiny"),
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Seconds by stage and gigabytes (10**9 bytes) of one run.
+
+    Attributes:
+        encode_s, fuse_s, decode_s, total_s: image encoder, BEiT-3 with the projector, prompt encoder to mask, all.
+        warm_up_s: the whole first run.
+        loaded_gb, peak_gb: resident once the model is there, and at most.
+    """
+
+    encode_s: float
+    fuse_s: float
+    decode_s: float
+    total_s: float
+    warm_up_s: float
+    loaded_gb: float
+    peak_gb: float
+
+
+REFERENCE_SOURCE: Final = (
+    "the paper's own inference() in float32 on random weights, one 640x427 image, a phrase of 8 tokens with its ends, "
+    "torch 2.14.1, 2 threads on a 2-core AMD EPYC virtual machine shared with another job, one warm-up run and one "
+    "timed run; runs of one model differ by up to 15 %"
+)
+REFERENCE: Final[Mapping[str, Figures]] = {
+    "evf_sam_vit_h": Figures(79.27, 1.30, 0.08, 80.66, 87.02, 5.92, 9.44),
+    "evf_sam2_hiera_l": Figures(19.95, 1.58, 0.10, 21.70, 18.87, 4.31, 4.99),
+}
+
+
+def save_released(config: EvfSamConfig, directory: Path) -> dict[str, float]:
+    """Build a model with fresh weights and write it as the authors would; seconds of both and its size."""
+    started = time.perf_counter()
+    torch.manual_seed(0)
+    model = EvfSamModel(config).eval()
+    built = time.perf_counter()
+    weights = model.state_dict()
+    save_weights(directory, weights, max_shard_bytes=MAX_SHARD_BYTES)
+    write_config(directory, released_values(config, (value.dtype for value in weights.values())))
+    mini = SUITES["mini"].strategies["evf-sam"].directory
+    tokenizer = PhraseTokenizer.from_pretrained(mini, config.encoder_sizes.max_text_tokens)
+    tokenizer.save_pretrained(directory, released=True)
+    return {
+        "build_s": built - started,
+        "save_s": time.perf_counter() - built,
+        "parameters": sum(value.numel() for value in model.parameters()),
+        "file_bytes": sum(path.stat().st_size for path in directory.iterdir()),
+    }
+
+
+def random_image(seed: int) -> np.ndarray:
+    """(427, 640, 3) uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def load_and_compare(directory: Path, device: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Load a checkpoint as the product does and ask for a phrase in two images; JSON values.
+
+    Raises:
+        RuntimeError: the strategy failed.
+    """
+    entry = replace(SUITES["mini"].strategies["evf-sam"], directory=directory)
+    comparison = Comparison(Suite("full-size", "Full size", "Random weights.", {"evf-sam": entry}), device, dtype)
+    started = time.perf_counter()
+    strategy = comparison.strategy("evf-sam")
+    load_s, loaded_bytes = time.perf_counter() - started, resident_bytes()
+    assert isinstance(strategy, EvfSamStrategy)
+    started = time.perf_counter()
+    identity = strategy.backbone.encoder_identity  # read once a model, so that equal encoders share embeddings
+    identity_s = time.perf_counter() - started
+    results = [next(comparison.run(random_image(seed), PHRASE)) for seed in range(2)]
+    for result in results:
+        if result.segmentation.verdict.kind == "failed":
+            raise RuntimeError(f"the strategy failed: {result.segmentation.verdict.reason}")
+    seconds, total = results[1].segmentation.seconds, results[1].seconds
+    figures = Figures(
+        seconds["encode image"],
+        seconds["fuse"],
+        seconds["decode"],
+        total,
+        results[0].seconds,
+        loaded_bytes / DECIMAL_GB,
+        peak_bytes() / DECIMAL_GB,
+    )
+    return {
+        "load_s": load_s,
+        "identity_s": identity_s,
+        "encoder_identity": identity,
+        "figures": asdict(figures),
+        "mask_size": list(results[1].segmentation.mask.shape),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def measure(name: str, device: str, dtype: str) -> dict[str, Any]:
+    """Measure a variant: one process builds and saves it, another loads and asks it.
+
+    Raises:
+        subprocess.CalledProcessError: one of them failed, most likely for want of memory or disk.
+    """
+    with tempfile.TemporaryDirectory(prefix="full-size-") as folder:
+        order = {"config": asdict(VARIANTS[name]), "directory": folder, "device": device, "dtype": dtype}
+        saved = _in_own_process({**order, "step": "save"})
+        loaded = _in_own_process({**order, "step": "load"})
+    return {"variant": name, "device": device, "dtype": dtype, **saved, **loaded}
+
+
+def _in_own_process(order: Mapping[str, Any]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer.json")
+        order = {**order, "answer": str(answer)}
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.full_size", "--child", json.dumps(order)], cwd=ROOT, check=True
+        )
+        values: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        return values
+
+
+def obey(order: Mapping[str, Any]) -> None:
+    """Be one of the child processes of `measure`."""
+    directory = Path(order["directory"])
+    if order["step"] == "save":
+        done = save_released(Variant(**order["config"]).config(), directory)
+    else:
+        done = load_and_compare(directory, order["device"], getattr(torch, order["dtype"]))
+    Path(order["answer"]).write_text(json.dumps(done), encoding="utf-8")
+
+
+def report(measured: Mapping[str, Any]) -> list[str]:
+    """Put a variant's figures into lines for people, beside the reference's where there are any."""
+    ours, reference = Figures(**measured["figures"]), REFERENCE.get(measured["variant"])
+    lines = [
+        f"{measured['variant']}: {measured['parameters'] / 1e9:.3f} G parameters, "
+        f"{measured['file_bytes'] / GIB:.2f} GiB of files; {measured['dtype']} on {measured['device']}, "
+        f"{measured['threads']} threads of {os.cpu_count()} cores",
+        f"  build {measured['build_s']:.1f} s, save {measured['save_s']:.1f} s, load {measured['load_s']:.1f} s, "
+        f"identify the encoder {measured['identity_s']:.1f} s",
+        f"  {'':<28} {'ours':>8} {'reference':>10} {'times as fast':>14}",
+    ]
+    rows = {
+        "image encoder, s": "encode_s",
+        "BEiT-3 and projector, s": "fuse_s",
+        "prompt encoder to mask, s": "decode_s",
+        "all, s": "total_s",
+        "all, warm-up run, s": "warm_up_s",
+    }
+    for title, field in rows.items():
+        value = getattr(ours, field)
+        beside = (
+            ""
+            if reference is None
+            else f" {getattr(reference, field):>10.2f} {getattr(reference, field) / value:>14.2f}"
+        )
+        lines.append(f"  {title:<28} {value:>8.2f}{beside}")
+    for title, field in {"memory once loaded, GB": "loaded_gb", "peak memory, GB": "peak_gb"}.items():
+        beside = "" if reference is None else f" {getattr(reference, field):>10.2f}"
+        lines.append(f"  {title:<28} {getattr(ours, field):>8.2f}{beside}")
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the variants asked for, one after the other, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", action="append", choices=list(VARIANTS), help="may be repeated; all by default")
+    parser.add_argument("--device", choices=["cpu", "cuda", "mps"], default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--out", type=Path, help="also write the figures as JSON")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    if chosen.child:
+        obey(json.loads(chosen.child))
+        return 0
+    measured = []
+    for name in chosen.variant or list(VARIANTS):
+        measured.append(measure(name, chosen.device, chosen.dtype))
+        print("\n".join(report(measured[-1])), flush=True)
+    if any(one["variant"] in REFERENCE for one in measured):
+        print(f"reference: {REFERENCE_SOURCE}")
+    if chosen.out:
+        chosen.out.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
