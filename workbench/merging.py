@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
 from workbench.answers import Answer, Scores, scores_of
 from workbench.intervals import bootstrap_interval
-from workbench.metrics import MeanTally
+from workbench.metrics import HIT_IOUS, MeanTally
 from workbench.results import Results, ResultsError, Run, read_results
 
 Interval = tuple[float, float]
@@ -28,12 +28,18 @@ class Figure:
     interval: Interval | None
 
 
+def _parts(mean: MeanTally) -> tuple[float, float]:
+    return float(mean.total), mean.count
+
+
+def _hits(place: int, scores: Scores) -> tuple[float, float]:
+    return scores.total.hit_counts[place], scores.total.count
+
+
 _RATIOS: Final[Mapping[str, Callable[[Scores], tuple[float, float]]]] = {
     "cIoU": lambda scores: (scores.total.intersection, scores.total.union),
     "gIoU": lambda scores: (float(scores.total.iou_sum), scores.total.count),
-    "Pr@0.5": lambda scores: (scores.total.hit_counts[0], scores.total.count),
-    "Pr@0.7": lambda scores: (scores.total.hit_counts[2], scores.total.count),
-    "Pr@0.9": lambda scores: (scores.total.hit_counts[4], scores.total.count),
+    **{f"Pr@{least}": partial(_hits, place) for place, least in enumerate(HIT_IOUS)},
     "boundary F": lambda scores: _parts(scores.details.boundary_f),
     "box accuracy": lambda scores: _parts(scores.details.box_hit),
     "T-acc": lambda scores: _parts(scores.details.answered),
@@ -126,7 +132,3 @@ def _figure(parts: Callable[[Scores], tuple[float, float]], scores: Scores, imag
     numerators, denominators = zip(*(parts(image) for image in images), strict=True)
     value = numerator / denominator if denominator else None
     return Figure(value, bootstrap_interval(numerators, denominators))
-
-
-def _parts(mean: MeanTally) -> tuple[float, float]:
-    return float(mean.total), mean.count

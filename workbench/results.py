@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, cast
@@ -143,22 +144,17 @@ class ResultsFile:
 
     def __init__(self, path: Path, header: Header) -> None:
         self.path = path
-        first_line = _line(_header_record(header))
-        started = _started(path, first_line)
-        if started:
-            self.earlier: Results | None = read_results(path)
-            _check_same_run(self.earlier, header)
-        else:
-            self.earlier = None
+        self.earlier: Results | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
-            self._file.truncate(self.earlier.good_bytes if self.earlier else 0)
-            self._file.seek(0, os.SEEK_END)
+            self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
         except OSError as error:
             raise self._unwritable(error) from error
-        if self.earlier is None:
-            self._append(first_line)
+        try:
+            self._take_up(header)
+        except BaseException:
+            self._file.close()
+            raise
 
     @property
     def done(self) -> frozenset[tuple[int, int, str]]:
@@ -191,6 +187,25 @@ class ResultsFile:
     ) -> None:
         self._file.close()
 
+    def _take_up(self, header: Header) -> None:
+        first_line = _line(_header_record(header))
+        try:
+            _lock(self._file)
+            content = self._file.read(len(first_line))
+            if content and not _is_cut_short(content, first_line):
+                self.earlier = read_results(self.path)
+                _check_same_run(self.earlier, header)
+            self._file.truncate(self.earlier.good_bytes if self.earlier else 0)
+            self._file.seek(0, os.SEEK_END)
+        except BlockingIOError as error:
+            raise ResultsError(
+                f"another process is writing {self.path}; wait for it, or choose another file"
+            ) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if self.earlier is None:
+            self._append(first_line)
+
     def _append(self, content: bytes) -> None:
         try:
             left = memoryview(content)
@@ -207,16 +222,23 @@ class ResultsFile:
         )
 
 
-def _started(path: Path, first_line: bytes) -> bool:
-    """Whether a file holds at least its header; a file of anything else is never overwritten."""
+def _lock(file: FileIO) -> None:
+    """Keep a second process from the file, where the system can; raises BlockingIOError where another has it."""
     try:
-        with path.open("rb") as file:
-            content = file.read(len(first_line))
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise ResultsError(f"cannot read {path}: {error.strerror}; choose another place with --out") from error
-    return bool(content) and not (b"\n" not in content and first_line.startswith(content) and content != first_line)
+        import fcntl
+    except ImportError:  # Windows refuses to share an open file by itself
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # some network file systems know no locks
+        return
+
+
+def _is_cut_short(content: bytes, first_line: bytes) -> bool:
+    """Whether a file holds the beginning of our own header and no more; nothing else may be overwritten."""
+    return content != first_line and first_line.startswith(content)
 
 
 def _check_same_run(earlier: Results, header: Header) -> None:

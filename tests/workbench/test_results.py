@@ -183,8 +183,18 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match=r"cannot (read|write) .*file"):
         ResultsFile(tmp_path / "file" / "results.jsonl", HEADER)
-    with pytest.raises(ResultsError, match="cannot read "):
+    with pytest.raises(ResultsError, match=r"cannot write .*directory"):
         ResultsFile(tmp_path, HEADER)
+
+
+def test_two_writers_at_once_are_kept_apart(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with ResultsFile(path, HEADER) as file:
+        with pytest.raises(ResultsError, match=r"another process is writing .*results\.jsonl"):
+            ResultsFile(path, HEADER)
+        file.append([ANSWER])
+    with ResultsFile(path, HEADER) as file:
+        assert file.done == {(0, 0, "light")}
 
 
 def test_other_weights_make_another_digest_and_notes_beside_them_do_not(tmp_path: Path) -> None:
