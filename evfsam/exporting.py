@@ -8,13 +8,13 @@ from typing import Final, Literal, get_args
 
 import torch
 
-from evfsam.checkpoints import CONFIG_NAME, read_weights, save_weights, write_config
+from evfsam.checkpoints import CONFIG_NAME, save_weights, write_config
 from evfsam.configuration import EvfSamConfig
 from evfsam.errors import CheckpointError, EvfSamError
 from evfsam.hub import local_checkpoint
 from evfsam.lean_loading import build_without_storage, check_fit
 from evfsam.modeling import EvfSamModel
-from evfsam.released_layout import check_family, released_values
+from evfsam.released_layout import check_family, read_model_weights, released_values
 from evfsam.tokenizer import PhraseTokenizer
 
 Layout = Literal["released", "ours"]
@@ -49,7 +49,7 @@ def export_checkpoint(
     if target.exists() and (not target.is_dir() or target.resolve() == folder.resolve()):
         raise CheckpointError(f"expected another directory than the source to write to, got {target}; name a new one")
     config = EvfSamConfig.load(folder)
-    weights = read_weights(folder)
+    weights = read_model_weights(folder)
     check_family(config, weights.keys(), str(folder))
     check_fit(build_without_storage(lambda: EvfSamModel(config), str(folder / CONFIG_NAME)), weights, str(folder))
     tokenizer = PhraseTokenizer.from_pretrained(folder, config.encoder_sizes.max_text_tokens)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from evfsam.checkpoints import CONFIG_NAME, read_weights, save_weights
+from evfsam.checkpoints import CONFIG_NAME, save_weights
 from evfsam.configuration import EvfSamConfig
 from evfsam.encoders import EncoderOutput, build_encoder
 from evfsam.errors import ConfigurationError, GeometryError
@@ -22,7 +22,7 @@ from evfsam.geometry import Frame, upsample_logits
 from evfsam.hub import local_checkpoint
 from evfsam.lean_loading import assign_strictly, build_without_storage
 from evfsam.losses import MaskLoss, batch_mask_loss
-from evfsam.released_layout import check_family
+from evfsam.released_layout import check_family, read_model_weights
 from evfsam.types import MaskBackbone, Strategy
 
 
@@ -112,7 +112,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
                 f"EVF-SAM: unknown options {sorted(options)}; expected only revision, device and dtype"
             )
         path = local_checkpoint(id_or_dir, revision)
-        config, weights = EvfSamConfig.load(path), read_weights(path)
+        config, weights = EvfSamConfig.load(path), read_model_weights(path)
         check_family(config, weights.keys(), str(path))
         model = build_without_storage(lambda: cls(config), str(path / CONFIG_NAME))
         exact = tuple(f"visual_model.{part}." for part in model.family.float32_parts)

@@ -5,6 +5,7 @@ checkpoint, is ignored in both.
 """
 
 import logging
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,8 @@ _MARKS = {
     "efficient_sam": "visual_model.mask_decoder.final_output_upscaling_layers.",
     "sam": "visual_model.mask_decoder.output_upscaling.",
 }
+
+_OLD_NAME = re.compile(r"visual_model\.memory_encoder\.fuser\.layers\.\d+\.gamma")
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,18 @@ def check_family(config: "EvfSamConfig", names: Collection[str], origin: str) ->
             f"{origin}: {CONFIG_NAME} describes an {expected.title} (family {expected.key!r}), but the weights are of "
             f"an {family.title} ({family.key!r}); take both from the same checkpoint"
         )
+
+
+def read_model_weights(directory: Path) -> dict[str, torch.Tensor]:
+    """Read a checkpoint's weights under the names in use, as `checkpoints.read_weights` does.
+
+    SAM-2's memory encoder has a scale called gamma, which transformers' loader takes for an old name of "weight"; the
+    authors renamed it for that, and files saved before still hold the first name.
+    """
+    tensors = read_weights(directory)
+    for name in [name for name in tensors if _OLD_NAME.fullmatch(name)]:
+        tensors.setdefault(f"{name.removesuffix('gamma')}weight", tensors.pop(name))
+    return tensors
 
 
 def configuration_values(directory: Path) -> dict[str, Any]:

@@ -83,11 +83,21 @@ def test_a_loaded_model_computes_what_the_saved_one_did(
 def test_the_type_asked_for_is_the_type_in_use(models: dict[str, EvfSamModel], family: str, tmp_path: Path) -> None:
     write_released(tmp_path, models[family])
     loaded = EvfSamModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    prompt_encoder, originals = f"visual_model.{loaded.family.prompt_encoder}.", models[family].state_dict()
+    parts, originals = (
+        tuple(f"visual_model.{part}." for part in loaded.family.float32_parts),
+        models[family].state_dict(),
+    )
     for name, value in loaded.state_dict().items():
-        original, exact = originals[name], name.startswith(prompt_encoder)
+        original, exact = originals[name], name.startswith(parts)
         assert value.dtype == (torch.float32 if exact else torch.bfloat16), name
         assert torch.equal(value, original if exact else original.bfloat16())
+
+
+def test_an_older_name_of_the_memory_encoders_scale_is_read(models: dict[str, EvfSamModel], tmp_path: Path) -> None:
+    write_released(tmp_path, models["sam2"])
+    scale = "visual_model.memory_encoder.fuser.layers.1."
+    rewrite_weights(tmp_path, lambda tensors: tensors.update({f"{scale}gamma": tensors.pop(f"{scale}weight")}))
+    assert_same_weights(EvfSamModel.from_pretrained(tmp_path), models["sam2"])
 
 
 def test_training_a_loaded_model_leaves_its_file_alone(released: Path) -> None:
@@ -223,4 +233,25 @@ def test_a_shard_of_another_download_is_named(models: dict[str, EvfSamModel], tm
     write_released(tmp_path, models["sam"], shard_count=3)
     shutil.copy(tmp_path / "model-00001-of-00003.safetensors", tmp_path / "model-00002-of-00003.safetensors")
     with pytest.raises(CheckpointError, match=r"model-00002-of-00003\.safetensors lacks weights that .* places in it"):
+        EvfSamModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("beit3", "embed_dim", "wide", r"config\.json holds a value of the wrong kind"),
+        ("sam", "encoder_global_attn_indexes", 3, r"config\.json holds a value of the wrong kind"),
+        ("sam", "decoder_depth", "deep", r"config\.json gives sizes that make no model"),
+        ("sam", "encoder_depths", 2, r"config\.json: SAM: unknown fields \['encoder_depths'\]"),
+        ("sam", "prompt_embed_dim", 30, r"config\.json: SAM: prompt_embed_dim 30 is not a positive multiple"),
+    ],
+)
+def test_sizes_that_make_no_model_are_refused_with_their_file(
+    models: dict[str, EvfSamModel], section: str, field: str, value: object, message: str, tmp_path: Path
+) -> None:
+    models["sam"].save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    values[section][field] = value
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ConfigurationError, match=message):
         EvfSamModel.from_pretrained(tmp_path)
