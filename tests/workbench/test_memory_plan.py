@@ -19,7 +19,7 @@ from workbench.model_lock import LockedModel, locked_models
 
 
 def needs() -> dict[str, tuple[LockedModel, ...]]:
-    suite = full_suite(gated_reason=lambda model_id: None)
+    suite = full_suite(gated_reason=lambda _: None)
     return {key: entry.models for key, entry in suite.strategies.items() if isinstance(entry, HubEntry)}
 
 
