@@ -15,6 +15,7 @@ from typing import Final
 import torch
 from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Attention, Block
+from torch import nn
 from torch.nn import functional as F
 
 _CPU_TILE_BYTES: Final = 8 * 2**20
@@ -24,6 +25,7 @@ _ACCELERATOR_TILE_BYTES: Final = 256 * 2**20
 _MLP_TOKENS: Final = 1024
 
 _Tile = tuple[slice, slice, slice]
+_Weights = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class ImageEncoder(ImageEncoderViT):  # type: ignore[misc]  # segment_anything is untyped
@@ -56,11 +58,21 @@ class ImageEncoder(ImageEncoderViT):  # type: ignore[misc]  # segment_anything i
 def _attended(block: Block, x: torch.Tensor) -> torch.Tensor:
     """Attention of a block within its windows, or over the whole image: (B, H, W, C) to the same."""
     attention: Attention = block.attn
+    height, side = x.shape[1], block.window_size
+    weights = (_packed(attention.qkv.weight, x), *_packed_layer(attention.proj, x))
+    # On a CPU a band of windows at a time stays near the cache; a GPU is better filled by all of them.
+    step = side if side > 0 and x.device.type == "cpu" and not x.requires_grad else height
+    bands = [_attended_band(attention, x[:, rows], side, weights) for rows in _slices(height, step)]
+    return bands[0] if len(bands) == 1 else torch.cat(bands, dim=1)
+
+
+def _attended_band(attention: Attention, x: torch.Tensor, side: int, weights: _Weights) -> torch.Tensor:
+    """Attention within windows of `side` patches, or over all of x where it is 0: (B, H, W, C) to the same."""
     batch, height, width, _ = x.shape
-    sides = (block.window_size, block.window_size) if block.window_size > 0 else (height, width)
+    sides = (side, side) if side > 0 else (height, width)
     pad_h, pad_w = -height % sides[0], -width % sides[1]
     # A padded patch is zero before the projection, so all that is left of it afterwards is the bias.
-    projected = F.pad(_linear(x, attention.qkv.weight), (0, 0, 0, pad_w, 0, pad_h))
+    projected = F.pad(_linear(x, weights[0]), (0, 0, 0, pad_w, 0, pad_h))
     if attention.qkv.bias is not None:
         projected = projected + attention.qkv.bias.to(projected.dtype)
     rows, columns = (height + pad_h) // sides[0], (width + pad_w) // sides[1]
@@ -68,7 +80,7 @@ def _attended(block: Block, x: torch.Tensor) -> torch.Tensor:
     q, k, v = windows.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(1, 3).flatten(3, 4).unbind()
     mixed = _attend(q, k, v, sides, attention)
     mixed = mixed.view(batch, rows, columns, *sides, -1).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    return _linear(mixed[:, :height, :width], attention.proj.weight, attention.proj.bias)
+    return _linear(mixed[:, :height, :width], *weights[1:])
 
 
 def _attend(
@@ -127,21 +139,23 @@ def _slices(whole: int, step: int) -> list[slice]:
 
 def _through_mlp(block: Block, x: torch.Tensor) -> torch.Tensor:
     """Apply a block's MLP, in slices of tokens where nothing is kept for a backward pass."""
-    up, down = block.mlp.lin1, block.mlp.lin2
+    up, down = _packed_layer(block.mlp.lin1, x), _packed_layer(block.mlp.lin2, x)
     tokens = x.flatten(0, 2)
-    operands = [_packed(value, x) for value in (up.weight, up.bias, down.weight, down.bias)]
     out = torch.empty_like(tokens)
     for part in _slices(len(tokens), len(tokens) if x.requires_grad else _MLP_TOKENS):
-        hidden = block.mlp.act(F.linear(_packed(tokens[part], x), *operands[:2]))
-        out[part] = F.linear(hidden, *operands[2:]).to_dense()
+        hidden = block.mlp.act(F.linear(_packed(tokens[part], x), *up))
+        out[part] = F.linear(hidden, *down).to_dense()
     return out.view_as(x)
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    tokens = _packed(x.flatten(0, -2), x)
-    packed_bias = None if bias is None else _packed(bias, x)
-    projected: torch.Tensor = F.linear(tokens, _packed(weight, x), packed_bias).to_dense()
+    """Project the last axis of x, by weights from `_packed`."""
+    projected: torch.Tensor = F.linear(_packed(x.flatten(0, -2), x), weight, bias).to_dense()
     return projected.view(*x.shape[:-1], -1)
+
+
+def _packed_layer(layer: nn.Linear, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return _packed(layer.weight, x), _packed(layer.bias, x)
 
 
 def _packed(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
