@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from transformers.cache_utils import Cache, DynamicCache
 
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, ImageFormatError
 from evfsam.types import RgbImage
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ class Conversation:
     def resized_size(self) -> tuple[int, int] | None:
         """Return (H, W) of the image as the processor resizes it; None where the processor keeps no such number."""
         image_processor = self._language.processor.image_processor
-        grid = image_processor(images=[self._image], return_tensors="pt").get("image_grid_thw")
+        try:
+            grid = image_processor(images=[self._image], return_tensors="pt").get("image_grid_thw")
+        except ValueError as err:
+            raise image_refused(self._image, err) from err
         if grid is None:
             return None
         _, rows, columns = grid[0].tolist()
@@ -198,6 +201,14 @@ class Conversation:
         output = self._language.model(input_ids=input_ids, past_key_values=cache, use_cache=True)
         logits: torch.Tensor = output.logits
         return logits
+
+
+def image_refused(image: Image.Image, err: Exception) -> ImageFormatError:
+    """Put into words that a model's processor refuses an image, as some do if one side is far the longer."""
+    return ImageFormatError(
+        f"the language model cannot take an image of {image.width} x {image.height} pixels ({err}); "
+        "crop it nearer to a square"
+    )
 
 
 def _is_per_token(value: torch.Tensor, inputs: dict[str, torch.Tensor]) -> bool:

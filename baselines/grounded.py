@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
@@ -34,6 +35,7 @@ from evfsam.types import (
 
 _SAME_BOX: Final = 0.8
 _SMALLEST_SIDE: Final = 1.0
+_LONGEST_TO_SHORTEST: Final = 8
 
 CARD: Final = StrategyCard(
     key="grounded-sam",
@@ -154,6 +156,7 @@ class GroundedStrategy:
     def _detect(self, image: RgbImage, text: str) -> list[Detection]:
         """Return what the detector scores at least `box_threshold`, the best first."""
         limit = self.detector.config.max_text_len
+        image = widened(image)
         inputs = self.processor(
             images=Image.fromarray(image), text=text, truncation=True, max_length=limit, return_tensors="pt"
         ).to(self.detector.device, self.detector.dtype)
@@ -191,6 +194,16 @@ class GroundedStrategy:
             return Verdict("failed", f"The detector gave no usable box: {'; '.join(problems[:3])}.")
         threshold = self.options.box_threshold
         return Verdict("absent", f"The detector found no box with a score of at least {threshold:.2f}.")
+
+
+def widened(image: RgbImage) -> RgbImage:
+    """Repeat the last row or column of a very long image, so that the detector's coarsest level has pixels of it.
+
+    Pixels keep their coordinates. (H, W, 3) to (H', W', 3) with neither side more than 8 times the other.
+    """
+    height, width = image.shape[:2]
+    least = -(-max(height, width) // _LONGEST_TO_SHORTEST)
+    return np.pad(image, ((0, max(0, least - height)), (0, max(0, least - width)), (0, 0)), mode="edge")
 
 
 def detector_text(phrase: str) -> str:

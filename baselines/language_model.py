@@ -14,7 +14,7 @@ from transformers.utils import is_peft_available
 
 from baselines.checkpoint_files import existing_directory, raise_unless_complete, without_progress_bars
 from baselines.control_tokens import refuse_control_tokens
-from baselines.conversation import Conversation, Message, YesNo
+from baselines.conversation import Conversation, Message, YesNo, image_refused
 from baselines.dialects import NO, YES, format_box, format_point
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.types import RgbImage
@@ -116,16 +116,23 @@ class LanguageModel:
             yield Conversation(self, Image.fromarray(image))
 
     def encode(self, image: Image.Image, messages: Sequence[Message]) -> dict[str, torch.Tensor]:
-        """Turn image and dialogue into the model's inputs, up to where the model would speak."""
+        """Turn image and dialogue into the model's inputs, up to where the model would speak.
+
+        Raises:
+            ImageFormatError: the model's processor refuses the image, as some do if one side is far the longer.
+        """
         placed = [_with_image(message, image) for message in messages]
-        encoded = self.processor.apply_chat_template(
-            placed,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            **self.template_options,
-        )
+        try:
+            encoded = self.processor.apply_chat_template(
+                placed,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                **self.template_options,
+            )
+        except ValueError as err:
+            raise image_refused(image, err) from err
         return {name: self._on_device(value) for name, value in encoded.items() if isinstance(value, torch.Tensor)}
 
     def encode_text(self, messages: Sequence[Message]) -> list[int]:

@@ -109,6 +109,7 @@ def propose(backbone: MaskBackbone, embedding: ImageEmbedding, settings: Proposa
         for logits, low, trust, steady, box, index in zip(
             full, low_res, all_trusts[order], stable, kept_boxes, order.tolist(), strict=True
         )
+        if bool((logits > 0).any())  # a mask thinner than a pixel can vanish on its way to the image's size
     )
     return Proposals(proposals, candidate_count, len(owners))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.grounded import Detection, GroundedStrategy, detector_text, load_strategy, usable_boxes
+from baselines.grounded import Detection, GroundedStrategy, detector_text, load_strategy, usable_boxes, widened
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from evfsam.types import ImageView, Strategy
 from tests.hub.tiny_hub import GROUNDING_DINO, SAM, lay_down
@@ -79,6 +79,14 @@ def test_a_box_that_is_no_number_is_dropped() -> None:
     boxes, problems = usable_boxes([Detection((nan, 0, 10, 10), 0.9, ""), Detection((0, 0, 10, 10), 0.8, "")], (20, 20))
     assert [box.score for box in boxes] == [0.8]
     assert len(problems) == 1
+
+
+def test_very_long_images_are_widened_and_keep_their_coordinates() -> None:
+    row = np.arange(90, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+    wide = widened(row)
+    assert wide.shape == (12, 90, 3)
+    assert (wide == row).all()
+    assert np.array_equal(widened(IMAGE), IMAGE)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from baselines.dialects import DIALECTS
 from baselines.language_model import LanguageModel
 from baselines.open_models import family_of, load_strategy
 from baselines.point_query import PointQueryStrategy, grid_points
-from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
+from evfsam.errors import CheckpointError, ConfigurationError, ImageFormatError, PhraseError
 from evfsam.types import ImageView, Segmentation
 from tests.hub.tiny_hub import (
     FLORENCE_2,
@@ -156,6 +156,15 @@ def test_answers_without_a_usable_box_are_put_into_words(
     assert reason in result.verdict.reason
     assert result.predictions == ()
     assert not result.mask.any()
+
+
+@pytest.mark.parametrize("repo_id", [QWEN3_VL, QWEN2_5_VL])
+def test_an_image_too_long_for_the_processor_is_refused_in_words(hub: Path, repo_id: str) -> None:
+    strategy = load(hub, repo_id)
+    with pytest.raises(
+        ImageFormatError, match=r"cannot take an image of 300 x 1 pixels .*; crop it nearer"
+    ):
+        strategy.segment(ImageView(np.zeros((1, 300, 3), np.uint8)), "the red cup")
 
 
 def test_florence_refuses_what_it_cannot_do(hub: Path) -> None:

@@ -122,7 +122,7 @@ def save_grounding_dino(directory: Path) -> None:
     )
     torch.manual_seed(0)
     GroundingDinoForObjectDetection(config).save_pretrained(directory)
-    image_processor = GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    image_processor = GroundingDinoImageProcessor(size={"shortest_edge": 96, "longest_edge": 160})
     GroundingDinoProcessor(image_processor, tokenizer).save_pretrained(directory)
 
 
