@@ -61,7 +61,7 @@ class EvfSamStrategy:
     @property
     def card(self) -> StrategyCard:
         """What it is."""
-        return _card(self.model.config.encoder_choice)
+        return replace(_card(self.model.config.encoder_choice), title=self.model.family.title)
 
     def with_prompt(self, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None) -> "EvfSamStrategy":
         """Return a strategy on the same weights that gives SAM these clicks and this box beside each phrase.

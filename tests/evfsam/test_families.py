@@ -14,6 +14,7 @@ from evfsam.families import FAMILIES
 from evfsam.geometry import stretched_frame
 from evfsam.modeling import EvfSamModel, LossWeights
 from evfsam.sam2_backbone import Sam2Config, Sam2MaskBackbone, build_sam2, decode_sam2_prompts
+from evfsam.strategy import load_strategy
 from evfsam.types import ImageEmbedding, ImageView, PromptPoint, SamPrompt
 from tests.evfsam.tiny import EFFICIENT_SAM, SAM, SAM2, noise_image, tiny_model, tiny_processor
 
@@ -295,3 +296,15 @@ def test_efficient_sam_has_no_no_mask_embedding_to_train() -> None:
     model = tiny_model(family="efficient_sam", sam=EFFICIENT_SAM)
     with pytest.raises(ConfigurationError, match="has no no-mask embedding to train"):
         model.set_trainable(mask_decoder=True, no_mask_embedding=True)
+
+
+def test_the_strategy_takes_masks_as_the_family_was_released(model: EvfSamModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    tiny_processor(model).save_pretrained(tmp_path)
+    strategy = load_strategy(tmp_path, device="cpu", dtype=torch.float32)
+    segmentation = strategy.segment(ImageView(noise_image(20, 40)), "two cats")
+    (prediction,) = segmentation.predictions
+    assert len(prediction.pred_ious) == (3 if model.family.key == "sam2" else 1)
+    assert segmentation.mask_logits.shape == (20, 40)
+    assert segmentation.attention is not None
+    assert strategy.card.title == model.family.title

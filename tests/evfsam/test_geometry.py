@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evfsam.errors import GeometryError
-from evfsam.geometry import check_box, check_point, longest_side_frame, pad_to_square, upsample_logits
+from evfsam.geometry import (
+    check_box,
+    check_point,
+    longest_side_frame,
+    pad_to_square,
+    stretched_frame,
+    upsample_logits,
+)
 
 sides = st.integers(1, 5000)
 targets = st.sampled_from([64, 256, 1024])
@@ -98,3 +105,32 @@ def test_boxes_that_are_empty_or_leave_the_image_are_refused(box: tuple[float, f
 def test_the_whole_image_is_a_box_and_its_rim_holds_points() -> None:
     check_box((0, 0, 20, 10), (10, 20))
     check_point(20, 10, (10, 20))
+
+
+@settings(deadline=None)
+@given(height=sides, width=sides, target=targets, x=st.floats(0, 1, width=32), y=st.floats(0, 1, width=32))
+def test_stretched_points_and_boxes_come_back(height: int, width: int, target: int, x: float, y: float) -> None:
+    frame = stretched_frame((height, width), target)
+    assert frame.input_size == (target, target)
+    point = torch.tensor([[x * width, y * height]], dtype=torch.float64)
+    there = frame.points_to_input(point)
+    torch.testing.assert_close(there, torch.tensor([[x * target, y * target]], dtype=torch.float64))
+    torch.testing.assert_close(frame.points_to_original(there), point)
+    box = (0.0, 0.0, x * width, y * height)
+    assert frame.box_to_original(frame.box_to_input(box)) == pytest.approx(box)
+
+
+def test_logits_of_a_stretched_frame_go_to_the_original_in_one_step() -> None:
+    logits = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    ours = upsample_logits(logits, stretched_frame((20, 50), 32))
+    once = torch.nn.functional.interpolate(logits, (20, 50), mode="bilinear", align_corners=False)
+    assert torch.equal(ours, once)
+    # A square image fills SAM's frame too, but goes there by way of the square.
+    by_way = upsample_logits(logits, longest_side_frame((20, 20), 32))
+    direct = torch.nn.functional.interpolate(logits, (20, 20), mode="bilinear", align_corners=False)
+    assert not torch.allclose(by_way, direct)
+
+
+def test_images_without_pixels_cannot_be_stretched() -> None:
+    with pytest.raises(GeometryError, match="at least 1 pixel"):
+        stretched_frame((0, 5), 64)
