@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from benchmarks.absence import Answers, best_threshold, report, shares_right
+
+
+def answers() -> Answers:
+    """Six answers: one absent is empty, one has a low figure, one a high one; all present ones are in between."""
+    is_absent = np.array([True, True, True, False, False, False])
+    is_empty = np.array([True, False, False, False, False, False])
+    values = np.array([0.0, 0.2, 0.95, 0.7, 0.8, 0.9])
+    judged = np.array([True, True, False, True, False, False])
+    return Answers(is_absent, is_empty, judged, dict.fromkeys(("pred_iou", "stability", "mean_logit"), values))
+
+
+def test_shares_weigh_absent_and_present_alike() -> None:
+    given = answers()
+    assert shares_right(given.is_judged_absent, given.is_absent) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+
+
+def test_the_best_threshold_parts_low_from_high() -> None:
+    assert 0.2 < best_threshold(answers(), "pred_iou") <= 0.7
+
+
+def test_the_report_compares_the_rule_with_the_empty_mask() -> None:
+    lines = report("evf-sam", answers()).splitlines()
+    assert lines[0] == "evf-sam: 3 absent and 3 present expressions"
+    assert lines[1].split()[-6:] == ["absent", "33.3", "present", "100.0", "mean", "66.7"]
+    assert lines[2].split()[:2] == ["the", "rule"]
+    assert len(lines) == 6
