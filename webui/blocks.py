@@ -11,6 +11,7 @@ from webui.api import add_api
 from webui.known_scenes import read_examples
 from webui.tabs.compare import build_compare
 from webui.theme import STYLE_SHEET, page_theme
+from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
 from workbench.suites import Suite
 
@@ -40,6 +41,7 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
         gr.HTML(_head(comparison.suite))
+        build_weights_notice(comparison)
         page = build_compare(comparison, read_examples())
         add_api(page)
         introduced = [component for column in page.columns for component in column.components]
@@ -59,5 +61,12 @@ def _head(suite: Suite) -> str:
         '<p class="lead">SAM segments what a prompt points at, and takes no words. Compare how words become '
         "that prompt, what each way finds in your image, and what it acted on.</p>"
         f'<aside class="banner" aria-label="Which models run"><strong>{escape(suite.title)}</strong>'
-        f"<span>{escape(suite.notice)}</span></aside></header>"
+        f"<span>{escape(suite.notice)}{_choice(suite)}</span></aside></header>"
     )
+
+
+def _choice(suite: Suite) -> str:
+    """Say why this suite runs, and what is missing from it."""
+    reason = f" This suite was {escape(suite.reason)}." if suite.reason else ""
+    missing = "".join(f" Not here: {escape(title)}, {escape(why)}." for title, why in suite.left_out.items())
+    return reason + missing
