@@ -122,8 +122,8 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
     def encoder_sizes(self) -> EncoderSizes:
         """Sizes of the multimodal encoder in use."""
         if self.encoder == "vilt":
-            return ViltSizes.from_dict(self.vilt)
-        return ClipSizes.from_dict(self.clip) if self.encoder == "clip" else self.beit3_config
+            return ViltSizes.from_dict(self.vilt or {})
+        return ClipSizes.from_dict(self.clip or {}) if self.encoder == "clip" else self.beit3_config
 
     @property
     def beit3_config(self) -> Beit3Config:
@@ -134,7 +134,7 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
         """
         if self.encoder != "beit3":
             raise ConfigurationError(f"EVF-SAM: this one reads with {self.encoder}, not BEiT-3; ask for encoder_sizes")
-        return Beit3Config.from_dict(self.beit3)
+        return Beit3Config.from_dict(self.beit3 or {})
 
     @property
     def visual_family(self) -> Family:
