@@ -1,7 +1,7 @@
 """ReasonSeg: an image beside a JSON file of polygons and questions, `SPLIT/NAME.jpg` and `SPLIT/NAME.json`.
 
-Source: Lai et al., LISA, arXiv:2308.00692. Its own code also paints the outline of a polygon, about a pixel wide; here a
-polygon covers what COCO's rule says.
+Source: Lai et al., LISA, arXiv:2308.00692. Its own code also paints the outline of a polygon, about a pixel wide;
+here a polygon covers what COCO's rule says.
 """
 
 from collections.abc import Callable, Iterator
