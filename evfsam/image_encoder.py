@@ -22,7 +22,8 @@ _CPU_TILE_BYTES: Final = 8 * 2**20
 """A tile of position biases that stays in a CPU's cache."""
 _ACCELERATOR_TILE_BYTES: Final = 256 * 2**20
 """Large enough to fill a GPU, a quarter of what one global block of ViT-H would need in float32."""
-_MLP_TOKENS: Final = 1024
+_TOKENS_AT_ONCE: Final = 1024
+"""Enough to keep a processor busy, few enough for their projections to stay near its cache."""
 
 _Tile = tuple[slice, slice, slice]
 _Weights = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -58,10 +59,12 @@ class ImageEncoder(ImageEncoderViT):  # type: ignore[misc]  # segment_anything i
 def _attended(block: Block, x: torch.Tensor) -> torch.Tensor:
     """Attention of a block within its windows, or over the whole image: (B, H, W, C) to the same."""
     attention: Attention = block.attn
-    height, side = x.shape[1], block.window_size
+    height, side = x.shape[1], int(block.window_size)
     weights = (_packed(attention.qkv.weight, x), *_packed_layer(attention.proj, x))
-    # On a CPU a band of windows at a time stays near the cache; a GPU is better filled by all of them.
-    step = side if side > 0 and x.device.type == "cpu" and not x.requires_grad else height
+    step = height
+    # A GPU is better filled by all windows together.
+    if side > 0 and x.device.type == "cpu" and not x.requires_grad:
+        step = side * max(1, _TOKENS_AT_ONCE // (side * x.shape[0] * x.shape[2]))
     bands = [_attended_band(attention, x[:, rows], side, weights) for rows in _slices(height, step)]
     return bands[0] if len(bands) == 1 else torch.cat(bands, dim=1)
 
@@ -142,7 +145,7 @@ def _through_mlp(block: Block, x: torch.Tensor) -> torch.Tensor:
     up, down = _packed_layer(block.mlp.lin1, x), _packed_layer(block.mlp.lin2, x)
     tokens = x.flatten(0, 2)
     out = torch.empty_like(tokens)
-    for part in _slices(len(tokens), len(tokens) if x.requires_grad else _MLP_TOKENS):
+    for part in _slices(len(tokens), len(tokens) if x.requires_grad else _TOKENS_AT_ONCE):
         hidden = block.mlp.act(F.linear(_packed(tokens[part], x), *up))
         out[part] = F.linear(hidden, *down).to_dense()
     return out.view_as(x)

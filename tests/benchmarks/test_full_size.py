@@ -41,6 +41,7 @@ def test_a_checkpoint_is_saved_as_released_then_loaded_and_asked(tmp_path: Path)
     measured = benchmark.load_and_compare(tmp_path, "cpu", torch.float32)
     assert measured["mask_size"] == list(benchmark.SIZE)
     figures = measured["figures"]
+    assert measured["processor_s"] > 0
     assert 0 < figures["encode_s"] + figures["fuse_s"] + figures["decode_s"] <= figures["total_s"]
     assert 0 < figures["loaded_gb"] <= figures["peak_gb"]
 
@@ -62,12 +63,13 @@ def test_the_folder_of_weights_is_gone_after_a_failure(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("variant", "beside"), [("evf_sam_vit_h", ["79.27", "2.00"]), ("evf_effisam_t", [])])
 def test_the_report_sets_the_reference_beside_ours_where_there_is_one(variant: str, beside: list[str]) -> None:
     figures = benchmark.Figures(79.27 / 2, 1.0, 0.1, 41.0, 45.0, 5.0, 6.0)
-    steps = {"build_s": 1.0, "save_s": 2.0, "load_s": 3.0, "identity_s": 4.0}
+    steps = {"build_s": 1.0, "save_s": 2.0, "load_s": 3.0, "identity_s": 4.0, "processor_s": 70.5}
     sizes = {"parameters": 1e9, "file_bytes": 2**32, "threads": 2}
     lines = benchmark.report(
         {"variant": variant, "dtype": "float32", "device": "cpu", "figures": asdict(figures), **steps, **sizes}
     )
     (encoder,) = [line for line in lines if "image encoder" in line]
     assert encoder.split()[3:] == [f"{79.27 / 2:.2f}", *beside]
+    assert any(line.split() == ["all,", "of", "all", "threads,", "s", "70.50"] for line in lines)
     (peak,) = [line for line in lines if "peak memory" in line]
     assert peak.split()[3:] == ["6.00", *(["9.44"] if beside else [])]

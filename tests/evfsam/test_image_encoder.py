@@ -56,7 +56,7 @@ def test_the_output_is_that_of_the_published_encoder(changes: dict[str, object])
 def test_small_tiles_change_nothing(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, published = built(ImageEncoder), built(ImageEncoderViT)
     monkeypatch.setattr(image_encoder, "_CPU_TILE_BYTES", budget)
-    monkeypatch.setattr(image_encoder, "_MLP_TOKENS", 5)
+    monkeypatch.setattr(image_encoder, "_TOKENS_AT_ONCE", 5)
     with torch.no_grad():
         torch.testing.assert_close(ours(images()), published(images()), atol=1e-5, rtol=1e-5)
 
