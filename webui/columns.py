@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 
 import gradio as gr
 
-from evfsam.types import Segmentation, StrategyCard
+from evfsam.types import RgbImage, Segmentation, StrategyCard
 from webui import wording
 from webui.runs import Progress
 from workbench.attention_view import ALL_HEADS, AttentionView
 from workbench.comparison import StrategyResult
+from workbench.phrase_overlay import phrase_overlay
 from workbench.pictures import shown_pair, shrunk
 from workbench.rendering import evidence, overlay
 
@@ -45,22 +47,29 @@ class AnswerColumn:
         """Show an answer: words, mask and evidence."""
         segmentation = result.segmentation
         words = wording.verdict_in_words(segmentation)
-        card = wording.result_card(result, progress.iou_of(result))
+        card = wording.result_card(result, progress.iou_of(result), progress.ious_by_phrase(result))
         if segmentation.verdict.kind == "failed":
             return self.emptied(card)
-        image, mask = shown_pair(progress.view.image, segmentation.mask)
         mass = attention.mass_inside(attention.layer_count, ALL_HEADS) if attention else None
-        caption = wording.evidence_caption(segmentation, mass)
+        caption = wording.evidence_caption(result.by_phrase[0] if attention else segmentation, mass)
+        if attention and result.answers:
+            caption = f"For “{result.answers[0].phrase}”: {caption[:1].lower()}{caption[1:]}"
         return {
             self.card: card,
             self.overlay: gr.update(
-                value=overlay(image, mask, self.key),
+                value=self._overlay(progress, result),
                 visible=True,
                 alt_text=f"{result.card.title}, mask for “{progress.phrase}”. {words}.",
             ),
             self.evidence: self._evidence(progress, result, attention, caption),
-            self.caption: gr.update(value=f'<p class="caption">{caption}</p>', visible=True),
+            self.caption: gr.update(value=f'<p class="caption">{escape(caption)}</p>', visible=True),
         }
+
+    def _overlay(self, progress: Progress, result: StrategyResult) -> RgbImage:
+        if not result.answers:
+            return overlay(*shown_pair(progress.view.image, result.segmentation.mask), self.key)
+        pairs = [shown_pair(progress.view.image, answer.segmentation.mask) for answer in result.answers]
+        return phrase_overlay(pairs[0][0], [mask for _, mask in pairs])
 
     def _evidence(
         self, progress: Progress, result: StrategyResult, attention: AttentionView | None, caption: str

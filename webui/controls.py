@@ -44,6 +44,7 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
         shown_examples = choice_list(example_buttons(examples) if examples else "", "examples")
         phrase = gr.Textbox(
             label="What should be segmented?",
+            info="Several phrases with “;” between them get a mask each.",
             placeholder="the dog left of the cup",
             lines=1,
             max_lines=1,

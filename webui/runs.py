@@ -1,16 +1,18 @@
 """One run of the page: from what a visitor sent to answers that come one by one. Holds nothing between runs."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evfsam.errors import ConfigurationError
+from evfsam.preprocess import split_phrases
 from evfsam.types import ImageView
 from webui.known_scenes import KnownScene, measured_iou
 from webui.uploads import read_upload
+from workbench.attention_view import AttentionView, attention_view
 from workbench.comparison import Comparison, StrategyOptions, StrategyResult
 
 
@@ -20,19 +22,30 @@ class Progress:
 
     Attributes:
         view: the decoded image.
-        phrase: as it was checked.
+        phrases: what was asked, each as it was checked.
         chosen: keys of the strategies asked, in order.
         results: the answers so far.
         seconds: since the image was read.
-        known_mask: (H, W) bool, what the phrase means; None where nobody knows.
+        known_masks: (H, W) bool, what each phrase means; None where nobody knows.
     """
 
     view: ImageView
-    phrase: str
+    phrases: tuple[str, ...]
     chosen: tuple[str, ...]
     results: tuple[StrategyResult, ...]
     seconds: float
-    known_mask: NDArray[np.bool_] | None
+    known_masks: tuple[NDArray[np.bool_] | None, ...]
+
+    @property
+    def phrase(self) -> str:
+        """The phrases as one text."""
+        return "; ".join(self.phrases)
+
+    @property
+    def known_mask(self) -> NDArray[np.bool_] | None:
+        """(H, W) bool, what all phrases mean together; None where that of one is not known."""
+        known = [mask for mask in self.known_masks if mask is not None]
+        return np.logical_or.reduce(known) if len(known) == len(self.phrases) else None
 
     @property
     def running(self) -> str | None:
@@ -50,6 +63,21 @@ class Progress:
             return None
         return measured_iou(result.segmentation.mask, self.known_mask)
 
+    def ious_by_phrase(self, result: StrategyResult) -> tuple[float | None, ...]:
+        """Return each answer's IoU with the known mask of its phrase, as `iou_of` does."""
+        return tuple(
+            None if one.verdict.kind == "failed" else measured_iou(one.mask, known)
+            for one, known in zip(result.by_phrase, self.known_masks, strict=True)
+        )
+
+    def attention_of(self, result: StrategyResult) -> AttentionView | None:
+        """Return the answer's attention; of several phrases, the first one's."""
+        if not result.answers:
+            return attention_view(result, self.view.image, self.phrase)
+        first = result.answers[0]
+        view = attention_view(replace(result, segmentation=first.segmentation), self.view.image, first.phrase)
+        return None if view is None else replace(view, title=f"{view.title}, “{first.phrase}”")
+
 
 def run(
     comparison: Comparison,
@@ -64,7 +92,7 @@ def run(
     Args:
         comparison: the strategies.
         payload: unprocessed value of the image field.
-        phrase: as it came.
+        phrase: as it came; several with ";" between them.
         strategies: as they came; a client may send anything.
         options: by strategy key.
         known: the scene on the visitor's page, if it is one.
@@ -74,14 +102,15 @@ def run(
     """
     chosen = comparison.choose(_keys(strategies))
     view = comparison.view(read_upload(payload))
-    answers = comparison.run(view, phrase if isinstance(phrase, str) else "", chosen, options)
-    known_mask = known.mask_of(view, str(phrase)) if known else None
+    phrases = split_phrases(phrase if isinstance(phrase, str) else "")
+    answers = comparison.run(view, phrases, chosen, options)
+    known_masks = tuple(known.mask_of(view, each) if known else None for each in phrases)
     started = perf_counter()
     results: tuple[StrategyResult, ...] = ()
-    yield Progress(view, str(phrase).strip(), chosen, results, 0.0, known_mask)
+    yield Progress(view, phrases, chosen, results, 0.0, known_masks)
     for answer in answers:
         results = (*results, answer)
-        yield Progress(view, str(phrase).strip(), chosen, results, perf_counter() - started, known_mask)
+        yield Progress(view, phrases, chosen, results, perf_counter() - started, known_masks)
 
 
 def _keys(strategies: object) -> tuple[str, ...]:

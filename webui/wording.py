@@ -6,8 +6,8 @@ from typing import Final
 
 from evfsam.types import Segmentation, StrategyCard
 from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
-from workbench.colours import strategy_colour
-from workbench.comparison import StrategyResult
+from workbench.colours import phrase_colour, strategy_colour
+from workbench.comparison import PhraseAnswer, StrategyResult
 
 _MARKS: Final = {"found": "✓", "absent": "○", "failed": "!", "waiting": "…", "running": "▸", "idle": "", "skipped": "–"}
 
@@ -41,12 +41,13 @@ def pending_card(card: StrategyCard, state: str) -> str:
     return _card(card, state, _verdict(state, words))
 
 
-def result_card(result: StrategyResult, measured_iou: float | None) -> str:
-    """Show verdict and figures of one answer.
+def result_card(result: StrategyResult, measured_iou: float | None, ious_by_phrase: Sequence[float | None] = ()) -> str:
+    """Show verdict and figures of one answer, and a row for each of several phrases.
 
     Args:
         result: the answer.
         measured_iou: in [0, 1], against the known mask; None where the truth is not known.
+        ious_by_phrase: the same for each phrase.
     """
     segmentation = result.segmentation
     kind, reason = segmentation.verdict.kind, segmentation.verdict.reason
@@ -54,7 +55,9 @@ def result_card(result: StrategyResult, measured_iou: float | None) -> str:
     body = _verdict(state, _headline(segmentation))
     if reason and kind != "found":
         body += f'<p class="reason">{escape(reason)}</p>'
-    return _card(result.card, state, body if kind == "failed" else body + _facts(result, measured_iou))
+    if kind != "failed":
+        body += _phrase_rows(result.answers, ious_by_phrase) + _facts(result, measured_iou)
+    return _card(result.card, state, body)
 
 
 def evidence_caption(segmentation: Segmentation, mass_inside: float | None) -> str:
@@ -165,6 +168,20 @@ def _headline(segmentation: Segmentation) -> str:
     if segmentation.area_share == 0:
         return "Found nothing: the mask is empty"
     return f"Found: {percent(segmentation.area_share)} of the image"
+
+
+def _phrase_rows(answers: Sequence[PhraseAnswer], ious: Sequence[float | None]) -> str:
+    """Write a row a phrase: its number and colour as in the picture, and what was found."""
+    rows = []
+    for index, answer in enumerate(answers):
+        colour = "rgb({}, {}, {})".format(*phrase_colour(index))
+        iou = ious[index] if index < len(ious) else None
+        found = verdict_in_words(answer.segmentation) + ("" if iou is None else f", IoU {iou:.2f}")
+        rows.append(
+            f'<li><span class="number" style="--colour:{colour}">{index + 1}</span>'
+            f"<span><b>{escape(answer.phrase)}</b> {escape(found)}</span></li>"
+        )
+    return f'<ol class="phrases">{"".join(rows)}</ol>' if rows else ""
 
 
 def _facts(result: StrategyResult, measured_iou: float | None) -> str:

@@ -121,3 +121,14 @@ def test_two_visitors_at_once_never_see_each_others_image_or_result(address: str
                 assert result["strategies"][key]["mask_rle"] == coco_rle(channel_mask(image, channel))
             maps.append((index, figures["map"]))
     assert all((one == other) == (i == j) for i, one in maps for j, other in maps)
+
+
+def test_several_phrases_get_a_mask_each(client: Client, tmp_path: Path) -> None:
+    picture = handle_file(save(tmp_path / "a.png"))
+    archive, *_, result = client.predict(picture, "a square; absent", ["evf-sam"], api_name="/compare")
+    assert result["phrases"] == ["a square", "absent"]
+    first, second = result["strategies"]["evf-sam"]["answers"]
+    assert first["mask_rle"] == coco_rle(channel_mask(three_colours(), 0))
+    assert second["verdict"] == "absent"
+    with zipfile.ZipFile(archive) as opened:
+        assert {"evf-sam-mask-1.png", "evf-sam-mask-2.png"} <= set(opened.namelist())

@@ -262,3 +262,15 @@ def test_the_banner_says_which_suite_runs_and_what_it_knows(demo: gr.Blocks) -> 
     suite = fake_comparison()[0].suite
     heads = [str(block.value) for block in demo.blocks.values() if isinstance(block, gr.HTML)]
     assert any(suite.title in head and suite.notice in head for head in heads)
+
+
+def test_several_phrases_get_a_row_and_a_colour_each(page: ComparePage, tmp_path: Path) -> None:
+    given = upload(tmp_path, three_colours())
+    *_, last = ask(page, given, "a square; absent", ["evf-sam"])
+    column = page.columns[0]
+    assert last[column.card].count("<li>") == 2
+    assert "For “a square”: " in last[column.caption]["value"]
+    assert [answer["phrase"] for answer in last[page.findings.result]["strategies"]["evf-sam"]["answers"]] == [
+        "a square",
+        "absent",
+    ]

@@ -94,3 +94,31 @@ def test_on_an_unknown_picture_no_iou_is_claimed(upload: dict[str, object]) -> N
 def test_options_reach_the_strategy_they_are_filed_under(upload: dict[str, object]) -> None:
     *_, last = run(fake_comparison()[0], upload, "a square", ALL, options={"point-query": {"grid_size": 3}})
     assert [len(result.segmentation.prompts[0].points) for result in last.results] == [0, 0, 9]
+
+
+def test_several_phrases_are_answered_and_measured_one_by_one(tmp_path: Path) -> None:
+    drawn, known = random_scene()
+    path = tmp_path / "scene.png"
+    Image.fromarray(drawn.image).save(path)
+    first, second = suggested_phrases(drawn)[:2]
+    *_, last = run(fake_comparison()[0], {"path": str(path)}, f"{first}; absent;{second}", ["evf-sam"], known=known)
+    assert last.phrases == (first, "absent", second)
+    assert last.phrase == f"{first}; absent; {second}"
+    (result,) = last.results
+    assert [one.verdict.kind for one in result.by_phrase] == ["found", "absent", "found"]
+    ious = last.ious_by_phrase(result)
+    assert [iou is None for iou in ious] == [False, True, False]
+    assert last.iou_of(result) is None
+    masks = [mask for mask in last.known_masks if mask is not None]
+    *_, whole = run(fake_comparison()[0], {"path": str(path)}, f"{first}; {second}", ["evf-sam"], known=known)
+    np.testing.assert_array_equal(whole.known_mask, masks[0] | masks[1])
+
+
+def test_the_attention_of_several_phrases_is_the_first_ones_and_says_so(upload: dict[str, object]) -> None:
+    *_, last = run(fake_comparison()[0], upload, "a square; a circle", ["evf-sam"])
+    *_, alone = run(fake_comparison()[0], upload, "a square", ["evf-sam"])
+    ours, expected = last.attention_of(last.results[0]), alone.attention_of(alone.results[0])
+    assert ours is not None
+    assert expected is not None
+    np.testing.assert_array_equal(ours.maps, expected.maps)
+    assert ours.title == "EVF-SAM, “a square”"

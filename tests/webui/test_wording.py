@@ -9,7 +9,7 @@ from tests.webui.fakes import fake_comparison, three_colours
 from webui import wording
 from webui.trace import trace_of
 from workbench.attention_view import attention_view
-from workbench.comparison import StrategyResult
+from workbench.comparison import PhraseAnswer, StrategyResult
 
 CARD = StrategyCard("evf-sam", "EVF-SAM", "Reads both.", "", "", "Finds <things>.", "")
 
@@ -161,3 +161,16 @@ def test_the_attention_caption_names_layer_head_and_share() -> None:
     assert "Rollout" in wording.attention_caption(view, 0, 0)
     assert wording.percent(view.mass_inside(2, 4)) in wording.attention_caption(view, 2, 4)
     assert not np.isclose(view.mass_inside(2, 4), view.mass_inside(2, 1))
+
+
+def test_several_phrases_have_a_row_each_with_number_colour_and_words() -> None:
+    found, absent = answer(), answer(0, "absent", "nobody <saw> it")
+    answers = (PhraseAnswer("a <b>dog</b>", found.segmentation), PhraseAnswer("a cat", absent.segmentation))
+    page = wording.result_card(dataclasses.replace(found, answers=answers), None, (0.5, None))
+    assert page.count("<li>") == 2
+    assert 'style="--colour:rgb(230, 159, 0)">1</span>' in page
+    assert 'style="--colour:rgb(86, 180, 233)">2</span>' in page
+    assert "<b>a &lt;b&gt;dog&lt;/b&gt;</b>" in page
+    assert "IoU 0.50" in page
+    assert "Not in the image: nobody &lt;saw&gt; it" in page
+    assert "<li>" not in wording.result_card(found, None)

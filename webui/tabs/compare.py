@@ -23,7 +23,7 @@ from webui.known_scenes import Example, KnownScene, random_scene, suggested_phra
 from webui.runs import Progress, run
 from webui.strategy_options import chosen_options, only_of
 from webui.uploads import read_upload
-from workbench.attention_view import AttentionView, attention_view
+from workbench.attention_view import AttentionView
 from workbench.comparison import Comparison
 from workbench.exporting import write_zip
 
@@ -90,7 +90,7 @@ class ComparePage:
             updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
             yield updates | {self.download: _no_download()}
             return
-        attention = attention_view(progress.results[-1], progress.view.image)
+        attention = progress.attention_of(progress.results[-1])
         updates |= answer_columns.advanced(self.columns, cards, progress, attention) | self.findings.advanced(progress)
         if not progress.is_done:
             yield updates
@@ -193,7 +193,7 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
 
 def first_attention(progress: Progress) -> AttentionView | None:
     """Return the attention of the first strategy that has any."""
-    views = (attention_view(result, progress.view.image) for result in progress.results)
+    views = (progress.attention_of(result) for result in progress.results)
     return next((view for view in views if view is not None), None)
 
 
