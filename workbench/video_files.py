@@ -11,6 +11,7 @@ from typing import Any, Final, Self, overload
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 
 from evfsam.errors import EvfSamError
 from evfsam.types import RgbImage
@@ -140,17 +141,18 @@ class VideoFrames(Sequence[RgbImage]):
         return frame
 
     def _decode(self, first: int, last: int) -> dict[int, RgbImage]:
-        """Decode frames `first` to `last`. Where a damaged file lacks one, the next one it has stands in."""
-        frame = self._frame_from(first)
+        """Decode frames `first` to `last`. Where a damaged file lacks one, the one beside it stands in."""
+        frame, latest = self._frame_from(first), None
         block: dict[int, RgbImage] = {}
         for index in range(first, last + 1):
             while frame is not None and frame.pts < self._times[index]:
-                frame = self._next_frame()
-            if frame is None:
+                frame, latest = self._next_frame(), frame
+            shown = frame or latest
+            if shown is None:
                 raise VideoFileError(
                     f"{self._path} is damaged or cut short: it ends before frame {index} of {len(self)}; save it again"
                 )
-            block[index] = self._upright(frame)
+            block[index] = self._upright(shown)
         self._pending = frame
         return block
 
@@ -209,7 +211,10 @@ class VideoWriter:
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         self._ticks = Fraction(1, 90_000)
-        self._stream.codec_context.time_base = self._ticks
+        context = self._stream.codec_context
+        context.time_base = self._ticks
+        # What the conversion from RGB makes; players guess otherwise where nobody says it.
+        context.colorspace, context.color_range = Colorspace.ITU601.value, ColorRange.MPEG.value
 
     def __enter__(self) -> Self:
         return self

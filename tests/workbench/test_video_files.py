@@ -77,6 +77,27 @@ def test_a_video_is_written_with_the_sources_times(path: Path, tmp_path: Path) -
     assert [file.name for file in out.parent.iterdir()] == ["out.mp4"]
 
 
+def test_colours_are_kept_and_said_in_the_file(tmp_path: Path) -> None:
+    colour = np.array([200, 40, 60], dtype=np.uint8)
+    source = write_video(tmp_path / "in.mp4", count=2)
+    with VideoFrames(source) as frames, VideoWriter(tmp_path / "out.mp4", frames) as writer:
+        for _ in frames:
+            writer.write(np.broadcast_to(colour, (48, 64, 3)))
+    with VideoFrames(tmp_path / "out.mp4") as written:
+        assert np.abs(written[1].astype(int) - colour).max() < 6
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_range) == (5, 1)
+
+
+def test_the_last_frame_stands_in_for_lost_ones_behind_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = VideoFrames._read_times
+    monkeypatch.setattr(VideoFrames, "_read_times", lambda frames: [*(times := read(frames)), 2 * times[-1]])
+    with VideoFrames(path) as frames:
+        assert len(frames) == 24
+        assert [number_of(frames[index]) for index in (22, 23, 23, 21, 23)] == [22, 22, 22, 21, 22]
+
+
 def test_uneven_times_are_kept(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = [Fraction(index * index, 100) for index in range(23)]
     monkeypatch.setattr(VideoFrames, "seconds", lambda _, index: times[index])
