@@ -42,7 +42,7 @@ from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
 _PROMPT_TOKENS = 6  # as trained: fewer points and box corners are filled up with invalid ones
 _INVALID, _POINT, _TOP_LEFT, _BOTTOM_RIGHT = -1, 1, 2, 3
 
-FLOAT32_PARTS: Final = ("prompt_encoder", "mask_decoder")
+FLOAT32_PARTS: Final[tuple[str, ...]] = ("prompt_encoder", "mask_decoder")
 """What computes in float32 whatever the model's type; see `families.Family`."""
 
 

@@ -262,15 +262,17 @@ class ViltMultimodal(nn.Module):
         return EncoderOutput(_feature(self.choice, vision, text), vision, text, hidden_states, attentions)
 
     def _embedded_text(self, input_ids: torch.Tensor) -> torch.Tensor:
-        embedded: torch.Tensor = self.vilt.embeddings.text_embeddings(input_ids)
-        return embedded + self.vilt.embeddings.token_type_embeddings.weight[0]
+        parts = self.vilt.embeddings
+        embedded: torch.Tensor = parts.text_embeddings(input_ids) + parts.token_type_embeddings.weight[0]
+        return embedded
 
     def _embedded_image(self, pixel_values: torch.Tensor, count: int) -> torch.Tensor:
         parts = self.vilt.embeddings
         patches = parts.patch_embeddings(pixel_values).flatten(2).transpose(1, 2)
         cls_token = parts.cls_token.expand(len(patches), -1, -1)
-        embedded = torch.cat([cls_token, patches], dim=1) + parts.position_embeddings
-        return (embedded + parts.token_type_embeddings.weight[1]).expand(count, -1, -1)
+        kind = parts.token_type_embeddings.weight[1]
+        embedded: torch.Tensor = torch.cat([cls_token, patches], dim=1) + parts.position_embeddings + kind
+        return embedded.expand(count, -1, -1)
 
     def _masks(
         self, vision_count: int, text: torch.Tensor, padding_mask: torch.Tensor | None

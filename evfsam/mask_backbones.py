@@ -32,7 +32,7 @@ from evfsam.prompts import (
 )
 from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
 
-FLOAT32_PARTS: Final = ("prompt_encoder", "mask_decoder", "image_encoder.neck")
+FLOAT32_PARTS: Final[tuple[str, ...]] = ("prompt_encoder", "mask_decoder", "image_encoder.neck")
 """What computes in float32 whatever the model's type; see `families.Family`."""
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, runtime_checkable
 
 import torch
@@ -59,7 +60,11 @@ def answers_to(strategy: Strategy, key: str, view: ImageView, phrases: Sequence[
         if isinstance(together, tuple):
             return together
         logger.warning("strategy %s could not answer %d phrases together", key, len(phrases), exc_info=together)
-    asked = (_tried(key, lambda phrase=phrase: (strategy.segment(view, phrase),), view, 1) for phrase in phrases)
+
+    def alone(phrase: str) -> tuple[Segmentation, ...]:
+        return (strategy.segment(view, phrase),)
+
+    asked = (_tried(key, partial(alone, phrase), view, 1) for phrase in phrases)
     return tuple(answer[0] if isinstance(answer, tuple) else failure(view, key, answer) for answer in asked)
 
 
