@@ -88,6 +88,7 @@ def _figure(views: Sequence[AttentionView], layer: int, head: int) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     figure = Figure(figsize=(_COLUMN_WIDTH, _ROW_HEIGHT * len(views) + _BAR_HEIGHT), layout="constrained")
     FigureCanvasAgg(figure)
@@ -101,9 +102,10 @@ def _figure(views: Sequence[AttentionView], layer: int, head: int) -> Figure:
     bar = figure.colorbar(drawn, ax=axes[:, 1].tolist(), location="bottom", aspect=30, pad=0.02)
     bar.ax.tick_params(labelsize=_FONT_SIZE - 2)
     families = _families()
-    for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
         text.set_parse_math(False)  # a phrase may hold a dollar sign
-        text.set_family(families)
+        text.set_fontfamily(families)
     return figure
 
 

@@ -18,7 +18,7 @@ from evfsam.attention import (
     text_to_image_heads,
 )
 from evfsam.errors import ConfigurationError
-from evfsam.types import RgbImage
+from evfsam.types import RgbImage, Segmentation
 from workbench.comparison import StrategyResult
 from workbench.pictures import shown_pair, shrunk, shrunk_mask
 from workbench.rendering import heat_map
@@ -127,7 +127,8 @@ class AttentionView:
         self._check(layer, head)
         shares = self.token_rollout_shares
         if layer != ROLLOUT:
-            shares = _of_heads(self.token_shares[layer - 1], head) / (self.head_count if head == ALL_HEADS else 1)
+            heads = self.token_shares[layer - 1]
+            shares = heads.mean(axis=0, dtype=np.float32) if head == ALL_HEADS else heads[head - 1]
         return tuple(
             TokenShare(index, _readable(token), float(share), token.startswith("<") and token.endswith(">"))
             for index, (token, share) in enumerate(zip(self.tokens, shares, strict=True))
@@ -162,27 +163,24 @@ class AttentionView:
 
 
 def attention_view(result: StrategyResult, image: RgbImage, phrase: str = "") -> AttentionView | None:
-    """Keep what the page needs of an answer's attention; None where the strategy has none.
+    """Keep what the page needs of an answer's attention; None where the strategy has none, or got several phrases.
 
     Source: EVF-SAM, arXiv:2406.20076, the [CLS]-to-image maps of its attention figure.
     """
-    record = result.segmentation.attention
-    if record is None:
-        return None
-    picture, mask = shown_pair(image, result.segmentation.mask)
-    return AttentionView(
-        title=result.card.title,
-        maps=cls_to_image_heads(record),
-        rollout=rollout(record),
-        picture=shrunk(picture, _SIDE),
-        mask=shrunk_mask(mask, _SIDE),
-        phrase=phrase,
-        tokens=record.text_tokens,
-        token_maps=text_to_image_heads(record),
-        token_rollouts=text_rollouts(record),
-        token_shares=cls_to_text_heads(record),
-        token_rollout_shares=cls_text_rollout(record),
-    )
+    return _view(result.card.title, result.segmentation, image, phrase)
+
+
+def attention_views(result: StrategyResult, image: RgbImage, phrase: str = "") -> tuple[AttentionView, ...]:
+    """Keep the attention of each of several phrases, in their order; those without any are left out.
+
+    Args:
+        result: one strategy's.
+        image: (H, W, 3) uint8 RGB that it was asked about.
+        phrase: what was asked where it was a single phrase; several are known to the result.
+    """
+    answers = [(answer.phrase, answer.segmentation) for answer in result.answers] or [(phrase, result.segmentation)]
+    views = (_view(result.card.title, segmentation, image, asked) for asked, segmentation in answers)
+    return tuple(view for view in views if view is not None)
 
 
 def common_peak(views: Sequence[AttentionView], layer: int, head: int) -> float:
@@ -202,6 +200,26 @@ def side_by_side(views: Sequence[AttentionView], layer: int, head: int) -> tuple
     """
     peak = common_peak(views, layer, head)
     return tuple(view.heat_map(layer, head, peak=peak) for view in views)
+
+
+def _view(title: str, segmentation: Segmentation, image: RgbImage, phrase: str) -> AttentionView | None:
+    record = segmentation.attention
+    if record is None:
+        return None
+    picture, mask = shown_pair(image, segmentation.mask)
+    return AttentionView(
+        title=title,
+        maps=cls_to_image_heads(record),
+        rollout=rollout(record),
+        picture=shrunk(picture, _SIDE),
+        mask=shrunk_mask(mask, _SIDE),
+        phrase=phrase,
+        tokens=record.text_tokens,
+        token_maps=text_to_image_heads(record),
+        token_rollouts=text_rollouts(record),
+        token_shares=cls_to_text_heads(record),
+        token_rollout_shares=cls_text_rollout(record),
+    )
 
 
 def _of_heads(values: NDArray[np.float32], head: int) -> NDArray[np.float32]:

@@ -149,7 +149,7 @@ def _from_indices(indices: NDArray[np.uint8]) -> tuple[ReferenceMask, str]:
     return indices > 0, "the object is every palette index above 0"
 
 
-def _from_grey(values: NDArray[np.generic], brightest: int) -> tuple[ReferenceMask, str]:
+def _from_grey(values: NDArray[np.integer], brightest: int) -> tuple[ReferenceMask, str]:
     levels = frozenset(int(level) for level in np.unique(values))
     if levels == _LABELS:
         return values.astype(np.uint8), "the object is grey value 1; value 255 is left out of the count"

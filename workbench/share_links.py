@@ -84,14 +84,13 @@ def decode_link(query: str, *, examples: Collection[str], suites: Mapping[str, S
     single, many = _fields_of(text)
     if single.get(_MARK) != VERSION:
         raise ConfigurationError(f"expected a link of version {VERSION}, got {single.get(_MARK, 'none')!r}")
-    finishing = {name: _number(name, single[name]) for name in _FINISHING if name in single}
     recipe = RunRecipe(
         source=_source_of(single),
         phrases=tuple(many["phrase"]),
         suite=_required(single, "suite"),
         strategies=tuple(many["strategy"]),
         options=_options_of(many["option"]),
-        finishing=FinishingOptions(**finishing),
+        finishing=_finishing_of(single),
     )
     return check_recipe(recipe, examples=examples, suites=suites)
 
@@ -175,10 +174,22 @@ def _scalar(name: str, text: str) -> OptionValue:
     raise ConfigurationError(f"expected a JSON text, number or truth value as {name[:80]!r}, got {text[:40]!r}")
 
 
-def _number(name: str, text: str) -> float:
-    value = _scalar(name, text)
-    default = getattr(FinishingOptions(), name)
-    if isinstance(value, bool | str) or (isinstance(default, int) and not isinstance(value, int)):
-        kind = "a whole number" if isinstance(default, int) else "a number"
-        raise ConfigurationError(f"expected {kind} as {name!r} in the link, got {text[:40]!r}")
+def _finishing_of(single: Mapping[str, str]) -> FinishingOptions:
+    plain = FinishingOptions()
+    return FinishingOptions(
+        threshold=_number(single, "threshold", plain.threshold),
+        smoothing=_number(single, "smoothing", plain.smoothing),
+        largest_hole=_area(single, "largest_hole", plain.largest_hole),
+        least_island=_area(single, "least_island", plain.least_island),
+    )
+
+
+def _number(single: Mapping[str, str], name: str, default: float) -> float:
+    value = _scalar(name, single[name]) if name in single else default
+    if isinstance(value, bool | str):
+        raise ConfigurationError(f"expected a number as {name!r} in the link, got {single[name][:40]!r}")
     return value
+
+
+def _area(single: Mapping[str, str], name: str, default: int) -> int:
+    return _whole(single, name) if name in single else default

@@ -7,11 +7,13 @@ import torch
 from evfsam.attention import cls_text_rollout, cls_to_image, mass_inside, rollout, text_rollouts
 from evfsam.errors import ConfigurationError
 from evfsam.types import AttentionRecord, Segmentation, StrategyCard, Verdict
+from workbench.asking import PhraseAnswer, joined
 from workbench.attention_view import (
     ALL_HEADS,
     ROLLOUT,
     AttentionView,
     attention_view,
+    attention_views,
     common_peak,
     side_by_side,
 )
@@ -135,3 +137,15 @@ def test_maps_side_by_side_share_one_scale(view: AttentionView) -> None:
     assert common_peak([view, stronger], 1, 1) == pytest.approx(2 * view.map_of(1, 1).max())
     np.testing.assert_array_equal(strong, stronger.heat_map(1, 1))
     assert not np.array_equal(weak, view.heat_map(1, 1)), "the weaker map must not be stretched to full brightness"
+
+
+def test_each_of_several_phrases_has_a_view() -> None:
+    one, other = answer(0), answer(1)
+    segmentations = (one.segmentation, dataclasses.replace(other.segmentation, attention=None), other.segmentation)
+    answers = tuple(PhraseAnswer(phrase, each) for phrase, each in zip("abc", segmentations, strict=True))
+    several = dataclasses.replace(one, segmentation=joined(segmentations), answers=answers)
+    views = attention_views(several, IMAGE)
+    assert [each.phrase for each in views] == ["a", "c"]
+    assert other.segmentation.attention is not None
+    assert np.array_equal(views[1].map_of(ROLLOUT, ALL_HEADS), rollout(other.segmentation.attention))
+    assert [each.phrase for each in attention_views(one, IMAGE, "single")] == ["single"]
