@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from threading import Lock
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
+from safetensors import SafetensorError
 
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from evfsam.types import MaskBackbone, Strategy, StrategyCard
@@ -17,7 +19,8 @@ from workbench.memory_plan import out_of_memory_reason
 from workbench.model_lock import LockedModel
 from workbench.model_store import ModelStore
 
-SAM_ROLE = "sam"
+SAM_ROLE: Final = "sam"
+_SHOWN_CHARACTERS: Final = 200
 
 
 class SharedSams:
@@ -95,6 +98,8 @@ class HubEntry:
                 strategy = function(given, device=device, dtype=dtype)
             except (torch.OutOfMemoryError, MemoryError) as error:
                 raise ConfigurationError(f"{self.title} is not loaded: {out_of_memory_reason(error)}") from error
+            except (SafetensorError, UnpicklingError, EOFError) as error:
+                raise self._unreadable(places, error) from error
             return self.sams.adopt(strategy, places.get(SAM_ROLE), device, dtype)
 
     def fetch(self) -> None:
@@ -126,6 +131,17 @@ class HubEntry:
         if not place.is_dir():
             raise CheckpointError(f"{self.title}: expected a directory at {place}, found none; check --weights")
         return place
+
+    def _unreadable(self, places: Mapping[str, Path], error: Exception) -> CheckpointError:
+        """Word the error for damaged weights; what was recorded of them is forgotten, so that whole ones may follow."""
+        for model in self.models:
+            self.store.forget(model.id)
+        where = ", ".join(str(place) for place in places.values())
+        reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+        return CheckpointError(
+            f"{self.title}: weights are damaged, such as half a file, in one of {where} ({reason}); delete it there "
+            "and ask again"
+        )
 
     def _arrived(self, model_id: str, done: int, total: int) -> None:
         self.board.put(self.key, LoadingState("fetching", model_id, done, max(done, total)))

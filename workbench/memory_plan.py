@@ -128,8 +128,8 @@ def _refusal(nbytes: int, used: int, budget: Budget, dtype: torch.dtype) -> str:
     advice = [f"{fitting} would hold all of them"] if fitting else []
     if nbytes <= budget.for_weights:
         advice.append("it fits alone (--strategies)")
-    if dtype == torch.float32 and budget.dtype == torch.float32 and nbytes // 2 <= free:
-        advice.append("--dtype bfloat16 halves it")
+    if dtype == torch.float32:
+        advice.append(f"--dtype {'float16' if budget.dtype == torch.float16 else 'bfloat16'} halves it")
     return f"{text}; {', or '.join(advice) or 'choose a smaller model with --weights'}"
 
 

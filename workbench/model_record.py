@@ -101,9 +101,21 @@ class ModelRecord:
         files = {name: vars(file) for name, file in model.files.items()}
         values = {"asked": model.asked, "commit": model.commit, "files": files}
         known = self._read()
-        if known.get(model_id) == values:
-            return
-        text = json.dumps({**known, model_id: values}, indent=2, sort_keys=True) + "\n"
+        if known.get(model_id) != values:
+            self._write({**known, model_id: values})
+
+    def drop(self, model_id: str) -> None:
+        """Forget a model.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        known = self._read()
+        if known.pop(model_id, None) is not None:
+            self._write(known)
+
+    def _write(self, values: Mapping[str, object]) -> None:
+        text = json.dumps(values, indent=2, sort_keys=True) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:

@@ -82,6 +82,10 @@ class ModelStore:
             return str(error)
         return _incomplete(model, directory)
 
+    def forget(self, model_id: str) -> None:
+        """Drop what was recorded of a model whose files turned out unreadable."""
+        self._open_record().drop(model_id)
+
     def _checked(self, model: LockedModel, on_bytes: OnBytes) -> Path:
         directory = self._fetched(model, on_bytes, local_only=False)
         complaint = _incomplete(model, directory)

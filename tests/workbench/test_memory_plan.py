@@ -66,9 +66,10 @@ def test_a_model_too_large_for_any_stated_plan_points_to_smaller_ones() -> None:
     assert str(placement.refusal).endswith("choose a smaller model with --weights")
 
 
-def test_a_cpu_is_told_of_the_smaller_number_type() -> None:
-    (placement,) = plan({"a": (model("x", 20),)}, CPU).values()
-    assert "--dtype bfloat16 halves it" in str(placement.refusal)
+@pytest.mark.parametrize(("budget", "name"), [(CPU, "bfloat16"), (T4, "float16")])
+def test_float32_is_told_of_the_smaller_number_type(budget: Budget, name: str) -> None:
+    (placement,) = plan({"a": (model("x", 20),)}, budget, torch.float32).values()
+    assert f"--dtype {name} halves it" in str(placement.refusal)
 
 
 def test_out_of_memory_names_what_was_asked_and_what_helps() -> None:
