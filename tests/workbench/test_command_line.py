@@ -155,7 +155,7 @@ def test_a_file_that_is_no_usable_image_is_one_line_and_code_2(
         ({"phrase": "x" * 10_000}, "at most 1000 characters, got 10000"),
         ({"--strategies": "light,lihgt"}, "unknown strategy 'lihgt': expected one of .*; did you mean light?"),
         ({"--strategies": ","}, "at least one strategy"),
-        ({"--suite": "maxi"}, "unknown suite 'maxi': expected one of mini"),
+        ({"--suite": "maxi"}, "unknown suite 'maxi': expected one of auto, mini, full"),
         ({"--device": "tpu"}, "device out of auto, cpu, cuda, mps, got 'tpu'"),
         ({"--colour": "red"}, "unrecognized arguments: --colour red"),
         ({"--dtype": "int8"}, "number type out of float32, bfloat16, float16, got 'int8'"),
