@@ -64,6 +64,10 @@ def load_strategy(
         )
     clip, tokenizer = load_clip(weights["clip"], device="cpu", dtype=dtype)
     backbone = load_mask_backbone(weights_directory(weights["sam"]), device="cpu", dtype=dtype)
+    if not isinstance(backbone, SamMaskBackbone):
+        raise CheckpointError(
+            f"a projector is trained for a SAM, got another mask model in {weights['sam']}; give a SAM"
+        )
     config = ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, backbone.config)
     wanted = _widths(config)
     if {name: values.get(name) for name in wanted} != wanted:

@@ -7,15 +7,22 @@ tensors as `segment_anything`'s under other names.
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
 
 from evfsam.checkpoints import load_strictly, read_config, read_weights
+from evfsam.efficient_sam import EfficientSamMaskBackbone
 from evfsam.errors import CheckpointError
 from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam
 from evfsam.prompts import place_module
+from evfsam.sam2_backbone import Sam2MaskBackbone
+from evfsam.types import MaskBackbone
 
+_OURS: Final[Mapping[str, type[SamMaskBackbone] | type[Sam2MaskBackbone] | type[EfficientSamMaskBackbone]]] = (
+    MappingProxyType({"sam": SamMaskBackbone, "sam2": Sam2MaskBackbone, "efficient_sam": EfficientSamMaskBackbone})
+)
 _RENAMED: Final = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
@@ -48,18 +55,19 @@ _HEAD: Final = re.compile(
 
 def load_mask_backbone(
     directory: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> SamMaskBackbone:
-    """Load a SAM in our own layout or in transformers'.
+) -> MaskBackbone:
+    """Load a SAM in our own layout or in transformers', or a SAM-2 or EfficientSAM in our own.
 
     Raises:
         CheckpointError: files are missing or damaged, or the weights do not fit their configuration.
     """
     path = Path(directory)
     values = read_config(path)
-    if "vision_config" not in values:
-        return SamMaskBackbone.from_pretrained(path, device=device, dtype=dtype)
-    if values.get("model_type") != "sam":
-        raise CheckpointError(f"expected a SAM in {path}, got model_type {values.get('model_type')!r}")
+    model_type = values.get("model_type")
+    if "vision_config" not in values and model_type in _OURS:
+        return _OURS[str(model_type)].from_pretrained(path, device=device, dtype=dtype)
+    if model_type != "sam":
+        raise CheckpointError(f"expected a SAM in {path}, got model_type {model_type!r}")
     config = config_of_transformers(values)
     sam = build_sam(config)
     load_strictly(sam, renamed_weights(read_weights(path), config), str(path))

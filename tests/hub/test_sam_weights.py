@@ -8,11 +8,14 @@ import pytest
 import torch
 from transformers import SamModel
 
+from baselines.prompt_batches import at_original_size, decode_in_batches
+from baselines.proposals import point_grid
 from baselines.sam_weights import load_mask_backbone
 from evfsam.errors import CheckpointError
 from evfsam.preprocess import sam_pixels
 from evfsam.types import ImageView, PromptPoint, SamPrompt
 from tests.baselines.tiny_models import tiny_sam
+from tests.evfsam.tiny_families import tiny_family_model
 from tests.hub.tiny_hub import CLIP, SAM, lay_down, snapshot_of
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8)
@@ -43,6 +46,23 @@ def test_our_own_layout_is_read_as_well(tmp_path: Path) -> None:
     backbone = tiny_sam()
     backbone.save_pretrained(tmp_path)
     assert load_mask_backbone(tmp_path).encoder_identity == backbone.encoder_identity
+
+
+@pytest.mark.parametrize("family", ["sam2", "efficient_sam"])
+def test_other_mask_models_are_read_and_decode_batches_as_single_prompts(family: str, tmp_path: Path) -> None:
+    backbone = tiny_family_model(family).mask_backbone()
+    backbone.save_pretrained(tmp_path)
+    loaded = load_mask_backbone(tmp_path)
+    assert loaded.encoder_identity == backbone.encoder_identity
+    embedding, _ = ImageView(IMAGE).embedding(loaded)
+    prompts = [SamPrompt(points=(point,)) for point in point_grid((40, 80), 2)]
+    (batch,) = decode_in_batches(loaded, embedding, prompts, batch_size=8)
+    for row, prompt in enumerate(prompts):
+        alone = backbone.decode(embedding, prompt, multimask=True)
+        best = int(batch.pred_ious[row].argmax())
+        assert float(batch.pred_ious[row, best]) == pytest.approx(alone.pred_iou, abs=1e-4)
+        full = at_original_size(loaded, embedding, batch.low_res_logits[row, best : best + 1])[0]
+        torch.testing.assert_close(full, alone.mask_logits, rtol=1e-3, atol=1e-4)
 
 
 def test_another_model_is_refused(hub: Path) -> None:
