@@ -176,7 +176,7 @@ def _phrase_rows(answers: Sequence[PhraseAnswer], ious: Sequence[float | None]) 
     for index, answer in enumerate(answers):
         colour = "rgb({}, {}, {})".format(*phrase_colour(index))
         iou = ious[index] if index < len(ious) else None
-        found = verdict_in_words(answer.segmentation) + ("" if iou is None else f", IoU {iou:.2f}")
+        found = verdict_in_words(answer.segmentation).rstrip(".") + ("" if iou is None else f", IoU {iou:.2f}")
         rows.append(
             f'<li><span class="number" style="--colour:{colour}">{index + 1}</span>'
             f"<span><b>{escape(answer.phrase)}</b> {escape(found)}</span></li>"
