@@ -12,17 +12,14 @@ import torch
 from torch import nn
 
 from evfsam.efficient_sam import FLOAT32_PARTS as EFFICIENT_FLOAT32_PARTS
-from evfsam.efficient_sam import (
-    EfficientSamConfig,
-    EfficientSamMaskBackbone,
-    build_efficient_sam,
-    decode_efficient_prompts,
-)
+from evfsam.efficient_sam import EfficientSamMaskBackbone, decode_efficient_prompts
+from evfsam.efficient_sam_modules import EfficientSamConfig, build_efficient_sam
 from evfsam.errors import ConfigurationError
 from evfsam.geometry import Frame
 from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.preprocess import sam_pixels, stretched_pixels
-from evfsam.sam2_backbone import Sam2Config, Sam2MaskBackbone, build_sam2, decode_sam2_prompts, encode_sam2_pixels
+from evfsam.sam2_backbone import Sam2MaskBackbone, decode_sam2_prompts, encode_sam2_pixels
+from evfsam.sam2_modules import Sam2Config, build_sam2
 from evfsam.types import MaskBackbone, RgbImage
 
 

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from evfsam.errors import ConfigurationError, ImageFormatError
 from evfsam.preprocess import check_phrase, stretched_pixels
-from evfsam.sam2_backbone import Sam2Config, run_sam2_decoder
+from evfsam.sam2_backbone import run_sam2_decoder
+from evfsam.sam2_modules import Sam2Config
 from evfsam.types import RgbImage
 
 if TYPE_CHECKING:

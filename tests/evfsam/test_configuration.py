@@ -5,11 +5,11 @@ import pytest
 
 from evfsam.beit3 import Beit3Config
 from evfsam.configuration import EvfSamConfig
-from evfsam.efficient_sam import EfficientSamConfig
+from evfsam.efficient_sam_modules import EfficientSamConfig
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.families import FAMILIES
 from evfsam.mask_backbones import SamConfig
-from evfsam.sam2_backbone import Sam2Config
+from evfsam.sam2_modules import Sam2Config
 from tests.evfsam.tiny import BEIT3, SAM
 
 RELEASED = {

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from evfsam.efficient_sam import EfficientSamConfig, EfficientSamMaskBackbone, build_efficient_sam
+from evfsam.efficient_sam import EfficientSamMaskBackbone
+from evfsam.efficient_sam_modules import EfficientSamConfig, build_efficient_sam
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError
 from evfsam.families import FAMILIES
 from evfsam.geometry import stretched_frame
 from evfsam.modeling import EvfSamModel, LossWeights
-from evfsam.sam2_backbone import Sam2Config, Sam2MaskBackbone, build_sam2, decode_sam2_prompts
+from evfsam.sam2_backbone import Sam2MaskBackbone, decode_sam2_prompts
+from evfsam.sam2_modules import Sam2Config, build_sam2
 from evfsam.strategy import load_strategy
 from evfsam.types import ImageEmbedding, ImageView, PromptPoint, SamPrompt
 from tests.evfsam.tiny import EFFICIENT_SAM, SAM, SAM2, noise_image, tiny_model, tiny_processor
