@@ -1,6 +1,9 @@
 import pytest
 import torch
 
+from evfsam.types import ImageView
+from tests.workbench.doubles import half_lit
+from workbench.asking import failure
 from workbench.full_suite import full_suite
 from workbench.hub_entries import HubEntry
 from workbench.memory_plan import (
@@ -78,6 +81,13 @@ def test_out_of_memory_names_what_was_asked_and_what_helps() -> None:
         "the device ran out of memory; ask fewer strategies at once, take a smaller picture, or start with "
         "--dtype float16 or --device cpu"
     )
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to"), MemoryError()])
+def test_a_strategy_that_runs_out_of_memory_fails_with_advice(error: Exception) -> None:
+    verdict = failure(ImageView(half_lit()), "evf-sam", error).verdict
+    assert verdict.kind == "failed"
+    assert verdict.reason.startswith("the device ran out of memory; ask fewer strategies at once")
 
 
 def test_every_model_has_parameters_and_a_size_for_the_plan() -> None:
