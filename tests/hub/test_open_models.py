@@ -161,9 +161,7 @@ def test_answers_without_a_usable_box_are_put_into_words(
 @pytest.mark.parametrize("repo_id", [QWEN3_VL, QWEN2_5_VL])
 def test_an_image_too_long_for_the_processor_is_refused_in_words(hub: Path, repo_id: str) -> None:
     strategy = load(hub, repo_id)
-    with pytest.raises(
-        ImageFormatError, match=r"cannot take an image of 300 x 1 pixels .*; crop it nearer"
-    ):
+    with pytest.raises(ImageFormatError, match=r"cannot take an image of 300 x 1 pixels .*; crop it nearer"):
         strategy.segment(ImageView(np.zeros((1, 300, 3), np.uint8)), "the red cup")
 
 
