@@ -14,11 +14,11 @@ def mask_png(mask: Mask) -> bytes:
 
 
 def cut_out_png(image: RgbImage, mask: Mask) -> bytes:
-    """Encode the image as a PNG that is transparent outside the mask; its pixels are the image's everywhere.
+    """Encode the image as a PNG that is transparent outside the mask, with nothing of the image left there.
 
     Raises:
         GeometryError: the mask has another size than the image.
     """
     if mask.shape != image.shape[:2]:
         raise GeometryError(f"expected a mask of the image's size {image.shape[:2]}, got {mask.shape}")
-    return png_bytes(np.dstack([image, mask.astype(np.uint8) * 255]))
+    return png_bytes(np.dstack([image * mask[..., None], mask.astype(np.uint8) * 255]))

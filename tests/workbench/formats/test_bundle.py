@@ -58,7 +58,8 @@ def test_masks_and_cut_outs_are_without_loss(opened: zipfile.ZipFile) -> None:
         assert finished[20, 25]
     with Image.open(opened.open("cut-outs/evf-sam-1.png")) as picture:
         pixels = np.asarray(picture)
-    np.testing.assert_array_equal(pixels[..., :3], IMAGE)
+    np.testing.assert_array_equal(pixels[..., :3][finished], IMAGE[finished])
+    assert not pixels[~finished].any(), "what was cut away is not hidden in the file"
     np.testing.assert_array_equal(pixels[..., 3], finished * 255)
     assert "masks/evf-sam-2-raw.png" not in opened.namelist(), "finishing left the square as it was"
 
