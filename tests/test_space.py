@@ -66,6 +66,20 @@ def test_values_are_ones_that_the_hub_knows(front: dict[str, object]) -> None:
     assert re.fullmatch(r"3\.1[12](\.\d+)?", str(front["python_version"]))
 
 
+def torch_bounds(name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    match = re.search(r"^torch>=([\d.]+),<([\d.]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert match, f"{name} bounds torch"
+    low, high = (tuple(int(part) for part in bound.split(".")) for bound in match.groups())
+    return low, high
+
+
+def test_torch_is_a_release_that_zerogpu_works_with_and_the_requirements_allow() -> None:
+    low, high = torch_bounds("pre-requirements.txt")
+    assert (low, high) == ((2, 8), (2, 12)), "ZeroGPU: 2.8 to 2.11"
+    lowest, highest = torch_bounds("requirements.txt")
+    assert lowest <= low < high <= highest
+
+
 def test_the_entry_point_exists_and_the_page_was_tested_on_that_gradio(front: dict[str, object]) -> None:
     assert (ROOT / str(front["app_file"])).is_file()
     requirement = re.search(r"^gradio>=(\d+\.\d+),<(\d+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)

@@ -15,6 +15,7 @@ from workbench.model_lock import MAIN, LockedModel, find_model
 from workbench.model_record import ModelRecord, RecordedModel, recorded_files
 
 RECORD_NAME: Final = "text-prompted-sam-models.json"
+_BYTES_ON_THE_WIRE: Final = "Downloading bytes"
 _WEIGHTS: Final = ("*.safetensors", "*.bin")
 
 OnBytes = Callable[[int, int], None]
@@ -156,10 +157,10 @@ def _progress_class(on_bytes: OnBytes) -> Any:
     from tqdm.auto import tqdm
 
     class SilentProgress(tqdm):  # type: ignore[misc]
-        """Counts, for the client makes one bar of bytes that all files share, and others that are not reported."""
+        """Reports the one bar that counts bytes written; those of files and of bytes on the wire are not reported."""
 
         def __init__(self, *args: Any, **settings: Any) -> None:
-            self._is_of_bytes = settings.get("unit") == "B" and "econstruct" in str(settings.get("desc"))
+            self._is_of_bytes = settings.get("unit") == "B" and settings.get("desc") != _BYTES_ON_THE_WIRE
             self._arrived = int(settings.get("initial") or 0)
             super().__init__(*args, **{**settings, "disable": True})
 

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import gradio as gr
+
 from tests.webui.fakes import fake_comparison
 from webui.blocks import build_demo
 from webui.weights_notice import weights_in_words
@@ -33,6 +35,16 @@ def test_what_is_ready_or_was_never_needed_is_not_mentioned() -> None:
 def test_only_a_page_whose_weights_are_fetched_asks_for_news() -> None:
     assert "'type': 'timer'" not in page_over()
     assert "'type': 'timer'" in page_over(board=LoadingBoard())
+
+
+def test_news_are_sent_only_where_something_has_changed() -> None:
+    board = LoadingBoard()
+    demo = build_demo(Comparison(replace(fake_comparison()[0].suite, board=board)))
+    (renew,) = [fn.fn for fn in demo.fns.values() if any(event == "tick" for _, event in fn.targets)]
+    board.put("evf-sam", LoadingState("loading"))
+    words = renew("")
+    assert "EVF-SAM</strong> reads its weights" in words
+    assert renew(words) == gr.skip()
 
 
 def test_the_banner_says_why_the_suite_was_chosen_and_what_is_missing() -> None:

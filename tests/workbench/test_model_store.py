@@ -193,7 +193,9 @@ def test_only_the_files_of_the_lock_file_are_asked_of_the_hub(monkeypatch: pytes
     def snapshot_download(model_id: str, **arguments: object) -> str:
         asked.update(arguments, id=model_id)
         bar = arguments["tqdm_class"](desc="Reconstructing", total=10, unit="B")  # type: ignore[operator]
+        wire = arguments["tqdm_class"](desc="Downloading bytes", total=10, unit="B")  # type: ignore[operator]
         files = arguments["tqdm_class"](desc="Fetching 2 files", total=2)  # type: ignore[operator]
+        wire.update(3)
         bar.update(4)
         files.update(1)
         bar.update(6)
