@@ -133,7 +133,7 @@ def test_auto_takes_full_without_the_hub_where_all_models_are_here(monkeypatch: 
 
 def test_an_unknown_suite_is_refused_with_the_choices() -> None:
     assert SUITE_NAMES == ("auto", "mini", "full")
-    with pytest.raises(ConfigurationError, match="unknown suite 'fulll': .*auto, mini, full; did you mean full"):
+    with pytest.raises(ConfigurationError, match=r"unknown suite 'fulll': .*auto, mini, full; did you mean full"):
         choose_suite("fulll", Machine(CPU))
 
 

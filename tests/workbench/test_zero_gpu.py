@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
+import gradio as gr
 import pytest
 import torch
+from PIL import Image
 
 import app
 from evfsam.errors import CheckpointError
 from evfsam.types import SamPrompt, Segmentation, TraceEntry, Verdict
 from tests.workbench.doubles import half_lit, suite_of
+from webui.tabs.compare import build_compare
 from workbench.full_suite import full_suite
 from workbench.hub_entries import HubEntry
 from workbench.zero_gpu import (
@@ -153,6 +156,17 @@ def test_a_refused_gpu_is_told_as_a_visitors_error(spaces: FakeSpaces, tmp_path:
     spaces.fault = RuntimeError("You have exceeded your free ZeroGPU quota (45s requested vs. 12s left).")
     with pytest.raises(GpuUnavailableError, match="used up for now"):
         list(lent(spaces, tmp_path, left="load_bright").run(half_lit(), "light"))
+
+
+def test_the_page_says_why_the_gpu_was_refused_and_keeps_what_was_given(spaces: FakeSpaces, tmp_path: Path) -> None:
+    spaces.fault = RuntimeError("No GPU was available after 60s")
+    Image.fromarray(half_lit()).save(tmp_path / "a.png")
+    with gr.Blocks():
+        page = build_compare(lent(spaces, tmp_path, left="load_bright"), ())
+    options = [control.default for control in page.controls.options]
+    *_, last = page.ask({"path": str(tmp_path / "a.png")}, "light", ["left"], None, *options)
+    assert "All GPUs are busy, and none came free in time." in str(last[page.status])
+    assert page.controls.phrase not in last
 
 
 @pytest.mark.parametrize(
