@@ -42,7 +42,8 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
         gr.HTML(_head(comparison.suite))
         build_weights_notice(comparison)
-        page = build_compare(comparison, read_examples())
+        with gr.Tabs(elem_id="tabs"), gr.Tab("Compare", id="compare"):
+            page = build_compare(comparison, read_examples())
         add_api(page)
         introduced = [component for column in page.columns for component in column.components]
         demo.load(page.introduce, None, introduced, queue=False, show_progress="hidden", api_visibility="private")

@@ -20,6 +20,7 @@ from webui.columns import AnswerColumn, Updates, build_columns
 from webui.controls import Controls, build_controls
 from webui.findings import Findings, build_findings, checked_choice
 from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
+from webui.run_shelf import FinishedRun, RunShelf
 from webui.runs import Progress, run
 from webui.strategy_options import chosen_options, only_of
 from webui.uploads import read_upload
@@ -54,6 +55,8 @@ class ComparePage:
     Attributes:
         known: the scene on this visitor's page, or None.
         attention: the attention of this visitor's last run, or None.
+        last_run: its key on the shelf, or None; tabs that build on a run listen to its changes.
+        shelf: the finished runs.
     """
 
     comparison: Comparison
@@ -65,6 +68,8 @@ class ComparePage:
     download: gr.DownloadButton
     known: gr.State
     attention: gr.State
+    last_run: gr.State
+    shelf: RunShelf
 
     def ask(
         self, payload: object, phrase: object, strategies: object, known: KnownScene | None, *option_values: object
@@ -73,22 +78,24 @@ class ComparePage:
         options = chosen_options(self.controls.options, option_values)
         try:
             asked = self.comparison.choose(strategies) if isinstance(strategies, list) and strategies else ()
-            for progress in run(self.comparison, payload, phrase, strategies, only_of(options, asked), known):
-                yield from self._show(progress)
+            taken = only_of(options, asked)
+            for progress in run(self.comparison, payload, phrase, strategies, taken, known):
+                yield from self._show(FinishedRun(progress, taken, known))
         except EvfSamError as error:
             yield {self.status: wording.problem(_for_the_page(error))}
         except Exception:
             logger.exception("a run failed")
             yield {self.status: wording.problem(_OUR_FAULT)}
 
-    def _show(self, progress: Progress) -> Iterator[Updates]:
+    def _show(self, so_far: FinishedRun) -> Iterator[Updates]:
+        progress = so_far.progress
         cards = self.comparison.cards
         running = cards[progress.running].title if progress.running else None
         status = wording.status_line(progress.results, len(progress.chosen), progress.seconds, running)
         updates: Updates = {self.status: status}
         if not progress.results:
             updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
-            yield updates | {self.download: _no_download()}
+            yield updates | {self.download: _no_download(), self.last_run: None}
             return
         attention = progress.attention_of(progress.results[-1])
         updates |= answer_columns.advanced(self.columns, cards, progress, attention) | self.findings.advanced(progress)
@@ -96,15 +103,17 @@ class ComparePage:
             yield updates
             return
         with TemporaryDirectory(prefix="comparison-") as directory:
-            yield updates | self._finish(progress, Path(directory) / ARCHIVE_NAME)
+            yield updates | self._finish(so_far, Path(directory) / ARCHIVE_NAME)
 
-    def _finish(self, progress: Progress, archive: Path) -> Updates:
+    def _finish(self, finished: FinishedRun, archive: Path) -> Updates:
+        progress = finished.progress
         suite_key = self.comparison.suite.key
         image = progress.view.image
         write_zip(archive, image, progress.phrase, suite_key, progress.results, progress.known_mask)
         attention = first_attention(progress)
         return {
             self.attention: attention,
+            self.last_run: self.shelf.put(finished),
             self.download: gr.update(value=str(archive), interactive=True),
             **self.findings.finished(progress, suite_key, attention),
         }
@@ -168,12 +177,13 @@ class ComparePage:
         }
 
     def _emptied(self) -> Updates:
-        return {self.attention: None, self.download: _no_download(), **self.introduce(), **self.findings.emptied()}
+        nothing = {self.attention: None, self.last_run: None, self.download: _no_download()}
+        return {**nothing, **self.introduce(), **self.findings.emptied()}
 
 
 def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> ComparePage:
     """Lay out the comparison and wire its events."""
-    known, attention = gr.State(None, time_to_live=STATE_SECONDS), gr.State(None, time_to_live=STATE_SECONDS)
+    known, attention, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(3))
     with gr.Row(elem_id="workplace"):
         controls = build_controls(comparison.cards, examples)
         with gr.Column(elem_id="answers"):
@@ -185,7 +195,9 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
             gr.HTML('<h2 id="results">Results</h2>', elem_classes=["unseen"])
             columns = build_columns(comparison.cards)
             findings = build_findings()
-    page = ComparePage(comparison, examples, controls, columns, findings, status, download, known, attention)
+    page = ComparePage(
+        comparison, examples, controls, columns, findings, status, download, known, attention, last_run, RunShelf()
+    )
     _wire_pictures(page, runs=_wire_runs(page))
     _wire_attention(page)
     return page
@@ -245,7 +257,7 @@ def _wire_attention(page: ComparePage) -> None:
 
 def _answers_of(page: ComparePage) -> list[Block]:
     answers = [component for column in page.columns for component in column.components]
-    return [page.attention, page.download, *answers, *page.findings.components]
+    return [page.attention, page.last_run, page.download, *answers, *page.findings.components]
 
 
 def _no_download() -> object:
