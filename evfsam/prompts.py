@@ -28,7 +28,8 @@ def prompt_points(prompt: SamPrompt, frame: Frame, device: torch.device) -> tupl
         return None
     for point in kept:
         check_point(point.x, point.y, frame.original_size)
-    coords = frame.points_to_input(torch.tensor([[[point.x, point.y] for point in kept]], device=device))
+    xy = torch.tensor([[[point.x, point.y] for point in kept]], dtype=torch.float32, device=device)
+    coords = frame.points_to_input(xy)
     return coords - _PIXEL_CENTRE, torch.tensor([[point.label for point in kept]], device=device)
 
 
@@ -41,7 +42,7 @@ def prompt_box(prompt: SamPrompt, frame: Frame, device: torch.device) -> torch.T
     if prompt.box is None:
         return None
     check_box(prompt.box, frame.original_size)
-    return torch.tensor([frame.box_to_input(prompt.box)], device=device) - _PIXEL_CENTRE
+    return torch.tensor([frame.box_to_input(prompt.box)], dtype=torch.float32, device=device) - _PIXEL_CENTRE
 
 
 def check_prompt(prompt: SamPrompt, channels: int) -> None:

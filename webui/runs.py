@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evfsam.errors import ConfigurationError
-from evfsam.preprocess import split_phrases
 from evfsam.types import ImageView
 from webui.known_scenes import KnownScene, measured_iou
 from webui.uploads import read_upload
@@ -102,7 +101,7 @@ def run(
     """
     chosen = comparison.choose(_keys(strategies))
     view = comparison.view(read_upload(payload))
-    phrases = split_phrases(phrase if isinstance(phrase, str) else "")
+    phrases = comparison.phrases(phrase if isinstance(phrase, str) else "")
     answers = comparison.run(view, phrases, chosen, options)
     known_masks = tuple(known.mask_of(view, each) if known else None for each in phrases)
     started = perf_counter()

@@ -131,6 +131,14 @@ class Comparison:
                 self._strategies[key] = self.suite.strategies[key].load(self._device, self._dtype)
             return self._strategies[key]
 
+    def phrases(self, request: str | Sequence[str]) -> tuple[str, ...]:
+        """Check phrases; a text holds several with ";" between them.
+
+        Raises:
+            PhraseError: a phrase is empty or too long, or there are too many.
+        """
+        return split_phrases(request) if isinstance(request, str) else check_phrases(request)
+
     def choose(self, strategies: Sequence[str] | None) -> tuple[str, ...]:
         """Check a choice of strategies: all for None, each once, in the order given.
 
@@ -176,7 +184,7 @@ class Comparison:
         filed = dict(options or {})
         if filed:
             self.choose(tuple(filed))
-        phrases = split_phrases(phrase) if isinstance(phrase, str) else check_phrases(phrase)
+        phrases = self.phrases(phrase)
         view = image if isinstance(image, ImageView) else self.view(image)
         given = refinement or SamPrompt()
         check_refinement(given, view.size)

@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar, cast
 import torch
 
 from evfsam.errors import EvfSamError
-from evfsam.preprocess import check_phrases, split_phrases
 from evfsam.types import EmbeddingStore, ImageView, RgbImage, SamPrompt, Strategy
 from workbench.asking import PhraseAnswer, failure, joined
 from workbench.comparison import Comparison, StrategyOptions, StrategyResult
@@ -108,7 +107,7 @@ class ZeroGpuComparison(Comparison):
             GpuUnavailableError: while iterating: the GPU was not lent, or taken away.
         """
         super().run(image, phrase, strategies, options, refinement)  # checks, and asks nothing before it is iterated
-        phrases = split_phrases(phrase) if isinstance(phrase, str) else check_phrases(phrase)
+        phrases = self.phrases(phrase)
         view = image if isinstance(image, ImageView) else self.view(image)
         filed = {key: dict(values) for key, values in (options or {}).items()}
         return self._lent(view, phrases, self.choose(strategies), filed, refinement)

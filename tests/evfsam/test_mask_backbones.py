@@ -30,6 +30,13 @@ def embedding(backbone: SamMaskBackbone) -> ImageEmbedding:
     return backbone.encode_image(noise_image(30, 50))
 
 
+def test_whole_coordinates_mean_what_fractions_mean(backbone: SamMaskBackbone, embedding: ImageEmbedding) -> None:
+    whole = SamPrompt(points=(PromptPoint(13, 21, 1),), box=(1, 2, 20, 25))
+    fractions = SamPrompt(points=(PromptPoint(13.0, 21.0, 1),), box=(1.0, 2.0, 20.0, 25.0))
+    expected = backbone.decode(embedding, fractions, multimask=False).mask_logits
+    assert torch.equal(backbone.decode(embedding, whole, multimask=False).mask_logits, expected)
+
+
 @pytest.mark.parametrize(
     ("image_size", "patch_size"), [(64, 16), (64, 8), (256, 16), (48, 8)], ids=lambda value: str(value)
 )
