@@ -24,7 +24,9 @@ def percent(share: float) -> str:
 def verdict_in_words(segmentation: Segmentation) -> str:
     """Say what a strategy found, in one sentence."""
     headline, reason = _headline(segmentation), segmentation.verdict.reason
-    return f"{headline}: {reason}" if reason and segmentation.verdict.kind != "found" else headline
+    if not reason:
+        return headline
+    return f"{headline}. {reason}" if segmentation.verdict.kind == "found" else f"{headline}: {reason}"
 
 
 def idle_card(card: StrategyCard) -> str:
@@ -53,7 +55,7 @@ def result_card(result: StrategyResult, measured_iou: float | None, ious_by_phra
     kind, reason = segmentation.verdict.kind, segmentation.verdict.reason
     state = "absent" if kind == "found" and segmentation.area_share == 0 else kind
     body = _verdict(state, _headline(segmentation))
-    if reason and kind != "found":
+    if reason:
         body += f'<p class="reason">{escape(reason)}</p>'
     if kind != "failed":
         body += _phrase_rows(result.answers, ious_by_phrase) + _facts(result, measured_iou)

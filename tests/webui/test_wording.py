@@ -32,6 +32,7 @@ def test_a_share_never_rounds_to_nothing_or_all_silently(share: float, words: st
     ("result", "words"),
     [
         (answer(), "Found: 12 % of the image"),
+        (answer(reason="No point was sure."), "Found: 12 % of the image. No point was sure."),
         (answer(share=0), "Found nothing: the mask is empty"),
         (answer(0, "absent", "No object found."), "Not in the image: No object found."),
         (answer(0, "failed", "no weights"), "Failed: no weights"),
@@ -137,6 +138,10 @@ def test_a_failed_card_gives_the_reason_and_no_figures() -> None:
     page = wording.result_card(answer(0, "failed", "no weights"), None)
     assert "no weights" in page
     assert "<dl" not in page
+
+
+def test_a_card_shows_the_remark_beside_what_was_found() -> None:
+    assert "No point was sure." in wording.result_card(answer(reason="No point was sure."), None)
 
 
 def test_agreement_is_a_table_with_headed_rows_and_columns() -> None:
