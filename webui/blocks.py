@@ -9,6 +9,7 @@ import gradio as gr
 
 from webui.api import add_api
 from webui.known_scenes import read_examples
+from webui.tabs.agreement import build_agreement
 from webui.tabs.compare import build_compare
 from webui.theme import STYLE_SHEET, page_theme
 from webui.weights_notice import build_weights_notice
@@ -42,8 +43,10 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
         gr.HTML(_head(comparison.suite))
         build_weights_notice(comparison)
-        with gr.Tabs(elem_id="tabs"), gr.Tab("Compare", id="compare"):
-            page = build_compare(comparison, read_examples())
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Compare", id="compare"):
+                page = build_compare(comparison, read_examples())
+            build_agreement(page)
         add_api(page)
         introduced = [component for column in page.columns for component in column.components]
         demo.load(page.introduce, None, introduced, queue=False, show_progress="hidden", api_visibility="private")

@@ -1,0 +1,77 @@
+"""Pictures, legends and tables as escaped HTML, each with its words beside it. No gradio."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+from io import BytesIO
+from typing import Final
+
+from PIL import Image
+
+from evfsam.types import RgbImage
+from webui.wording import percent
+from workbench.agreement_pictures import LegendEntry
+from workbench.pictures import shrunk
+
+_SIDE: Final = 960
+_QUALITY: Final = 90
+
+
+def figure(picture: RgbImage, alt_text: str, caption: str = "", *, side: int = _SIDE) -> str:
+    """Show a picture at up to `side` pixels.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        alt_text: what it shows, for screen readers.
+        caption: below it, plain text.
+        side: its longest side at most.
+    """
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return (
+        f'<figure class="plate"><img src="{_data_uri(shrunk(picture, side))}" alt="{escape(alt_text)}">{below}</figure>'
+    )
+
+
+def plates(figures: Sequence[str]) -> str:
+    """Put figures side by side, below each other where there is no room."""
+    return f'<div class="plates">{"".join(figures)}</div>'
+
+
+def legend(entries: Sequence[LegendEntry]) -> str:
+    """Say what the colours of a picture mean, and how much of the image each covers."""
+    items = "".join(
+        f'<li><span class="swatch" style="background:rgb({red}, {green}, {blue})" aria-hidden="true"></span>'
+        f"<b>{escape(entry.label)}</b> {percent(entry.share)}</li>"
+        for entry in entries
+        for red, green, blue in (entry.colour,)
+    )
+    return f'<ul class="legend" aria-label="Colours, and their share of the image">{items}</ul>'
+
+
+def legend_in_words(entries: Sequence[LegendEntry]) -> str:
+    """Say the same in one line, for the text of the picture."""
+    return "; ".join(f"{entry.label}: {percent(entry.share)} of the image" for entry in entries)
+
+
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table whose first column names the rows; an empty first heading is left unnamed."""
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' if title else "<td></td>" for title in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroller" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="agreement">'
+        f"<caption>{escape(caption)}</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def nothing(words: str) -> str:
+    """Say what is missing, and what to do."""
+    return f'<p class="empty">{escape(words)}</p>'
+
+
+def _data_uri(picture: RgbImage) -> str:
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,258 @@
+"""Where the answers differ from each other, and from a reference mask that is known, uploaded or drawn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import gradio as gr
+import numpy as np
+
+from evfsam.errors import EvfSamError
+from evfsam.types import RgbImage
+from webui import figures, wording
+from webui.columns import Updates
+from webui.runs import Progress
+from webui.tabs.compare import ComparePage
+from webui.tabs.opened_run import (
+    ALL_PHRASES,
+    answers_to,
+    chosen_or_first,
+    phrase_choices,
+    run_or_words,
+    strategy_choices,
+    wire_opening,
+)
+from workbench.agreement import (
+    TwoWayRegions,
+    answered_masks,
+    disagreement_map,
+    pairwise_iou,
+    regions_against_reference,
+    regions_of_pair,
+    vote_map,
+)
+from workbench.agreement_pictures import LegendedPicture, disagreement_picture, regions_picture, votes_picture
+from workbench.comparison import StrategyResult
+from workbench.metrics import Mask, ReferenceMask
+from workbench.pictures import shown_pair
+from workbench.reference_masks import figures_against_references, read_reference
+
+REFERENCE: Final = "reference"
+"""Stands for the reference mask in place of a strategy's key."""
+
+_VIEWS: Final = [("Votes", "votes"), ("Disagreement", "disagreement"), ("A against B", "pair")]
+_NO_REFERENCE: Final = (
+    "No reference mask is known here. Scenes and examples bring their own; for another image upload one below."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A known mask of what was asked.
+
+    Attributes:
+        mask: (H, W), bool or labels.
+        origin: one sentence: where it came from, and how it was read.
+        is_uploaded: whether a visitor brought it.
+    """
+
+    mask: ReferenceMask
+    origin: str
+    is_uploaded: bool
+
+
+@dataclass(frozen=True, eq=False)
+class AgreementTab:
+    """The components of the tab, and its handlers."""
+
+    page: ComparePage
+    phrase: gr.Dropdown
+    view: gr.Radio
+    one: gr.Dropdown
+    other: gr.Dropdown
+    file: gr.File
+    is_inverted: gr.Checkbox
+    picture: gr.HTML
+    table: gr.HTML
+    reference: gr.HTML
+
+    @property
+    def controls(self) -> list[gr.components.Component]:
+        """What a visitor sets."""
+        return [self.phrase, self.view, self.one, self.other, self.file, self.is_inverted]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What changes."""
+        return [self.phrase, self.one, self.other, self.picture, self.table, self.reference]
+
+    def show(
+        self, key: str | None, phrase: object, view: object, one: object, other: object, file: object, inverted: object
+    ) -> Updates:
+        """Draw the picture chosen, the table of the masks, and the figures against the reference."""
+        run = run_or_words(self.page, key)
+        if isinstance(run, str):
+            return self.emptied(run)
+        progress = run.progress
+        phrases = phrase_choices(progress)
+        asked = chosen_or_first(phrase, phrases)
+        results = answers_to(progress, asked)
+        problem, reference = "", None
+        try:
+            reference = reference_of(progress, asked, file, is_inverted=inverted is True)
+        except EvfSamError as error:
+            problem = wording.problem(str(error)[:1].upper() + str(error)[1:])
+        sides = strategy_choices(results)
+        others = sides[1:] + sides[:1] + ([("Reference mask", REFERENCE)] if reference else [])
+        shown = {
+            self.phrase: gr.update(choices=phrases, value=asked, visible=len(phrases) > 1),
+            self.table: wording.agreement_table(pairwise_iou(results), {each.key: each.card.title for each in results}),
+            self.reference: problem or measured(progress, asked, reference),
+        }
+        if not sides:
+            return {**shown, self.picture: figures.nothing("Every strategy failed, so there is nothing to compare.")}
+        first, second = chosen_or_first(one, sides), chosen_or_first(other, others)
+        return {
+            **shown,
+            self.one: gr.update(choices=sides, value=first, visible=view == "pair"),
+            self.other: gr.update(choices=others, value=second, visible=view == "pair"),
+            self.picture: pictured(progress.view.image, results, view, (first, second), reference),
+        }
+
+    def emptied(self, words: str = "") -> Updates:
+        """Show that there is nothing yet, or why."""
+        hidden = gr.update(visible=False)
+        return {
+            **{self.phrase: hidden, self.one: hidden, self.other: hidden, self.table: "", self.reference: ""},
+            self.picture: figures.nothing(words) if words else "",
+        }
+
+
+def build_agreement(page: ComparePage) -> None:
+    """Lay out the tab and wire its events."""
+    with gr.Tab("Differences", id="differences") as tab:
+        with gr.Row(elem_id="differences", elem_classes=["deeper"]):
+            with gr.Column(elem_classes=["deeper-controls"]):
+                phrase = gr.Dropdown([], label="Phrase", visible=False, filterable=False)
+                view = gr.Radio(_VIEWS, value="votes", label="Show")
+                one = gr.Dropdown([], label="A", visible=False, filterable=False, elem_id="differences-one")
+                other = gr.Dropdown([], label="B", visible=False, filterable=False, elem_id="differences-other")
+                file = gr.File(
+                    label="Reference mask of your own",
+                    file_count="single",
+                    file_types=["image"],
+                    height=110,
+                    elem_id="reference-file",
+                )
+                inverted = gr.Checkbox(label="Swap object and background", value=False)
+            with gr.Column(elem_classes=["deeper-answer"]):
+                picture = gr.HTML("", elem_id="differences-picture")
+                table = gr.HTML("", elem_id="differences-table")
+                reference = gr.HTML("", elem_id="differences-reference")
+        made = AgreementTab(page, phrase, view, one, other, file, inverted, picture, table, reference)
+        wire_opening(page, tab, "differences", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
+    for control in (phrase, view, one, other, inverted):
+        _wire(made, control.input)
+    _wire(made, file.change)
+
+
+def reference_of(progress: Progress, phrase: int, file: object, *, is_inverted: bool) -> Reference | None:
+    """Return the reference of a phrase: the visitor's own, else the scene's, else None.
+
+    Raises:
+        EvfSamError: the file is no mask of this image.
+    """
+    path = file.get("path") if isinstance(file, Mapping) else None
+    if isinstance(path, str):
+        read = read_reference(path, progress.view.size, is_inverted=is_inverted)
+        return Reference(read.mask, f"Your file: {read.reading}.", is_uploaded=True)
+    known = progress.known_mask if phrase == ALL_PHRASES else progress.known_masks[phrase]
+    return None if known is None else Reference(known, "The scene's own mask of this phrase.", is_uploaded=False)
+
+
+def measured(progress: Progress, phrase: int, reference: Reference | None) -> str:
+    """Write how well each strategy matches the reference; over all phrases of a scene, each against its own."""
+    if reference is None:
+        return figures.nothing(_NO_REFERENCE)
+    if phrase == ALL_PHRASES and not reference.is_uploaded:
+        pairs = [(each, result) for n, each in enumerate(progress.phrases) for result in answers_to(progress, n)]
+        references = {
+            each: mask for each, mask in zip(progress.phrases, progress.known_masks, strict=True) if mask is not None
+        }
+    else:
+        pairs = [("", result) for result in answers_to(progress, phrase)]
+        references = {"": reference.mask}
+    titles = {result.key: result.card.title for result in progress.results}
+    found = figures_against_references(pairs, references)
+    rows = [
+        [titles[key], f"{each.ciou:.3f}", f"{each.giou:.3f}", f"{each.boundary_f:.3f}", str(each.count)]
+        for key, each in found.items()
+    ]
+    caption = f"Against the reference. {reference.origin} 1 is a perfect match; a strategy that failed counts as empty."
+    return figures.table(caption, ["", "cIoU", "gIoU", "Boundary F", "Masks"], rows)
+
+
+def pictured(
+    image: RgbImage,
+    results: tuple[StrategyResult, ...],
+    view: object,
+    pair: tuple[str, str],
+    reference: Reference | None,
+) -> str:
+    """Draw one of the three pictures with its legend."""
+    masks = answered_masks(results)
+    if view == "pair":
+        return _pair_pictured(image, results, masks, pair, reference)
+    shown = {key: shown_pair(image, mask) for key, mask in masks.items()}
+    picture = next(iter(shown.values()))[0]
+    small = {key: mask for key, (_, mask) in shown.items()}
+    if view == "disagreement":
+        drawn = disagreement_picture(picture, disagreement_map(small))
+        return _plate(drawn, "Where the strategies disagree", "Bright: as divided as they can be. Dark: all agree.")
+    drawn = votes_picture(picture, vote_map(small), len(small))
+    return _plate(drawn, "How many strategies marked each pixel", "The more strategies marked a pixel, the brighter.")
+
+
+def _pair_pictured(
+    image: RgbImage,
+    results: tuple[StrategyResult, ...],
+    masks: Mapping[str, Mask],
+    pair: tuple[str, str],
+    reference: Reference | None,
+) -> str:
+    titles = {result.key: result.card.title for result in results} | {REFERENCE: "the reference"}
+    one, other = pair
+    if other == REFERENCE and reference is not None:
+        regions = regions_against_reference(masks[one], reference.mask)
+    else:
+        regions = regions_of_pair(masks[one], masks[other])
+    drawn = regions_picture(shown_pair(image, regions.both)[0], _shown(image, regions), (titles[one], titles[other]))
+    pixels = [int(np.count_nonzero(part)) for part in (regions.only_a, regions.only_b, regions.both)]
+    words = (
+        f"Only {titles[one]}: {pixels[0]} pixels, only {titles[other]}: {pixels[1]}, both: {pixels[2]}. "
+        f"IoU {regions.iou:.3f}."
+    )
+    return _plate(drawn, f"{titles[one]} against {titles[other]}", words)
+
+
+def _shown(image: RgbImage, regions: TwoWayRegions) -> TwoWayRegions:
+    """Bring regions to the size that the page shows."""
+    names = ("only_a", "only_b", "both", "ignored")
+    return replace(regions, **{name: shown_pair(image, getattr(regions, name))[1] for name in names})
+
+
+def _plate(drawn: LegendedPicture, title: str, caption: str) -> str:
+    alt_text = f"{title}. {figures.legend_in_words(drawn.legend)}."
+    return figures.figure(drawn.picture, alt_text, caption) + figures.legend(drawn.legend)
+
+
+def _wire(made: AgreementTab, listen: gr.events.EventListener) -> None:
+    listen(
+        made.show,
+        [made.page.last_run, *made.controls],
+        made.outputs,
+        preprocess=False,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        api_visibility="private",
+    )

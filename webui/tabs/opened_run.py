@@ -1,0 +1,101 @@
+"""How a tab beside the comparison gets at its run: when it is opened, and only the part that was chosen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+
+import gradio as gr
+from gradio.blocks import Block
+
+from webui.columns import Updates
+from webui.run_shelf import FinishedRun, RunGoneError
+from webui.runs import Progress
+from webui.tabs.compare import ComparePage
+from workbench.comparison import StrategyResult
+
+Value = TypeVar("Value", int, str)
+
+ALL_PHRASES: Final = -1
+"""Stands for all phrases together in place of a phrase's number."""
+
+NO_RUN: Final = "There are no answers yet. Choose an image and a phrase under Compare; what they tell appears here."
+
+_ONLY_OPEN: Final = """
+(...values) => {
+  const panel = document.getElementById('PANEL');
+  values[values.length - 1] = Boolean(panel && panel.offsetParent);
+  return values;
+}
+"""
+"""Tell the server whether this tab can be seen: pictures that nobody looks at are not drawn."""
+
+
+def wire_opening(
+    page: ComparePage,
+    tab: gr.Tab,
+    panel_id: str,
+    show: Callable[..., Updates],
+    emptied: Callable[[], Updates],
+    *,
+    controls: Sequence[Block],
+    outputs: Sequence[Block],
+) -> None:
+    """Fill a tab when it is opened, and when a run ends while it is open; a run that ends unseen empties it.
+
+    Args:
+        page: whose runs.
+        tab: the tab.
+        panel_id: `elem_id` of a component that is seen whenever the tab is.
+        show: takes the run's key, then the controls' values; returns the outputs.
+        emptied: returns the outputs as they are without a run.
+        controls: the components whose values `show` takes, unprocessed.
+        outputs: the components that both change.
+    """
+    is_open = gr.Checkbox(visible=False, label="open")
+
+    def follow(key: str | None, *values: object) -> Updates:
+        *chosen, is_seen = values
+        return show(key, *chosen) if is_seen is True else emptied()
+
+    quiet = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
+    tab.select(show, [page.last_run, *controls], [*outputs], **quiet)
+    seen = _ONLY_OPEN.replace("PANEL", panel_id)
+    page.last_run.change(follow, [page.last_run, *controls, is_open], [*outputs], js=seen, **quiet)
+
+
+def run_or_words(page: ComparePage, key: str | None) -> FinishedRun | str:
+    """Return the run under a session's key, or why there is none."""
+    if key is None:
+        return NO_RUN
+    try:
+        return page.shelf.get(key)
+    except RunGoneError as error:
+        return str(error)
+
+
+def phrase_choices(progress: Progress, *, with_all: bool = True) -> list[tuple[str, int]]:
+    """Return the phrases of a run for a list to choose from."""
+    phrases = [(phrase, index) for index, phrase in enumerate(progress.phrases)]
+    return [("All phrases together", ALL_PHRASES), *phrases] if with_all and len(phrases) > 1 else phrases
+
+
+def strategy_choices(results: Sequence[StrategyResult]) -> list[tuple[str, str]]:
+    """Return the strategies that answered for a list to choose from."""
+    return [(each.card.title, each.key) for each in results if each.segmentation.verdict.kind != "failed"]
+
+
+def chosen_or_first(value: object, choices: Sequence[tuple[str, Value]]) -> Value:
+    """Return what was chosen if it is there, else the first choice: a client may send anything."""
+    return next((offered for _, offered in choices if type(offered) is type(value) and offered == value), choices[0][1])
+
+
+def answers_to(progress: Progress, phrase: int) -> tuple[StrategyResult, ...]:
+    """Return the answers to one phrase, or to all together."""
+    if phrase == ALL_PHRASES or len(progress.phrases) == 1:
+        return progress.results
+    return tuple(replace(each, segmentation=each.by_phrase[phrase], answers=()) for each in progress.results)
+
+
+def asked_in_words(progress: Progress, phrase: int) -> str:
+    """Return the phrase, or all of them."""
+    return progress.phrase if phrase == ALL_PHRASES else progress.phrases[phrase]
