@@ -172,8 +172,12 @@ def test_no_tracked_file_is_too_large_for_a_space() -> None:
     assert [f"{path}: {path.stat().st_size}" for path in tracked_files() if path.stat().st_size >= LARGEST_FILE] == []
 
 
+def requirement_lines() -> str:
+    return "\n".join((ROOT / f"requirements{part}.txt").read_text() for part in ("", "-train", "-dev"))
+
+
 def test_scripts_and_tests_import_only_what_the_requirements_declare() -> None:
-    text = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-dev.txt").read_text()
+    text = requirement_lines()
     declared = {re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r"^([A-Za-z][\w.-]*)", text, re.MULTILINE)}
     distributions = importlib.metadata.packages_distributions()
     ours = {*ROOMS, *SCRIPTS}
@@ -187,6 +191,5 @@ def test_scripts_and_tests_import_only_what_the_requirements_declare() -> None:
 
 
 def test_every_requirement_has_an_upper_bound() -> None:
-    lines = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-dev.txt").read_text()
-    requirements = [line for line in lines.splitlines() if line and not line.startswith(("#", "-r "))]
+    requirements = [line for line in requirement_lines().splitlines() if line and not line.startswith(("#", "-r "))]
     assert [line for line in requirements if not re.match(r"[\w.-]+>=[\d.]+,<[\d.]+(\s|$)", line)] == []

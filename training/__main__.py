@@ -1,4 +1,4 @@
-"""Train a stage of the mini suite: `python -m training STAGE`."""
+"""Train a stage of the mini suite, `python -m training STAGE`, or on real data, `python -m training res ...`."""
 
 import argparse
 import sys
@@ -12,7 +12,15 @@ from training.recipes import STAGES, Places
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training", description="Train the mini suite, stage by stage.")
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["res"]:
+        from training.res_command import main as train_on_real_data  # needs packages that the mini suite does not
+
+        return train_on_real_data(words[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Train the mini suite, stage by stage. To train on real data: python -m training res --help.",
+    )
     parser.add_argument("stage", choices=[*STAGES, "all"], help="what to train; goes on where a killed run stopped")
     parser.add_argument("--work", type=Path, default=Path("training-cache"), help="drawn scenes and unfinished stages")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/mini"), help="the finished suite")
@@ -21,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="of weights and batches, instead of the recipe's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads; one is fastest where two stages run side by side")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
