@@ -9,6 +9,7 @@ import gradio as gr
 
 from webui.api import add_api
 from webui.known_scenes import read_examples
+from webui.remembered import remember
 from webui.tabs.agreement import build_agreement
 from webui.tabs.compare import build_compare
 from webui.theme import STYLE_SHEET, page_theme
@@ -48,6 +49,7 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
                 page = build_compare(comparison, read_examples())
             build_agreement(page)
         add_api(page)
+        remember(demo, page.controls)
         introduced = [component for column in page.columns for component in column.components]
         demo.load(page.introduce, None, introduced, queue=False, show_progress="hidden", api_visibility="private")
     demo.queue(max_size=_WAITING_RUNS, default_concurrency_limit=8)

@@ -9,6 +9,7 @@ import gradio as gr
 from evfsam.types import RgbImage, Segmentation, StrategyCard
 from webui import wording
 from webui.runs import Progress
+from webui.viewer import readout
 from workbench.attention_view import ALL_HEADS, AttentionView
 from workbench.comparison import StrategyResult
 from workbench.phrase_overlay import phrase_overlay
@@ -26,19 +27,21 @@ class AnswerColumn:
     key: str
     card: gr.HTML
     overlay: gr.Image
+    readout: gr.HTML
     evidence: gr.Image
     caption: gr.HTML
 
     @property
     def components(self) -> list[gr.components.Component]:
         """Everything that an answer changes."""
-        return [self.card, self.overlay, self.evidence, self.caption]
+        return [self.card, self.overlay, self.readout, self.evidence, self.caption]
 
     def emptied(self, card: str) -> Updates:
         """Show a card without pictures."""
         return {
             self.card: card,
             self.overlay: gr.update(value=None, visible=False),
+            self.readout: gr.update(value="", visible=False),
             self.evidence: gr.update(value=None, visible=False),
             self.caption: gr.update(value="", visible=False),
         }
@@ -61,6 +64,7 @@ class AnswerColumn:
                 visible=True,
                 alt_text=f"{result.card.title}, mask for “{progress.phrase}”. {words}.",
             ),
+            self.readout: gr.update(value=readout(segmentation, result.card.title), visible=True),
             self.evidence: self._evidence(progress, result, attention, caption),
             self.caption: gr.update(value=f'<p class="caption">{escape(caption)}</p>', visible=True),
         }
@@ -122,6 +126,7 @@ def _build_column(key: str, card: StrategyCard) -> AnswerColumn:
             key=key,
             card=gr.HTML(wording.idle_card(card), elem_id=f"card-{key}"),
             overlay=_picture(f"{card.title}: mask", f"overlay-{key}"),
+            readout=gr.HTML("", visible=False, elem_id=f"readout-{key}"),
             evidence=_picture(f"{card.title}: evidence", f"evidence-{key}"),
             caption=gr.HTML("", visible=False),
         )

@@ -19,6 +19,7 @@ class Controls:
     new_scene: gr.Button
     phrase: gr.Textbox
     compare: gr.Button
+    stop: gr.Button
     chips: gr.HTML
     examples: gr.HTML
     strategies: gr.CheckboxGroup
@@ -52,7 +53,9 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
             elem_id="phrase",
             html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
         )
-        compare = gr.Button("Compare", variant="primary", elem_id="compare")
+        with gr.Row(elem_id="ask-row"):
+            compare = gr.Button("Compare", variant="primary", elem_id="compare", scale=3, min_width=120)
+            stop = gr.Button("Stop", interactive=False, elem_id="stop", scale=1, min_width=80)
         chips = choice_list(phrase_buttons(()), "chips")
         strategies = gr.CheckboxGroup(
             [(card.title, key) for key, card in cards.items()],
@@ -62,4 +65,4 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
         )
         with gr.Accordion("Options", open=False, elem_id="options"):
             options = build_options(tuple(cards))
-    return Controls(image, new_scene, phrase, compare, chips, shown_examples, strategies, options)
+    return Controls(image, new_scene, phrase, compare, stop, chips, shown_examples, strategies, options)

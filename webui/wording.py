@@ -9,7 +9,29 @@ from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
 from workbench.colours import phrase_colour, strategy_colour
 from workbench.comparison import PhraseAnswer, StrategyResult
 
-_MARKS: Final = {"found": "✓", "absent": "○", "failed": "!", "waiting": "…", "running": "▸", "idle": "", "skipped": "–"}
+_MARKS: Final = {
+    "found": "✓",
+    "absent": "○",
+    "failed": "!",
+    "waiting": "…",
+    "running": "▸",
+    "idle": "",
+    "skipped": "–",
+    "stopped": "■",
+}
+
+VIEWER_WORDS: Final[Mapping[str, str]] = {
+    "inside": "in the mask",
+    "outside": "not in the mask",
+    "logit": "logit",
+    "below": "≤ ",
+    "above": "≥ ",
+}
+"""What `viewer.js` says of the place under the pointer."""
+VIEWER_HINT: Final = (
+    "Point at a picture to read its values. Ctrl + wheel or pinch zooms all of them, dragging moves them. "
+    "On a picture, arrow keys, + − and 0 do the same."
+)
 
 
 def percent(share: float) -> str:
@@ -38,8 +60,13 @@ def idle_card(card: StrategyCard) -> str:
 
 
 def pending_card(card: StrategyCard, state: str) -> str:
-    """Announce a strategy that waits its turn ("waiting"), works ("running") or was not chosen ("skipped")."""
-    words = {"waiting": "Waits for its turn", "running": "Working", "skipped": "Not asked this time"}[state]
+    """Announce a strategy that waits its turn ("waiting"), works ("running"), was not chosen or was stopped."""
+    words = {
+        "waiting": "Waits for its turn",
+        "running": "Working",
+        "skipped": "Not asked this time",
+        "stopped": "Stopped before it answered",
+    }[state]
     return _card(card, state, _verdict(state, words))
 
 

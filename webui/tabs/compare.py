@@ -24,6 +24,7 @@ from webui.run_shelf import FinishedRun, RunShelf
 from webui.runs import Progress, run
 from webui.strategy_options import chosen_options, only_of
 from webui.uploads import read_upload
+from webui.viewer import build_viewer
 from workbench.attention_view import AttentionView
 from workbench.comparison import Comparison
 from workbench.exporting import write_zip
@@ -41,10 +42,11 @@ _ON_ASK: Final = """
   if (window.matchMedia('(max-width: 900px)').matches) {
     document.getElementById('status-row').scrollIntoView({behavior: 'smooth', block: 'start'});
   }
-  return WORDS;
+  return [WORDS, {__type__: 'update', interactive: true}];
 }
 """
 """Answer a visitor at once, even where others are ahead; on a phone, go to the answers, below the controls."""
+_STOPPED: Final = "Stopped. Your image and phrase are still here."
 _START: Final = "Choose an image or take a random scene, say what to segment, and press Enter."
 
 
@@ -57,6 +59,7 @@ class ComparePage:
         attention: the attention of this visitor's last run, or None.
         last_run: its key on the shelf, or None; tabs that build on a run listen to its changes.
         shelf: the finished runs.
+        unanswered: keys of the strategies that a run under way still has to ask.
     """
 
     comparison: Comparison
@@ -70,6 +73,7 @@ class ComparePage:
     attention: gr.State
     last_run: gr.State
     shelf: RunShelf
+    unanswered: gr.State
 
     def ask(
         self, payload: object, phrase: object, strategies: object, known: KnownScene | None, *option_values: object
@@ -82,17 +86,24 @@ class ComparePage:
             for progress in run(self.comparison, payload, phrase, strategies, taken, known):
                 yield from self._show(FinishedRun(progress, taken, known))
         except EvfSamError as error:
-            yield {self.status: wording.problem(_for_the_page(error))}
+            yield {self.status: wording.problem(_for_the_page(error)), **self._at_rest()}
         except Exception:
             logger.exception("a run failed")
-            yield {self.status: wording.problem(_OUR_FAULT)}
+            yield {self.status: wording.problem(_OUR_FAULT), **self._at_rest()}
+
+    def stop(self, unanswered: Sequence[str]) -> Updates:
+        """Say of each strategy that will not be asked any more that it was stopped; answers that came stay."""
+        cards = self.comparison.cards
+        stopped = [column for column in self.columns if column.key in unanswered]
+        words: Updates = {column.card: wording.pending_card(cards[column.key], "stopped") for column in stopped}
+        return {self.status: wording.hint(_STOPPED), **words, **self._at_rest()}
 
     def _show(self, so_far: FinishedRun) -> Iterator[Updates]:
         progress = so_far.progress
         cards = self.comparison.cards
         running = cards[progress.running].title if progress.running else None
         status = wording.status_line(progress.results, len(progress.chosen), progress.seconds, running)
-        updates: Updates = {self.status: status}
+        updates: Updates = {self.status: status, **self._at_rest(progress.chosen[len(progress.results) :])}
         if not progress.results:
             updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
             yield updates | {self.download: _no_download(), self.last_run: None}
@@ -168,6 +179,10 @@ class ComparePage:
         """Show the head whose thumbnail was chosen."""
         return self.look(layer, event.index, attention)
 
+    def _at_rest(self, unanswered: Sequence[str] = ()) -> Updates:
+        """Offer to stop as long as a strategy has not answered."""
+        return {self.unanswered: tuple(unanswered), self.controls.stop: gr.update(interactive=bool(unanswered))}
+
     def _fresh(self, phrases: Sequence[str], words: str) -> Updates:
         return {
             self.controls.phrase: phrases[0] if phrases else "",
@@ -178,12 +193,13 @@ class ComparePage:
 
     def _emptied(self) -> Updates:
         nothing = {self.attention: None, self.last_run: None, self.download: _no_download()}
-        return {**nothing, **self.introduce(), **self.findings.emptied()}
+        return {**nothing, **self._at_rest(), **self.introduce(), **self.findings.emptied()}
 
 
 def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> ComparePage:
     """Lay out the comparison and wire its events."""
     known, attention, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(3))
+    unanswered = gr.State((), time_to_live=STATE_SECONDS)
     with gr.Row(elem_id="workplace"):
         controls = build_controls(comparison.cards, examples)
         with gr.Column(elem_id="answers"):
@@ -193,10 +209,22 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
                     "Download all", interactive=False, elem_id="download", scale=0, min_width=150
                 )
             gr.HTML('<h2 id="results">Results</h2>', elem_classes=["unseen"])
+            build_viewer()
             columns = build_columns(comparison.cards)
             findings = build_findings()
     page = ComparePage(
-        comparison, examples, controls, columns, findings, status, download, known, attention, last_run, RunShelf()
+        comparison,
+        examples,
+        controls,
+        columns,
+        findings,
+        status,
+        download,
+        known,
+        attention,
+        last_run,
+        RunShelf(),
+        unanswered,
     )
     _wire_pictures(page, runs=_wire_runs(page))
     _wire_attention(page)
@@ -216,7 +244,7 @@ def _wire_runs(page: ComparePage) -> list[Dependency]:
     outputs = [page.status, *_answers_of(page)]
 
     def wire(listen: Callable[..., Dependency]) -> Dependency:
-        listen(None, None, page.status, js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(_ASKED))))
+        listen(None, None, [page.status, controls.stop], js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(_ASKED))))
         return listen(
             page.ask,
             inputs,
@@ -244,6 +272,8 @@ def _wire_pictures(page: ComparePage, runs: list[Dependency]) -> None:
     uploaded = [controls.chips, page.status, *emptied]
     controls.image.input(page.take_upload, controls.image, uploaded, preprocess=False, **quiet)
     controls.image.clear(page.clear, None, uploaded, **quiet)
+    stopped = [page.status, page.unanswered, controls.stop, *(column.card for column in page.columns)]
+    controls.stop.click(page.stop, page.unanswered, stopped, queue=False, **quiet)
 
 
 def _wire_attention(page: ComparePage) -> None:
@@ -257,7 +287,15 @@ def _wire_attention(page: ComparePage) -> None:
 
 def _answers_of(page: ComparePage) -> list[Block]:
     answers = [component for column in page.columns for component in column.components]
-    return [page.attention, page.last_run, page.download, *answers, *page.findings.components]
+    return [
+        page.attention,
+        page.last_run,
+        page.unanswered,
+        page.controls.stop,
+        page.download,
+        *answers,
+        *page.findings.components,
+    ]
 
 
 def _no_download() -> object:

@@ -1,0 +1,159 @@
+"""What a visitor does with the results: look closely, compare with the plain image, read values, stop, come back."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.conftest import opened
+from tests.browser.test_page import KEYS, ask, expect_three_answers, upload
+from tests.webui.fakes import three_colours
+
+pytestmark = pytest.mark.browser
+
+RED_SQUARE = (10 + 60, 20 + 60)
+"""A place inside the red square of the uploaded picture of 640 x 480 pixels."""
+STOP_SOON = """
+() => {
+  const look = () => {
+    const stop = document.querySelector('#stop');
+    if (document.querySelector('#status').innerText.includes('of 3 answered') && !stop.disabled) stop.click();
+    else setTimeout(look, 20);
+  };
+  look();
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Browser, fake_page: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    path = tmp_path_factory.mktemp("visit") / "squares.png"
+    Image.fromarray(three_colours((480, 640))).save(path)
+    with opened(browser, fake_page) as page:
+        upload(page, path)
+        ask(page, "the red square")
+        expect_three_answers(page)
+        for key in KEYS:
+            expect(page.locator(f"#overlay-{key} img")).to_be_visible()
+        yield page
+
+
+@pytest.fixture
+def answered(visit: Page) -> Page:
+    """Return to a page with three answers, at its whole view."""
+    visit.get_by_role("button", name="Reset view").click()
+    visit.mouse.move(5, 5)
+    return visit
+
+
+def frame(page: Page, key: str = "evf-sam") -> Locator:
+    return page.locator(f"#overlay-{key} .image-frame")
+
+
+def place(page: Page, x: float, y: float, key: str = "evf-sam") -> dict[str, float]:
+    box = frame(page, key).bounding_box()
+    assert box is not None
+    return {"x": box["width"] * x / 640, "y": box["height"] * y / 480}
+
+
+def transforms(page: Page) -> list[str]:
+    shown = "#columns [id^=overlay-] img, #columns [id^=evidence-] img"
+    return page.locator(shown).evaluate_all("(all) => all.map((one) => getComputedStyle(one).transform)")
+
+
+def test_all_pictures_share_one_zoom_and_pan(answered: Page) -> None:
+    whole = transforms(answered)
+    assert len(whole) == 5
+    frame(answered).hover(position=place(answered, *RED_SQUARE))
+    answered.mouse.wheel(0, -100)
+    assert transforms(answered) == whole, "a wheel without Ctrl scrolls the page"
+    answered.keyboard.down("Control")
+    answered.mouse.wheel(0, -100)
+    answered.keyboard.up("Control")
+    expect(answered.locator(".viewer output")).to_have_text("149 %")
+    zoomed = transforms(answered)
+    assert len(set(zoomed)) == 1
+    assert zoomed != whole
+
+    answered.mouse.down()
+    answered.mouse.move(300, 400, steps=3)
+    answered.mouse.up()
+    assert transforms(answered) != zoomed
+    assert len(set(transforms(answered))) == 1
+    answered.get_by_role("button", name="Reset view").click()
+    assert transforms(answered) == whole
+
+
+def test_the_wipe_shows_the_plain_image_in_place_of_the_result(answered: Page) -> None:
+    def colour() -> tuple[int, ...]:
+        at = place(answered, *RED_SQUARE)
+        return Image.open(BytesIO(frame(answered).screenshot())).convert("RGB").getpixel((at["x"], at["y"]))
+
+    red = (230, 30, 30)
+    assert max(abs(one - other) for one, other in zip(colour(), red, strict=True)) > 40
+    answered.get_by_role("slider", name="Show the plain image").fill("100")
+    assert max(abs(one - other) for one, other in zip(colour(), red, strict=True)) < 12
+
+
+def test_pointing_at_one_picture_tells_the_value_of_each(answered: Page) -> None:
+    frame(answered, "clip-text").hover(position=place(answered, *RED_SQUARE))
+    expect(answered.locator("#readout-evf-sam")).to_contain_text("in the mask, logit +1.0")
+    for key in ("clip-text", "point-query"):
+        expect(answered.locator(f"#readout-{key}")).to_contain_text("not in the mask, logit −1.0")
+    answered.mouse.move(5, 5)
+    expect(answered.locator("#readout-evf-sam")).not_to_contain_text("mask")
+
+
+def test_the_keyboard_zooms_and_reads_values_aloud(answered: Page) -> None:
+    answered.locator("#overlay-evf-sam .image-container > button").focus()
+    answered.keyboard.press("+")
+    expect(answered.locator(".viewer output")).to_have_text("150 %")
+    answered.keyboard.press("ArrowRight")
+    expect(answered.locator(".viewer [role=status]")).to_contain_text("EVF-SAM: not in the mask")
+    expect(answered.locator("#readout-evf-sam")).to_contain_text("x 328, y 240")
+    answered.keyboard.press("0")
+    expect(answered.locator(".viewer output")).to_have_text("100 %")
+
+
+def test_a_run_can_be_stopped_and_asked_again(page: Page, picture: Path) -> None:
+    expect(page.locator("#stop")).to_be_disabled()
+    upload(page, picture)
+    page.evaluate(STOP_SOON)
+    ask(page, "the red square")
+    expect(page.locator("#status")).to_contain_text("Stopped.")
+    expect(page.locator("#card-point-query")).to_contain_text("Stopped before it answered")
+    expect(page.locator("#stop")).to_be_disabled()
+    page.wait_for_timeout(1000)
+    expect(page.locator("#card-point-query")).to_contain_text("Stopped before it answered")
+    page.click("#compare")
+    expect_three_answers(page)
+    expect(page.locator("#stop")).to_be_disabled()
+
+
+def test_strategies_and_options_are_remembered_in_the_browser(page: Page) -> None:
+    page.locator("#strategies label", has_text="CLIP text").click()
+    page.locator("#options > button").click()
+    page.get_by_label("Box only").check()
+    page.wait_for_timeout(500)
+    again = page.context.new_page()
+    again.goto(page.url)
+    expect(again.get_by_role("checkbox", name="CLIP text")).not_to_be_checked()
+    expect(again.get_by_role("checkbox", name="EVF-SAM")).to_be_checked()
+    again.locator("#options > button").click()
+    expect(again.get_by_label("Box only")).to_be_checked()
+
+
+def test_answers_do_not_push_the_columns_down(page: Page, picture: Path) -> None:
+    upload(page, picture)
+    ask(page, "the red square")
+    expect(page.locator("#status")).to_contain_text("of 3 answered")
+    expect(page.locator("#viewer")).to_be_visible()
+    under_way = page.locator("#columns").bounding_box()
+    expect_three_answers(page)
+    at_the_end = page.locator("#columns").bounding_box()
+    assert under_way is not None
+    assert at_the_end is not None
+    assert abs(under_way["y"] - at_the_end["y"]) < 1
