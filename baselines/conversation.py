@@ -52,6 +52,10 @@ class Talk(Protocol):
         """Return the answer to a dialogue."""
         ...
 
+    def ask_weighing(self, messages: Sequence[Message], *, max_new_tokens: int, rival: str) -> tuple[str, float]:
+        """Return the answer, and how likely it was to begin as `rival` does."""
+        ...
+
     def ask_each(self, dialogues: Sequence[Sequence[Message]]) -> YesNo:
         """Read yes against no after each of several dialogues with one beginning."""
         ...
@@ -100,12 +104,24 @@ class Conversation:
 
     def ask(self, messages: Sequence[Message], *, max_new_tokens: int) -> str:
         """Return the greedy answer to the dialogue, special tokens left out."""
+        answer, _ = self._answer(messages, max_new_tokens)
+        return answer
+
+    def ask_weighing(self, messages: Sequence[Message], *, max_new_tokens: int, rival: str) -> tuple[str, float]:
+        """Return the greedy answer, and the probability of the first token of `rival` where the answer begins."""
+        answer, first = self._answer(messages, max_new_tokens)
+        token = self._language.processor.tokenizer(rival, add_special_tokens=False)["input_ids"][0]
+        return answer, float(first.float().softmax(-1)[token])
+
+    def _answer(self, messages: Sequence[Message], max_new_tokens: int) -> tuple[str, torch.Tensor]:
+        """Return the greedy answer and the (V,) logits of its first token; keeps the cache for what follows."""
         inputs = self._language.encode(self._image, messages)
         cache = DynamicCache(config=self._language.model.config)
-        sequence = self._generate(inputs, max_new_tokens, past_key_values=cache).sequences[0]
+        output = self._generate(inputs, max_new_tokens, past_key_values=cache, output_logits=True)
+        sequence = output.sequences[0]
         # The last token was chosen but never fed back, so the cache does not hold it.
         self._cache, self._cached_ids = cache, sequence[: cache.get_seq_length()].tolist()
-        return self._decode(sequence[inputs["input_ids"].shape[1] :])
+        return self._decode(sequence[inputs["input_ids"].shape[1] :]), output.logits[0][0]
 
     def ask_each(self, dialogues: Sequence[Sequence[Message]]) -> YesNo:
         """Ask questions that continue one dialogue independently, and read yes against no.

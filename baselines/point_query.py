@@ -161,14 +161,26 @@ class PointQueryStrategy:
         assert self.dialect.box_question is not None
         question = self.dialect.box_question(phrase, self.options.count)
         first: list[Message] = [dialects.user_turn(question, with_image=True)]
+        bound, rival, p_absent = self.options.max_new_tokens, self.dialect.absent_answer, 0.0
         with log.timed("ask for the box"):
-            answer = talk.ask(first, max_new_tokens=self.options.max_new_tokens)
+            if rival is None:
+                answer = talk.ask(first, max_new_tokens=bound)
+            else:
+                answer, p_absent = talk.ask_weighing(first, max_new_tokens=bound, rival=rival)
         parsed = self.dialect.parse_boxes(answer, grid)
         boxes = tuple(dict.fromkeys(parsed.boxes))[:MAX_OBJECTS]
         values = self._values(boxes, parsed, len(parsed.boxes) - len(boxes), grid)
+        if rival is not None:
+            values |= {"p_absent": p_absent, "absence_threshold": self.options.absence_threshold}
         log.steps.append(TraceEntry("ask for the box", question, answer, values))
         if not boxes:
             return _nothing_usable(answer, parsed, "box")
+        if p_absent >= self.options.absence_threshold < 1:
+            return Verdict(
+                "absent",
+                f'The language model named a box, but "{rival}" had a probability of {p_absent:.0%}; from '
+                f"{self.options.absence_threshold:.0%} on its box is not believed.",
+            )
         first.append(dialects.assistant_turn(answer))
         prompts = []
         for box in boxes:

@@ -30,6 +30,10 @@ class PointQueryOptions:
         max_new_tokens: bound of a spoken answer, 8..1024.
         presence: whether to "ask" first if the object is there, "skip" that, or do as the "dialect" does by itself.
         presence_threshold: P(yes) from which on the object counts as there, in [0, 1].
+        absence_threshold: probability of "No object found." from which on a box is not believed, in [0, 1], for
+            families whose answer to the box question is weighed; 1 believes every box. The default was chosen on
+            validation scenes with the mini suite: 85 % of what is absent and 96 % of what is there were told rightly,
+            72 % and 99 % by the likelier answer alone.
 
     Raises:
         ConfigurationError: a value is out of range or of the wrong kind.
@@ -44,6 +48,7 @@ class PointQueryOptions:
     max_new_tokens: int = 128
     presence: Presence = "dialect"
     presence_threshold: float = 0.5
+    absence_threshold: float = 0.25
 
     def __post_init__(self) -> None:
         choices = {"form": Form, "prompt": PromptUse, "count": ObjectCount, "turns": Turns, "presence": Presence}
@@ -55,6 +60,7 @@ class PointQueryOptions:
             ("max_new_tokens", 8, 1024, int),
             ("threshold", 0.5, 1, (int, float)),
             ("presence_threshold", 0, 1, (int, float)),
+            ("absence_threshold", 0, 1, (int, float)),
         )
         for name, least, most, kinds in ranges:
             value = getattr(self, name)

@@ -41,6 +41,7 @@ class Dialect:
         points_question: ask of points in a box whether they lie on the object.
         prompt_points_question, parse_prompt_points: ask for points outright, and read them.
         presence_question: ask whether the object is there at all, before anything else.
+        absent_answer: the answer to the box question where there is nothing, if its probability is to be weighed.
         template_options: what the chat template is told beside the messages.
         reads: the class that runs the family's models: "chat" or "florence2".
     """
@@ -57,6 +58,7 @@ class Dialect:
     prompt_points_question: Callable[[str, ObjectCount], str] | None = None
     parse_prompt_points: Callable[[str, CoordinateGrid], ParsedPromptPoints] = parse_coords
     presence_question: Callable[[str], str] | None = None
+    absent_answer: str | None = None
     template_options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     reads: str = "chat"
 
@@ -84,6 +86,7 @@ SAM4MLLM: Final = Dialect(
     points_question=_sam4mllm_points,
     prompt_points_question=sam4mllm.prompt_points_question,
     parse_prompt_points=_sam4mllm_groups,
+    absent_answer=sam4mllm.NO_OBJECT,
 )
 
 _ENTRIES: Final = (

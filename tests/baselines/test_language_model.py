@@ -158,6 +158,17 @@ def test_spoken_answer_is_the_greedy_one(random_language: LanguageModel) -> None
     assert answer == random_language.processor.tokenizer.decode(spoken, skip_special_tokens=True).strip()
 
 
+def test_a_rival_answer_is_weighed_where_the_answer_begins(random_language: LanguageModel) -> None:
+    with random_language.conversation(IMAGE) as conversation:
+        answer, weight = conversation.ask_weighing(FIRST, max_new_tokens=5, rival=dialects.NO_OBJECT)
+        assert answer == conversation.ask(FIRST, max_new_tokens=5)
+    with torch.inference_mode():
+        logits = random_language.model(**random_language.encode(Image.fromarray(IMAGE), FIRST)).logits[0, -1]
+    token = random_language.encode_text([*FIRST, dialects.assistant_turn(dialects.NO_OBJECT)])
+    begins = token[len(random_language.encode_text(FIRST))]
+    assert weight == pytest.approx(float(logits.softmax(-1)[begins]), rel=1e-4)
+
+
 def test_list_answer_is_read_where_it_is_spoken(taught_language: LanguageModel) -> None:
     points = grid_points(BOX, 5)[:9]
     messages = question(dialects.points_question(BOX, points))

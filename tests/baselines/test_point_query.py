@@ -37,6 +37,7 @@ class ScriptedLanguage:
 
     answer: str
     p_yes: Sequence[float] = ()
+    p_absent: float = 0.0
     asked: list[list[Message]] = field(default_factory=list)
 
     def check_words(self, phrase: str) -> None:
@@ -51,6 +52,10 @@ class ScriptedLanguage:
         del max_new_tokens
         self.asked.append(list(messages))
         return self.answer
+
+    def ask_weighing(self, messages: Sequence[Message], *, max_new_tokens: int, rival: str) -> tuple[str, float]:
+        assert rival == dialects.NO_OBJECT
+        return self.ask(messages, max_new_tokens=max_new_tokens), self.p_absent
 
     def ask_each(self, dialogues: Sequence[Sequence[Message]]) -> YesNo:
         self.asked.extend(list(messages) for messages in dialogues)
@@ -454,3 +459,20 @@ def test_untaught_model_fails_in_words_instead_of_raising() -> None:
     result = strategy.segment(ImageView(GREY), "a cup")
     assert result.verdict.kind == "failed"
     assert result.verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("p_absent", "threshold", "verdict"), [(0.3, 0.25, "absent"), (0.2, 0.25, "found"), (1, 1, "found")]
+)
+def test_a_box_is_not_believed_where_the_answer_for_nothing_was_likely(
+    p_absent: float, threshold: float, verdict: str
+) -> None:
+    language = ScriptedLanguage("[100,200,300,600]", p_absent=p_absent)
+    result, backbone = run(language, prompt="box", absence_threshold=threshold)
+    assert result.verdict.kind == verdict
+    assert len(backbone.prompts) == (verdict == "found")
+    assert result.trace[0].values["p_absent"] == p_absent
+    if verdict == "absent":
+        assert (
+            '"No object found." had a probability of 30%; from 25% on its box is not believed' in result.verdict.reason
+        )
