@@ -43,7 +43,7 @@ from training.scene_cache import CachedScene, SceneCache, tight_box
 from training.tokenizers import train_dialogue_tokenizer
 from workbench.datasets.expressions import Expression
 
-SCHEDULE = Schedule(steps=8_500, learning_rate=8e-4, warmup=300, validate_every=250)
+SCHEDULE = Schedule(steps=7_000, learning_rate=8e-4, warmup=300, validate_every=250)
 SCENES_A_STEP = 12
 PHRASES_A_SCENE = 3
 POINTS_A_BOX = 3
@@ -270,7 +270,7 @@ class MllmStage:
         return torch.stack(losses).sum()
 
     def validate(self) -> dict[str, float]:
-        """Cross-entropy; accuracy of Yes and No, and of the digits of boxes given those before; cIoU of pointing at a phrase."""
+        """Cross-entropy, accuracy of Yes and No and of box digits given those before, cIoU of pointing at a phrase."""
         rng = np.random.default_rng(0)
         yes, no = (self.tokenizer.convert_tokens_to_ids(word) for word in (dialects.YES, dialects.NO))
         numerals = torch.tensor(self.tokenizer.convert_tokens_to_ids(list("0123456789")))
