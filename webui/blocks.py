@@ -12,6 +12,7 @@ from webui.known_scenes import read_examples
 from webui.remembered import remember
 from webui.tabs.agreement import build_agreement
 from webui.tabs.compare import build_compare
+from webui.tabs.refine import build_refine
 from webui.theme import STYLE_SHEET, page_theme
 from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
@@ -47,6 +48,8 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Compare", id="compare"):
                 page = build_compare(comparison, read_examples())
+            with gr.Tab("Refine", id="refine"):
+                build_refine(page)
             build_agreement(page)
         add_api(page)
         remember(demo, page.controls)

@@ -1,18 +1,20 @@
 """Strategies that need no weights: they segment by colour, so that a test knows each mask beforehand."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import (
     AttentionRecord,
+    BoxXyxy,
     ImageEmbedding,
     ImageView,
     MaskPrediction,
@@ -57,6 +59,10 @@ class FakeStrategy:
     evidence: str = "none"
     grid_size: int = 5
     seconds: float = 0.0
+    given: SamPrompt = field(default_factory=SamPrompt)
+
+    def with_prompt(self, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None) -> "FakeStrategy":
+        return replace(self, given=SamPrompt(box=box, points=tuple(points)))
 
     def with_options(self, **options: object) -> "FakeStrategy":
         if set(options) - {"grid_size"}:
@@ -72,12 +78,13 @@ class FakeStrategy:
         if "absent" in phrase:
             empty = torch.full(view.size, float("-inf"))
             return Segmentation(Verdict("absent", "the model answered: No object found."), empty, trace=trace)
-        mask = channel_mask(view.image, self.channel)
+        mask = refined(channel_mask(view.image, self.channel), self.given)
         return Segmentation(
             Verdict("found"),
             torch.from_numpy(np.where(mask, 1.0, -1.0).astype(np.float32)),
             pred_iou=0.9 - self.channel / 10,
             prompts=(self._prompt(mask),),
+            predictions=(three_candidates(mask),) if self.evidence == "points" else (),
             attention=_attention(view.size, len(phrase)) if self.evidence == "attention" else None,
             trace=trace,
             seconds={"encode image": 0.0 if was_cached else 0.01, "decode": 0.002},
@@ -105,6 +112,28 @@ def channel_mask(image: RgbImage, channel: int) -> NDArray[np.bool_]:
     """(H, W) bool: the pixels whose channel is at least 40 grey levels above the two others."""
     others = np.delete(image.astype(np.int16), channel, axis=2).max(axis=2)
     return image[..., channel].astype(np.int16) - others > 40
+
+
+def refined(mask: NDArray[np.bool_], given: SamPrompt) -> NDArray[np.bool_]:
+    """Cut the mask to the box, then add or remove a square of 41 pixels around each point."""
+    changed = mask.copy()
+    if given.box is not None:
+        x1, y1, x2, y2 = (int(side) for side in given.box)
+        changed = np.zeros_like(mask)
+        changed[y1:y2, x1:x2] = mask[y1:y2, x1:x2]
+    for point in given.points:
+        x, y = int(point.x), int(point.y)
+        changed[max(y - 20, 0) : y + 21, max(x - 20, 0) : x + 21] = point.label == 1
+    return changed
+
+
+def three_candidates(mask: NDArray[np.bool_]) -> MaskPrediction:
+    """Answer as SAM's decoder: the mask, chosen, everything but the mask, and everything; padded to a square."""
+    square = np.zeros((max(mask.shape),) * 2, dtype=np.float32)
+    square[: mask.shape[0], : mask.shape[1]] = mask * 2.0 - 1
+    low = F.interpolate(torch.from_numpy(square)[None, None], (64, 64))[0, 0]
+    full = torch.from_numpy(np.where(mask, 1.0, -1.0).astype(np.float32))
+    return MaskPrediction(torch.stack([low, -low, torch.ones(64, 64)]), torch.tensor([0.7, 0.2, 0.4]), 0, full)
 
 
 def fake_comparison(seconds: float = 0.0, load: Callable[[], None] | None = None) -> tuple[Comparison, FakeBackbone]:
