@@ -13,6 +13,7 @@ from webui.remembered import remember
 from webui.tabs.agreement import build_agreement
 from webui.tabs.compare import build_compare
 from webui.tabs.refine import build_refine
+from webui.tabs.take_away import build_take_away
 from webui.theme import STYLE_SHEET, page_theme
 from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
@@ -50,6 +51,8 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
                 page = build_compare(comparison, read_examples())
             with gr.Tab("Refine", id="refine"):
                 build_refine(page)
+            with gr.Tab("Take away", id="take-away"):
+                build_take_away(page)
             build_agreement(page)
         add_api(page)
         remember(demo, page.controls)

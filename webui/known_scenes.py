@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from secrets import choice
@@ -15,6 +16,7 @@ from PIL import Image
 from evfsam.types import ImageView, RgbImage
 from workbench.datasets.scenes import Scene, scene, split_seeds
 from workbench.metrics import mask_iou
+from workbench.pictures import read_image
 
 EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"
 SCENE_SIZE: Final = 512
@@ -63,6 +65,11 @@ class Example:
     phrases: tuple[str, ...]
     scene_seed: int | None
     thumbnail: str
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Of the decoded image; see `ImageView.content_hash`."""
+        return ImageView(read_image(self.file)).content_hash
 
     def known_scene(self, image: RgbImage) -> KnownScene | None:
         """Return the scene behind the decoded image, if it shows one."""
