@@ -25,7 +25,9 @@ from evfsam.modeling import EvfSamModel, LossWeights
 from evfsam.processing import EvfSamProcessor
 from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
 from training.res_data import Mixture
-from training.res_objectives import ClipTextObjective, EvfSamObjective, Objective
+from training.res_objectives import EvfSamObjective, Objective
+from training.res_projectors import ClipTextObjective
+from training.res_recipe import Recipe
 from workbench.datasets.registry import NAMES, open_dataset
 
 _T = TypeVar("_T")
@@ -60,14 +62,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--dice-weight", type=float, default=1.0)
     add("--lora-rank", type=int, default=256, help="of point-query's adapters; their alpha is half of it")
     add("--precision", choices=["bf16", "no"], default="bf16", help="of products; weights are float32")
-    add("--steps", type=int, default=15_000)
-    add("--batch", type=int, default=128, help="images a step, over all processes and passes")
-    add("--images-at-once", type=int, default=4, help="images a pass of one process")
-    add("--learning-rate", type=float, default=1e-4, help="at the start; falls along a line to 0")
-    add("--weight-decay", type=float, default=0.01)
-    add("--seed", type=int, default=0)
-    add("--save-every", type=int, default=500, metavar="STEPS")
-    add("--workers", type=int, default=4, help="threads that read images ahead")
+    add("--steps", type=int, default=Recipe.steps)
+    add("--batch", type=int, default=Recipe.batch, help="images a step, over all processes and passes")
+    add("--images-at-once", type=int, default=Recipe.images_at_once, help="images a pass of one process")
+    add("--learning-rate", type=float, default=Recipe.learning_rate, help="at the start; falls along a line to 0")
+    add("--weight-decay", type=float, default=Recipe.weight_decay)
+    add("--seed", type=int, default=Recipe.seed)
+    add("--save-every", type=int, default=Recipe.save_every, metavar="STEPS")
+    add("--workers", type=int, default=Recipe.workers, help="threads that read images ahead")
     add("--device", choices=["auto", "cpu"], default="auto")
     return parser
 
@@ -88,16 +90,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     try:
-        from training.res_loop import Recipe, train
+        from torch.utils.tensorboard import SummaryWriter
+
+        from training.res_loop import train
     except ImportError as err:
         raise ConfigurationError(
             f"training on real data needs {err.name}: pip install -r requirements-train.txt"
         ) from err
-    try:
-        from torch.utils import tensorboard
-    except ImportError as err:
-        raise ConfigurationError("the curves need tensorboard: pip install -r requirements-train.txt") from err
-    del tensorboard
+    del SummaryWriter  # accelerate writes the curves with it, and says nothing in words where it is missing
     recipe = Recipe(**{each.name: getattr(options, each.name) for each in fields(Recipe)})
     names = options.dataset
     roots = _one_each(options.root, names, "--root", None)
@@ -193,9 +193,10 @@ def _build_point_query(options: argparse.Namespace) -> Objective:
     if not options.checkpoint:
         raise ConfigurationError("point-query trains adapters on a language model: give it with --checkpoint")
     directory = weights_directory(options.checkpoint)
-    language = LanguageModel.from_pretrained(directory, device="cpu", dtype=torch.float32)
-    rank = options.lora_rank
-    return DialogueObjective(language, rank=rank, alpha=max(rank // 2, 1), is_mixed=options.precision == "bf16")
+    is_mixed, rank = options.precision == "bf16", options.lora_rank
+    frozen = torch.bfloat16 if is_mixed else torch.float32  # peft keeps the adapters themselves in float32
+    language = LanguageModel.from_pretrained(directory, device="cpu", dtype=frozen)
+    return DialogueObjective(language, rank=rank, alpha=max(rank // 2, 1), is_mixed=is_mixed)
 
 
 def _parts(options: argparse.Namespace, wanted: tuple[str, ...]) -> dict[str, str]:

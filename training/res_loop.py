@@ -10,7 +10,6 @@ import math
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,78 +17,17 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import DistributedType, gather_object
+from safetensors import SafetensorError
 from tqdm import tqdm
 
-from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
+from evfsam.errors import CheckpointError, ConfigurationError
 from training.res_data import Mixture
 from training.res_objectives import Objective
+from training.res_recipe import Recipe, Run, TrainingError
 
 PROGRESS = "progress.json"
 UNREADABLE = "unreadable.json"
 LARGEST_GRADIENT_NORM = 1.0
-
-
-class TrainingError(EvfSamError):
-    """A run cannot go on as it is set up."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a run goes.
-
-    Attributes:
-        steps: optimiser steps.
-        batch: images a step, of all processes and accumulated passes together.
-        images_at_once: images of one pass of one process; less needs less memory, and the batch stays.
-        learning_rate: at the first step; falls along a line to 0.
-        weight_decay: of AdamW.
-        seed: of the images drawn.
-        save_every: steps between two states.
-        workers: threads that read images ahead.
-    """
-
-    steps: int = 15_000
-    batch: int = 128
-    images_at_once: int = 4
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    seed: int = 0
-    save_every: int = 500
-    workers: int = 4
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "images_at_once", "save_every", "workers"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"expected {name} of at least 1, got {getattr(self, name)}")
-
-    def passes(self, processes: int) -> int:
-        """Return the passes of each process that make one step.
-
-        Raises:
-            ConfigurationError: the batch cannot be divided evenly.
-        """
-        count, rest = divmod(self.batch, self.images_at_once * processes)
-        if rest or not count:
-            raise ConfigurationError(
-                f"expected a batch that is a multiple of {self.images_at_once} images at once x {processes} processes, "
-                f"got {self.batch}; change --batch or --images-at-once"
-            )
-        return count
-
-
-@dataclass(frozen=True)
-class Run:
-    """How a run ended.
-
-    Attributes:
-        losses: of the steps taken, those of a resumed run alone.
-        first_step: that it took.
-        unreadable: samples left out, and why, of all processes and resumed runs.
-    """
-
-    losses: tuple[float, ...]
-    first_step: int
-    unreadable: dict[str, str]
 
 
 def train(
@@ -110,6 +48,38 @@ def train(
         CheckpointError: a state cannot be read or written.
         TrainingError: the loss is not finite, or memory does not suffice.
     """
+    try:
+        return _train(objective, mixture, recipe, out, facts, cpu)
+    except RuntimeError as err:
+        if _is_out_of_memory(err):
+            raise _out_of_memory(recipe) from err
+        raise
+
+
+def _train(objective: Objective, mixture: Mixture, recipe: Recipe, out: Path, facts: dict[str, Any], cpu: bool) -> Run:
+    accelerator = _accelerator(recipe, out, cpu=cpu)
+    trained = [parameter for parameter in objective.module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    model, optimizer = accelerator.prepare(objective.module, optimizer)
+    first = _resume(accelerator, out, facts)
+    mixture.unreadable.update(_noted(out))
+    accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": first}})
+    losses: list[float] = []
+    for step, batches in _steps(objective, mixture, recipe, accelerator, first):
+        loss = _step(accelerator, model, optimizer, batches, recipe.learning_rate * (1 - step / recipe.steps))
+        losses.append(_checked(loss, step))
+        accelerator.log({"loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}, step=step)
+        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
+            _save(accelerator, out, step + 1, facts, mixture)
+    if accelerator.is_main_process:
+        objective.save(out / "model")
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return Run(tuple(losses), first, _noted(out))
+
+
+def _accelerator(recipe: Recipe, out: Path, *, cpu: bool) -> Accelerator:
+    """Return what joins the processes that were started."""
     passes = recipe.passes(PartialState(cpu=cpu).num_processes)
     accelerator = Accelerator(
         cpu=cpu,
@@ -122,33 +92,11 @@ def train(
         accelerator.state.deepspeed_plugin.deepspeed_config.update(
             train_micro_batch_size_per_gpu=recipe.images_at_once, gradient_accumulation_steps=passes
         )
-    trained = [parameter for parameter in objective.module.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    model, optimizer = accelerator.prepare(objective.module, optimizer)
-    first = _resume(accelerator, out, facts)
-    mixture.unreadable.update(_noted(out))
-    accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": first}})
-    losses: list[float] = []
-    try:
-        for step, batches in _steps(objective, mixture, recipe, accelerator, first, passes):
-            loss = _step(accelerator, model, optimizer, batches, recipe.learning_rate * (1 - step / recipe.steps))
-            losses.append(_checked(loss, step))
-            accelerator.log({"loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}, step=step)
-            if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-                _save(accelerator, out, step + 1, facts, mixture)
-    except RuntimeError as err:
-        if _is_out_of_memory(err):
-            raise _out_of_memory(recipe) from err
-        raise
-    if accelerator.is_main_process:
-        objective.save(out / "model")
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return Run(tuple(losses), first, _noted(out))
+    return accelerator
 
 
 def _steps(
-    objective: Objective, mixture: Mixture, recipe: Recipe, accelerator: Accelerator, first: int, passes: int
+    objective: Objective, mixture: Mixture, recipe: Recipe, accelerator: Accelerator, first: int
 ) -> Iterator[tuple[int, list[Future[Any]]]]:
     """Go through the steps that are left, reading the next one's images while this one computes."""
     count = recipe.images_at_once
@@ -167,7 +115,6 @@ def _steps(
             steps = range(first, recipe.steps)
             for step in tqdm(steps, initial=first, total=recipe.steps, disable=not accelerator.is_main_process):
                 batches = ahead
-                assert len(batches) == passes
                 ahead = [pool.submit(prepare, start) for start in numbers(step + 1) if step + 1 < recipe.steps]
                 yield step, batches
         finally:
@@ -209,14 +156,14 @@ def _is_out_of_memory(err: RuntimeError) -> bool:
 
 def _out_of_memory(recipe: Recipe) -> TrainingError:
     return TrainingError(
-        f"the memory does not hold {recipe.images_at_once} images at once; lower --images-at-once (the batch of "
+        f"memory ran out at {recipe.images_at_once} images at once; lower --images-at-once (the batch of "
         f"{recipe.batch} stays, in more passes) or use more devices. A new start goes on from the last state"
     )
 
 
 def _save(accelerator: Accelerator, out: Path, step: int, facts: dict[str, Any], mixture: Mixture) -> None:
     """Write a state, whole once its progress file is there, and drop the ones before."""
-    noted = gather_object([mixture.unreadable])
+    noted = gather_object([dict(mixture.unreadable)])
     folder = out / "state" / f"step-{step}"
     try:
         accelerator.save_state(str(folder))
@@ -225,11 +172,13 @@ def _save(accelerator: Accelerator, out: Path, step: int, facts: dict[str, Any],
             return
         together = {name: reason for each in noted for name, reason in each.items()}
         (out / UNREADABLE).write_text(json.dumps(together, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (folder / PROGRESS).write_text(json.dumps({"step": step, "facts": facts}, indent=2), encoding="utf-8")
+        unfinished = folder / "progress.tmp"
+        unfinished.write_text(json.dumps({"step": step, "facts": facts}, indent=2), encoding="utf-8")
+        unfinished.replace(folder / PROGRESS)
         for other in folder.parent.glob("step-*"):
             if other != folder:
                 shutil.rmtree(other)
-    except (OSError, RuntimeError) as err:
+    except (OSError, RuntimeError, SafetensorError) as err:
         raise CheckpointError(f"expected to write a state into {folder}, could not ({err}); is the disk full?") from err
 
 
@@ -248,7 +197,7 @@ def _resume(accelerator: Accelerator, out: Path, facts: dict[str, Any]) -> int:
     folder = out / "state" / f"step-{last['step']}"
     try:
         accelerator.load_state(str(folder))
-    except (OSError, RuntimeError, ValueError, KeyError) as err:
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as err:
         raise CheckpointError(
             f"expected the state of a run in {folder}, cannot read it ({err}); delete it to start anew"
         ) from err

@@ -4,21 +4,28 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils import DistributedType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from baselines import dialects
+from baselines import clip_projector, dialects
 from baselines.clip_text import load_strategy as load_clip_text
 from baselines.language_model import LanguageModel
 from evfsam.errors import ConfigurationError
-from evfsam.modeling import LossWeights
+from evfsam.mask_backbones import SamMaskBackbone
+from evfsam.modeling import EvfSamModel, LossWeights
 from evfsam.strategy import load_strategy as load_evf_sam
-from tests.baselines.tiny_models import tiny_clip_text, tiny_llava
+from evfsam.types import ImageView
+from tests.baselines.tiny_models import tiny_clip_text, tiny_llava, tiny_qwen, tiny_sam
 from tests.evfsam.tiny import noise_image, tiny_model, tiny_processor
+from tests.hub.tiny_families import save_llava_next
+from tests.hub.tiny_hub import CLIP, SAM, lay_down, snapshot_of
 from tests.workbench.datasets import layouts
 from training.__main__ import main
 from training.dialogues import NOT_TRAINED, DialogueObjective, exchange
@@ -87,14 +94,15 @@ def test_a_killed_run_follows_the_curve_of_an_unbroken_one(
     draw = Mixture.draw
 
     def killed_draw(self: Mixture, seed: int, number: int) -> DrawnImage:
-        if number == 10:
+        if number == 14:
             raise KeyboardInterrupt
         return draw(self, seed, number)
 
     with monkeypatch.context() as patch:
         patch.setattr(Mixture, "draw", killed_draw)
         with pytest.raises(KeyboardInterrupt):
-            main(command(data, checkpoint, tmp_path))
+            main([*command(data, checkpoint, tmp_path), "--save-every", "2"])
+    assert len(curve(tmp_path)) == 3
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-2"]
     drawn: list[int] = []
     monkeypatch.setattr(Mixture, "draw", lambda *given: drawn.append(given[2]) or draw(*given))
@@ -108,6 +116,65 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(
 ) -> None:
     assert main(command(data, checkpoint, unbroken, seed=7)) == 2
     assert "seed was 0, is 7" in capsys.readouterr().err
+
+
+def test_a_state_that_cannot_be_written_is_said_in_words(
+    data: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("accelerate.Accelerator.save_state", full)
+    assert main(command(data, checkpoint, tmp_path)) == 2
+    assert "is the disk full?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["accelerate", "torch.utils.tensorboard"])
+def test_a_missing_package_is_named_with_the_file_that_brings_it(
+    data: Path, tmp_path: Path, package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "training.res_loop", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(command(data, tmp_path, tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert package.split(".")[-1] in said
+    assert "pip install -r requirements-train.txt" in said
+
+
+def test_evf_sam_starts_from_a_sam_and_a_beit3(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    sources = tiny_model(seed=1)
+    SamMaskBackbone(sources.visual_model, sources.config.sam_config).save_pretrained(tmp_path / "sam")
+    published = {**sources.mm_extractor.state_dict(), "mim_head.weight": torch.zeros(1)}
+    torch.save({"model": published}, tmp_path / "beit3.pth")
+    parts = {"config": checkpoint, "sam": tmp_path / "sam", "beit3": tmp_path / "beit3.pth"}
+    init = [word for name, source in parts.items() for word in ("--init", f"{name}={source}")]
+    words = [*command(data, checkpoint, tmp_path / "out"), "--checkpoint", "", "--precision", "bf16"]
+    assert main([*words, *init, "--steps", "1", "--learning-rate", "0", "--weight-decay", "0"]) == 0
+    trained = EvfSamModel.from_pretrained(tmp_path / "out/model").state_dict()
+    taken = {name: value for name, value in sources.state_dict().items() if "text_hidden_fcs" not in name}
+    assert [name for name, value in taken.items() if not torch.equal(trained[name], value)] == []
+
+
+def test_a_file_that_is_no_beit3_is_said_in_words(
+    data: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "beit3.pth").write_bytes(b"no weights")
+    tiny_sam().save_pretrained(tmp_path / "sam")
+    init = ["--init", f"config={checkpoint}", "--init", f"sam={tmp_path / 'sam'}"]
+    words = [*command(data, checkpoint, tmp_path / "out"), "--checkpoint", "", *init]
+    assert main([*words, "--init", f"beit3={tmp_path / 'beit3.pth'}"]) == 2
+    assert "training: " in capsys.readouterr().err
+
+
+def test_adapters_are_refused_on_a_model_with_words_of_its_own() -> None:
+    with pytest.raises(ConfigurationError, match="give a checkpoint of type llava"):
+        DialogueObjective(LanguageModel(*tiny_qwen()))
+
+
+def test_the_configuration_for_several_gpus_asks_for_zero_2() -> None:
+    config = load_config_from_file(str(ROOT / "training/accelerate/zero2.yaml"))
+    assert config.distributed_type == DistributedType.DEEPSPEED
+    assert config.deepspeed_config["zero_stage"] == 2
 
 
 def test_two_processes_follow_the_curve_of_one(data: Path, checkpoint: Path, unbroken: Path, tmp_path: Path) -> None:
@@ -138,18 +205,33 @@ def test_clip_projectors_train_and_load(data: Path, tmp_path: Path) -> None:
     assert changed == {"projectors", "sam"}
 
 
-def test_dialogues_train_adapters_that_load(data: Path, tmp_path: Path) -> None:
-    model, processor = tiny_llava()
-    model.save_pretrained(tmp_path / "llava")
-    processor.save_pretrained(tmp_path / "llava")
+def test_projectors_train_between_a_released_clip_and_sam(data: Path, tmp_path: Path) -> None:
+    lay_down(tmp_path, CLIP, SAM)
+    parts = {"clip": snapshot_of(tmp_path, CLIP), "sam": snapshot_of(tmp_path, SAM)}
+    init = [word for name, source in parts.items() for word in ("--init", f"{name}={source}")]
+    words = command(data, tmp_path, tmp_path / "out", strategy="clip-text", steps=1, batch=1)
+    assert main([*words, "--checkpoint", "", *init]) == 0
+    weights = {**parts, "projector": tmp_path / "out/model"}
+    strategy = clip_projector.load_strategy(weights, device="cpu", dtype=torch.float32)
+    assert strategy.segment(ImageView(noise_image(20, 30)), "the cup").mask_logits.shape == (20, 30)
+
+
+def save_llava(directory: Path) -> None:
+    for part in tiny_llava():
+        part.save_pretrained(directory)
+
+
+@pytest.mark.parametrize("save", [save_llava, save_llava_next])
+def test_dialogues_train_adapters_that_load(data: Path, tmp_path: Path, save: Callable[[Path], None]) -> None:
+    save(tmp_path / "llava")
     words = command(data, tmp_path / "llava", tmp_path / "out", strategy="point-query", steps=1, batch=2)
-    assert main([*words, "--lora-rank", "4"]) == 0
+    assert main([*words, "--lora-rank", "4", "--precision", "bf16"]) == 0
     adapted = LanguageModel.from_pretrained(
         tmp_path / "llava", device="cpu", dtype=torch.float32, adapter=tmp_path / "out/model"
     )
-    learned = [value for name, value in adapted.model.named_parameters() if "lora_B" in name]
-    assert learned
-    assert any(bool(value.any()) for value in learned)
+    learned = {name: value for name, value in adapted.model.named_parameters() if "lora_B" in name}
+    for part in ("language_model", "multi_modal_projector"):
+        assert any(bool(value.any()) for name, value in learned.items() if part in name), part
 
 
 def test_the_answers_of_a_dialogue_are_trained_and_nothing_else() -> None:
