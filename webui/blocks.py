@@ -9,11 +9,15 @@ import gradio as gr
 
 from webui.api import add_api
 from webui.known_scenes import read_examples
+from webui.mcp_extra import mcp_server
 from webui.remembered import remember
 from webui.tabs.agreement import build_agreement
+from webui.tabs.attention import build_attention
 from webui.tabs.compare import build_compare
 from webui.tabs.refine import build_refine
+from webui.tabs.steps import build_steps
 from webui.tabs.take_away import build_take_away
+from webui.tabs.verdict import build_verdict
 from webui.theme import STYLE_SHEET, page_theme
 from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
@@ -46,7 +50,7 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
         gr.HTML(_head(comparison.suite))
         build_weights_notice(comparison)
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Compare", id="compare"):
                 page = build_compare(comparison, read_examples())
             with gr.Tab("Refine", id="refine"):
@@ -54,6 +58,9 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
             with gr.Tab("Take away", id="take-away"):
                 build_take_away(page)
             build_agreement(page)
+            build_attention(page)
+            build_steps(page)
+            build_verdict(page)
         add_api(page)
         remember(demo, page.controls)
         introduced = [component for column in page.columns for component in column.components]
@@ -62,9 +69,14 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
     return demo
 
 
-def launch_arguments() -> dict[str, object]:
-    """Return what `gr.Blocks.launch` needs for this page's looks and limits."""
-    return {"theme": page_theme(), "css_paths": [STYLE_SHEET], **LAUNCH_LIMITS}
+def launch_arguments(*, has_tools: bool = False) -> dict[str, object]:
+    """Return what `gr.Blocks.launch` needs for this page's looks and limits, and whether to serve MCP tools.
+
+    Raises:
+        ConfigurationError: tools are wanted, but their package is not installed.
+    """
+    tools = {"mcp_server": mcp_server(has_tools)}
+    return {"theme": page_theme(), "css_paths": [STYLE_SHEET], **LAUNCH_LIMITS, **tools}
 
 
 def _head(suite: Suite) -> str:

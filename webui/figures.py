@@ -53,16 +53,24 @@ def legend_in_words(entries: Sequence[LegendEntry]) -> str:
     return "; ".join(f"{entry.label}: {percent(entry.share)} of the image" for entry in entries)
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table whose first column names the rows; an empty first heading is left unnamed."""
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> str:
+    """Write a table whose first column names the rows; an empty first heading is left unnamed.
+
+    Args:
+        caption: a few words.
+        head: titles of the columns.
+        rows: their cells, as many as titles each.
+        note: how to read it, below the table.
+    """
     titles = "".join(f'<th scope="col">{escape(title)}</th>' if title else "<td></td>" for title in head)
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
         for row in rows
     )
+    below = f'<p class="caption">{escape(note)}</p>' if note else ""
     return (
         f'<div class="scroller" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="agreement">'
-        f"<caption>{escape(caption)}</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<caption>{escape(caption)}</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>{below}"
     )
 
 

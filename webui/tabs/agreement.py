@@ -141,7 +141,7 @@ def build_agreement(page: ComparePage) -> None:
                     label="Reference mask of your own",
                     file_count="single",
                     file_types=["image"],
-                    height=110,
+                    height=150,
                     elem_id="reference-file",
                 )
                 inverted = gr.Checkbox(label="Swap object and background", value=False)
@@ -188,8 +188,8 @@ def measured(progress: Progress, phrase: int, reference: Reference | None) -> st
         [titles[key], f"{each.ciou:.3f}", f"{each.giou:.3f}", f"{each.boundary_f:.3f}", str(each.count)]
         for key, each in found.items()
     ]
-    caption = f"Against the reference. {reference.origin} 1 is a perfect match; a strategy that failed counts as empty."
-    return figures.table(caption, ["", "cIoU", "gIoU", "Boundary F", "Masks"], rows)
+    note = f"{reference.origin} 1 is a perfect match; a strategy that failed counts as empty."
+    return figures.table("Against the reference", ["", "cIoU", "gIoU", "Boundary F", "Masks"], rows, note)
 
 
 def pictured(

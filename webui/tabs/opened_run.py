@@ -40,7 +40,7 @@ def wire_opening(
     controls: Sequence[Block],
     outputs: Sequence[Block],
 ) -> None:
-    """Fill a tab when it is opened, and when a run ends while it is open; a run that ends unseen empties it.
+    """Fill a tab when it is opened, and when a run ends while it is open; a run that starts unseen empties it.
 
     Args:
         page: whose runs.
@@ -55,7 +55,10 @@ def wire_opening(
 
     def follow(key: str | None, *values: object) -> Updates:
         *chosen, is_seen = values
-        return show(key, *chosen) if is_seen is True else emptied()
+        if is_seen is True:
+            return show(key, *chosen)
+        # What a run left unseen is drawn on opening: to empty it here could come after that.
+        return emptied() if key is None else {outputs[0]: gr.skip()}
 
     quiet = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
     tab.select(show, [page.last_run, *controls], [*outputs], **quiet)

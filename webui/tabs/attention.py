@@ -1,0 +1,303 @@
+"""What an answer read: any layer and head, the words' own maps, two phrases side by side, and a figure for a paper."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final, cast, get_args
+
+import gradio as gr
+
+from evfsam.errors import EvfSamError
+from evfsam.types import RgbImage
+from webui import figures, wording
+from webui.choices import choice_list
+from webui.columns import Updates
+from webui.findings import checked_choice
+from webui.run_shelf import FinishedRun
+from webui.tabs.compare import ComparePage
+from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening
+from webui.wording import percent
+from workbench.attention_figure import FigureFormat, attention_figure, map_title
+from workbench.attention_view import ALL_HEADS, CAVEAT, ROLLOUT, AttentionView, attention_views, side_by_side
+from workbench.exporting import png_bytes
+
+NO_TOKEN: Final = -1
+"""Stands for [CLS] in place of a word's number."""
+NOBODY: Final = -1
+"""Stands for no second phrase."""
+
+_NONE: Final = "None of these answers has attention to show. EVF-SAM, which reads image and phrase together, has."
+_FOCUS: Final = "() => setTimeout(() => document.querySelector('#PANEL [aria-pressed=true]')?.focus(), 60)"
+"""The buttons are written anew: keep the keyboard's place on the one that was pressed."""
+_MEDIA: Final = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is looked at: numbers within what the run has.
+
+    Attributes:
+        phrase: the view's number, from 0.
+        beside: a second view's number, or NOBODY.
+        layer, head: as in `AttentionView.map_of`.
+        token: a word's number, or NO_TOKEN for [CLS].
+    """
+
+    phrase: int
+    beside: int
+    layer: int
+    head: int
+    token: int
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionTab:
+    """The components of the tab, and its handlers."""
+
+    page: ComparePage
+    phrase: gr.Dropdown
+    beside: gr.Dropdown
+    layer: gr.Dropdown
+    head: gr.State
+    token: gr.State
+    heads: gr.HTML
+    tokens: gr.HTML
+    picture: gr.HTML
+    file_format: gr.Radio
+    make: gr.Button
+    file: gr.HTML
+
+    @property
+    def controls(self) -> list[gr.components.Component]:
+        """What a visitor sets."""
+        return [self.phrase, self.beside, self.layer, self.head, self.token]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What changes."""
+        return [*self.controls, self.heads, self.tokens, self.picture, self.file_format, self.make, self.file]
+
+    def show(self, key: str | None, *chosen: object) -> Updates:
+        """Draw what is chosen; what the run lacks falls back to the last layer, all heads and [CLS]."""
+        run = run_or_words(self.page, key)
+        if isinstance(run, str):
+            return self.emptied(run)
+        views = views_of(run)
+        if not views:
+            return self.emptied(_NONE)
+        look = within(views, *chosen)
+        view = views[look.phrase]
+        phrases = [(each.phrase, index) for index, each in enumerate(views)]
+        others = [("No other", NOBODY), *(pair for pair in phrases if pair[1] != look.phrase)]
+        several = len(views) > 1
+        return {
+            self.phrase: gr.update(choices=phrases, value=look.phrase, visible=several),
+            self.beside: gr.update(choices=others, value=look.beside, visible=several),
+            self.layer: gr.update(choices=_layers(view), value=look.layer, visible=True),
+            self.head: look.head,
+            self.token: look.token,
+            self.heads: head_buttons(view, look),
+            self.tokens: token_buttons(view, look),
+            self.picture: pictured(views, look),
+            self.file_format: gr.update(visible=True),
+            self.make: gr.update(visible=True),
+            self.file: "",
+        }
+
+    def show_head(
+        self,
+        key: str | None,
+        phrase: object,
+        beside: object,
+        layer: object,
+        _head: object,
+        token: object,
+        event: gr.SelectData,
+    ) -> Updates:
+        """Show the head that was pressed."""
+        return self.show(key, phrase, beside, layer, event.index, token)
+
+    def show_token(
+        self,
+        key: str | None,
+        phrase: object,
+        beside: object,
+        layer: object,
+        head: object,
+        _token: object,
+        event: gr.SelectData,
+    ) -> Updates:
+        """Show where the word that was pressed looked."""
+        return self.show(key, phrase, beside, layer, head, event.index)
+
+    def make_figure(self, key: str | None, *chosen: object) -> str:
+        """Make a file of the [CLS] maps that are seen, and link to it."""
+        *seen, wanted = chosen
+        run = run_or_words(self.page, key)
+        views = () if isinstance(run, str) else views_of(run)
+        if not views:
+            return figures.nothing(run if isinstance(run, str) else _NONE)
+        look = within(views, *seen)
+        both = [views[look.phrase]] + ([views[look.beside]] if look.beside != NOBODY else [])
+        try:
+            content = attention_figure(both, look.layer, look.head, cast(FigureFormat, wanted))
+        except EvfSamError as error:
+            return wording.problem(str(error))
+        return _link(content, f"attention.{wanted}", _MEDIA[str(wanted)])
+
+    def emptied(self, words: str = "") -> Updates:
+        """Show that there is nothing yet, or why."""
+        hidden = gr.update(visible=False)
+        return {
+            **dict.fromkeys([self.phrase, self.beside, self.layer, self.file_format, self.make], hidden),
+            **dict.fromkeys([self.heads, self.tokens, self.file], ""),
+            self.head: ALL_HEADS,
+            self.token: NO_TOKEN,
+            self.picture: figures.nothing(words) if words else "",
+        }
+
+
+def build_attention(page: ComparePage) -> None:
+    """Lay out the tab and wire its events."""
+    with gr.Tab("Attention maps", id="attention-maps") as tab:
+        head, token = gr.State(ALL_HEADS), gr.State(NO_TOKEN)
+        with gr.Row(elem_id="attention-maps", elem_classes=["deeper"]):
+            with gr.Column(elem_classes=["deeper-controls"]):
+                phrase = gr.Dropdown([], label="Phrase", visible=False, filterable=False)
+                beside = gr.Dropdown([], label="Beside it", visible=False, filterable=False, elem_id="attention-beside")
+                layer = gr.Dropdown([], label="Layer", visible=False, filterable=False, elem_id="attention-layer")
+                heads = choice_list("", "attention-heads")
+                file_format = gr.Radio(
+                    [*get_args(FigureFormat)], value="pdf", label="Figure for a paper", visible=False
+                )
+                make = gr.Button("Make the figure", visible=False, elem_id="attention-make")
+                file = gr.HTML("", elem_id="attention-file")
+            with gr.Column(elem_classes=["deeper-answer"]):
+                picture = gr.HTML("", elem_id="attention-maps-picture")
+                tokens = choice_list("", "attention-tokens")
+                gr.HTML(f'<p class="caption caveat">{escape(CAVEAT)}</p>')
+        made = AttentionTab(page, phrase, beside, layer, head, token, heads, tokens, picture, file_format, make, file)
+        wire_opening(page, tab, "attention-maps", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
+    _wire(made)
+
+
+def views_of(run: FinishedRun) -> tuple[AttentionView, ...]:
+    """Return the attention of every answer that has any, phrase by phrase."""
+    progress = run.progress
+    return tuple(
+        view for result in progress.results for view in attention_views(result, progress.view.image, progress.phrase)
+    )
+
+
+def within(
+    views: Sequence[AttentionView], phrase: object, beside: object, layer: object, head: object, token: object
+) -> Look:
+    """Bring what was chosen, perhaps in another run, within what these views have."""
+    numbers = [("", number) for number in range(len(views))]
+    first = chosen_or_first(phrase, numbers)
+    view = views[first]
+    others = [("", NOBODY), *(each for each in numbers if each[1] != first)]
+    layers = [("", view.layer_count), *(("", number) for number in range(view.layer_count))]
+    chosen_layer = chosen_or_first(layer, layers)
+    heads = [("", number) for number in range(view.head_count + 1)] if chosen_layer != ROLLOUT else [("", ALL_HEADS)]
+    tokens = [("", number) for number in range(NO_TOKEN, len(view.tokens))]
+    return Look(
+        phrase=first,
+        beside=chosen_or_first(beside, others),
+        layer=chosen_layer,
+        head=chosen_or_first(_whole(head), heads),
+        token=chosen_or_first(_whole(token), tokens),
+    )
+
+
+def pictured(views: Sequence[AttentionView], look: Look) -> str:
+    """Draw the map that is looked at; beside it the second phrase's in the same colours, or [CLS]'s beside a word's."""
+    view = views[look.phrase]
+    layer, head = look.layer, look.head
+    if look.token != NO_TOKEN:
+        word = view.shares_of_tokens(layer, head)[look.token].text
+        caption = f"Where “{word}” looked; beside it, where [CLS] looked. Each map has colours of its own."
+        of_word = figures.figure(view.token_heat_map(layer, head, look.token), f"Attention of “{word}”", caption)
+        return figures.plates([of_word, _cls_figure(view, layer, head)])
+    if look.beside == NOBODY:
+        return _cls_figure(view, layer, head)
+    pair = (view, views[look.beside])
+    drawn = zip(pair, side_by_side(pair, layer, head), strict=True)
+    both = [_captioned(each, layer, head, picture) for each, picture in drawn]
+    return figures.plates(both) + '<p class="caption">Equal colours are equal attention in both.</p>'
+
+
+def head_buttons(view: AttentionView, look: Look) -> str:
+    """Write the heads of a layer as buttons with a thumbnail, their sum first; the chosen one is pressed."""
+    if look.layer == ROLLOUT:
+        return figures.nothing("The rollout averages the heads of each layer, so there is none to pick.")
+    items = []
+    for head in range(view.head_count + 1):
+        name = "All heads" if head == ALL_HEADS else f"Head {head}"
+        picture = b64encode(png_bytes(view.thumbnail(look.layer, head))).decode("ascii")
+        items.append(
+            f"<li>{_button(head, head == look.head)}"
+            f'<img src="data:image/png;base64,{picture}" alt=""><span>{name}</span>'
+            f"<small>{percent(view.mass_inside(look.layer, head))} in mask</small></button></li>"
+        )
+    return f'<ul class="heads" aria-label="Head">{"".join(items)}</ul>'
+
+
+def token_buttons(view: AttentionView, look: Look) -> str:
+    """Write the pieces of the phrase as buttons, each with its share of [CLS]'s attention."""
+    items = [f"<li>{_button(NO_TOKEN, look.token == NO_TOKEN)}<b>[CLS]</b></button></li>"]
+    for token in view.shares_of_tokens(look.layer, look.head):
+        items.append(
+            f'<li style="--share:{token.share:.3f}">{_button(token.index, token.index == look.token)}'
+            f"<b>{escape(token.text)}</b> <small>{100 * token.share:.1f} %</small></button></li>"
+        )
+    title = "Pieces of the phrase, with their share of [CLS]'s attention. Press one to see where it looked."
+    listed = f'<ul class="chips tokens" aria-label="Pieces of the phrase">{"".join(items)}</ul>'
+    return f'<p class="section">{escape(title)}</p>{listed}'
+
+
+def _cls_figure(view: AttentionView, layer: int, head: int) -> str:
+    return _captioned(view, layer, head, view.heat_map(layer, head))
+
+
+def _captioned(view: AttentionView, layer: int, head: int, picture: RgbImage) -> str:
+    title = map_title(view, layer, head)
+    caption = f"“{view.phrase}”, {title}."
+    return figures.figure(picture, f"Attention of [CLS] over the image, {view.title}: {caption}", caption)
+
+
+def _button(index: int, is_pressed: bool) -> str:
+    return f'<button type="button" data-index="{index}" data-value="" aria-pressed="{str(is_pressed).lower()}">'
+
+
+def _layers(view: AttentionView) -> list[tuple[str, int]]:
+    layers = [(f"Layer {layer}", layer) for layer in range(view.layer_count, 0, -1)]
+    layers[0] = (f"Layer {view.layer_count}, the last", view.layer_count)
+    return [*layers, ("Rollout through all layers", ROLLOUT)]
+
+
+def _whole(value: object) -> object:
+    """A button's number comes as a float from some browsers."""
+    try:
+        return checked_choice(value, "number")
+    except EvfSamError:
+        return None
+
+
+def _link(content: bytes, name: str, media: str) -> str:
+    data = b64encode(content).decode("ascii")
+    size = max(1, round(len(content) / 1024))
+    return f'<a class="file" download="{name}" href="data:{media};base64,{data}">Save {name} ({size} KB)</a>'
+
+
+def _wire(made: AttentionTab) -> None:
+    inputs = [made.page.last_run, *made.controls]
+    quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    for control in (made.phrase, made.beside, made.layer):
+        control.input(made.show, inputs, made.outputs, **quiet)
+    pressed = ((made.heads, made.show_head, "attention-heads"), (made.tokens, made.show_token, "attention-tokens"))
+    for buttons, handler, panel in pressed:
+        done = buttons.select(handler, inputs, made.outputs, **quiet)
+        done.then(None, None, None, js=_FOCUS.replace("PANEL", panel))
+    made.make.click(made.make_figure, [*inputs, made.file_format], made.file, **quiet)

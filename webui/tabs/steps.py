@@ -1,0 +1,186 @@
+"""How one answer came about: what was asked and answered, P(yes) at every point, SAM's candidates, CLIP's ranking."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+import gradio as gr
+
+from evfsam.types import Segmentation, TraceEntry
+from webui import figures
+from webui.columns import Updates
+from webui.run_shelf import FinishedRun
+from webui.tabs.compare import ComparePage
+from webui.tabs.opened_run import (
+    answers_to,
+    asked_in_words,
+    chosen_or_first,
+    phrase_choices,
+    run_or_words,
+    wire_opening,
+)
+from webui.trace import trace_of
+from workbench.candidates import candidates_of
+from workbench.comparison import StrategyResult
+from workbench.pictures import enlarged, shrunk
+from workbench.probability_grid import asked_points, probability_picture, rows_of
+from workbench.rendering import overlay
+
+MOST_PROMPTS: Final = 3
+"""Prompts of one answer that are drawn; the trace tells of the others."""
+_SIDE: Final = 480
+_READING: Final = (
+    "P(yes) in percent. Blue: probably on the object; orange: probably not. Filled and ringed: given to SAM. "
+    "Dark within: dropped, because the answer was not sure enough."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class StepsTab:
+    """The components of the tab, and its handler."""
+
+    page: ComparePage
+    strategy: gr.Dropdown
+    phrase: gr.Dropdown
+    told: gr.HTML
+
+    @property
+    def controls(self) -> list[gr.components.Component]:
+        """What a visitor sets."""
+        return [self.strategy, self.phrase]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What changes."""
+        return [*self.controls, self.told]
+
+    def show(self, key: str | None, strategy: object, phrase: object) -> Updates:
+        """Tell how one answer came about."""
+        run = run_or_words(self.page, key)
+        if isinstance(run, str):
+            return self.emptied(run)
+        phrases = phrase_choices(run.progress, with_all=False)
+        asked = chosen_or_first(phrase, phrases)
+        results = answers_to(run.progress, asked)
+        strategies = [(result.card.title, result.key) for result in results]
+        # The point query has most to tell, so it comes first where nothing was chosen.
+        first = next((each for each in results if any(map(asked_points, each.segmentation.prompts))), results[0])
+        preferred = [(first.card.title, first.key), *strategies]
+        chosen = chosen_or_first(strategy, preferred)
+        result = next(each for each in results if each.key == chosen)
+        return {
+            self.strategy: gr.update(choices=strategies, value=chosen, visible=True),
+            self.phrase: gr.update(choices=phrases, value=asked, visible=len(phrases) > 1),
+            self.told: told(run, result, asked_in_words(run.progress, asked)),
+        }
+
+    def emptied(self, words: str = "") -> Updates:
+        """Show that there is nothing yet, or why."""
+        hidden = gr.update(visible=False)
+        return {self.strategy: hidden, self.phrase: hidden, self.told: figures.nothing(words) if words else ""}
+
+
+def build_steps(page: ComparePage) -> None:
+    """Lay out the tab and wire its events."""
+    with gr.Tab("Steps", id="steps") as tab:
+        with gr.Row(elem_id="steps", elem_classes=["deeper"]):
+            with gr.Column(elem_classes=["deeper-controls"]):
+                strategy = gr.Dropdown([], label="Strategy", visible=False, filterable=False, elem_id="steps-strategy")
+                phrase = gr.Dropdown([], label="Phrase", visible=False, filterable=False)
+            with gr.Column(elem_classes=["deeper-answer"]):
+                shown = gr.HTML("", elem_id="steps-told")
+        made = StepsTab(page, strategy, phrase, shown)
+        wire_opening(page, tab, "steps", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
+    for control in made.controls:
+        control.input(
+            made.show,
+            [page.last_run, *made.controls],
+            made.outputs,
+            preprocess=False,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            api_visibility="private",
+        )
+
+
+def told(run: FinishedRun, result: StrategyResult, phrase: str) -> str:
+    """Tell everything of one answer, in the order in which it happened."""
+    segmentation = result.segmentation
+    parts = [
+        trace_of((result,)),
+        ranking_table(segmentation.trace),
+        *points_asked(run, segmentation),
+        *candidates_shown(run, result, phrase),
+    ]
+    return "".join(part for part in parts if part)
+
+
+def points_asked(run: FinishedRun, segmentation: Segmentation) -> list[str]:
+    """Draw P(yes) over each box, and write the same as a table."""
+    parts = []
+    prompts = [prompt for prompt in segmentation.prompts if asked_points(prompt)]
+    for number, prompt in enumerate(prompts[:MOST_PROMPTS], start=1):
+        points = asked_points(prompt)
+        kept = sum(point.is_kept for point in points)
+        which = f" in box {number}" if len(prompts) > 1 else ""
+        title = f"P(yes) at {len(points)} points{which}; SAM got {kept}"
+        rows = rows_of(points)
+        cells = [
+            [f"Row {n}", *(f"{100 * (p.p_yes or 0):.0f} %{'' if p.is_kept else ' dropped'}" for p in row)]
+            for n, row in enumerate(rows, start=1)
+        ]
+        head = ["", *(f"{n}" for n in range(1, max(map(len, rows)) + 1))]
+        picture = figures.figure(probability_picture(run.progress.view.image, prompt), f"{title}. {_READING}", _READING)
+        parts.append(_section(title, picture + _folded("The same as a table", figures.table(title, head, cells))))
+    return parts
+
+
+def candidates_shown(run: FinishedRun, result: StrategyResult, phrase: str) -> list[str]:
+    """Draw the decoder's candidates for each prompt, with the guess that decided between them."""
+    image = run.progress.view.image
+    large, _, _ = enlarged(image, result.segmentation.mask)
+    small = shrunk(large, _SIDE)
+    size = (small.shape[0], small.shape[1])
+    parts = []
+    predictions = result.segmentation.predictions
+    for number, prediction in enumerate(predictions[:MOST_PROMPTS], start=1):
+        plates = []
+        for candidate in candidates_of(prediction, size):
+            caption = f"Candidate {candidate.number}: pred_iou {candidate.pred_iou:.2f}"
+            caption += ", chosen." if candidate.is_chosen else "."
+            alt_text = f"{result.card.title}, “{phrase}”. {caption}"
+            plates.append(figures.figure(overlay(small, candidate.mask, result.key), alt_text, caption))
+        which = f" to prompt {number}" if len(predictions) > 1 else ""
+        title = "What SAM answered" if len(plates) == 1 else f"SAM's {len(plates)} candidates{which}"
+        parts.append(_section(title, figures.plates(plates)))
+    return parts
+
+
+def ranking_table(trace: Sequence[TraceEntry]) -> str:
+    """Write CLIP's ranking of the proposals, best first; empty where nothing was ranked."""
+    ranking = next((entry.values["ranking"] for entry in trace if "ranking" in entry.values), None)
+    if not isinstance(ranking, Sequence):
+        return ""
+    rows = [
+        [
+            f"{rank}{', chosen' if proposal.get('is_chosen') else ''}",
+            f"{proposal['similarity']:.3f}",
+            f"{100 * proposal['share']:.0f} %",
+            f"{proposal['pred_iou']:.2f}",
+            f"{proposal['stability']:.2f}",
+            ", ".join(f"{side:.0f}" for side in proposal["box"]),
+        ]
+        for rank, proposal in enumerate(ranking, start=1)
+        if isinstance(proposal, Mapping)
+    ]
+    head = ["Rank", "Similarity", "Share", "pred_iou", "Stability", "Box"]
+    return _section("CLIP's ranking", figures.table("Proposals, the most similar to the phrase first", head, rows))
+
+
+def _section(title: str, body: str) -> str:
+    return f'<section class="trace"><h3>{escape(title)}</h3>{body}</section>'
+
+
+def _folded(title: str, body: str) -> str:
+    return f'<details class="folded"><summary>{escape(title)}</summary>{body}</details>'

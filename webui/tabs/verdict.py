@@ -1,0 +1,225 @@
+"""The verdict on one answer: its figures, whether the phrase is there at all, and the mask finished as one likes."""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+import gradio as gr
+import numpy as np
+
+from evfsam.errors import ConfigurationError, EvfSamError
+from evfsam.types import Segmentation
+from webui import figures, wording
+from webui.columns import Updates
+from webui.run_shelf import FinishedRun
+from webui.tabs.compare import ComparePage
+from webui.tabs.opened_run import (
+    answers_to,
+    asked_in_words,
+    chosen_or_first,
+    phrase_choices,
+    run_or_words,
+    strategy_choices,
+    wire_opening,
+)
+from webui.wording import percent
+from workbench.absence import AbsenceJudgement, judge_presence
+from workbench.comparison import StrategyResult
+from workbench.exporting import png_bytes
+from workbench.finishing import FinishedMask, FinishingOptions, decision_logits, finish
+from workbench.metrics import Mask
+from workbench.pictures import shown_pair
+from workbench.rendering import overlay
+
+_MARGIN: Final = 12.0
+"""Thresholds on the page reach this far from 0; few logits lie beyond."""
+_DEFAULTS: Final = (0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class VerdictTab:
+    """The components of the tab, and its handlers."""
+
+    page: ComparePage
+    strategy: gr.Dropdown
+    phrase: gr.Dropdown
+    threshold: gr.Slider
+    smoothing: gr.Slider
+    largest_hole: gr.Number
+    least_island: gr.Number
+    reset: gr.Button
+    verdict: gr.HTML
+    masks: gr.HTML
+    figures: gr.HTML
+
+    @property
+    def sliders(self) -> list[gr.components.Component]:
+        """How the mask is finished."""
+        return [self.threshold, self.smoothing, self.largest_hole, self.least_island]
+
+    @property
+    def controls(self) -> list[gr.components.Component]:
+        """What a visitor sets."""
+        return [self.strategy, self.phrase, *self.sliders]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What changes; the sliders stay as they are, also while they are dragged."""
+        return [self.strategy, self.phrase, self.verdict, self.masks, self.figures]
+
+    def show(self, key: str | None, strategy: object, phrase: object, *finishing: object) -> Updates:
+        """Judge one answer and finish its mask."""
+        run = run_or_words(self.page, key)
+        if isinstance(run, str):
+            return self.emptied(run)
+        phrases = phrase_choices(run.progress, with_all=False)
+        asked = chosen_or_first(phrase, phrases)
+        results = answers_to(run.progress, asked)
+        strategies = strategy_choices(results)
+        lists = {
+            self.phrase: gr.update(choices=phrases, value=asked, visible=len(phrases) > 1),
+            self.strategy: gr.update(choices=strategies, visible=len(strategies) > 1),
+        }
+        if not strategies:
+            words = "Every strategy failed on this phrase, so there is no mask to judge."
+            return {**lists, self.verdict: figures.nothing(words), self.masks: "", self.figures: ""}
+        chosen = chosen_or_first(strategy, strategies)
+        lists[self.strategy] = gr.update(choices=strategies, value=chosen, visible=len(strategies) > 1)
+        result = next(each for each in results if each.key == chosen)
+        return {**lists, **self._judged(run, result, asked_in_words(run.progress, asked), finishing)}
+
+    def emptied(self, words: str = "") -> Updates:
+        """Show that there is nothing yet, or why."""
+        return {
+            self.strategy: gr.update(visible=False),
+            self.phrase: gr.update(visible=False),
+            self.verdict: figures.nothing(words) if words else "",
+            self.masks: "",
+            self.figures: "",
+        }
+
+    def _judged(self, run: FinishedRun, result: StrategyResult, phrase: str, finishing: tuple[object, ...]) -> Updates:
+        judgement = judge_presence(result.segmentation, self.page.comparison.suite.key, result.key)
+        shown = {self.verdict: verdict_words(judgement, result.segmentation)}
+        try:
+            finished = finish(decision_logits(result.segmentation), options_of(*finishing))
+        except EvfSamError as error:
+            return {**shown, self.figures: wording.problem(str(error)[:1].upper() + str(error)[1:])}
+        image = run.progress.view.image
+        pair = (("Raw", finished.raw), ("Finished", finished.mask))
+        plates = []
+        for name, mask in pair:
+            caption = f"{name}: {percent(float(mask.mean()))} of the image, {int(np.count_nonzero(mask))} pixels."
+            alt_text = f"{result.card.title}, {name.lower()} mask for “{phrase}”. {caption}"
+            plates.append(figures.figure(overlay(*shown_pair(image, mask), result.key), alt_text, caption))
+        links = "".join(_link(mask, f"{result.key}-mask-{name.lower()}.png") for name, mask in pair)
+        return {
+            **shown,
+            self.masks: figures.plates(plates),
+            self.figures: f'{finishing_table(finished)}<p class="files">{links}</p>',
+        }
+
+
+def build_verdict(page: ComparePage) -> None:
+    """Lay out the tab and wire its events."""
+    with gr.Tab("Verdict", id="verdict") as tab:
+        with gr.Row(elem_id="verdict", elem_classes=["deeper"]):
+            with gr.Column(elem_classes=["deeper-controls"]):
+                strategy = gr.Dropdown(
+                    [], label="Strategy", visible=False, filterable=False, elem_id="verdict-strategy"
+                )
+                phrase = gr.Dropdown([], label="Phrase", visible=False, filterable=False)
+                threshold = gr.Slider(
+                    -_MARGIN,
+                    _MARGIN,
+                    value=0,
+                    step=0.1,
+                    label="Threshold",
+                    info="Logits above it are the mask.",
+                    elem_id="verdict-threshold",
+                )
+                smoothing = gr.Slider(0, 20, value=0, step=0.5, label="Smoothing", info="Pixels; rounds the border.")
+                hole = gr.Number(
+                    0,
+                    minimum=0,
+                    precision=0,
+                    label="Fill holes up to",
+                    info="Pixels; 0 fills none.",
+                    elem_id="verdict-hole",
+                )
+                island = gr.Number(
+                    0,
+                    minimum=0,
+                    precision=0,
+                    label="Drop islands below",
+                    info="Pixels; the largest part always stays.",
+                    elem_id="verdict-island",
+                )
+                reset = gr.Button("Back to the raw mask", elem_id="verdict-reset")
+            with gr.Column(elem_classes=["deeper-answer"]):
+                verdict = gr.HTML("", elem_id="verdict-words")
+                masks = gr.HTML("", elem_id="verdict-masks")
+                table = gr.HTML("", elem_id="verdict-figures")
+        made = VerdictTab(page, strategy, phrase, threshold, smoothing, hole, island, reset, verdict, masks, table)
+        wire_opening(page, tab, "verdict", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
+    _wire(made)
+
+
+def options_of(threshold: object, smoothing: object, largest_hole: object, least_island: object) -> FinishingOptions:
+    """Return the options as they came from the page or a client; an emptied field counts as 0.
+
+    Raises:
+        ConfigurationError: a value is no number or out of range.
+    """
+    values = []
+    for value in (threshold, smoothing, largest_hole, least_island):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ConfigurationError(f"expected a number, got {value!r}")
+        values.append(float(value or 0))
+    return FinishingOptions(values[0], values[1], int(values[2]), int(values[3]))
+
+
+def verdict_words(judgement: AbsenceJudgement, segmentation: Segmentation) -> str:
+    """Say whether the phrase is there, and the figures that say so."""
+    heads = {True: "Probably not in this image", False: "Probably there", None: "No verdict on presence"}
+    reason = judgement.reason.removeprefix("Probably not in this image: ")
+    facts = [
+        ("pred_iou", "–" if judgement.pred_iou is None else f"{judgement.pred_iou:.2f}", "SAM’s guess"),
+        ("Stability", f"{judgement.stability:.2f}", "at threshold 0"),
+        ("Mean logit", "–" if judgement.mean_logit is None else f"{judgement.mean_logit:.2f}", "on the mask"),
+    ]
+    rows = "".join(
+        f'<div><dt>{name}</dt><dd>{value}</dd><dd class="note">{note}</dd></div>' for name, value, note in facts
+    )
+    said = f"It said itself: {segmentation.verdict.reason}" if segmentation.verdict.kind == "absent" else ""
+    return (
+        f'<article class="card"><h3>{heads[judgement.is_likely_absent]}</h3>'
+        f'<p class="how">{escape(reason[:1].upper() + reason[1:])} {escape(said)}</p>'
+        f'<dl class="facts">{rows}</dl></article>'
+    )
+
+
+def finishing_table(finished: FinishedMask) -> str:
+    """Write what finishing did."""
+    rows = [
+        ["Stability at this threshold", f"{finished.stability:.2f}"],
+        ["Holes filled", f"{finished.filled_count} ({finished.filled_pixels} pixels)"],
+        ["Islands dropped", f"{finished.dropped_count} ({finished.dropped_pixels} pixels)"],
+        ["Pixels that differ from the raw mask", str(finished.changed_pixels)],
+    ]
+    return figures.table("What finishing did", ["", "Value"], rows)
+
+
+def _link(mask: Mask, name: str) -> str:
+    data = b64encode(png_bytes(mask.astype(np.uint8) * 255)).decode("ascii")
+    return f'<a class="file" download="{name}" href="data:image/png;base64,{data}">Save {name}</a>'
+
+
+def _wire(made: VerdictTab) -> None:
+    inputs = [made.page.last_run, *made.controls]
+    quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    for control in made.controls:
+        control.input(made.show, inputs, made.outputs, **quiet)
+    back = made.reset.click(lambda: _DEFAULTS, None, made.sliders, **quiet)
+    back.then(made.show, inputs, made.outputs, **quiet)
