@@ -103,6 +103,14 @@ def test_pointing_at_one_picture_tells_the_value_of_each(answered: Page) -> None
     expect(answered.locator("#readout-evf-sam")).to_contain_text("in the mask, logit +1.0")
     for key in ("clip-text", "point-query"):
         expect(answered.locator(f"#readout-{key}")).to_contain_text("not in the mask, logit −1.0")
+    for corner, words in {
+        (15, 25): "in the",
+        (5, 15): "not in the",
+        (125, 135): "in the",
+        (135, 145): "not in the",
+    }.items():
+        frame(answered).hover(position=place(answered, *corner))
+        expect(answered.locator("#readout-evf-sam")).to_contain_text(f": {words} mask")
     answered.mouse.move(5, 5)
     expect(answered.locator("#readout-evf-sam")).not_to_contain_text("mask")
 
