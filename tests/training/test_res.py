@@ -190,6 +190,7 @@ def test_two_processes_follow_the_curve_of_one(data: Path, checkpoint: Path, unb
     ]
     told = [rank.communicate(timeout=300)[1].decode() for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], told
+    assert {path.name for path in tmp_path.rglob("random_states_*")} == {"random_states_0.pkl", "random_states_1.pkl"}
     assert curve(tmp_path) == pytest.approx(curve(unbroken), rel=1e-4)
 
 
