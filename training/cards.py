@@ -92,11 +92,11 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             summary="A LLaVA of transformers' classes: the small CLIP's vision tower at 128 pixels, 64 image "
             "tokens, a Llama of width 160 and 5 layers.",
             recipe="Dialogues of SAM4MLLM (arXiv:2409.10542) about generated scenes: boxes, Yes or No for single "
-            "points, box with points in one answer, and beside them names of points. Next to the text's cross-entropy "
-            "image tokens tell what each patch shows, and an answer's first tokens point at the patches of what it "
-            "speaks of; the heads of both are dropped. All weights are trained.",
-            measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of "
-            "digits, `pointing` cIoU of the cells that an answer's first token points at.",
+            "points, box with points in one answer, and beside them names of points. Pre-trained for 7,000 steps with "
+            "two tasks beside the text's cross-entropy (image tokens tell what each patch shows, and an answer's first "
+            "tokens point at the patches of what it speaks of), then trained on the text's cross-entropy alone: the "
+            "steps below. All weights are trained.",
+            measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits.",
             limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",
         ),
     }

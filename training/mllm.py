@@ -6,13 +6,15 @@ stands exactly as it will at inference.
 Beside the dialogues of SAM4MLLM there is one that names the object at a point and how it compares with its equals: it
 teaches what digits mean in the image, which the box alone taught hardly at all in 1,300 steps.
 Text alone taught a model of this size to answer about points, but in 4,000 steps not to say where a phrase's object is
-(an eighth of the boxes met it). So two tasks stand beside the text while it learns, whose heads are dropped afterwards:
-the image tokens tell what each patch shows, and the tokens that speak of an object point at its patches.
-Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 to 3.4. Departures: the two tasks, where the paper starts from a model
-that knows images; one point a turn instead of a list; prompt points are drawn on and off the mask without asking SAM
-which group serves it best.
+(an eighth of the boxes met it). So it is pre-trained with two tasks beside the text, whose heads are dropped afterwards:
+the image tokens tell what each patch shows, and the tokens that speak of an object point at its patches. The training
+proper then takes text alone.
+Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 to 3.4. Departures: the pre-training, where the paper starts from a
+model that knows images; one point a turn instead of a list; prompt points are drawn on and off the mask without asking
+SAM which group serves it best.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +45,8 @@ from training.scene_cache import CachedScene, SceneCache, tight_box
 from training.tokenizers import train_dialogue_tokenizer
 from workbench.datasets.expressions import Expression
 
-SCHEDULE = Schedule(steps=7_000, learning_rate=8e-4, warmup=300, validate_every=250)
+PRETRAIN_SCHEDULE = Schedule(steps=7_000, learning_rate=8e-4, warmup=300, validate_every=250)
+SCHEDULE = Schedule(steps=800, learning_rate=2e-4, warmup=50, validate_every=200)
 SCENES_A_STEP = 12
 PHRASES_A_SCENE = 3
 POINTS_A_BOX = 3
@@ -237,40 +240,35 @@ class Answers:
 
 
 class MllmStage:
-    """Dialogues about scenes; see `training.loop.Stage`."""
+    """Dialogues about scenes, by text alone; see `training.loop.Stage`."""
 
     def __init__(self, scenes: SceneCache, held_out: SceneCache, clip: CLIPModel) -> None:
         self.scenes = scenes
         self.held_out = held_out_phrases(held_out, 192)
         self.tokenizer = build_tokenizer(scenes)
         self.model = build_model(self.tokenizer, clip)
-        self.taught = TaughtLlava(self.model, self.tokenizer)
+        self.pointers: tuple[nn.Module, ...] = ()
 
     @property
     def module(self) -> nn.Module:
-        """The LLaVA and the heads beside it."""
-        return self.taught
+        """The LLaVA."""
+        return self.model
 
     def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        """Cross-entropy of the answers' tokens, beside the losses of pointing and of telling what patches show."""
+        """Cross-entropy of the answers' tokens."""
+        answers = self._answer(*self._draw(rng))
+        return F.cross_entropy(answers.logits, answers.labels)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[tuple[CachedScene, ...], list[PackedSequence]]:
         batch = draw_phrases(self.scenes, rng, scene_count=SCENES_A_STEP, per_scene=PHRASES_A_SCENE)
         packed = []
         for row, scene in enumerate(batch.scenes):
             start = row * PHRASES_A_SCENE
             packed.append(self.pack(scene, batch.expressions[start : start + PHRASES_A_SCENE], rng))
-        answers = self._answer([scene.image for scene in batch.scenes], packed)
-        heads, words = self.taught.patches, self.model.get_input_embeddings()
-        losses = [F.cross_entropy(answers.logits, answers.labels)]
-        losses += [
-            batch_mask_loss([pointed], [answers.targets], bce_weight=1.0, dice_weight=1.0).loss
-            for pointed in answers.pointed
-        ]
-        losses.append(0.5 * heads.naming_loss(batch.scenes, answers.image_tokens, words))
-        losses.append(heads.ranking_loss(batch.scenes, answers.image_tokens))
-        return torch.stack(losses).sum()
+        return batch.scenes, packed
 
     def validate(self) -> dict[str, float]:
-        """Cross-entropy, accuracy of Yes and No and of box digits given those before, cIoU of pointing at a phrase."""
+        """Cross-entropy, accuracy of Yes and No and of box digits given those before, cIoU of pointing if it does."""
         rng = np.random.default_rng(0)
         yes, no = (self.tokenizer.convert_tokens_to_ids(word) for word in (dialects.YES, dialects.NO))
         numerals = torch.tensor(self.tokenizer.convert_tokens_to_ids(list("0123456789")))
@@ -281,7 +279,7 @@ class MllmStage:
             scenes = self.held_out.scenes[part]
             pairs = zip(scenes, self.held_out.expressions[part], strict=True)
             packed = [self.pack(scene, (expression,), rng) for scene, expression in pairs]
-            answers = self._answer([scene.image for scene in scenes], packed)
+            answers = self._answer(scenes, packed)
             logits, labels = answers.logits.cpu(), answers.labels.cpu()
             losses += float(F.cross_entropy(logits, labels)) * len(scenes)
             asked = (labels == yes) | (labels == no)
@@ -290,13 +288,15 @@ class MllmStage:
             is_digit = torch.isin(labels, numerals)
             near += int((logits.argmax(-1) == labels)[is_digit].sum())
             digits += int(is_digit.sum())
+            if not answers.pointed:
+                continue
             aimed = [sum(aim >= 0 for aim in item.aims) for item in packed]
             firsts = np.cumsum([0, *aimed[:-1]])
             predicted, true = answers.pointed[-1][firsts] > 0, answers.targets[firsts] >= 0.5
             overlap += int((predicted & true).sum())
             union += int((predicted | true).sum())
         figures = {"ce": losses / len(self.held_out.scenes), "points": hits / points, "digits": near / digits}
-        return figures | {"pointing": overlap / union}
+        return figures | ({"pointing": overlap / union} if union else {})
 
     def save(self, directory: Path) -> None:
         """Write model and processor."""
@@ -385,7 +385,7 @@ class MllmStage:
         masks = [scene.mask((index,)) for index in expression.object_indices]
         return sorted((mask for mask in masks if mask.any()), key=lambda mask: tight_box(mask)[0])
 
-    def _answer(self, images: list[NDArray[np.uint8]], packed: list[PackedSequence]) -> Answers:
+    def _answer(self, scenes: Sequence[CachedScene], packed: list[PackedSequence]) -> Answers:
         """Run the model on packed dialogues."""
         length = max(len(item.ids) for item in packed)
         ids = torch.full((len(packed), length), self.tokenizer.pad_token_id)
@@ -405,7 +405,7 @@ class MllmStage:
         rows, columns = torch.nonzero(labels != -100, as_tuple=True)
         is_aimed = aims[rows, columns] >= 0
         targets = _cell_targets(packed, rows[is_aimed], aims[rows, columns][is_aimed])
-        pixels = torch.stack([clip_pixels(image, IMAGE_SIZE) for image in images])
+        pixels = torch.stack([clip_pixels(scene.image, IMAGE_SIZE) for scene in scenes])
         device = self.model.device
         ids, positions, visible, pixels = (each.to(device) for each in (ids, positions, visible, pixels))
         output = self.model.model(
@@ -426,11 +426,39 @@ class MllmStage:
             pointed=tuple(
                 pointer(states[at][is_aimed], states[:, image_span], rows[is_aimed])
                 for pointer, states in zip(
-                    self.taught.pointers, (output.hidden_states[k] for k in POINTER_LAYERS), strict=True
+                    self.pointers, (output.hidden_states[k] for k in POINTER_LAYERS), strict=False
                 )
             ),
             targets=targets.to(device),
         )
+
+
+class PointingStage(MllmStage):
+    """The dialogues with both tasks beside them; see `training.loop.Stage`."""
+
+    def __init__(self, scenes: SceneCache, held_out: SceneCache, clip: CLIPModel) -> None:
+        super().__init__(scenes, held_out, clip)
+        self.taught = TaughtLlava(self.model, self.tokenizer)
+        self.pointers = tuple(self.taught.pointers)
+
+    @property
+    def module(self) -> nn.Module:
+        """The LLaVA and the heads beside it."""
+        return self.taught
+
+    def loss(self, rng: np.random.Generator) -> torch.Tensor:
+        """Cross-entropy of the answers' tokens, and the losses of pointing and of telling what patches show."""
+        scenes, packed = self._draw(rng)
+        answers = self._answer(scenes, packed)
+        heads, words = self.taught.patches, self.model.get_input_embeddings()
+        losses = [F.cross_entropy(answers.logits, answers.labels)]
+        losses += [
+            batch_mask_loss([pointed], [answers.targets], bce_weight=1.0, dice_weight=1.0).loss
+            for pointed in answers.pointed
+        ]
+        losses.append(0.5 * heads.naming_loss(scenes, answers.image_tokens, words))
+        losses.append(heads.ranking_loss(scenes, answers.image_tokens))
+        return torch.stack(losses).sum()
 
 
 def _cell_targets(packed: list[PackedSequence], rows: torch.Tensor, aims: torch.Tensor) -> torch.Tensor:

@@ -154,9 +154,22 @@ def train_projector(places: Places) -> None:
     write_card(directory, CARDS["clip-text"], measured)
 
 
+def train_language(places: Places) -> None:
+    """Pre-training of the small LLaVA, with pointing beside its text."""
+    stage = mllm.PointingStage(*places.scenes, places.clip())
+    places.train("pretrain-mllm", stage, mllm.PRETRAIN_SCHEDULE)
+    torch.save(stage.model.state_dict(), places.work / "llava.pt")
+
+
 def train_mllm(places: Places) -> None:
     """The small LLaVA on SAM4MLLM dialogues."""
+    weights = places.work / "llava.pt"
+    if not weights.is_file():
+        raise CheckpointError(
+            f"expected a pre-trained LLaVA in {weights}; run `python -m training pretrain-mllm` first"
+        )
     stage = mllm.MllmStage(*places.scenes, places.clip())
+    stage.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     measured = places.train("mllm", stage, mllm.SCHEDULE)
     directory = places.out / "point-query" / "mllm"
     stage.save(directory)
@@ -170,6 +183,7 @@ STAGES: Final[Mapping[str, Callable[[Places], None]]] = MappingProxyType(
         "finetune": train_evf_sam,
         "clip": train_clip,
         "projector": train_projector,
+        "pretrain-mllm": train_language,
         "mllm": train_mllm,
     }
 )
