@@ -13,6 +13,9 @@ STORAGE_KEY: Final = "phrase-workbench-settings"
 _NO_SECRET: Final = "settings"
 """Gradio enciphers what it stores; a fixed word, because a drawn one would forget the settings at each restart."""
 
+_UNLESS_LINKED: Final = "(stored) => [new URLSearchParams(location.search).has('v') ? {} : stored]"
+"""A link to a run brings its own settings, which win."""
+
 
 @dataclass(frozen=True, eq=False)
 class Remembered:
@@ -43,7 +46,7 @@ def remember(demo: gr.Blocks, controls: Controls) -> Remembered:
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     fields = list(remembered.fields)
     gr.on([field.input for field in fields], None, fields, stored, js=named, **quiet)
-    demo.load(remembered.restore, stored, fields, **quiet)
+    demo.load(remembered.restore, stored, fields, js=_UNLESS_LINKED, **quiet)
     return remembered
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 def save(page: Page, title: str) -> Path:
     with page.expect_download() as download:
-        page.locator("#files button", has_text=title).click()
+        page.locator("#formats button", has_text=title).click()
     return download.value.path()
 
 

@@ -166,7 +166,7 @@ def build_take_away(page: ComparePage) -> None:
     with gr.Row(visible=False, elem_id="take-away") as place:
         with gr.Column(scale=4, min_width=300):
             status = gr.HTML(wording.hint(_READY), elem_id="take-status")
-            files = choice_list(_file_buttons(), "files")
+            files = choice_list(_file_buttons(), "formats")
             file = gr.DownloadButton("File", visible="hidden", elem_id="take-file")
         with gr.Column(scale=5, min_width=300):
             link = gr.Textbox(label="Link to this run", interactive=False, buttons=["copy"], lines=2, elem_id="link")
@@ -218,6 +218,5 @@ def _file_buttons() -> str:
         f"<span>{escape(summary)}</span></button></li>"
         for index, (key, title, summary) in enumerate(rows)
     )
-    return (
-        f'<p class="section" id="files-label">Download</p><ul class="files" aria-labelledby="files-label">{items}</ul>'
-    )
+    title = '<p class="section" id="formats-label">Download</p>'
+    return f'{title}<ul class="formats" aria-labelledby="formats-label">{items}</ul>'
