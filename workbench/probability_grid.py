@@ -75,7 +75,7 @@ def _draw_point(
     if point.is_kept:
         draw.ellipse(around, fill=colour, outline=WHITE, width=3)
     else:
-        draw.ellipse(around, fill=(40, 40, 40), outline=colour, width=3)
+        draw.ellipse(around, fill=(40, 40, 40), outline=colour, width=5)
     ink = BLACK if point.is_kept and sum(colour) > _BRIGHT else WHITE
     draw.text((x, y), f"{100 * p_yes:.0f}", fill=ink, font=font, anchor="mm")
 

@@ -105,13 +105,13 @@ def build_steps(page: ComparePage) -> None:
 
 
 def told(run: FinishedRun, result: StrategyResult, phrase: str) -> str:
-    """Tell everything of one answer, in the order in which it happened."""
+    """Tell everything of one answer: pictures first, then every step in words."""
     segmentation = result.segmentation
     parts = [
-        trace_of((result,)),
-        ranking_table(segmentation.trace),
         *points_asked(run, segmentation),
         *candidates_shown(run, result, phrase),
+        ranking_table(segmentation.trace),
+        trace_of((result,)),
     ]
     return "".join(part for part in parts if part)
 
