@@ -6,9 +6,9 @@ stands exactly as it will at inference.
 Beside the dialogues of SAM4MLLM there is one that names the object at a point and how it compares with its equals: it
 teaches what digits mean in the image, which the box alone taught hardly at all in 1,300 steps.
 Text alone taught a model of this size to answer about points, but in 4,000 steps not to say where a phrase's object is
-(an eighth of the boxes met it). So it is pre-trained with two tasks beside the text, whose heads are dropped afterwards:
-the image tokens tell what each patch shows, and the tokens that speak of an object point at its patches. The training
-proper then takes text alone.
+(an eighth of the boxes met it). So it is pre-trained with two tasks beside the text, whose heads are dropped later:
+the image tokens tell what each patch shows, and the tokens that speak of an object point at its patches. The
+training proper then takes text alone.
 Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 to 3.4. Departures: the pre-training, where the paper starts from a
 model that knows images; one point a turn instead of a list; prompt points are drawn on and off the mask without asking
 SAM which group serves it best.
