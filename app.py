@@ -32,7 +32,6 @@ def read_settings(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     parser.add_argument("--host", default=host, help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=None, help="port (default: GRADIO_SERVER_PORT, or the next free)")
-    parser.add_argument("--mcp", action="store_true", help="serve the endpoints as MCP tools, too")
     return parser.parse_args(arguments)
 
 
@@ -63,12 +62,11 @@ def main() -> None:
     settings = read_settings()
     try:
         demo, comparison = create_demo(settings)
-        arguments = launch_arguments(has_tools=settings.mcp)
     except EvfSamError as error:
         sys.exit(f"error: {error}")
     if isinstance(comparison, ZeroGpuComparison):
         read_weights(comparison)
-    demo.launch(server_name=settings.host, server_port=settings.port, prevent_thread_lock=True, **arguments)
+    demo.launch(server_name=settings.host, server_port=settings.port, prevent_thread_lock=True, **launch_arguments())
     if comparison.suite.board is None:
         Thread(target=read_weights, args=(comparison,), daemon=True).start()
     demo.block_thread()

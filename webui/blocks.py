@@ -9,7 +9,6 @@ import gradio as gr
 
 from webui.api import add_api
 from webui.known_scenes import read_examples
-from webui.mcp_extra import mcp_server
 from webui.remembered import remember
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
@@ -69,14 +68,9 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
     return demo
 
 
-def launch_arguments(*, has_tools: bool = False) -> dict[str, object]:
-    """Return what `gr.Blocks.launch` needs for this page's looks and limits, and whether to serve MCP tools.
-
-    Raises:
-        ConfigurationError: tools are wanted, but their package is not installed.
-    """
-    tools = {"mcp_server": mcp_server(has_tools)}
-    return {"theme": page_theme(), "css_paths": [STYLE_SHEET], **LAUNCH_LIMITS, **tools}
+def launch_arguments() -> dict[str, object]:
+    """Return what `gr.Blocks.launch` needs for this page's looks and limits."""
+    return {"theme": page_theme(), "css_paths": [STYLE_SHEET], **LAUNCH_LIMITS}
 
 
 def _head(suite: Suite) -> str:
