@@ -94,6 +94,11 @@ class Florence2Talk:
             text = text.replace(mark, "")
         return text.strip()
 
+    def ask_weighing(self, messages: Sequence[Message], *, max_new_tokens: int, rival: str) -> tuple[str, float]:
+        """Refuse: the family has no answer for nothing, so there is none to weigh."""
+        del messages, max_new_tokens, rival
+        raise ConfigurationError("Florence-2 always names a box; it has no answer for absent objects to weigh")
+
     def ask_each(self, dialogues: Sequence[Sequence[Message]]) -> YesNo:
         """Refuse: the model knows no yes and no."""
         del dialogues

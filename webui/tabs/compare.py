@@ -169,7 +169,7 @@ class ComparePage:
     def look(self, layer: object, head: object, attention: AttentionView | None) -> Updates:
         """Show another layer or head of the attention."""
         if attention is None:
-            return {}
+            return {self.status: gr.skip()}
         try:
             return self.findings.attention_of(attention, checked_choice(layer, "layer"), checked_choice(head, "head"))
         except EvfSamError as error:
