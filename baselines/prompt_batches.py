@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from evfsam.geometry import Frame, stretched_frame, upsample_logits
-from evfsam.mask_backbones import SamMaskBackbone, decode_prompts
-from evfsam.sam2_backbone import Sam2MaskBackbone, decode_sam2_prompts
+from evfsam.geometry import upsample_logits
+from evfsam.mask_backbones import SamMaskBackbone
+from evfsam.sam2_backbone import Sam2MaskBackbone
 from evfsam.types import ImageEmbedding, MaskBackbone, SamPrompt
 
 
@@ -49,36 +49,18 @@ def at_original_size(backbone: MaskBackbone, embedding: ImageEmbedding, low_res_
     """Bring (N, 4h, 4w) decoder logits to (N, H, W), exactly as `decode` does."""
     if not isinstance(backbone, (SamMaskBackbone, Sam2MaskBackbone)):
         return low_res_logits
-    return upsample_logits(low_res_logits[None], _frame(backbone, embedding))[0]
+    return upsample_logits(low_res_logits[None], backbone.frame(embedding))[0]
 
 
 @torch.no_grad()
 def _decode(backbone: MaskBackbone, embedding: ImageEmbedding, prompts: Sequence[SamPrompt]) -> Candidates:
     if not isinstance(backbone, (SamMaskBackbone, Sam2MaskBackbone)):
         return _one_by_one(backbone, embedding, prompts)
-    frame = _frame(backbone, embedding)
-    sparse = torch.cat([backbone.sparse_prompt_embeddings(prompt, frame) for prompt in prompts])
-    if isinstance(backbone, SamMaskBackbone):
-        logits, pred_ious = decode_prompts(backbone.sam, embedding.image_embeddings, sparse, multimask=True)
-    else:
-        logits, pred_ious = decode_sam2_prompts(
-            backbone.sam,
-            embedding.image_embeddings,
-            sparse,
-            multimask=True,
-            high_res_features=embedding.high_res_features,
-        )
+    logits, pred_ious = backbone.decode_low_res(embedding, prompts, multimask=True)
     logits = logits.float()
-    side = logits.shape[-1]
+    frame, side = backbone.frame(embedding), logits.shape[-1]
     height, width = (max(1, round(part * side / frame.target)) for part in frame.input_size)
     return Candidates(logits[..., :height, :width], pred_ious.float(), logits)
-
-
-def _frame(backbone: SamMaskBackbone | Sam2MaskBackbone, embedding: ImageEmbedding) -> Frame:
-    """Return where the image lies in the encoder's input: SAM pads it, SAM-2 stretches it."""
-    if isinstance(backbone, Sam2MaskBackbone):
-        return stretched_frame(embedding.original_size, backbone.config.image_size)
-    return Frame(embedding.original_size, embedding.input_size, backbone.config.image_size)
 
 
 def _one_by_one(backbone: MaskBackbone, embedding: ImageEmbedding, prompts: Sequence[SamPrompt]) -> Candidates:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from evfsam.errors import ConfigurationError
+from evfsam.known_fields import with_known_fields
 
 TokenPair = tuple[torch.Tensor, torch.Tensor]
 """Vision tokens (B, N, D) and text tokens (B, T, D) of one sequence."""
@@ -89,11 +90,7 @@ class Beit3Config:
         Raises:
             ConfigurationError: a field is unknown or a value out of range.
         """
-        known = {entry.name for entry in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigurationError(f"BEiT-3: unknown fields {unknown}; known are {sorted(known)}")
-        return cls(**values)  # type: ignore[arg-type]
+        return with_known_fields(cls, values, "BEiT-3")
 
 
 @dataclass(frozen=True, eq=False)

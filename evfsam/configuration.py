@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from transformers import PretrainedConfig
 
+from evfsam.base_backbone import VisualConfig
 from evfsam.beit3 import Beit3Config
 from evfsam.checkpoints import CONFIG_NAME
 from evfsam.encoder_sizes import ClipSizes, EncoderSizes, ViltSizes
 from evfsam.encoders import EncoderChoice, EncoderName, Feature, Fusion
 from evfsam.errors import ConfigurationError
-from evfsam.families import Family, VisualConfig, find_family
+from evfsam.families import Family, find_family
 from evfsam.released_layout import configuration_values
 
 BEIT3_SCALES: Final[Mapping[str, Beit3Config]] = MappingProxyType(

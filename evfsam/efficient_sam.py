@@ -4,16 +4,13 @@ Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidat
 Source: EfficientSAM, arXiv:2312.00863.
 """
 
-import time
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import torch
 from torch.nn import functional as F
 
-from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
+from evfsam.base_backbone import BaseMaskBackbone
 from evfsam.efficient_sam_modules import (
     BOTTOM_RIGHT,
     INVALID,
@@ -26,18 +23,8 @@ from evfsam.efficient_sam_modules import (
 from evfsam.errors import GeometryError
 from evfsam.geometry import Frame, stretched_frame
 from evfsam.preprocess import stretched_pixels
-from evfsam.prompts import (
-    best_prediction,
-    check_embedding,
-    check_image_count,
-    check_prompt,
-    place_module,
-    prompt_box,
-    prompt_points,
-    stacked_prompts,
-    weights_digest,
-)
-from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
+from evfsam.prompts import check_image_count, prompt_box, prompt_points
+from evfsam.types import ImageEmbedding, RgbImage, SamPrompt
 
 _PROMPT_TOKENS = 6  # as trained: fewer points and box corners are filled up with invalid ones
 
@@ -76,119 +63,40 @@ def decode_efficient_prompts(
     return low_res_logits[:, candidates], pred_ious[:, candidates]
 
 
-class EfficientSamMaskBackbone:
-    """EfficientSAM: a slow half that sees the image, a fast half that sees the prompt. Read-only after it is built.
+class EfficientSamMaskBackbone(BaseMaskBackbone[EfficientSam, EfficientSamConfig]):
+    """EfficientSAM; see `BaseMaskBackbone`. A prompt's box comes before its points, which must lie on the object.
 
-    Args:
-        sam: the model, in eval mode.
-        config: its sizes.
+    Text stands alone as EVF-SAM trained it: only prompts without text are filled up with invalid points.
     """
 
-    def __init__(self, sam: EfficientSam, config: EfficientSamConfig) -> None:
-        self.sam = sam
-        self.config = config
-        for part in FLOAT32_PARTS:
-            self.sam.get_submodule(part).float()
+    model_type = "efficient_sam"
+    float32_parts = FLOAT32_PARTS
+
+    def frame(self, embedding: ImageEmbedding) -> Frame:
+        """Return where the image lies in the encoder's input: stretched over all of it."""
+        return stretched_frame(embedding.original_size, self.config.image_size)
 
     @classmethod
-    def from_pretrained(
-        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-    ) -> "EfficientSamMaskBackbone":
-        """Load what `save_pretrained` wrote, converting stored weights to `dtype`.
-
-        Raises:
-            CheckpointError: files are missing or damaged, or keys or shapes do not fit.
-            ConfigurationError: the configuration has unknown fields.
-        """
-        directory = Path(directory)
-        values = read_config(directory)
-        values.pop("model_type", None)
+    def _build(cls, values: Mapping[str, object]) -> tuple[EfficientSam, EfficientSamConfig]:
         config = EfficientSamConfig.from_dict(values)
-        sam = build_efficient_sam(config)
-        load_strictly(sam, read_weights(directory), str(directory))
-        place_module(sam, device=device, dtype=dtype, float32_parts=FLOAT32_PARTS)
-        return cls(sam.requires_grad_(False), config)
+        return build_efficient_sam(config), config
 
-    def save_pretrained(self, directory: str | Path, *, storage_dtype: torch.dtype | None = None) -> None:
-        """Write `config.json` and `model.safetensors`; `storage_dtype` as in `checkpoints.save_weights`."""
-        write_config(Path(directory), {"model_type": "efficient_sam", **self.config.to_dict()})
-        save_weights(Path(directory), self.sam.state_dict(), storage_dtype)
-
-    @cached_property
-    def encoder_identity(self) -> str:
-        """SHA-256 over the image encoder's weights as float32, its type in use, and what shapes its computation."""
+    def _identity_facts(self) -> tuple[object, ...]:
         dtype = self.sam.image_encoder.pos_embed.dtype
-        facts = ("efficient_sam", self.config.image_size, self.config.encoder_num_heads, dtype)
-        return weights_digest(facts, self.sam.image_encoder.state_dict().items())
+        return ("efficient_sam", self.config.image_size, self.config.encoder_num_heads, dtype)
 
-    @torch.no_grad()
-    def encode_image(self, image: RgbImage) -> ImageEmbedding:
-        """Compute the features of one image.
+    def _encoder_weights(self) -> Iterable[tuple[str, torch.Tensor]]:
+        return self.sam.image_encoder.state_dict().items()
 
-        Args:
-            image: (H, W, 3) uint8.
-        """
-        start = time.perf_counter()
+    def _pixels(self, image: RgbImage) -> tuple[torch.Tensor, Frame]:
+        return stretched_pixels(image, self.config.image_size)
+
+    def _encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         parameter = self.sam.image_encoder.pos_embed
-        pixels, frame = stretched_pixels(image, self.config.image_size)
-        embeddings = self.sam.image_encoder(pixels[None].to(parameter.device, parameter.dtype))
-        return ImageEmbedding(
-            image_embeddings=embeddings,
-            original_size=frame.original_size,
-            input_size=frame.input_size,
-            encoder_identity=self.encoder_identity,
-            seconds=time.perf_counter() - start,
-        )
+        return self.sam.image_encoder(pixels.to(parameter.device, parameter.dtype)), ()
 
-    @torch.no_grad()
-    def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
-        """Turn one prompt into masks.
-
-        Args:
-            embedding: of this backbone's encoder.
-            prompt: box, kept points on the object and text embeddings, in any combination but none at all.
-            multimask: whether to ask for three candidates instead of one.
-
-        Raises:
-            GeometryError: the prompt is empty, leaves the image or holds a point off the object, or the embedding is
-                another encoder's.
-        """
-        return self.decode_many(embedding, (prompt,), multimask=multimask)[0]
-
-    @torch.no_grad()
-    def decode_many(
-        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
-    ) -> tuple[MaskPrediction, ...]:
-        """Turn several prompts on one image into masks, in one pass of the decoder.
-
-        Args:
-            embedding: as in `decode`.
-            prompts: as in `decode`, each with as many points, boxes and text tokens as the others.
-            multimask: as in `decode`.
-
-        Raises:
-            GeometryError: as in `decode`, or the prompts differ in length.
-        """
-        check_embedding(embedding, self.encoder_identity)
-        frame = stretched_frame(embedding.original_size, self.config.image_size)
-        sparse = stacked_prompts([self.sparse_prompt_embeddings(prompt, frame) for prompt in prompts])
-        low_res_logits, pred_ious = decode_efficient_prompts(
-            self.sam, embedding.image_embeddings, sparse, multimask=multimask
-        )
-        answers = zip(low_res_logits, pred_ious, strict=True)
-        return tuple(best_prediction(logits, ious, frame) for logits, ious in answers)
-
-    def sparse_prompt_embeddings(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
-        """Embed a prompt given in original pixels: (1, N, C) float32, box, then points, then text.
-
-        Text stands alone as EVF-SAM trained it: only prompts without text are filled up with invalid points.
-
-        Raises:
-            GeometryError: the prompt is empty, leaves the image, holds a point off the object, or its text embeddings
-                have another width.
-        """
-        check_prompt(prompt, self.config.prompt_embed_dim)
-        prompt_encoder, text = self.sam.prompt_encoder, prompt.text_prompt_embeddings
+    def _embed_marks(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
+        prompt_encoder = self.sam.prompt_encoder
         device = prompt_encoder.invalid_points.weight.device
         coords, labels = torch.zeros(1, 0, 2, device=device), torch.zeros(1, 0, dtype=torch.long, device=device)
         box, points = prompt_box(prompt, frame, device), prompt_points(prompt, frame, device)
@@ -199,9 +107,13 @@ class EfficientSamMaskBackbone:
             if bool((points[1] != POINT).any()):
                 raise GeometryError("EfficientSAM knows no point off the object; leave such points out")
             coords, labels = torch.cat([coords, points[0]], 1), torch.cat([labels, points[1]], 1)
-        if text is None:
+        if prompt.text_prompt_embeddings is None:
             missing = max(0, _PROMPT_TOKENS - labels.shape[1])
             coords, labels = F.pad(coords, (0, 0, 0, missing), value=-1.0), F.pad(labels, (0, missing), value=INVALID)
         with torch.autocast(device.type, enabled=False):
-            sparse = prompt_encoder(coords, labels)
-        return torch.as_tensor(sparse) if text is None else torch.cat([sparse, text[None].to(sparse)], dim=1)
+            return torch.as_tensor(prompt_encoder(coords, labels))
+
+    def _decode(
+        self, embedding: ImageEmbedding, sparse: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return decode_efficient_prompts(self.sam, embedding.image_embeddings, sparse, multimask=multimask)

@@ -8,7 +8,7 @@ Source: EfficientSAM, arXiv:2312.00863.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from evfsam.errors import ConfigurationError
+from evfsam.known_fields import with_known_fields
 
 INVALID: Final = -1
 POINT: Final = 1
@@ -88,11 +89,7 @@ class EfficientSamConfig:
         Raises:
             ConfigurationError: a field is unknown, or sizes do not fit together.
         """
-        known = {entry.name for entry in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigurationError(f"EfficientSAM: unknown fields {unknown}; known are {sorted(known)}")
-        return cls(**values)  # type: ignore[arg-type]
+        return with_known_fields(cls, values, "EfficientSAM")
 
 
 class _SelfAttention(nn.Module):

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Protocol, Self
 
 from evfsam.errors import ConfigurationError
+from evfsam.known_fields import with_known_fields
 
 
 class EncoderSizes(Protocol):
@@ -77,11 +78,7 @@ class _Sizes:
         Raises:
             ConfigurationError: a field is unknown or a value out of range.
         """
-        known = {entry.name for entry in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigurationError(f"{cls.__name__}: unknown fields {unknown}; known are {sorted(known)}")
-        return cls(**values)
+        return with_known_fields(cls, values, cls.__name__)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 import torch
 from torch import nn
 
+from evfsam.base_backbone import VisualConfig
 from evfsam.efficient_sam import FLOAT32_PARTS as EFFICIENT_FLOAT32_PARTS
 from evfsam.efficient_sam import EfficientSamMaskBackbone, decode_efficient_prompts
 from evfsam.efficient_sam_modules import EfficientSamConfig, build_efficient_sam
@@ -21,34 +22,6 @@ from evfsam.preprocess import sam_pixels, stretched_pixels
 from evfsam.sam2_backbone import Sam2MaskBackbone, decode_sam2_prompts, encode_sam2_pixels
 from evfsam.sam2_modules import Sam2Config, build_sam2
 from evfsam.types import MaskBackbone, RgbImage
-
-
-class VisualConfig(Protocol):
-    """Sizes of a SAM of any family."""
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square input, pixels."""
-        ...
-
-    @property
-    def prompt_embed_dim(self) -> int:
-        """C."""
-        ...
-
-    @property
-    def embedding_size(self) -> tuple[int, int]:
-        """(h, w)."""
-        ...
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as plain JSON values."""
-        ...
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> Self:
-        """Build from plain values, strictly."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +156,7 @@ _SAM2 = Family(
     multimask=True,
     mask_decoder="sam_mask_decoder",
     prompt_encoder="sam_prompt_encoder",
-    float32_parts=("sam_prompt_encoder",),
+    float32_parts=Sam2MaskBackbone.float32_parts,
     learns_no_mask=True,
     build=build_sam2,
     pixels=stretched_pixels,

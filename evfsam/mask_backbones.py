@@ -3,34 +3,23 @@
 Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidate masks.
 """
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import cached_property, partial
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Final
 
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
-from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
+from evfsam.base_backbone import BaseMaskBackbone
 from evfsam.errors import ConfigurationError
 from evfsam.geometry import Frame
 from evfsam.image_encoder import ImageEncoder
+from evfsam.known_fields import with_known_fields
 from evfsam.preprocess import sam_pixels
-from evfsam.prompts import (
-    best_prediction,
-    check_embedding,
-    check_image_count,
-    check_prompt,
-    place_module,
-    prompt_box,
-    prompt_points,
-    stacked_prompts,
-    weights_digest,
-)
-from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
+from evfsam.prompts import check_image_count, prompt_box, prompt_points
+from evfsam.types import ImageEmbedding, RgbImage, SamPrompt
 
 FLOAT32_PARTS: Final[tuple[str, ...]] = ("prompt_encoder", "mask_decoder", "image_encoder.neck")
 """What computes in float32 whatever the model's type; see `families.Family`."""
@@ -108,11 +97,7 @@ class SamConfig:
         Raises:
             ConfigurationError: a field is unknown, or sizes do not fit together.
         """
-        known = {entry.name for entry in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigurationError(f"SAM: unknown fields {unknown}; known are {sorted(known)}")
-        return cls(**values)  # type: ignore[arg-type]
+        return with_known_fields(cls, values, "SAM")
 
 
 def build_sam(config: SamConfig) -> Sam:
@@ -200,120 +185,46 @@ def decode_prompts(
     return low_res_logits[:, candidates], pred_ious[:, candidates]
 
 
-class SamMaskBackbone:
-    """SAM as a slow half that sees the image and a fast half that sees the prompt. Read-only after it is built.
+class SamMaskBackbone(BaseMaskBackbone[Sam, SamConfig]):
+    """SAM; see `BaseMaskBackbone`. A prompt's points come before its box."""
 
-    Args:
-        sam: the model, in eval mode.
-        config: its sizes.
-    """
+    model_type = "sam"
+    float32_parts = FLOAT32_PARTS
 
-    def __init__(self, sam: Sam, config: SamConfig) -> None:
-        self.sam = sam
-        self.config = config
-        for part in FLOAT32_PARTS:
-            self.sam.get_submodule(part).float()
+    def frame(self, embedding: ImageEmbedding) -> Frame:
+        """Return where the image lies in SAM's input: at the top left, the rest is padding."""
+        return Frame(embedding.original_size, embedding.input_size, self.config.image_size)
 
     @classmethod
-    def from_pretrained(
-        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-    ) -> "SamMaskBackbone":
-        """Load what `save_pretrained` wrote, converting stored weights to `dtype`.
-
-        Raises:
-            CheckpointError: files are missing or damaged, or keys or shapes do not fit.
-            ConfigurationError: the configuration has unknown fields.
-        """
-        directory = Path(directory)
-        values = read_config(directory)
-        values.pop("model_type", None)
+    def _build(cls, values: Mapping[str, object]) -> tuple[Sam, SamConfig]:
         config = SamConfig.from_dict(values)
-        sam = build_sam(config)
-        load_strictly(sam, read_weights(directory), str(directory))
-        place_module(sam, device=device, dtype=dtype, float32_parts=FLOAT32_PARTS)
-        return cls(sam.requires_grad_(False), config)
+        return build_sam(config), config
 
-    def save_pretrained(self, directory: str | Path, *, storage_dtype: torch.dtype | None = None) -> None:
-        """Write `config.json` and `model.safetensors`; `storage_dtype` as in `checkpoints.save_weights`."""
-        write_config(Path(directory), {"model_type": "sam", **self.config.to_dict()})
-        save_weights(Path(directory), self.sam.state_dict(), storage_dtype)
+    def _identity_facts(self) -> tuple[object, ...]:
+        config, dtype = self.config, next(self.sam.image_encoder.parameters()).dtype
+        heads_and_windows = config.encoder_num_heads, config.encoder_global_attn_indexes, config.window_size
+        return (config.image_size, *heads_and_windows, dtype)
 
-    @cached_property
-    def encoder_identity(self) -> str:
-        """SHA-256 over the image encoder's weights as float32, its type in use, and what shapes its computation."""
-        dtype = next(self.sam.image_encoder.parameters()).dtype
-        heads_and_windows = (
-            self.config.encoder_num_heads,
-            self.config.encoder_global_attn_indexes,
-            self.config.window_size,
-        )
-        facts = (self.config.image_size, *heads_and_windows, dtype)
-        return weights_digest(facts, self.sam.image_encoder.state_dict().items())
+    def _encoder_weights(self) -> Iterable[tuple[str, torch.Tensor]]:
+        weights: dict[str, torch.Tensor] = self.sam.image_encoder.state_dict()
+        return weights.items()
 
-    @torch.no_grad()
-    def encode_image(self, image: RgbImage) -> ImageEmbedding:
-        """Compute SAM's features of one image.
+    def _pixels(self, image: RgbImage) -> tuple[torch.Tensor, Frame]:
+        return sam_pixels(image, self.config.image_size)
 
-        Args:
-            image: (H, W, 3) uint8.
-        """
-        start = time.perf_counter()
+    def _encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         parameter = next(self.sam.image_encoder.parameters())
-        pixels, frame = sam_pixels(image, self.config.image_size)
-        embeddings = self.sam.image_encoder(pixels[None].to(parameter.device, parameter.dtype))
-        return ImageEmbedding(
-            image_embeddings=embeddings,
-            original_size=frame.original_size,
-            input_size=frame.input_size,
-            encoder_identity=self.encoder_identity,
-            seconds=time.perf_counter() - start,
-        )
+        return self.sam.image_encoder(pixels.to(parameter.device, parameter.dtype)), ()
 
-    @torch.no_grad()
-    def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
-        """Turn one prompt into masks.
-
-        Args:
-            embedding: of this backbone's encoder.
-            prompt: box, kept points and text embeddings, in any combination but none at all.
-            multimask: whether to ask for three candidates instead of one.
-
-        Raises:
-            GeometryError: the prompt is empty or leaves the image, or the embedding is another encoder's.
-        """
-        return self.decode_many(embedding, (prompt,), multimask=multimask)[0]
-
-    @torch.no_grad()
-    def decode_many(
-        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
-    ) -> tuple[MaskPrediction, ...]:
-        """Turn several prompts on one image into masks, in one pass of the decoder.
-
-        Args:
-            embedding: as in `decode`.
-            prompts: as in `decode`, each with as many points, boxes and text tokens as the others.
-            multimask: as in `decode`.
-
-        Raises:
-            GeometryError: as in `decode`, or the prompts differ in length.
-        """
-        check_embedding(embedding, self.encoder_identity)
-        frame = Frame(embedding.original_size, embedding.input_size, self.config.image_size)
-        sparse = stacked_prompts([self.sparse_prompt_embeddings(prompt, frame) for prompt in prompts])
-        low_res_logits, pred_ious = decode_prompts(self.sam, embedding.image_embeddings, sparse, multimask=multimask)
-        answers = zip(low_res_logits, pred_ious, strict=True)
-        return tuple(best_prediction(logits, ious, frame) for logits, ious in answers)
-
-    def sparse_prompt_embeddings(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
-        """Embed a prompt given in original pixels: (1, N, C) float32, points, then box, then text.
-
-        Raises:
-            GeometryError: the prompt is empty, leaves the image, or its text embeddings have another width.
-        """
-        check_prompt(prompt, self.config.prompt_embed_dim)
-        prompt_encoder, text = self.sam.prompt_encoder, prompt.text_prompt_embeddings
+    def _embed_marks(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
+        prompt_encoder = self.sam.prompt_encoder
         device = prompt_encoder.not_a_point_embed.weight.device
         points, box = prompt_points(prompt, frame, device), prompt_box(prompt, frame, device)
         with torch.autocast(device.type, enabled=False):
             sparse, _ = prompt_encoder(points=points, boxes=box, masks=None)
-        return torch.as_tensor(sparse) if text is None else torch.cat([sparse, text[None].to(sparse)], dim=1)
+        return torch.as_tensor(sparse)
+
+    def _decode(
+        self, embedding: ImageEmbedding, sparse: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return decode_prompts(self.sam, embedding.image_embeddings, sparse, multimask=multimask)

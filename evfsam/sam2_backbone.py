@@ -3,30 +3,18 @@
 Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidate masks.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
+from evfsam.base_backbone import BaseMaskBackbone
 from evfsam.errors import GeometryError
 from evfsam.geometry import Frame, stretched_frame
 from evfsam.preprocess import stretched_pixels
-from evfsam.prompts import (
-    best_prediction,
-    check_embedding,
-    check_image_count,
-    check_prompt,
-    prompt_box,
-    prompt_points,
-    stacked_prompts,
-    weights_digest,
-)
+from evfsam.prompts import check_image_count, prompt_box, prompt_points
 from evfsam.sam2_modules import Sam2Config, build_sam2
-from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
+from evfsam.types import ImageEmbedding, RgbImage, SamPrompt
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -121,47 +109,26 @@ def run_sam2_decoder(
     return answer
 
 
-class Sam2MaskBackbone:
-    """SAM-2 on still images: a slow half that sees the image, a fast half that sees the prompt. Read-only once built.
+class Sam2MaskBackbone(BaseMaskBackbone["SAM2Base", Sam2Config]):
+    """SAM-2 on still images; see `BaseMaskBackbone`. A prompt's box comes before its points.
 
-    Args:
-        sam: the model, in eval mode.
-        config: its sizes.
+    SAM-2 sees a box as two points with labels of their own, and closes every list of points with an empty one.
     """
 
-    def __init__(self, sam: "SAM2Base", config: Sam2Config) -> None:
-        self.sam = sam
-        self.config = config
-        # Coordinates and their frequencies need float32; the module is tiny.
-        self.sam.sam_prompt_encoder.float()
+    model_type = "sam2"
+    float32_parts = ("sam_prompt_encoder",)
+
+    def frame(self, embedding: ImageEmbedding) -> Frame:
+        """Return where the image lies in SAM-2's input: stretched over all of it."""
+        return stretched_frame(embedding.original_size, self.config.image_size)
 
     @classmethod
-    def from_pretrained(
-        cls, directory: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-    ) -> "Sam2MaskBackbone":
-        """Load what `save_pretrained` wrote, converting stored weights to `dtype`.
-
-        Raises:
-            CheckpointError: files are missing or damaged, or keys or shapes do not fit.
-            ConfigurationError: the configuration has unknown fields.
-        """
-        directory = Path(directory)
-        values = read_config(directory)
-        values.pop("model_type", None)
+    def _build(cls, values: Mapping[str, object]) -> "tuple[SAM2Base, Sam2Config]":
         config = Sam2Config.from_dict(values)
-        sam = build_sam2(config)
-        load_strictly(sam, read_weights(directory), str(directory))
-        return cls(sam.to(device=device, dtype=dtype).requires_grad_(False), config)
+        return build_sam2(config), config
 
-    def save_pretrained(self, directory: str | Path, *, storage_dtype: torch.dtype | None = None) -> None:
-        """Write `config.json` and `model.safetensors`; `storage_dtype` as in `checkpoints.save_weights`."""
-        write_config(Path(directory), {"model_type": "sam2", **self.config.to_dict()})
-        save_weights(Path(directory), self.sam.state_dict(), storage_dtype)
-
-    @cached_property
-    def encoder_identity(self) -> str:
-        """SHA-256 over what makes an embedding: weights as float32, their type in use, and sizes that shape it."""
-        facts = (
+    def _identity_facts(self) -> tuple[object, ...]:
+        return (
             "sam2",
             self.config.image_size,
             self.config.trunk_num_heads,
@@ -170,7 +137,6 @@ class Sam2MaskBackbone:
             self.config.trunk_window_sizes,
             self.sam.no_mem_embed.dtype,
         )
-        return weights_digest(facts, self._encoder_weights())
 
     def _encoder_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from self.sam.image_encoder.state_dict().items()
@@ -179,76 +145,14 @@ class Sam2MaskBackbone:
                 yield f"{name}.{key}", value
         yield "no_mem_embed", self.sam.no_mem_embed
 
-    @torch.no_grad()
-    def encode_image(self, image: RgbImage) -> ImageEmbedding:
-        """Compute SAM-2's features of one image.
+    def _pixels(self, image: RgbImage) -> tuple[torch.Tensor, Frame]:
+        return stretched_pixels(image, self.config.image_size)
 
-        Args:
-            image: (H, W, 3) uint8.
-        """
-        start = time.perf_counter()
-        pixels, frame = stretched_pixels(image, self.config.image_size)
-        embeddings, finer = encode_sam2_pixels(self.sam, pixels[None].to(self.sam.device))
-        return ImageEmbedding(
-            image_embeddings=embeddings,
-            original_size=frame.original_size,
-            input_size=frame.input_size,
-            encoder_identity=self.encoder_identity,
-            seconds=time.perf_counter() - start,
-            high_res_features=finer,
-        )
+    def _encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        return encode_sam2_pixels(self.sam, pixels.to(self.sam.device))
 
-    @torch.no_grad()
-    def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
-        """Turn one prompt into masks.
-
-        Args:
-            embedding: of this backbone's encoder.
-            prompt: box, kept points and text embeddings, in any combination but none at all.
-            multimask: whether to ask for three candidates instead of one.
-
-        Raises:
-            GeometryError: the prompt is empty or leaves the image, or the embedding is another encoder's.
-        """
-        return self.decode_many(embedding, (prompt,), multimask=multimask)[0]
-
-    @torch.no_grad()
-    def decode_many(
-        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
-    ) -> tuple[MaskPrediction, ...]:
-        """Turn several prompts on one image into masks, in one pass of the decoder.
-
-        Args:
-            embedding: as in `decode`.
-            prompts: as in `decode`, each with as many points, boxes and text tokens as the others.
-            multimask: as in `decode`.
-
-        Raises:
-            GeometryError: as in `decode`, or the prompts differ in length.
-        """
-        check_embedding(embedding, self.encoder_identity)
-        frame = stretched_frame(embedding.original_size, self.config.image_size)
-        sparse = stacked_prompts([self.sparse_prompt_embeddings(prompt, frame) for prompt in prompts])
-        low_res_logits, pred_ious = decode_sam2_prompts(
-            self.sam,
-            embedding.image_embeddings,
-            sparse,
-            multimask=multimask,
-            high_res_features=embedding.high_res_features,
-        )
-        answers = zip(low_res_logits, pred_ious, strict=True)
-        return tuple(best_prediction(logits, ious, frame) for logits, ious in answers)
-
-    def sparse_prompt_embeddings(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
-        """Embed a prompt given in original pixels: (1, N, C) float32, box corners, then points, then text.
-
-        SAM-2 sees a box as two points with labels of their own, and closes every list of points with an empty one.
-
-        Raises:
-            GeometryError: the prompt is empty, leaves the image, or its text embeddings have another width.
-        """
-        check_prompt(prompt, self.config.prompt_embed_dim)
-        prompt_encoder, text = self.sam.sam_prompt_encoder, prompt.text_prompt_embeddings
+    def _embed_marks(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
+        prompt_encoder = self.sam.sam_prompt_encoder
         device = prompt_encoder.not_a_point_embed.weight.device
         box, points = prompt_box(prompt, frame, device), prompt_points(prompt, frame, device)
         if box is not None:
@@ -259,4 +163,12 @@ class Sam2MaskBackbone:
                 points = torch.cat([corners[0], points[0]], 1), torch.cat([corners[1], points[1]], 1)
         with torch.autocast(device.type, enabled=False):
             sparse, _ = prompt_encoder(points=points, boxes=None, masks=None)
-        return torch.as_tensor(sparse) if text is None else torch.cat([sparse, text[None].to(sparse)], dim=1)
+        return torch.as_tensor(sparse)
+
+    def _decode(
+        self, embedding: ImageEmbedding, sparse: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        finer = embedding.high_res_features
+        return decode_sam2_prompts(
+            self.sam, embedding.image_embeddings, sparse, multimask=multimask, high_res_features=finer
+        )

@@ -4,7 +4,7 @@ EVF-SAM2 was made from SAM 2.0; what SAM 2.1 added is left out. Module names are
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from evfsam.errors import ConfigurationError
+from evfsam.known_fields import with_known_fields
 
 if TYPE_CHECKING:  # importing sam2 starts its configuration system; only who builds a SAM-2 pays for that
     from sam2.modeling.sam2_base import SAM2Base
@@ -101,11 +102,7 @@ class Sam2Config:
         Raises:
             ConfigurationError: a field is unknown, or sizes do not fit together.
         """
-        known = {entry.name for entry in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigurationError(f"SAM-2: unknown fields {unknown}; known are {sorted(known)}")
-        return cls(**values)  # type: ignore[arg-type]
+        return with_known_fields(cls, values, "SAM-2")
 
 
 class _FuserBlock(nn.Module):
