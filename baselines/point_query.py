@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 
 from baselines import dialects
@@ -37,7 +38,7 @@ from evfsam.types import (
     Verdict,
 )
 
-__all__ = ["PointQueryOptions", "PointQueryStrategy", "grid_points", "load_strategy"]
+__all__ = ["PointQueryOptions", "PointQueryStrategy", "grid_points", "load_strategy", "random_points"]
 
 MAX_OBJECTS: Final = 8
 """Boxes used of one answer; a model that repeats itself would otherwise be asked for minutes."""
@@ -196,7 +197,7 @@ class PointQueryStrategy:
         """Ask which points of the box's grid lie on the object; points that got no answer are left out."""
         ask = self.dialect.points_question
         assert ask is not None
-        asked = grid_points(box, self.options.grid_size)
+        asked = self._points_to_ask(box)
         with log.timed("ask for the points"):
             if self.options.turns == "independent":
                 questions = [ask(phrase, box, [point], grid) for point in asked]
@@ -217,6 +218,11 @@ class PointQueryStrategy:
         }
         log.steps.append(TraceEntry("ask which points lie on the object", questions[0], spoken, values))
         return points
+
+    def _points_to_ask(self, box: SpokenBox) -> tuple[SpokenPoint, ...]:
+        if self.options.sampling == "random":
+            return random_points(box, self.options.grid_size**2, self.options.sampling_seed)
+        return grid_points(box, self.options.grid_size)
 
     def _judge(self, asked: Sequence[SpokenPoint], answers: YesNo, grid: CoordinateGrid) -> tuple[PromptPoint, ...]:
         """Label each point by its likelier answer and keep the confident ones."""
@@ -319,6 +325,13 @@ def grid_points(box: SpokenBox, grid_size: int) -> tuple[SpokenPoint, ...]:
     x1, y1, x2, y2 = box
     shares = [(index + 0.5) / grid_size for index in range(grid_size)]
     return tuple((round(x1 + u * (x2 - x1)), round(y1 + v * (y2 - y1))) for v in shares for u in shares)
+
+
+def random_points(box: SpokenBox, count: int, seed: int) -> tuple[SpokenPoint, ...]:
+    """Return `count` points drawn evenly in the box, rounded to whole numbers; the same for the same box and seed."""
+    x1, y1, x2, y2 = box
+    draws = np.random.default_rng((seed, *(round(abs(side)) for side in box))).random((count, 2))
+    return tuple((round(x1 + u * (x2 - x1)), round(y1 + v * (y2 - y1))) for u, v in draws.tolist())
 
 
 def load_strategy(directory: Path, *, device: str | torch.device, dtype: torch.dtype) -> PointQueryStrategy:

@@ -9,6 +9,7 @@ from evfsam.errors import ConfigurationError
 Form = Literal["pqpp", "ppg"]
 PromptUse = Literal["box", "points", "both", "positives"]
 Turns = Literal["independent", "joint"]
+Sampling = Literal["grid", "random"]
 Presence = Literal["dialect", "ask", "skip"]
 
 _LARGEST_GRID: Final = 20
@@ -24,6 +25,9 @@ class PointQueryOptions:
         prompt: what SAM gets: the "box" alone, the "points" of the grid alone, "both", or the "positives": the points
             on the object alone.
         grid_size: points along each side of the box, 1..20.
+        sampling: "grid" asks the centres of grid_size x grid_size cells of the box, "random" as many points drawn
+            evenly in it (SAM4MLLM's table 6).
+        sampling_seed: of the random points, 0 or more; the same seed draws the same points in the same box.
         threshold: answers at least this confident are kept, in [0.5, 1].
         count: how many boxes the question says it expects.
         turns: "independent" asks each point in its own turn, "joint" all points in one list.
@@ -42,6 +46,8 @@ class PointQueryOptions:
     form: Form = "pqpp"
     prompt: PromptUse = "both"
     grid_size: int = 5
+    sampling: Sampling = "grid"
+    sampling_seed: int = 0
     threshold: float = 0.9
     count: ObjectCount = "0+"
     turns: Turns = "independent"
@@ -51,12 +57,20 @@ class PointQueryOptions:
     absence_threshold: float = 0.25
 
     def __post_init__(self) -> None:
-        choices = {"form": Form, "prompt": PromptUse, "count": ObjectCount, "turns": Turns, "presence": Presence}
+        choices = {
+            "form": Form,
+            "prompt": PromptUse,
+            "sampling": Sampling,
+            "count": ObjectCount,
+            "turns": Turns,
+            "presence": Presence,
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in get_args(allowed):
                 raise ConfigurationError(f"expected {name} of {get_args(allowed)}, got {getattr(self, name)!r}")
         ranges = (
             ("grid_size", 1, _LARGEST_GRID, int),
+            ("sampling_seed", 0, 2**31 - 1, int),
             ("max_new_tokens", 8, 1024, int),
             ("threshold", 0.5, 1, (int, float)),
             ("presence_threshold", 0, 1, (int, float)),

@@ -149,8 +149,13 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         """Return this model's SAM for prompts of any kind."""
         return self.family.backbone(self.visual_model, self.config.sam_config)
 
-    def set_trainable(self, *, mask_decoder: bool, no_mask_embedding: bool) -> None:
-        """Freeze SAM but for the parts named; encoder and projector always train.
+    def set_trainable(self, *, mask_decoder: bool, no_mask_embedding: bool, encoder: bool = True) -> None:
+        """Freeze everything but the parts named and the projector, which always trains.
+
+        Args:
+            mask_decoder: SAM's.
+            no_mask_embedding: all that SAM's prompt encoder itself adds to a phrase's prompt.
+            encoder: the multimodal encoder.
 
         Raises:
             ConfigurationError: EfficientSAM has no embedding for "no mask given".
@@ -158,6 +163,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         if no_mask_embedding and not self.family.learns_no_mask:
             raise ConfigurationError(f"{self.family.title} has no no-mask embedding to train; leave it out")
         self.requires_grad_(True)
+        self.mm_extractor.requires_grad_(encoder)
         self.visual_model.requires_grad_(False)
         getattr(self.visual_model, self.family.mask_decoder).requires_grad_(mask_decoder)
         if no_mask_embedding:

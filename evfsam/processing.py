@@ -11,8 +11,12 @@ from evfsam.errors import CheckpointError
 from evfsam.geometry import Frame, upsample_logits
 from evfsam.hub import local_checkpoint
 from evfsam.preprocess import beit3_pixels, clip_pixels, split_phrases
+from evfsam.pretrained_tokenizer import PretrainedPhraseTokenizer
 from evfsam.tokenizer import PhraseTokenizer
 from evfsam.types import RgbImage
+
+AnyTokenizer = PhraseTokenizer | PretrainedPhraseTokenizer
+"""BEiT-3 reads sentencepiece's ids, ViLT and CLIP those of their own tokenizers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +50,7 @@ class EvfSamProcessor:
         CheckpointError: the tokenizer has ids that the model has no embedding for.
     """
 
-    def __init__(self, tokenizer: PhraseTokenizer, config: EvfSamConfig, *, encoder_antialias: bool = False) -> None:
+    def __init__(self, tokenizer: AnyTokenizer, config: EvfSamConfig, *, encoder_antialias: bool = False) -> None:
         rows = config.encoder_sizes.vocab_size
         if tokenizer.vocab_size > rows:
             raise CheckpointError(
@@ -73,7 +77,8 @@ class EvfSamProcessor:
         """
         directory = local_checkpoint(id_or_dir, revision)
         config = EvfSamConfig.load(directory)
-        return cls(PhraseTokenizer.from_pretrained(directory, config.encoder_sizes.max_text_tokens), config)
+        kind = PhraseTokenizer if config.encoder == "beit3" else PretrainedPhraseTokenizer
+        return cls(kind.from_pretrained(directory, config.encoder_sizes.max_text_tokens), config)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `config.json` and the tokenizer."""

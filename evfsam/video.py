@@ -18,7 +18,7 @@ from evfsam.errors import ConfigurationError, ImageFormatError
 from evfsam.preprocess import check_phrase, stretched_pixels
 from evfsam.sam2_backbone import run_sam2_decoder
 from evfsam.sam2_modules import Sam2Config
-from evfsam.types import RgbImage
+from evfsam.types import RgbImage, Segmentation
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -43,16 +43,19 @@ class FrameMask:
     Attributes:
         index: of the frame.
         mask_logits: (H, W) float32 at the frame's size; the decision border is 0.
-        object_score: SAM-2's logit for the object being visible on the frame; not above 0, the mask is empty.
+        object_score: SAM-2's logit for the object being visible on the frame; not above 0, the mask is empty. None
+            where a strategy without a memory answered.
         is_prompted: whether the phrase was asked on this frame.
-        low_res_logits: (4h, 4w) float32, small holes filled.
+        low_res_logits: (4h, 4w) float32, small holes filled; None where there is not one decoder's answer.
+        answer: the whole answer of a strategy that was asked this frame alone; None where memory is at work.
     """
 
     index: int
     mask_logits: torch.Tensor
-    object_score: float
+    object_score: float | None
     is_prompted: bool
-    low_res_logits: torch.Tensor
+    low_res_logits: torch.Tensor | None
+    answer: Segmentation | None = None
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -97,7 +100,7 @@ def segment_video(
         raise ConfigurationError(
             f"expected an EVF-SAM2, which has a memory for videos, got an {model.family.title}; load another checkpoint"
         )
-    _check_options(len(frames), prompt_frame, direction, hole_area)
+    check_options(len(frames), prompt_frame, direction, hole_area)
     ids, words = processor.tokenizer.encode_batch([phrase])
     with torch.no_grad():
         encoder_pixels = processor.encoder_pixels(frames[prompt_frame]).to(model.device)
@@ -138,7 +141,7 @@ def track_prompt(
         ConfigurationError: an option is out of range.
         ImageFormatError: there are no frames.
     """
-    _check_options(len(frames), prompt_frame, direction, hole_area)
+    check_options(len(frames), prompt_frame, direction, hole_area)
     return _tracked(frames, text_prompt_embeddings, _Tracker(sam, config, hole_area), prompt_frame, direction)
 
 
@@ -157,7 +160,13 @@ def _tracked(
             yield tracker.follow(frames[index], index, bank, is_backward=False)
 
 
-def _check_options(frame_count: int, prompt_frame: int, direction: str, hole_area: int) -> None:
+def check_options(frame_count: int, prompt_frame: int, direction: str = "both", hole_area: int = 0) -> None:
+    """Refuse a clip or options that cannot be followed.
+
+    Raises:
+        ConfigurationError: an option is out of range.
+        ImageFormatError: there are no frames.
+    """
     if frame_count < 1:
         raise ImageFormatError("expected a video of at least one frame, got none")
     if not 0 <= prompt_frame < frame_count:

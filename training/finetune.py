@@ -4,6 +4,9 @@ Source: EVF-SAM, arXiv:2406.20076, sections 3.3 and 4.1. Departures, for two cor
 own grid against covered shares instead of at the image's size, and frozen embeddings are read from disk.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import nn
@@ -12,9 +15,8 @@ from evfsam.configuration import EvfSamConfig
 from evfsam.losses import batch_mask_loss
 from evfsam.mask_backbones import SamMaskBackbone
 from evfsam.modeling import EvfSamModel
-from evfsam.preprocess import beit3_pixels
-from evfsam.tokenizer import PhraseTokenizer
-from training import pretrain, sam
+from evfsam.processing import EvfSamProcessor
+from training import sam
 from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
 from training.embeddings import EmbeddingTable
 from training.loop import Schedule
@@ -25,15 +27,48 @@ SCENES_A_STEP = 16
 PHRASES_A_SCENE = 4
 
 
+@dataclass(frozen=True)
+class TrainedParts:
+    """What learns beside the projector; the paper's table 4 leaves parts out.
+
+    Attributes:
+        encoder: the multimodal encoder.
+        prompt_encoder: SAM's; of it, a phrase's prompt meets only the embedding for "no mask given".
+        mask_decoder: SAM's.
+    """
+
+    encoder: bool = True
+    prompt_encoder: bool = True
+    mask_decoder: bool = True
+
+
+def starting_model(
+    config: EvfSamConfig, backbone: SamMaskBackbone, encoder_weights: Mapping[str, torch.Tensor]
+) -> EvfSamModel:
+    """Put a promptable SAM and a pre-trained encoder together; the projector between them is fresh.
+
+    Args:
+        config: what to build.
+        backbone: a SAM of the configuration's sizes.
+        encoder_weights: by their names in `mm_extractor`; an encoder without its image half takes what it needs.
+    """
+    model = EvfSamModel(config)
+    model.visual_model.load_state_dict(backbone.sam.state_dict())
+    own = model.mm_extractor.state_dict()
+    model.mm_extractor.load_state_dict({name: value for name, value in encoder_weights.items() if name in own})
+    return model
+
+
 class FinetuneStage:
     """Referring segmentation through one prompt token; see `training.loop.Stage`.
 
     Args:
         scenes, held_out: cached scenes.
         embeddings, held_out_embeddings: of those scenes.
-        backbone: the promptable SAM to start from.
-        encoder_weights: of the pre-trained BEiT-3.
-        tokenizer: the one of the pre-training.
+        model: to start from.
+        processor: of the encoder's pre-training.
+        trained: what learns.
+        scenes_a_step: `PHRASES_A_SCENE` phrases each.
     """
 
     def __init__(
@@ -42,17 +77,18 @@ class FinetuneStage:
         held_out: SceneCache,
         embeddings: EmbeddingTable,
         held_out_embeddings: EmbeddingTable,
-        backbone: SamMaskBackbone,
-        encoder_weights: dict[str, torch.Tensor],
-        tokenizer: PhraseTokenizer,
+        model: EvfSamModel,
+        processor: EvfSamProcessor,
+        *,
+        trained: TrainedParts = TrainedParts(),
+        scenes_a_step: int = SCENES_A_STEP,
     ) -> None:
-        self.scenes, self.embeddings, self.tokenizer = scenes, embeddings, tokenizer
+        self.scenes, self.embeddings, self.processor = scenes, embeddings, processor
         self.held_out, self.held_out_embeddings = held_out_phrases(held_out, 384), held_out_embeddings
-        config = EvfSamConfig(beit3=pretrain.CONFIG.to_dict(), sam=sam.CONFIG.to_dict())
-        self.model = EvfSamModel(config)
-        self.model.visual_model.load_state_dict(backbone.sam.state_dict())
-        self.model.mm_extractor.beit3.load_state_dict(encoder_weights)
-        self.model.set_trainable(mask_decoder=True, no_mask_embedding=True)
+        self.model, self.scenes_a_step = model, scenes_a_step
+        model.set_trainable(
+            encoder=trained.encoder, mask_decoder=trained.mask_decoder, no_mask_embedding=trained.prompt_encoder
+        )
 
     @property
     def module(self) -> nn.Module:
@@ -61,7 +97,7 @@ class FinetuneStage:
 
     def loss(self, rng: np.random.Generator) -> torch.Tensor:
         """BCE + dice of the single mask."""
-        batch = draw_phrases(self.scenes, rng, scene_count=SCENES_A_STEP, per_scene=PHRASES_A_SCENE)
+        batch = draw_phrases(self.scenes, rng, scene_count=self.scenes_a_step, per_scene=PHRASES_A_SCENE)
         logits = self._predict(batch, self.embeddings)
         return batch_mask_loss(
             [logits], [sam.covered_share(batch.masks()).to(logits.device)], bce_weight=2.0, dice_weight=1.0
@@ -75,8 +111,8 @@ class FinetuneStage:
     def _predict(self, batch: PhraseBatch, table: EmbeddingTable) -> torch.Tensor:
         """(P, LOSS_SIDE, LOSS_SIDE) logits."""
         count = batch.phrases_per_scene
-        pixels = torch.stack([beit3_pixels(scene.image, pretrain.CONFIG.image_size) for scene in batch.scenes])
-        ids, words = self.tokenizer.encode_batch([e.text for e in batch.expressions])
+        pixels = torch.cat([self.processor.encoder_pixels(scene.image) for scene in batch.scenes])
+        ids, words = self.processor.tokenizer.encode_batch([e.text for e in batch.expressions])
         device = self.model.device
         images = pixels.to(device).repeat_interleave(count, 0)
         prompts, _ = self.model.fuse(images, ids.to(device), words.to(device))

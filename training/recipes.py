@@ -15,8 +15,10 @@ from typing import Final
 import torch
 from transformers import AutoTokenizer, CLIPModel
 
+from evfsam.configuration import EvfSamConfig
 from evfsam.errors import CheckpointError
 from evfsam.mask_backbones import SamMaskBackbone
+from evfsam.processing import EvfSamProcessor
 from evfsam.tokenizer import TOKENIZER_NAME, PhraseTokenizer
 from training import clip, finetune, mllm, pretrain, projector, sam
 from training.cards import CARDS, Measured, write_card
@@ -104,6 +106,18 @@ class Places:
         return Measured(chosen, outcome.seconds, hardware, outcome.figures)
 
 
+def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read the pre-trained BEiT-3 by the names that it has in an EVF-SAM's `mm_extractor`.
+
+    Raises:
+        CheckpointError: it is not trained yet.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"expected a pre-trained encoder in {path}; run `python -m training pretrain` first")
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    return {f"beit3.{name}": value for name, value in weights.items()}
+
+
 def train_sam(places: Places) -> None:
     """Promptable SAM from points and boxes."""
     stage = sam.SamStage(*places.scenes)
@@ -122,12 +136,11 @@ def train_encoder(places: Places) -> None:
 
 def train_evf_sam(places: Places) -> None:
     """EVF-SAM fine-tuning."""
-    weights = places.work / "beit3.pt"
-    if not weights.is_file():
-        raise CheckpointError(f"expected a pre-trained encoder in {weights}; run `python -m training pretrain` first")
     backbone, tokenizer = places.backbone(), places.tokenizer()
-    encoder = torch.load(weights, map_location="cpu", weights_only=True)
-    stage = finetune.FinetuneStage(*places.scenes, *places.embeddings(backbone), backbone, encoder, tokenizer)
+    config = EvfSamConfig(beit3=pretrain.CONFIG.to_dict(), sam=sam.CONFIG.to_dict())
+    model = finetune.starting_model(config, backbone, beit3_weights(places.work / "beit3.pt"))
+    processor = EvfSamProcessor(tokenizer, config)
+    stage = finetune.FinetuneStage(*places.scenes, *places.embeddings(backbone), model, processor)
     measured = places.train("finetune", stage, finetune.SCHEDULE)
     directory = places.out / "evf-sam"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16)

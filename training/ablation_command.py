@@ -1,0 +1,49 @@
+"""`python -m training ablations`: train and measure what is missing, and keep one line a run."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from evfsam.errors import EvfSamError
+from training.ablations import ASKED_ROWS, TRAINED_ROWS, run_asked, run_trained
+from training.recipes import Places
+from workbench.ablation_tables import FIGURES, read_figures
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    rows = (*TRAINED_ROWS, *ASKED_ROWS)
+    parser = argparse.ArgumentParser(
+        prog="python -m training ablations",
+        description="The papers' ablations in miniature. Runs that the figures hold already are not made again; "
+        "`python -m workbench ablations` lays the figures out.",
+    )
+    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, metavar="ROW", help=f"of {', '.join(rows)}")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--work", type=Path, default=Path("training-cache"), help="scenes and pre-trained encoders")
+    parser.add_argument("--suite", type=Path, default=Path("checkpoints/mini"), help="the finished suite")
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="one JSON object a run (default: %(default)s)")
+    parser.add_argument("--scenes", type=int, default=30000, help="scenes to train on")
+    parser.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    places = Places(options.work, options.suite, options.scenes, steps=options.steps, device=device)
+    try:
+        done = {(run.row, run.seed) for run in read_figures(options.figures)}
+        wanted = [(row, seed) for seed in options.seeds for row in options.rows if (row, seed) not in done]
+        for row, seed in tqdm(wanted, desc="ablations"):
+            figures = (run_trained if row in TRAINED_ROWS else run_asked)(places, row, seed)
+            with options.figures.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(figures) + "\n")
+    except EvfSamError as err:
+        print(f"training ablations: {err}", file=sys.stderr)
+        return 2
+    return 0

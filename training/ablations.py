@@ -1,0 +1,216 @@
+"""The papers' ablations in miniature: one recipe a row, trained on scenes, measured on test scenes, with three seeds.
+
+Rows of EVF-SAM's tables 1, 3, 4 and 5 start from the same pre-trained encoders and the same promptable SAM and get the
+same steps; a seed draws the projector and the batches. Rows of SAM4MLLM's table 6 train nothing: the finished point
+query is asked with other options, each seed of other test scenes.
+
+Source: EVF-SAM, arXiv:2406.20076, section 4.4; SAM4MLLM, arXiv:2409.10542, section 4.4.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from types import MappingProxyType
+from typing import Final, cast
+
+import torch
+from transformers import AutoTokenizer
+
+from baselines.point_query import PointQueryStrategy
+from evfsam.configuration import EvfSamConfig
+from evfsam.encoder_sizes import ClipSizes
+from evfsam.encoders import EncoderChoice
+from evfsam.pretrained_tokenizer import PretrainedPhraseTokenizer
+from evfsam.processing import EvfSamProcessor
+from evfsam.types import Strategy, StrategyCard
+from training import clip, pretrain, sam
+from training.finetune import FinetuneStage, TrainedParts, starting_model
+from training.loop import Schedule
+from training.recipes import Places, beit3_weights
+from workbench.answers import Scores
+from workbench.comparison import Comparison
+from workbench.datasets.contract import Sample
+from workbench.datasets.registry import open_dataset
+from workbench.evaluation import evaluate, limited
+from workbench.suites import MINI, Entry, StrategyEntry, Suite
+
+SCHEDULE: Final = Schedule(steps=400, learning_rate=4e-4, warmup=50, validate_every=400)
+SCENES_A_STEP: Final = 8
+TEST_SCENES: Final = "scenes:test"
+TEST_EXPRESSIONS: Final = 500
+SCENES_BETWEEN_SEEDS: Final = 200
+"""How far apart the test scenes of two seeds begin, where the seed chooses scenes."""
+
+
+@dataclass(frozen=True)
+class TrainedRow:
+    """A way of prompting SAM that is trained anew.
+
+    Attributes:
+        choice: which encoder reads what, where the two meet, and which feature prompts SAM.
+        trained: what learns beside the projector.
+    """
+
+    choice: EncoderChoice = field(default_factory=EncoderChoice)
+    trained: TrainedParts = field(default_factory=TrainedParts)
+
+
+@dataclass(frozen=True)
+class AskedRow:
+    """A way of asking the point query.
+
+    Attributes:
+        options: of `PointQueryOptions`, beside the usual ones.
+    """
+
+    options: Mapping[str, object]
+
+
+HALF: Final = pretrain.CONFIG.layer_count // 2
+TRAINED_ROWS: Final[Mapping[str, TrainedRow]] = MappingProxyType(
+    {
+        "beit3-early": TrainedRow(),
+        "beit3-text": TrainedRow(EncoderChoice(fusion="text")),
+        "clip-text": TrainedRow(EncoderChoice("clip", "text")),
+        "clip-late": TrainedRow(EncoderChoice("clip", "late")),
+        "beit3-late": TrainedRow(EncoderChoice(fusion="late")),
+        "beit3-early-half": TrainedRow(EncoderChoice(fused_layers=HALF)),
+        "decoder-alone": TrainedRow(trained=TrainedParts(encoder=False, prompt_encoder=False)),
+        "encoder-alone": TrainedRow(trained=TrainedParts(prompt_encoder=False, mask_decoder=False)),
+        "encoder-and-decoder": TrainedRow(trained=TrainedParts(prompt_encoder=False)),
+        "text-cls": TrainedRow(EncoderChoice(feature="text_cls")),
+        "patch-mean": TrainedRow(EncoderChoice(feature="mean")),
+        "both-cls": TrainedRow(EncoderChoice(feature="concat")),
+    }
+)
+"""In the order in which they tell most, for runs that are broken off."""
+ASKED_ROWS: Final[Mapping[str, AskedRow]] = MappingProxyType(
+    {
+        **{f"threshold-{share}": AskedRow({"threshold": share}) for share in (0.6, 0.7, 0.8, 0.9, 0.95)},
+        "grid-6": AskedRow({"grid_size": 6}),
+        "random-25": AskedRow({"sampling": "random"}),
+        "random-36": AskedRow({"sampling": "random", "grid_size": 6}),
+    }
+)
+"""A threshold of 0.9 on a grid of 5 x 5 is the usual way."""
+
+
+@dataclass(frozen=True)
+class _AskedEntry:
+    """The suite's point query with other options."""
+
+    entry: Entry
+    options: Mapping[str, object]
+
+    @property
+    def title(self) -> str:
+        return self.entry.title
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
+        strategy = cast(PointQueryStrategy, self.entry.load(device, dtype))
+        return strategy.with_options(**self.options)
+
+    def provisional_card(self, key: str) -> StrategyCard:
+        return self.entry.provisional_card(key)
+
+
+def run_trained(places: Places, name: str, seed: int) -> dict[str, object]:
+    """Train and measure a row of `TRAINED_ROWS`; a run that was killed goes on.
+
+    Raises:
+        CheckpointError: an encoder or SAM is not trained yet.
+    """
+    row = TRAINED_ROWS[name]
+    torch.manual_seed(seed)
+    stage = _stage(places, row)
+    state = f"ablation-{name}-{seed}"
+    measured = places.train(state, stage, replace(SCHEDULE, seed=seed))
+    directory = places.work / "ablations" / f"{name}-{seed}"
+    stage.model.save_pretrained(directory, storage_dtype=torch.float16)
+    stage.processor.tokenizer.save_pretrained(directory)
+    places.state(state).unlink()
+    entry = StrategyEntry("Ablation", "A row of the ablations.", "evfsam.modeling:load_strategy", directory)
+    scores = _scores("evf-sam", entry, places.device, _test_samples(0))
+    made = {"steps": measured.schedule.steps, "seconds": round(measured.seconds), "hardware": measured.hardware}
+    return {"row": name, "seed": seed, **_figures(scores), **made}
+
+
+def run_asked(places: Places, name: str, seed: int) -> dict[str, object]:
+    """Measure a row of `ASKED_ROWS` on the test scenes of a seed."""
+    options = ASKED_ROWS[name].options
+    if options.get("sampling") == "random":
+        options = {**options, "sampling_seed": seed}
+    entry = _AskedEntry(MINI.strategies["point-query"], options)
+    scores = _scores("point-query", entry, places.device, _test_samples(seed * SCENES_BETWEEN_SEEDS))
+    return {"row": name, "seed": seed, **_figures(scores)}
+
+
+def _stage(places: Places, row: TrainedRow) -> FinetuneStage:
+    backbone = places.backbone()
+    if row.choice.encoder == "clip":
+        config, weights, processor = _clip_parts(places, row.choice)
+    else:
+        config = _config(row.choice, beit3=pretrain.CONFIG.to_dict())
+        weights, processor = beit3_weights(places.work / "beit3.pt"), EvfSamProcessor(places.tokenizer(), config)
+    model = starting_model(config, backbone, weights)
+    return FinetuneStage(
+        *places.scenes,
+        *places.embeddings(backbone),
+        model,
+        processor,
+        trained=row.trained,
+        scenes_a_step=SCENES_A_STEP,
+    )
+
+
+def _clip_parts(
+    places: Places, choice: EncoderChoice
+) -> tuple[EvfSamConfig, Mapping[str, torch.Tensor], EvfSamProcessor]:
+    pretrained = places.clip()
+    text, vision = pretrained.config.text_config, pretrained.config.vision_config
+    sizes = ClipSizes(
+        image_size=vision.image_size,
+        patch_size=vision.patch_size,
+        vocab_size=text.vocab_size,
+        text_position_count=clip.MAX_TOKENS,
+        text_embed_dim=text.hidden_size,
+        text_head_count=text.num_attention_heads,
+        text_ffn_dim=text.intermediate_size,
+        text_layer_count=text.num_hidden_layers,
+        vision_embed_dim=vision.hidden_size,
+        vision_head_count=vision.num_attention_heads,
+        vision_ffn_dim=vision.intermediate_size,
+        vision_layer_count=vision.num_hidden_layers,
+        hidden_act=text.hidden_act,
+    )
+    marks = {name: getattr(text, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    config = _config(choice, clip=sizes.to_dict(), **marks)
+    halves = {"text_model": pretrained.text_model, "vision_model": pretrained.vision_model}
+    weights = {f"{half}.{key}": value for half, part in halves.items() for key, value in part.state_dict().items()}
+    tokenizer = PretrainedPhraseTokenizer(AutoTokenizer.from_pretrained(places.work / "clip"), clip.MAX_TOKENS)
+    return config, weights, EvfSamProcessor(tokenizer, config)
+
+
+def _config(choice: EncoderChoice, **fields: object) -> EvfSamConfig:
+    return EvfSamConfig(
+        sam=sam.CONFIG.to_dict(),
+        encoder=choice.encoder,
+        fusion=choice.fusion,
+        fused_layers=choice.fused_layers,
+        feature=choice.feature,
+        **fields,
+    )
+
+
+def _test_samples(first: int) -> Iterable[Sample]:
+    return limited(islice(open_dataset(TEST_SCENES, None), first, None), TEST_EXPRESSIONS)
+
+
+def _scores(key: str, entry: Entry, device: torch.device, samples: Iterable[Sample]) -> Scores:
+    suite = Suite("ablation", "Ablation", "", MappingProxyType({key: entry}))
+    return evaluate(Comparison(suite, device, torch.float32), samples, [key])[key]
+
+
+def _figures(scores: Scores) -> dict[str, object]:
+    kinds = {kind: tally.ciou for kind, tally in sorted(scores.kinds.items())}
+    return {"cIoU": scores.total.ciou, "gIoU": scores.total.giou, "count": scores.total.count, "kinds": kinds}
