@@ -6,9 +6,12 @@ from types import MappingProxyType
 from typing import Final
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from webui.api import add_api
-from webui.known_scenes import read_examples
+from webui.known_scenes import Example, read_examples
+from webui.language import retold, say
+from webui.pages import LanguageMiddleware, SpokenBlocks, in_all_languages, language_switch, page_head
 from webui.remembered import remember
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
@@ -46,15 +49,20 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
 
     Launch it with `launch_arguments`: Gradio takes looks and limits there.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
-        gr.HTML(_head(comparison.suite))
+    examples = read_examples()
+    return in_all_languages(lambda: _build(comparison, examples))
+
+
+def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlocks:
+    with SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
+        page_head(_head(comparison.suite))
         build_weights_notice(comparison)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
-            with gr.Tab("Compare", id="compare"):
-                page = build_compare(comparison, read_examples())
-            with gr.Tab("Refine", id="refine"):
+            with gr.Tab(say("Compare"), id="compare"):
+                page = build_compare(comparison, examples)
+            with gr.Tab(say("Refine"), id="refine"):
                 build_refine(page)
-            with gr.Tab("Take away", id="take-away"):
+            with gr.Tab(say("Take away"), id="take-away"):
                 build_take_away(page)
             build_agreement(page)
             build_attention(page)
@@ -70,21 +78,27 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
 
 def launch_arguments() -> dict[str, object]:
     """Return what `gr.Blocks.launch` needs for this page's looks and limits."""
-    return {"theme": page_theme(), "css_paths": [STYLE_SHEET], **LAUNCH_LIMITS}
+    spoken = {"app_kwargs": {"middleware": [Middleware(LanguageMiddleware)]}}
+    return {"theme": page_theme(), "css_paths": [STYLE_SHEET], **spoken, **LAUNCH_LIMITS}
 
 
 def _head(suite: Suite) -> str:
+    lead = say(
+        "SAM segments what a prompt points at, and takes no words. Compare how words become that prompt, what each way "
+        "finds in your image, and what it acted on."
+    )
+    which = escape(say("Which models run"))
     return (
-        '<header class="page-head"><h1>One phrase, several ways to tell SAM</h1>'
-        '<p class="lead">SAM segments what a prompt points at, and takes no words. Compare how words become '
-        "that prompt, what each way finds in your image, and what it acted on.</p>"
-        f'<aside class="banner" aria-label="Which models run"><strong>{escape(suite.title)}</strong>'
-        f"<span>{escape(suite.notice)}{_choice(suite)}</span></aside></header>"
+        f'<header class="page-head"><h1>{say("One phrase, several ways to tell SAM")}</h1>{language_switch()}'
+        f'<p class="lead">{lead}</p>'
+        f'<aside class="banner" aria-label="{which}"><strong>{escape(retold(suite.title))}</strong>'
+        f"<span>{escape(retold(suite.notice))}{_choice(suite)}</span></aside></header>"
     )
 
 
 def _choice(suite: Suite) -> str:
     """Say why this suite runs, and what is missing from it."""
-    reason = f" This suite was {escape(suite.reason)}." if suite.reason else ""
-    missing = "".join(f" Not here: {escape(title)}, {escape(why)}." for title, why in suite.left_out.items())
-    return reason + missing
+    said = [say("This suite was {reason}.", reason=retold(suite.reason))] if suite.reason else []
+    for title, why in suite.left_out.items():
+        said.append(say("Not here: {title}, {why}.", title=retold(title), why=retold(why)))
+    return "".join(f" {escape(sentence)}" for sentence in said)
