@@ -5,6 +5,7 @@ scale, flip, rotation, colour and mild occlusion. What the expressions mean is w
 Layout is drawn in shares of the image's side, so one seed gives the same scene at any size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -106,27 +107,19 @@ def scene(seed: int, size: int = 256, *, per_kind: int = 1) -> Scene:
     if seed < 0 or size < 32:
         raise ConfigurationError(f"expected a seed >= 0 and a size >= 32 pixels, got seed {seed} and size {size}")
     rng = np.random.default_rng(seed)
-    image = _background(rng, size)
-    placed = _layout(rng)
-    objects: list[SceneObject] = []
-    visible: list[NDArray[np.bool_]] = []
-    for item in placed:
-        sprite = item.render(size)
-        left, top = (round(item.centre[axis] * size - sprite.shape[1 - axis] / 2) for axis in (0, 1))
-        alpha = _paste(image, sprite, left, top)
-        for mask in visible:
-            mask &= alpha < 0.5
-        visible.append(alpha >= 0.5)
+    pixels, placed = background(rng, size), layout(rng)
+    image, masks = drawn(pixels, placed)
+    objects = []
+    for item, mask in zip(placed, masks, strict=True):
         width, height = item.extent
         x, y = item.centre
         box = ((x - width / 2) * size, (y - height / 2) * size, (x + width / 2) * size, (y + height / 2) * size)
-        objects.append(SceneObject(item.category, item.colour, box, item.centre, height, visible[-1]))
-    pixels = np.clip(image + 0.5, 0, 255).astype(np.uint8)
-    return Scene(seed, pixels, tuple(objects), describe(objects, rng, per_kind=per_kind))
+        objects.append(SceneObject(item.category, item.colour, box, item.centre, height, mask))
+    return Scene(seed, image, tuple(objects), describe(objects, rng, per_kind=per_kind))
 
 
 @dataclass(frozen=True)
-class _Placed:
+class PlacedSprite:
     """A sprite with its place: lengths are shares of the image's side, degrees counter-clockwise."""
 
     category: str
@@ -149,6 +142,30 @@ class _Placed:
         pixels = np.asarray(sprite.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
         painted = pixels if self.colour is None else _paint(pixels, COLOURS[self.colour])
         return np.concatenate([painted[..., :3], painted[..., 3:] / 255], axis=-1)
+
+
+def drawn(
+    pixels: NDArray[np.float32], placed: Sequence[PlacedSprite]
+) -> tuple[RgbImage, tuple[NDArray[np.bool_], ...]]:
+    """Draw sprites on a background, back to front.
+
+    Args:
+        pixels: (S, S, 3) float32, 0..255; not changed.
+        placed: the sprites.
+
+    Returns:
+        The image (S, S, 3), and for each sprite the pixels (S, S) that show it.
+    """
+    image, size = pixels.copy(), pixels.shape[0]
+    visible: list[NDArray[np.bool_]] = []
+    for item in placed:
+        sprite = item.render(size)
+        left, top = (round(item.centre[axis] * size - sprite.shape[1 - axis] / 2) for axis in (0, 1))
+        alpha = _paste(image, sprite, left, top)
+        for mask in visible:
+            mask &= alpha < 0.5
+        visible.append(alpha >= 0.5)
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8), tuple(visible)
 
 
 @cache
@@ -201,7 +218,7 @@ def _paste(image: NDArray[np.float32], sprite: NDArray[np.float32], left: int, t
     return alpha
 
 
-def _background(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+def background(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     """(S, S, 3) float32, 0..255: a gradient, a soft texture, a ground line or a crop of a photograph."""
     first, second = rng.uniform(70, 235, (2, 3)).astype(np.float32)
     second = first + 0.5 * (second - first)
@@ -251,9 +268,9 @@ def _cast(rng: np.random.Generator) -> list[tuple[str, str | None, float]]:
     return cast[:7]
 
 
-def _layout(rng: np.random.Generator) -> list[_Placed]:
+def layout(rng: np.random.Generator) -> list[PlacedSprite]:
     """Place the cast, back to front, so that every object stays visible enough; what finds no place is left out."""
-    placed: list[_Placed] = []
+    placed: list[PlacedSprite] = []
     for category, colour, side in _cast(rng):
         degrees = round(rng.uniform(-_MAX_ROTATION_DEGREES, _MAX_ROTATION_DEGREES) / 3) * 3.0
         is_flipped = bool(rng.random() < 0.5)
@@ -261,14 +278,14 @@ def _layout(rng: np.random.Generator) -> list[_Placed]:
         for _ in range(40):
             x = rng.uniform(width / 2, 1 - width / 2)
             y = rng.uniform(height / 2, 1 - height / 2)
-            item = _Placed(category, colour, side, degrees, is_flipped, (float(x), float(y)))
+            item = PlacedSprite(category, colour, side, degrees, is_flipped, (float(x), float(y)))
             if _is_everyone_visible([*placed, item]):
                 placed.append(item)
                 break
     return placed
 
 
-def _overlap(a: _Placed, b: _Placed) -> float:
+def _overlap(a: PlacedSprite, b: PlacedSprite) -> float:
     sides = [
         min(a.centre[k] + a.extent[k] / 2, b.centre[k] + b.extent[k] / 2)
         - max(a.centre[k] - a.extent[k] / 2, b.centre[k] - b.extent[k] / 2)
@@ -277,11 +294,11 @@ def _overlap(a: _Placed, b: _Placed) -> float:
     return max(sides[0], 0.0) * max(sides[1], 0.0)
 
 
-def _covered_share(behind: _Placed, front: _Placed) -> float:
+def _covered_share(behind: PlacedSprite, front: PlacedSprite) -> float:
     return _overlap(behind, front) / (behind.extent[0] * behind.extent[1])
 
 
-def _is_everyone_visible(placed: list[_Placed]) -> bool:
+def _is_everyone_visible(placed: list[PlacedSprite]) -> bool:
     """Whether what lies in front of each object covers little enough of its extent."""
     return all(
         sum(_covered_share(behind, front) for front in placed[k + 1 :]) < 1 - MIN_VISIBLE_SHARE
