@@ -1,4 +1,4 @@
-"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR`, `evaluate`, `report` and `video`."""
+"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR`, `batch`, `evaluate`, `report` and `video`."""
 
 import argparse
 import logging
@@ -13,6 +13,8 @@ import torch
 from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt, Segmentation
+from workbench.batch_command import BatchOrder
+from workbench.batch_command import carry_out as carry_out_batch
 from workbench.comparison import Comparison, StrategyResult
 from workbench.datasets.registry import NAMES
 from workbench.evaluate_command import Order, carry_out
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         logging.basicConfig(level=logging.WARNING if arguments.is_verbose else logging.CRITICAL)
-        commands = {"compare": _compare, "evaluate": _evaluate, "report": _report, "video": _video}
+        commands = {"compare": _compare, "batch": _batch, "evaluate": _evaluate, "report": _report, "video": _video}
         return commands[arguments.command](arguments)
     except EvfSamError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -80,6 +82,23 @@ def _compare(arguments: argparse.Namespace) -> int:
     write_results(arguments.out, image, arguments.phrase.strip(), comparison.suite.key, results)
     is_any_done = any(result.segmentation.verdict.kind != "failed" for result in results)
     return 0 if is_any_done else EXIT_ALL_FAILED
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    comparison = _comparison(arguments)
+    order = BatchOrder(
+        sources=tuple(arguments.sources),
+        tables=tuple(arguments.tables),
+        phrases=tuple(arguments.phrases),
+        out=arguments.out,
+        strategies=comparison.choose(arguments.strategies),
+    )
+    text, run = carry_out_batch(order, comparison)
+    print(text)
+    kinds = [answer.verdict for answer in run.folder.answers]
+    if not any(kind != "failed" for kind in kinds):
+        return EXIT_ALL_FAILED
+    return EXIT_FAULTS if run.faults or "failed" in kinds else 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -177,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
         prog="python -m workbench", description="Compare ways of telling SAM in words what to segment."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{compare,evaluate,report,video}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{compare,batch,evaluate,report,video}")
     compare = commands.add_parser(
         "compare", help="run the strategies on one image and phrase, and write what they found"
     )
@@ -196,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--box", type=_box, metavar="X1,Y1,X2,Y2", help="a box that SAM sees beside the phrase")
     compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for pictures and result.json")
+    batch = _add_batch(commands)
     measure = commands.add_parser("evaluate", help="measure the strategies on images with known masks")
     measure.add_argument("--dataset", default="scenes:test", metavar="NAME", help=f"one of {', '.join(NAMES)}")
     measure.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set's files")
@@ -217,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--out", type=Path, metavar="DIR", help="also write report.md, report.html and charts there")
     report.add_argument("--verbose", dest="is_verbose", action="store_true", help="log warnings and tracebacks")
     video = _add_video(commands)
-    for command in (compare, measure):
+    for command in (compare, batch, measure):
         command.add_argument(
             "--suite", default="mini", metavar="NAME", help=f"one of {', '.join(SUITE_NAMES)}; default: mini"
         )
@@ -230,13 +250,38 @@ def _parser() -> argparse.ArgumentParser:
             "evf-sam=/models/evf-sam; may be repeated",
         )
         command.add_argument("--strategies", type=_keys, metavar="A,B", help="keys with commas between; default: all")
-    for command in (compare, measure, video):
+    for command in (compare, batch, measure, video):
         command.add_argument("--device", default="auto", metavar="NAME", help=f"one of {', '.join(DEVICE_NAMES)}")
         command.add_argument(
             "--dtype", default="float32", metavar="NAME", help=f"one of {', '.join(DTYPE_NAMES)}; default: float32"
         )
         command.add_argument("--verbose", dest="is_verbose", action="store_true", help="log warnings and tracebacks")
     return parser
+
+
+def _add_batch(commands: "argparse._SubParsersAction[_OneLineParser]") -> _OneLineParser:
+    batch = commands.add_parser("batch", help="ask many phrases about many images, and keep what is done at any moment")
+    batch.add_argument("sources", type=Path, nargs="+", metavar="IMAGES", help="folders, zips or image files")
+    batch.add_argument(
+        "--phrases", nargs="+", default=[], metavar="PHRASE", help="asked of every image; quote each: 'the red cup'"
+    )
+    batch.add_argument(
+        "--csv",
+        dest="tables",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a table with the columns image and phrase, a question a line; may be repeated",
+    )
+    batch.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for masks, overlays, masks.jsonl, figures.csv and manifest.json; gone on with if it was begun",
+    )
+    return batch
 
 
 def _add_video(commands: "argparse._SubParsersAction[_OneLineParser]") -> _OneLineParser:

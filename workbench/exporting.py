@@ -56,7 +56,7 @@ def result_dict(
         "image": {"height": height, "width": width, "pixels_sha256": sha256(image.tobytes()).hexdigest()},
         "strategies": {result.key: _strategy_dict(result, reference) for result in results},
         "agreement_iou": pairwise_iou(results),
-        "versions": _versions(),
+        "versions": installed_versions(),
     }
     return cast(dict[str, object], as_json_value(content))
 
@@ -223,7 +223,8 @@ def _point_dict(point: PromptPoint) -> dict[str, object]:
     }
 
 
-def _versions() -> dict[str, str | None]:
+def installed_versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the packages that decide an answer; None of those not installed."""
     return {"python": platform.python_version()} | {name: _installed(name) for name in VERSIONED_PACKAGES}
 
 
