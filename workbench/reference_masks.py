@@ -1,6 +1,6 @@
-"""Read a known mask from an uploaded picture of any sensible form, and measure answers against it."""
+"""Read a known mask from an uploaded picture of any sensible form or from brush strokes, and measure answers by it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -74,6 +74,32 @@ def read_reference(source: str | Path | bytes, size: tuple[int, int], *, is_inve
         mask = ~mask if mask.dtype == np.bool_ else np.where(mask == IGNORED_LABEL, mask, 1 - mask)
         reading = f"{reading}; then swapped with the background"
     return UploadedMask(mask, reading)
+
+
+def drawn_mask(layers: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> Mask:
+    """Join what was painted on transparent layers over the image, at the size at which the page shows it.
+
+    Args:
+        layers: (h, w, 4) uint8 RGBA each; a pixel counts as painted where a layer is at least half as opaque as its
+            most opaque pixel, because the brush's rim is soft.
+        size: (H, W) of the image; the strokes are stretched to it without smoothing.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        GeometryError: a layer is no RGBA picture, or nothing is painted.
+    """
+    painted: Mask = np.zeros(size, dtype=np.bool_)
+    for layer in layers:
+        if layer.ndim != 3 or layer.shape[2] != 4 or 0 in layer.shape:
+            raise GeometryError(f"expected layers (h, w, 4) with their alpha, got {layer.shape}; draw the mask again")
+        alpha = layer[..., 3]
+        strokes = (alpha > 0) & (alpha >= alpha.max() / 2)
+        painted |= np.asarray(Image.fromarray(strokes).resize(size[::-1], Image.Resampling.NEAREST))
+    if not painted.any():
+        raise GeometryError("expected a drawn object, got an empty drawing; paint over the object with the brush")
+    return painted
 
 
 def check_reference_size(got: tuple[int, int], expected: tuple[int, int]) -> None:

@@ -22,6 +22,15 @@ from webui.tabs.opened_run import (
     strategy_choices,
     wire_opening,
 )
+from webui.tabs.reference_source import (
+    Reference,
+    ReferenceSource,
+    build_drawing_board,
+    build_reference_source,
+    chosen_kind,
+    problem_of,
+    reference_of,
+)
 from workbench.agreement import (
     TwoWayRegions,
     answered_masks,
@@ -33,32 +42,17 @@ from workbench.agreement import (
 )
 from workbench.agreement_pictures import LegendedPicture, disagreement_picture, regions_picture, votes_picture
 from workbench.comparison import StrategyResult
-from workbench.metrics import Mask, ReferenceMask
+from workbench.metrics import Mask
 from workbench.pictures import shown_pair
-from workbench.reference_masks import figures_against_references, read_reference
+from workbench.reference_masks import figures_against_references
 
 REFERENCE: Final = "reference"
 """Stands for the reference mask in place of a strategy's key."""
 
 _VIEWS: Final = [("Votes", "votes"), ("Disagreement", "disagreement"), ("A against B", "pair")]
 _NO_REFERENCE: Final = (
-    "No reference mask is known here. Scenes and examples bring their own; for another image upload one below."
+    "No reference mask is known here. Scenes and examples bring their own; for another image upload one, or draw one."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """A known mask of what was asked.
-
-    Attributes:
-        mask: (H, W), bool or labels.
-        origin: one sentence: where it came from, and how it was read.
-        is_uploaded: whether a visitor brought it.
-    """
-
-    mask: ReferenceMask
-    origin: str
-    is_uploaded: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +64,7 @@ class AgreementTab:
     view: gr.Radio
     one: gr.Dropdown
     other: gr.Dropdown
-    file: gr.File
-    is_inverted: gr.Checkbox
+    source: ReferenceSource
     picture: gr.HTML
     table: gr.HTML
     reference: gr.HTML
@@ -79,17 +72,27 @@ class AgreementTab:
     @property
     def controls(self) -> list[gr.components.Component]:
         """What a visitor sets."""
-        return [self.phrase, self.view, self.one, self.other, self.file, self.is_inverted]
+        return [self.phrase, self.view, self.one, self.other, *self.source.controls]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What changes."""
-        return [self.phrase, self.one, self.other, self.picture, self.table, self.reference]
+        return [self.phrase, self.one, self.other, self.picture, self.table, self.reference, *self.source.outputs]
 
     def show(
-        self, key: str | None, phrase: object, view: object, one: object, other: object, file: object, inverted: object
+        self, key: str | None, phrase: object, view: object, one: object, other: object, kind: object, *given: object
     ) -> Updates:
-        """Draw the picture chosen, the table of the masks, and the figures against the reference."""
+        """Draw the picture chosen, the table of the masks, and the figures against the reference.
+
+        Args:
+            key: of the run.
+            phrase: its number.
+            view: which picture.
+            one: A of the pair.
+            other: B of the pair.
+            kind: where the reference comes from.
+            given: the rest of what `ReferenceSource.controls` hold.
+        """
         run = run_or_words(self.page, key)
         if isinstance(run, str):
             return self.emptied(run)
@@ -97,17 +100,20 @@ class AgreementTab:
         phrases = phrase_choices(progress)
         asked = chosen_or_first(phrase, phrases)
         results = answers_to(progress, asked)
+        file, inverted, drawing, canvas = given
+        source = chosen_kind(progress, asked, kind)
         problem, reference = "", None
         try:
-            reference = reference_of(progress, asked, file, is_inverted=inverted is True)
+            reference = reference_of(progress, asked, source, file, inverted, drawing)
         except EvfSamError as error:
-            problem = wording.problem(str(error)[:1].upper() + str(error)[1:])
+            problem = problem_of(error)
         sides = strategy_choices(results)
         others = sides[1:] + sides[:1] + ([("Reference mask", REFERENCE)] if reference else [])
         shown = {
             self.phrase: gr.update(choices=phrases, value=asked, visible=len(phrases) > 1),
             self.table: wording.agreement_table(pairwise_iou(results), {each.key: each.card.title for each in results}),
             self.reference: problem or measured(progress, asked, reference),
+            **self.source.show(progress, asked, source, drawing, canvas),
         }
         if not sides:
             return {**shown, self.picture: figures.nothing("Every strategy failed, so there is nothing to compare.")}
@@ -124,8 +130,23 @@ class AgreementTab:
         hidden = gr.update(visible=False)
         return {
             **{self.phrase: hidden, self.one: hidden, self.other: hidden, self.table: "", self.reference: ""},
+            **self.source.hidden(),
             self.picture: figures.nothing(words) if words else "",
         }
+
+    def take_drawing(self, key: str | None, painted: object) -> Updates:
+        """Take what is painted for the reference."""
+        run = run_or_words(self.page, key)
+        if isinstance(run, str):
+            return {self.source.board.status: wording.problem(run)}
+        return self.source.taken(run.progress, painted)
+
+    def clear_drawing(self, key: str | None) -> Updates:
+        """Begin the drawing anew."""
+        run = run_or_words(self.page, key)
+        if isinstance(run, str):
+            return {self.source.board.status: wording.problem(run)}
+        return {**self.source.emptied_canvas(run.progress), self.source.drawing: None}
 
 
 def build_agreement(page: ComparePage) -> None:
@@ -137,44 +158,27 @@ def build_agreement(page: ComparePage) -> None:
                 view = gr.Radio(_VIEWS, value="votes", label="Show")
                 one = gr.Dropdown([], label="A", visible=False, filterable=False, elem_id="differences-one")
                 other = gr.Dropdown([], label="B", visible=False, filterable=False, elem_id="differences-other")
-                file = gr.File(
-                    label="Reference mask of your own",
-                    file_count="single",
-                    file_types=["image"],
-                    height=150,
-                    elem_id="reference-file",
-                )
-                inverted = gr.Checkbox(label="Swap object and background", value=False)
+                choices = gr.Column()
             with gr.Column(elem_classes=["deeper-answer"]):
                 picture = gr.HTML("", elem_id="differences-picture")
                 table = gr.HTML("", elem_id="differences-table")
+                board = build_drawing_board()
                 reference = gr.HTML("", elem_id="differences-reference")
-        made = AgreementTab(page, phrase, view, one, other, file, inverted, picture, table, reference)
+        with choices:
+            source = build_reference_source(board)
+        made = AgreementTab(page, phrase, view, one, other, source, picture, table, reference)
         wire_opening(page, tab, "differences", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
-    for control in (phrase, view, one, other, inverted):
+    for control in (phrase, view, one, other, source.kind, source.is_inverted):
         _wire(made, control.input)
-    _wire(made, file.change)
-
-
-def reference_of(progress: Progress, phrase: int, file: object, *, is_inverted: bool) -> Reference | None:
-    """Return the reference of a phrase: the visitor's own, else the scene's, else None.
-
-    Raises:
-        EvfSamError: the file is no mask of this image.
-    """
-    path = file.get("path") if isinstance(file, Mapping) else None
-    if isinstance(path, str):
-        read = read_reference(path, progress.view.size, is_inverted=is_inverted)
-        return Reference(read.mask, f"Your file: {read.reading}.", is_uploaded=True)
-    known = progress.known_mask if phrase == ALL_PHRASES else progress.known_masks[phrase]
-    return None if known is None else Reference(known, "The scene's own mask of this phrase.", is_uploaded=False)
+    _wire(made, source.file.change)
+    _wire_drawing(made)
 
 
 def measured(progress: Progress, phrase: int, reference: Reference | None) -> str:
     """Write how well each strategy matches the reference; over all phrases of a scene, each against its own."""
     if reference is None:
         return figures.nothing(_NO_REFERENCE)
-    if phrase == ALL_PHRASES and not reference.is_uploaded:
+    if phrase == ALL_PHRASES and not reference.is_own:
         pairs = [(each, result) for n, each in enumerate(progress.phrases) for result in answers_to(progress, n)]
         references = {
             each: mask for each, mask in zip(progress.phrases, progress.known_masks, strict=True) if mask is not None
@@ -256,3 +260,13 @@ def _wire(made: AgreementTab, listen: gr.events.EventListener) -> None:
         trigger_mode="always_last",
         api_visibility="private",
     )
+
+
+def _wire_drawing(made: AgreementTab) -> None:
+    source, board, key = made.source, made.source.board, made.page.last_run
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    taken = board.take.click(made.take_drawing, [key, board.editor], [source.drawing, board.status], **quiet)
+    emptied = [board.editor, source.canvas, board.status, source.drawing]
+    cleared = board.clear.click(made.clear_drawing, key, emptied, **quiet)
+    for changed in (taken, cleared):
+        _wire(made, changed.then)
