@@ -1,4 +1,4 @@
-"""`python -m training ablations`: train and measure what is missing, and keep one line a run."""
+"""`python -m training ablations`: train and measure what is missing, keep one line a run, and lay them all out."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from evfsam.errors import EvfSamError
 from training.ablations import ASKED_ROWS, TRAINED_ROWS, run_asked, run_trained
 from training.recipes import Places
-from workbench.ablation_tables import FIGURES, read_figures
+from workbench.ablation_tables import FIGURES, ablations_markdown, read_figures
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,8 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     rows = (*TRAINED_ROWS, *ASKED_ROWS)
     parser = argparse.ArgumentParser(
         prog="python -m training ablations",
-        description="The papers' ablations in miniature. Runs that the figures hold already are not made again; "
-        "`python -m workbench ablations` lays the figures out.",
+        description="The papers' ablations in miniature, as tables in Markdown. Runs whose figures are at hand are not "
+        "made again: on a clean checkout this only lays out the figures that come with it.",
     )
     parser.add_argument("--rows", nargs="+", choices=rows, default=rows, metavar="ROW", help=f"of {', '.join(rows)}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
@@ -39,10 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         done = {(run.row, run.seed) for run in read_figures(options.figures)}
         wanted = [(row, seed) for seed in options.seeds for row in options.rows if (row, seed) not in done]
-        for row, seed in tqdm(wanted, desc="ablations"):
+        for row, seed in tqdm(wanted, desc="ablations", disable=not wanted):
             figures = (run_trained if row in TRAINED_ROWS else run_asked)(places, row, seed)
             with options.figures.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(figures) + "\n")
+        print(ablations_markdown(read_figures(options.figures)), end="")
     except EvfSamError as err:
         print(f"training ablations: {err}", file=sys.stderr)
         return 2

@@ -80,8 +80,8 @@ class FinetuneStage:
         model: EvfSamModel,
         processor: EvfSamProcessor,
         *,
-        trained: TrainedParts = TrainedParts(),
-        scenes_a_step: int = SCENES_A_STEP,
+        trained: TrainedParts,
+        scenes_a_step: int,
     ) -> None:
         self.scenes, self.embeddings, self.processor = scenes, embeddings, processor
         self.held_out, self.held_out_embeddings = held_out_phrases(held_out, 384), held_out_embeddings

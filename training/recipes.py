@@ -136,11 +136,19 @@ def train_encoder(places: Places) -> None:
 
 def train_evf_sam(places: Places) -> None:
     """EVF-SAM fine-tuning."""
+    encoder = beit3_weights(places.work / "beit3.pt")
     backbone, tokenizer = places.backbone(), places.tokenizer()
     config = EvfSamConfig(beit3=pretrain.CONFIG.to_dict(), sam=sam.CONFIG.to_dict())
-    model = finetune.starting_model(config, backbone, beit3_weights(places.work / "beit3.pt"))
+    model = finetune.starting_model(config, backbone, encoder)
     processor = EvfSamProcessor(tokenizer, config)
-    stage = finetune.FinetuneStage(*places.scenes, *places.embeddings(backbone), model, processor)
+    stage = finetune.FinetuneStage(
+        *places.scenes,
+        *places.embeddings(backbone),
+        model,
+        processor,
+        trained=finetune.TrainedParts(),
+        scenes_a_step=finetune.SCENES_A_STEP,
+    )
     measured = places.train("finetune", stage, finetune.SCHEDULE)
     directory = places.out / "evf-sam"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16)

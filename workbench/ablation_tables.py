@@ -6,12 +6,19 @@ compared seed by seed, and told apart where the interval of the differences leav
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Final
 
+from scipy.stats import t as student
+
 from evfsam.errors import ConfigurationError
+from workbench.intervals import LEVEL
+from workbench.markdown import table
+from workbench.paper import PaperAblation, ablation_groups
 from workbench.suites import CHECKPOINTS
 
 FIGURES: Final = CHECKPOINTS / "mini" / "ablations.jsonl"
@@ -62,3 +69,79 @@ def read_figures(path: Path) -> list[AblationRun]:
                 f"{line[:60]!r}; remove the line, and the run is made again"
             ) from err
     return runs
+
+
+def ablations_markdown(runs: Sequence[AblationRun]) -> str:
+    """Write every table of the papers that has runs, what agrees with the paper under each, and what it took.
+
+    Raises:
+        ConfigurationError: there are no runs.
+    """
+    if not runs:
+        raise ConfigurationError("expected runs to lay out, got none; make them with `python -m training ablations`")
+    cious = _by_row(runs)
+    parts = []
+    for title, rows in ablation_groups().items():
+        made = [row for row in rows if row.row in cious]
+        if made:
+            lines = [[row.title, _mean_text(list(cious[row.row].values())), f"{row.ciou:.1f}"] for row in made]
+            parts += [table([title, "cIoU here", "cIoU in the paper"], lines), agreement(made, cious)]
+    return "\n\n".join([*parts, _effort(runs)]) + "\n"
+
+
+def agreement(rows: Sequence[PaperAblation], cious: Mapping[str, Mapping[int, float]]) -> str:
+    """Say how many pairs of rows stand in the paper's order, and name those that certainly do not.
+
+    Args:
+        rows: of one table; pairs that are even in the paper are left out.
+        cious: by row, then by seed.
+    """
+    counts, against = {"sure": 0, "likely": 0, "unlikely": 0}, []
+    pairs = [pair if pair[0].ciou < pair[1].ciou else pair[::-1] for pair in combinations(rows, 2)]
+    pairs = [(low, high) for low, high in pairs if low.ciou != high.ciou]
+    for low, high in pairs:
+        seeds = sorted(cious[low.row].keys() & cious[high.row].keys())
+        gains = [cious[high.row][seed] - cious[low.row][seed] for seed in seeds]
+        gain, margin = fmean(gains) if gains else 0.0, half_interval(gains)
+        if gain < -margin:
+            against.append(f"{high.title} fell short of {low.title} by {-gain:.1f}")
+        else:
+            counts["sure" if gain > margin else "likely" if gain > 0 else "unlikely"] += 1
+    said = (
+        f"Of {len(pairs)} pairs of rows, {counts['sure']} certainly stand in the paper's order; {counts['likely']} "
+        f"lean that way and {counts['unlikely']} the other, within the noise of the seeds."
+    )
+    return f"{said} Certainly the other way round: {'; '.join(against)}." if against else said
+
+
+def half_interval(values: Sequence[float]) -> float:
+    """Return half the width of the 95 % interval of a mean, by Student's t; infinite under two values."""
+    if len(values) < 2:
+        return float("inf")
+    spread = stdev(values) / len(values) ** 0.5
+    return float(student.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
+
+
+def _by_row(runs: Sequence[AblationRun]) -> dict[str, dict[int, float]]:
+    """Percent by row, then by seed."""
+    cious: dict[str, dict[int, float]] = {}
+    for run in runs:
+        cious.setdefault(run.row, {})[run.seed] = 100 * run.ciou
+    return cious
+
+
+def _mean_text(values: Sequence[float]) -> str:
+    margin = half_interval(values)
+    return f"{fmean(values):.1f}" + (f" ± {margin:.1f}" if margin != float("inf") else "")
+
+
+def _effort(runs: Sequence[AblationRun]) -> str:
+    seeds = len({run.seed for run in runs})
+    trained = [run for run in runs if run.steps]
+    said = f"{seeds} seeds a row: mean, and the 95 % interval of Student's t."
+    if not trained:
+        return said
+    hardware = " and ".join(sorted({run.hardware for run in trained}))
+    steps = " or ".join(str(count) for count in sorted({run.steps for run in trained}))
+    minutes = sum(run.seconds for run in trained) / 60
+    return f"{said} {len(trained)} trainings of {steps} steps took {minutes:.0f} minutes in all on {hardware}."

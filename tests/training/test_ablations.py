@@ -1,0 +1,118 @@
+"""Rows of the ablations run from pre-trained parts to a figure on test scenes, in a step."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from evfsam.modeling import EvfSamModel, load_strategy
+from training import ablation_command, ablations, clip, pretrain, sam
+from training.ablations import TRAINED_ROWS, run_asked, run_trained
+from training.recipes import STAGES, Places
+from workbench.ablation_tables import read_figures
+from workbench.suites import CHECKPOINTS
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """Pre-trained encoders and SAM, one step each."""
+    folder = tmp_path_factory.mktemp("ablations")
+    made = Places(folder / "work", folder / "out", scene_count=8, held_out_count=8, steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in (pretrain, sam):
+            patch.setattr(stage, "SCENES_A_STEP", 2)
+        patch.setattr(clip, "BATCH", 2)
+        for name in ("sam", "pretrain", "clip"):
+            torch.manual_seed(0)
+            STAGES[name](made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablations, "SCENES_A_STEP", 2)
+    monkeypatch.setattr(ablations, "TEST_EXPRESSIONS", 4)
+
+
+def weights(places: Places, row: str) -> Mapping[str, torch.Tensor]:
+    return EvfSamModel.from_pretrained(places.work / "ablations" / f"{row}-0").state_dict()
+
+
+@pytest.mark.parametrize("row", ["beit3-early-half", "beit3-late", "beit3-text", "clip-late", "clip-text"])
+def test_a_row_is_trained_and_measured(places: Places, row: str) -> None:
+    figures = run_trained(places, row, 0)
+
+    assert (figures["row"], figures["seed"], figures["count"], figures["steps"]) == (row, 0, 4, 1)
+    assert 0 <= float(str(figures["cIoU"])) <= 1
+    saved = load_strategy(places.work / "ablations" / f"{row}-0", device="cpu", dtype=torch.float32)
+    assert saved.model.config.encoder_choice == TRAINED_ROWS[row].choice
+    assert not places.state(f"ablation-{row}-0").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "learns"),
+    [
+        ("decoder-alone", (False, False, True)),
+        ("encoder-alone", (True, False, False)),
+        ("encoder-and-decoder", (True, False, True)),
+        ("beit3-early", (True, True, True)),
+    ],
+)
+def test_only_the_parts_of_a_row_learn(places: Places, row: str, learns: tuple[bool, bool, bool]) -> None:
+    stage = ablations._stage(places, TRAINED_ROWS[row])
+
+    parts = ("mm_extractor.", "visual_model.prompt_encoder.no_mask_embed.", "visual_model.mask_decoder.")
+    trained = {name for name, value in stage.model.named_parameters() if value.requires_grad}
+
+    assert tuple(any(name.startswith(part) for name in trained) for part in parts) == learns
+    assert any(name.startswith("text_hidden_fcs.") for name in trained)
+    assert not any(name.startswith("visual_model.image_encoder.") for name in trained)
+
+
+def test_rows_of_one_encoder_start_alike_and_end_apart(places: Places) -> None:
+    for row in ("text-cls", "patch-mean"):
+        run_trained(places, row, 0)
+
+    text, mean = weights(places, "text-cls"), weights(places, "patch-mean")
+
+    key = "visual_model.image_encoder.patch_embed.proj.weight"
+    assert torch.equal(text[key], mean[key])
+    assert not torch.equal(text["text_hidden_fcs.0.0.weight"], mean["text_hidden_fcs.0.0.weight"])
+
+
+def test_the_point_query_is_asked_as_the_row_says(places: Places) -> None:
+    grid, points = run_asked(places, "grid-6", 0), run_asked(places, "random-25", 1)
+
+    assert (grid["row"], points["row"], points["seed"]) == ("grid-6", "random-25", 1)
+
+
+def test_what_is_measured_is_not_measured_again(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        ablation_command, "run_asked", lambda _, row, seed: asked.append((row, seed)) or made(row, seed)
+    )
+    asked: list[tuple[str, int]] = []
+    figures = tmp_path / "figures.jsonl"
+    figures.write_text(json.dumps(made("threshold-0.9", 0)) + "\n")
+
+    code = ablation_command.main(
+        ["--rows", "threshold-0.9", "grid-6", "--seeds", "0", "--figures", str(figures), "--work", str(places.work)]
+    )
+
+    assert (code, asked) == (0, [("grid-6", 0)])
+    assert [run.row for run in read_figures(figures)] == ["threshold-0.9", "grid-6"]
+    assert "| grid of 6 x 6 | 50.0 | 74.4 |" in capsys.readouterr().out
+
+
+def test_an_encoder_that_is_not_trained_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--work", str(tmp_path), "--suite", str(CHECKPOINTS / "mini"), "--rows", "clip-text", "--seeds", "0"]
+
+    assert ablation_command.main([*arguments, "--figures", str(tmp_path / "none.jsonl"), "--scenes", "8"]) == 2
+    assert "python -m training clip" in capsys.readouterr().err
+
+
+def made(row: str, seed: int) -> dict[str, object]:
+    return {"row": row, "seed": seed, "cIoU": 0.5, "gIoU": 0.5, "kinds": {}}
