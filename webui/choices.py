@@ -8,6 +8,7 @@ from typing import Final
 import gradio as gr
 
 from webui.known_scenes import Example
+from webui.language import retold, say
 from webui.wording import percent
 from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
 from workbench.exporting import png_bytes
@@ -28,39 +29,41 @@ def choice_list(value: str, elem_id: str) -> gr.HTML:
 def phrase_buttons(phrases: Sequence[str]) -> str:
     """Write suggested phrases as buttons."""
     if not phrases:
-        return '<p class="empty">Phrases to try appear here with a random scene or an example.</p>'
+        return f'<p class="empty">{say("Phrases to try appear here with a random scene or an example.")}</p>'
     items = "".join(
         f'<li><button type="button" data-index="{index}" data-value="{escape(phrase)}">{escape(phrase)}</button></li>'
         for index, phrase in enumerate(phrases)
     )
-    return _labelled_list("Try a phrase", "chips", items)
+    return _labelled_list(say("Try a phrase"), "chips", items)
 
 
 def example_buttons(examples: Sequence[Example]) -> str:
     """Write examples as buttons with a thumbnail."""
     items = "".join(
         f'<li><button type="button" data-index="{index}" data-value="{escape(example.title)}">'
-        f'<img src="{example.thumbnail}" alt="" loading="lazy"><span>{escape(example.title)}</span></button></li>'
+        f'<img src="{example.thumbnail}" alt="" loading="lazy"><span>{escape(retold(example.title))}</span>'
+        "</button></li>"
         for index, example in enumerate(examples)
     )
-    return _labelled_list("Examples", "examples", items)
+    return _labelled_list(say("Examples"), "examples", items)
 
 
 def head_buttons(view: AttentionView, layer: int, chosen: int) -> str:
     """Write the heads of a layer as buttons with a thumbnail, their sum first; the chosen one is marked as pressed."""
     if layer == ROLLOUT:
-        return '<p class="empty">The rollout averages the heads of each layer, so there is none to pick.</p>'
+        return f'<p class="empty">{say("The rollout averages the heads of each layer, so there is none to pick.")}</p>'
     items = "".join(_head_button(view, layer, head, head == chosen) for head in range(view.head_count + 1))
-    return _labelled_list("Head", "heads", items)
+    return _labelled_list(say("Head"), "heads", items)
 
 
 def _head_button(view: AttentionView, layer: int, head: int, is_chosen: bool) -> str:
-    name = "All heads, summed" if head == ALL_HEADS else f"Head {head}"
+    name = say("All heads, summed") if head == ALL_HEADS else say("Head {head}", head=head)
+    share = say("{share} inside the mask", share=percent(view.mass_inside(layer, head)))
     picture = b64encode(png_bytes(view.thumbnail(layer, head))).decode("ascii")
     return (
         f'<li><button type="button" data-index="{head}" data-value="{name}" aria-pressed="{str(is_chosen).lower()}">'
         f'<img src="data:image/png;base64,{picture}" alt=""><span>{name}</span>'
-        f"<small>{percent(view.mass_inside(layer, head))} inside the mask</small></button></li>"
+        f"<small>{share}</small></button></li>"
     )
 
 

@@ -8,6 +8,7 @@ import gradio as gr
 
 from evfsam.types import RgbImage, Segmentation, StrategyCard
 from webui import wording
+from webui.language import retold, say
 from webui.runs import Progress
 from webui.viewer import readout
 from workbench.attention_view import ALL_HEADS, AttentionView
@@ -49,20 +50,22 @@ class AnswerColumn:
     def answered(self, progress: Progress, result: StrategyResult, attention: AttentionView | None) -> Updates:
         """Show an answer: words, mask and evidence."""
         segmentation = result.segmentation
-        words = wording.verdict_in_words(segmentation)
+        title, words = retold(result.card.title), wording.verdict_in_words(segmentation).rstrip(".。")
         card = wording.result_card(result, progress.iou_of(result), progress.ious_by_phrase(result))
         if segmentation.verdict.kind == "failed":
             return self.emptied(card)
         mass = attention.mass_inside(attention.layer_count, ALL_HEADS) if attention else None
         caption = wording.evidence_caption(result.by_phrase[0] if attention else segmentation, mass)
         if attention and result.answers:
-            caption = f"For “{result.answers[0].phrase}”: {caption[:1].lower()}{caption[1:]}"
+            caption = say("For “{phrase}”: {caption}", phrase=result.answers[0].phrase, caption=_lowered(caption))
         return {
             self.card: card,
             self.overlay: gr.update(
                 value=self._overlay(progress, result),
                 visible=True,
-                alt_text=f"{result.card.title}, mask for “{progress.phrase}”. {words}.",
+                alt_text=say(
+                    "{title}, mask for “{phrase}”. {words}.", title=title, phrase=progress.phrase, words=words
+                ),
             ),
             self.readout: gr.update(value=readout(segmentation, result.card.title), visible=True),
             self.evidence: self._evidence(progress, result, attention, caption),
@@ -78,7 +81,7 @@ class AnswerColumn:
     def _evidence(
         self, progress: Progress, result: StrategyResult, attention: AttentionView | None, caption: str
     ) -> Mapping[str, object]:
-        alt_text = f"{result.card.title}, evidence. {caption}"
+        alt_text = say("{title}, evidence. {caption}", title=retold(result.card.title), caption=caption)
         if attention is not None:
             picture = attention.heat_map(attention.layer_count, ALL_HEADS)
             return gr.update(value=picture, visible=True, alt_text=alt_text)
@@ -125,9 +128,9 @@ def _build_column(key: str, card: StrategyCard) -> AnswerColumn:
         return AnswerColumn(
             key=key,
             card=gr.HTML(wording.idle_card(card), elem_id=f"card-{key}"),
-            overlay=_picture(f"{card.title}: mask", f"overlay-{key}"),
+            overlay=_picture(say("{title}: mask", title=retold(card.title)), f"overlay-{key}"),
             readout=gr.HTML("", visible=False, elem_id=f"readout-{key}"),
-            evidence=_picture(f"{card.title}: evidence", f"evidence-{key}"),
+            evidence=_picture(say("{title}: evidence", title=retold(card.title)), f"evidence-{key}"),
             caption=gr.HTML("", visible=False),
         )
 
@@ -149,6 +152,10 @@ def _state(key: str, progress: Progress) -> str:
     if key not in progress.chosen:
         return "skipped"
     return "running" if key == progress.running else "waiting"
+
+
+def _lowered(caption: str) -> str:
+    return caption[:1].lower() + caption[1:]
 
 
 def _has_place(segmentation: Segmentation) -> bool:

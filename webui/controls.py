@@ -8,6 +8,7 @@ import gradio as gr
 from evfsam.types import StrategyCard
 from webui.choices import choice_list, example_buttons, phrase_buttons
 from webui.known_scenes import Example
+from webui.language import retold, say
 from webui.strategy_options import OptionControl, build_options
 
 
@@ -30,7 +31,7 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
     """Lay the controls out, in the order in which one needs them."""
     with gr.Column(elem_id="controls"):
         image = gr.Image(
-            label="Image",
+            label=say("Image"),
             show_label=False,
             type="filepath",
             format="png",
@@ -38,14 +39,14 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
             height=270,
             elem_id="image",
             buttons=["fullscreen"],
-            placeholder="Drop an image here\n- or -\nClick to choose one",
-            alt_text="The image to segment",
+            placeholder=say("Drop an image here\n- or -\nClick to choose one"),
+            alt_text=say("The image to segment"),
         )
-        new_scene = gr.Button("New random scene", elem_id="new-scene")
+        new_scene = gr.Button(say("New random scene"), elem_id="new-scene")
         shown_examples = choice_list(example_buttons(examples) if examples else "", "examples")
         phrase = gr.Textbox(
-            label="What should be segmented?",
-            info="Several phrases with “;” between them get a mask each.",
+            label=say("What should be segmented?"),
+            info=say("Several phrases with “;” between them get a mask each."),
             placeholder="the dog left of the cup",
             lines=1,
             max_lines=1,
@@ -54,15 +55,15 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
             html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
         )
         with gr.Row(elem_id="ask-row"):
-            compare = gr.Button("Compare", variant="primary", elem_id="compare", scale=3, min_width=120)
-            stop = gr.Button("Stop", interactive=False, elem_id="stop", scale=1, min_width=80)
+            compare = gr.Button(say("Compare"), variant="primary", elem_id="compare", scale=3, min_width=120)
+            stop = gr.Button(say("Stop"), interactive=False, elem_id="stop", scale=1, min_width=80)
         chips = choice_list(phrase_buttons(()), "chips")
         strategies = gr.CheckboxGroup(
-            [(card.title, key) for key, card in cards.items()],
+            [(retold(card.title), key) for key, card in cards.items()],
             value=list(cards),
-            label="Strategies",
+            label=say("Strategies"),
             elem_id="strategies",
         )
-        with gr.Accordion("Options", open=False, elem_id="options"):
+        with gr.Accordion(say("Options"), open=False, elem_id="options"):
             options = build_options(tuple(cards))
     return Controls(image, new_scene, phrase, compare, stop, chips, shown_examples, strategies, options)

@@ -9,6 +9,7 @@ from typing import Final
 from PIL import Image
 
 from evfsam.types import RgbImage
+from webui.language import retold, say
 from webui.wording import percent
 from workbench.agreement_pictures import LegendEntry
 from workbench.pictures import shrunk
@@ -41,16 +42,19 @@ def legend(entries: Sequence[LegendEntry]) -> str:
     """Say what the colours of a picture mean, and how much of the image each covers."""
     items = "".join(
         f'<li><span class="swatch" style="background:rgb({red}, {green}, {blue})" aria-hidden="true"></span>'
-        f"<b>{escape(entry.label)}</b> {percent(entry.share)}</li>"
+        f"<b>{escape(retold(entry.label))}</b> {percent(entry.share)}</li>"
         for entry in entries
         for red, green, blue in (entry.colour,)
     )
-    return f'<ul class="legend" aria-label="Colours, and their share of the image">{items}</ul>'
+    label = say("Colours, and their share of the image")
+    return f'<ul class="legend" aria-label="{label}">{items}</ul>'
 
 
 def legend_in_words(entries: Sequence[LegendEntry]) -> str:
     """Say the same in one line, for the text of the picture."""
-    return "; ".join(f"{entry.label}: {percent(entry.share)} of the image" for entry in entries)
+    return "; ".join(
+        say("{label}: {share} of the image", label=retold(entry.label), share=percent(entry.share)) for entry in entries
+    )
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> str:

@@ -10,6 +10,7 @@ from evfsam.errors import ConfigurationError
 from webui import wording
 from webui.choices import choice_list, head_buttons
 from webui.columns import Updates
+from webui.language import say
 from webui.runs import Progress
 from webui.trace import trace_of
 from workbench.agreement import pairwise_iou
@@ -19,6 +20,7 @@ from workbench.exporting import result_dict
 _NO_ATTENTION: Final = (
     "Attention appears here once a strategy that reads image and phrase together, such as EVF-SAM, has answered."
 )
+_NO_RESULT: Final = "All figures of a run stand here, as the downloaded result.json has them."
 _READING: Final = (
     "Bright places got most of the [CLS] token's attention, the token whose projection prompts SAM. "
     "Attention shows what was read, not why the answer came out as it did."
@@ -38,6 +40,7 @@ class Findings:
     heads: gr.HTML
     agreement: gr.HTML
     trace: gr.HTML
+    result_empty: gr.HTML
     result: gr.JSON
 
     @property
@@ -50,6 +53,7 @@ class Findings:
             *self.attention_parts,
             self.agreement,
             self.trace,
+            self.result_empty,
             self.result,
         ]
 
@@ -64,7 +68,8 @@ class Findings:
             **self._without_attention(),
             self.agreement: wording.agreement_table({}, {}),
             self.trace: trace_of(()),
-            self.result: None,
+            self.result_empty: gr.update(visible=True),
+            self.result: gr.update(value=None, visible=False),
         }
 
     def advanced(self, progress: Progress) -> Updates:
@@ -81,7 +86,8 @@ class Findings:
         content = result_dict(view.image, progress.phrase, suite_key, progress.results, progress.known_mask)
         return {
             **(self._with_attention(attention) if attention else self._without_attention()),
-            self.result: content,
+            self.result_empty: gr.update(visible=False),
+            self.result: gr.update(value=content, visible=True),
         }
 
     def attention_of(self, view: AttentionView, layer: int, head: int) -> Updates:
@@ -95,9 +101,7 @@ class Findings:
         }
 
     def _with_attention(self, view: AttentionView) -> Updates:
-        layers = [(f"Layer {layer}", layer) for layer in range(1, view.layer_count + 1)]
-        layers[-1] = (f"Layer {view.layer_count}, the last", view.layer_count)
-        layers = [*layers[::-1], ("Rollout through all layers", ROLLOUT)]
+        layers = layer_choices(view)
         return {
             self.attention_empty: gr.update(visible=False),
             self.attention_row: gr.update(visible=True),
@@ -115,15 +119,22 @@ class Findings:
         }
 
 
+def layer_choices(view: AttentionView) -> list[tuple[str, int]]:
+    """Return the layers of an attention for a list to choose from, the last first."""
+    layers = [(say("Layer {layer}", layer=layer), layer) for layer in range(view.layer_count, 0, -1)]
+    layers[0] = (say("Layer {layer}, the last", layer=view.layer_count), view.layer_count)
+    return [*layers, (say("Rollout through all layers"), ROLLOUT)]
+
+
 def build_findings() -> Findings:
     """Lay out the tabs, each saying what will appear in it."""
-    with gr.Tabs(elem_id="findings"):
-        with gr.Tab("Attention", elem_id="attention-tab"):
-            attention_empty = gr.HTML(f'<p class="empty">{_NO_ATTENTION}</p>')
+    with gr.Tabs(elem_id="findings", overflow_behavior="wrap"):
+        with gr.Tab(say("Attention"), elem_id="attention-tab"):
+            attention_empty = gr.HTML(f'<p class="empty">{say(_NO_ATTENTION)}</p>')
             with gr.Row(visible=False, elem_id="attention-row") as attention_row:
                 with gr.Column(scale=5, min_width=280):
                     attention = gr.Image(
-                        label="Attention map",
+                        label=say("Attention map"),
                         show_label=False,
                         format="png",
                         interactive=False,
@@ -133,16 +144,17 @@ def build_findings() -> Findings:
                     )
                     attention_caption = gr.HTML("", elem_id="attention-caption")
                 with gr.Column(scale=4, min_width=280):
-                    layer = gr.Dropdown([], label="Layer", elem_id="layer", filterable=False)
+                    layer = gr.Dropdown([], label=say("Layer"), elem_id="layer", filterable=False)
                     heads = choice_list("", "heads")
-                    gr.HTML(f'<p class="caption">{_READING}</p>')
+                    gr.HTML(f'<p class="caption">{say(_READING)}</p>')
                     head = gr.State(ALL_HEADS)
-        with gr.Tab("Agreement", elem_id="agreement-tab"):
+        with gr.Tab(say("Agreement"), elem_id="agreement-tab"):
             agreement = gr.HTML(wording.agreement_table({}, {}))
-        with gr.Tab("Trace", elem_id="trace-tab"):
+        with gr.Tab(say("Trace"), elem_id="trace-tab"):
             trace = gr.HTML(trace_of(()), elem_id="trace")
         with gr.Tab("result.json", elem_id="result-tab"):
-            result = gr.JSON(show_label=False, max_height=480, elem_id="result")
+            result_empty = gr.HTML(f'<p class="empty">{say(_NO_RESULT)}</p>')
+            result = gr.JSON(show_label=False, max_height=480, visible=False, elem_id="result")
     return Findings(
         attention_empty,
         attention_row,
@@ -153,6 +165,7 @@ def build_findings() -> Findings:
         heads,
         agreement,
         trace,
+        result_empty,
         result,
     )
 

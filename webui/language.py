@@ -40,6 +40,7 @@ LANGUAGE_TAGS: Final[Mapping[str, str]] = MappingProxyType({"en": "en", "zh": "z
 LANGUAGE_COOKIE: Final = "language"
 CATALOGUES: Final = Path(__file__).resolve().parent / "languages"
 _LIBRARIES: Final = "libraries"
+_FIGURES: Final = r"[-+]?\d[\d.,]*"
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 _spoken: ContextVar[str] = ContextVar("spoken", default="en")
@@ -57,7 +58,8 @@ def say(sentence: str, **values: object) -> str:
 def retold(sentence: str) -> str:
     """Return a sentence that a library made in the visitor's language; unknown ones stay English.
 
-    Names and numbers are carried over as they are; what stands for a placeholder `{said...}` is retold itself.
+    Names and numbers are carried over as they are: `{number...}` stands for figures alone, any other name for any
+    text; what stands for `{said...}` is retold itself.
     """
     language = spoken_language()
     known = catalogue(language)
@@ -122,7 +124,7 @@ def _patterns(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
 def _pattern_of(sentence: str) -> re.Pattern[str]:
     pieces = _PLACEHOLDER.split(sentence)
     literals = (re.escape(piece) for piece in pieces[::2])
-    names = (f"(?P<{name}>.+?)" for name in pieces[1::2])
+    names = (f"(?P<{name}>{_FIGURES if name.startswith('number') else '.+?'})" for name in pieces[1::2])
     return re.compile("".join(part for pair in zip(literals, (*names, ""), strict=True) for part in pair), re.DOTALL)
 
 

@@ -5,6 +5,7 @@ from typing import Final, Literal, cast
 
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt
+from webui.language import say
 
 MarkKind = Literal["on", "off", "corner"]
 MARK_TITLES: Final[dict[MarkKind, str]] = {
@@ -87,9 +88,14 @@ def drawn_prompt(marks: Marks) -> SamPrompt:
     return SamPrompt(box=prompt.box, points=(*prompt.points, *hollow))
 
 
+def mark_title(kind: MarkKind) -> str:
+    """Say what a kind of mark is."""
+    return say(MARK_TITLES[kind])
+
+
 def in_words(mark: Mark) -> str:
     """Say what a mark is and where."""
-    return f"{MARK_TITLES[mark.kind]} at x {mark.column}, y {mark.row}"
+    return say("{mark} at x {x}, y {y}", mark=mark_title(mark.kind), x=mark.column, y=mark.row)
 
 
 def _whole(value: object, axis: str) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from webui.language import say
 from workbench.comparison import StrategyOptions
 
 
@@ -52,19 +53,28 @@ def only_of(options: StrategyOptions, strategies: Sequence[str]) -> Mapping[str,
 
 
 def _point_query() -> list[OptionControl]:
-    gr.Markdown("Point query", elem_classes=["group-title"])
+    gr.Markdown(say("Point query"), elem_classes=["group-title"])
     form = gr.Radio(
-        [("Box, then points (PQPP)", "pqpp"), ("All in one answer (PPG)", "ppg")],
+        [(say("Box, then points (PQPP)"), "pqpp"), (say("All in one answer (PPG)"), "ppg")],
         value="pqpp",
-        label="Form of the question",
-        info="PQPP asks of every grid point whether it lies on the object; PPG lets the model name its points.",
+        label=say("Form of the question"),
+        info=say("PQPP asks of every grid point whether it lies on the object; PPG lets the model name its points."),
     )
     prompt = gr.Radio(
-        [("Box and points", "both"), ("Box only", "box"), ("Points only", "points")], value="both", label="SAM is given"
+        [(say("Box and points"), "both"), (say("Box only"), "box"), (say("Points only"), "points")],
+        value="both",
+        label=say("SAM is given"),
     )
-    grid = gr.Slider(2, 9, value=5, step=1, label="Grid", info="Points along each side of the box; PQPP only.")
+    grid = gr.Slider(
+        2, 9, value=5, step=1, label=say("Grid"), info=say("Points along each side of the box; PQPP only.")
+    )
     threshold = gr.Slider(
-        0.5, 1, value=0.9, step=0.01, label="Threshold", info="Answers less sure than this are dropped; PQPP only."
+        0.5,
+        1,
+        value=0.9,
+        step=0.01,
+        label=say("Threshold"),
+        info=say("Answers less sure than this are dropped; PQPP only."),
     )
     return [
         OptionControl("point-query", "form", "pqpp", form),
@@ -75,11 +85,11 @@ def _point_query() -> list[OptionControl]:
 
 
 def _clip_text() -> list[OptionControl]:
-    gr.Markdown("CLIP text", elem_classes=["group-title"])
+    gr.Markdown(say("CLIP text"), elem_classes=["group-title"])
     variant = gr.Radio(
-        [("Text only", "text"), ("Text and image, joined late", "late-concat")],
+        [(say("Text only"), "text"), (say("Text and image, joined late"), "late-concat")],
         value="text",
-        label="What the projector sees",
-        info="CLIP reads the phrase alone, or its reading of the whole image is put beside it.",
+        label=say("What the projector sees"),
+        info=say("CLIP reads the phrase alone, or its reading of the whole image is put beside it."),
     )
     return [OptionControl("clip-text", "variant", "text", variant)]

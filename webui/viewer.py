@@ -16,6 +16,7 @@ from PIL import Image
 
 from evfsam.types import Segmentation
 from webui import wording
+from webui.language import retold, say
 from workbench.exporting import png_bytes
 
 SCRIPT: Final = Path(__file__).with_name("viewer.js")
@@ -36,7 +37,7 @@ def readout(segmentation: Segmentation, title: str) -> str:
     height, width = segmentation.mask_logits.shape
     picture = b64encode(png_bytes(value_map(segmentation))).decode("ascii")
     return (
-        f'<p class="readout" data-title="{escape(title)}" data-width="{width}" data-height="{height}" '
+        f'<p class="readout" data-title="{escape(retold(title))}" data-width="{width}" data-height="{height}" '
         f'data-middle="{MIDDLE}" data-scale="{LEVELS_PER_LOGIT}" '
         f'data-values="data:image/png;base64,{picture}">&nbsp;</p>'
     )
@@ -59,15 +60,16 @@ def value_map(segmentation: Segmentation) -> NDArray[np.uint8]:
 
 
 def _bar() -> str:
-    words = escape(json.dumps(dict(wording.VIEWER_WORDS), ensure_ascii=False))
+    view, plain = say("View of all results"), say("Show the plain image instead of the result")
+    words = escape(json.dumps(wording.viewer_words(), ensure_ascii=False))
     return (
-        f'<div class="viewer" role="group" aria-label="View of all results" data-words="{words}">'
-        '<span class="zoom"><button type="button" data-do="out" aria-label="Zoom out">−</button>'
+        f'<div class="viewer" role="group" aria-label="{view}" data-words="{words}">'
+        f'<span class="zoom"><button type="button" data-do="out" aria-label="{say("Zoom out")}">−</button>'
         "<output>100 %</output>"
-        '<button type="button" data-do="in" aria-label="Zoom in">+</button></span>'
-        '<label class="wipe"><span>Image</span>'
-        '<input type="range" min="0" max="100" value="0" aria-label="Show the plain image instead of the result" '
-        'aria-valuetext="0 %"><span>Result</span></label>'
-        '<button type="button" data-do="reset">Reset view</button>'
-        f'<p class="caption">{wording.VIEWER_HINT}</p><span class="unseen" role="status"></span></div>'
+        f'<button type="button" data-do="in" aria-label="{say("Zoom in")}">+</button></span>'
+        f'<label class="wipe"><span>{say("Image")}</span>'
+        f'<input type="range" min="0" max="100" value="0" aria-label="{plain}" '
+        f'aria-valuetext="0 %"><span>{say("Result")}</span></label>'
+        f'<button type="button" data-do="reset">{say("Reset view")}</button>'
+        f'<p class="caption">{wording.viewer_hint()}</p><span class="unseen" role="status"></span></div>'
     )

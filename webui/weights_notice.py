@@ -6,6 +6,7 @@ from typing import Final
 
 import gradio as gr
 
+from webui.language import retold, say
 from workbench.comparison import Comparison
 from workbench.loading_board import LoadingState
 
@@ -34,19 +35,27 @@ def weights_in_words(titles: Mapping[str, str], states: Mapping[str, LoadingStat
     lines = [(title, states[key]) for key, title in titles.items() if key in states and states[key].kind != "ready"]
     if not lines:
         return ""
+    label = say("Weights")
     items = "".join(f'<li data-state="{state.kind}">{_line(title, state)}</li>' for title, state in lines)
-    return f'<section class="weights" aria-label="Weights"><ul>{items}</ul></section>'
+    return f'<section class="weights" aria-label="{label}"><ul>{items}</ul></section>'
 
 
 def _line(title: str, state: LoadingState) -> str:
-    name = f"<strong>{escape(title)}</strong> "
+    name = f"<strong>{escape(retold(title))}</strong>"
     if state.kind == "fetching":
         share = min(state.done / state.total, 1.0) if state.total else 0.0
         done, total = state.done / _GB, state.total / _GB
-        words = f"fetches {escape(state.model_id)}: {done:.1f} of {total:.1f} GB"
-        return f'{name}{words} <progress max="1" value="{share:.2f}">{share:.0%}</progress>'
+        words = say(
+            "{name} fetches {model}: {done} of {total} GB",
+            name=name,
+            model=escape(state.model_id),
+            done=f"{done:.1f}",
+            total=f"{total:.1f}",
+        )
+        return f'{words} <progress max="1" value="{share:.2f}">{share:.0%}</progress>'
     if state.kind == "loading":
-        return f"{name}reads its weights"
+        return say("{name} reads its weights", name=name)
     if state.kind == "failed":
-        return f"{name}is not there: {escape(state.reason.rstrip('.'))}. The next comparison tries again."
-    return f"{name}waits"
+        reason = escape(retold(state.reason).rstrip(".。"))
+        return say("{name} is not there: {reason}. The next comparison tries again.", name=name, reason=reason)
+    return say("{name} waits", name=name)

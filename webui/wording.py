@@ -5,6 +5,7 @@ from html import escape
 from typing import Final
 
 from evfsam.types import Segmentation, StrategyCard
+from webui.language import retold, say
 from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
 from workbench.colours import phrase_colour, strategy_colour
 from workbench.comparison import PhraseAnswer, StrategyResult
@@ -20,15 +21,21 @@ _MARKS: Final = {
     "stopped": "■",
 }
 
-VIEWER_WORDS: Final[Mapping[str, str]] = {
+_PENDING: Final = {
+    "waiting": "Waits for its turn",
+    "running": "Working",
+    "skipped": "Not asked this time",
+    "stopped": "Stopped before it answered",
+}
+
+_VIEWER_WORDS: Final[Mapping[str, str]] = {
     "inside": "in the mask",
     "outside": "not in the mask",
     "logit": "logit",
     "below": "≤ ",
     "above": "≥ ",
 }
-"""What `viewer.js` says of the place under the pointer."""
-VIEWER_HINT: Final = (
+_VIEWER_HINT: Final = (
     "Point at a picture to read its values. Ctrl + wheel or pinch zooms all of them, dragging moves them. "
     "On a picture, arrow keys, + − and 0 do the same."
 )
@@ -37,37 +44,43 @@ VIEWER_HINT: Final = (
 def percent(share: float) -> str:
     """Write a share of [0, 1] as a whole percentage; what rounds to nothing or to all without being it says so."""
     if 0 < share < 0.005:
-        return "under 1 %"
+        return say("under 1 %")
     if 0.995 <= share < 1:
-        return "over 99 %"
-    return f"{share:.0%}".replace("%", " %")
+        return say("over 99 %")
+    return say("{number} %", number=f"{100 * share:.0f}")
+
+
+def viewer_words() -> dict[str, str]:
+    """Return what `viewer.js` says of the place under the pointer."""
+    return {name: say(_VIEWER_WORDS[name]) for name in _VIEWER_WORDS}
+
+
+def viewer_hint() -> str:
+    """Say how the pictures are looked at."""
+    return say(_VIEWER_HINT)
 
 
 def verdict_in_words(segmentation: Segmentation) -> str:
     """Say what a strategy found, in one sentence."""
-    headline, reason = _headline(segmentation), segmentation.verdict.reason
+    headline, reason = _headline(segmentation), retold(segmentation.verdict.reason)
     if not reason:
         return headline
-    return f"{headline}. {reason}" if segmentation.verdict.kind == "found" else f"{headline}: {reason}"
+    if segmentation.verdict.kind == "found":
+        return say("{headline}. {reason}", headline=headline, reason=reason)
+    return say("{headline}: {reason}", headline=headline, reason=reason)
 
 
 def idle_card(card: StrategyCard) -> str:
     """Introduce a strategy that has not been asked yet."""
-    limits = [(term, text) for term, text in (("Can", card.can), ("Cannot", card.cannot)) if text]
-    rows = "".join(f"<div><dt>{term}</dt><dd>{escape(text)}</dd></div>" for term, text in limits)
-    body = f'<p class="how">{escape(card.summary)}</p>' + (f'<dl class="limits">{rows}</dl>' if rows else "")
+    limits = [(term, text) for term, text in ((say("Can"), card.can), (say("Cannot"), card.cannot)) if text]
+    rows = "".join(f"<div><dt>{term}</dt><dd>{escape(retold(text))}</dd></div>" for term, text in limits)
+    body = f'<p class="how">{escape(retold(card.summary))}</p>' + (f'<dl class="limits">{rows}</dl>' if rows else "")
     return _card(card, "idle", body)
 
 
 def pending_card(card: StrategyCard, state: str) -> str:
     """Announce a strategy that waits its turn ("waiting"), works ("running"), was not chosen or was stopped."""
-    words = {
-        "waiting": "Waits for its turn",
-        "running": "Working",
-        "skipped": "Not asked this time",
-        "stopped": "Stopped before it answered",
-    }[state]
-    return _card(card, state, _verdict(state, words))
+    return _card(card, state, _verdict(state, say(_PENDING[state])))
 
 
 def result_card(result: StrategyResult, measured_iou: float | None, ious_by_phrase: Sequence[float | None] = ()) -> str:
@@ -83,7 +96,7 @@ def result_card(result: StrategyResult, measured_iou: float | None, ious_by_phra
     state = "absent" if kind == "found" and segmentation.area_share == 0 else kind
     body = _verdict(state, _headline(segmentation))
     if reason:
-        body += f'<p class="reason">{escape(reason)}</p>'
+        body += f'<p class="reason">{escape(retold(reason))}</p>'
     if kind != "failed":
         body += _phrase_rows(result.answers, ious_by_phrase) + _facts(result, measured_iou)
     return _card(result.card, state, body)
@@ -95,37 +108,54 @@ def evidence_caption(segmentation: Segmentation, mass_inside: float | None) -> s
     boxes = sum(prompt.box is not None for prompt in segmentation.prompts)
     if points or boxes:
         kept = sum(point.is_kept for point in points)
-        parts = [f"{boxes} box{'es' if boxes != 1 else ''}"] if boxes else []
-        if points:
-            parts.append(f"{len(points)} points")
-        reading = f" {_reading_of_points(kept)}" if points else ""
-        return "What it told SAM: " + " and ".join(parts) + "." + reading
+        if not points:
+            return (
+                say("What it told SAM: 1 box.") if boxes == 1 else say("What it told SAM: {boxes} boxes.", boxes=boxes)
+            )
+        return f"{_told_with_points(boxes, len(points))} {_reading_of_points(kept)}"
     if segmentation.attention is not None:
         has_mask = mass_inside is not None and segmentation.area_share > 0
-        share = f" {percent(mass_inside or 0)} of it lies inside the mask." if has_mask else ""
-        return "Where its image token looked: attention of the last layer, all heads summed." + share
+        where = say("Where its image token looked: attention of the last layer, all heads summed.")
+        share = say("{share} of it lies inside the mask.", share=percent(mass_inside or 0)) if has_mask else ""
+        return f"{where} {share}".rstrip()
     if segmentation.verdict.kind == "found":
-        return "Nothing to draw: the phrase reached SAM as one embedding, without a place."
-    return "Nothing was given to SAM."
+        return say("Nothing to draw: the phrase reached SAM as one embedding, without a place.")
+    return say("Nothing was given to SAM.")
+
+
+def _told_with_points(boxes: int, points: int) -> str:
+    if boxes == 0:
+        return say("What it told SAM: {points} points.", points=points)
+    if boxes == 1:
+        return say("What it told SAM: 1 box and {points} points.", points=points)
+    return say("What it told SAM: {boxes} boxes and {points} points.", boxes=boxes, points=points)
 
 
 def _reading_of_points(kept: int) -> str:
-    return (
-        f"SAM got the {kept} ringed ones: + on the object, − off it. Hollow ones were dropped. "
-        "Blue: probably on the object; orange: probably not."
+    return say(
+        "SAM got the {kept} ringed ones: + on the object, − off it. Hollow ones were dropped. "
+        "Blue: probably on the object; orange: probably not.",
+        kept=kept,
     )
 
 
 def attention_caption(view: AttentionView, layer: int, head: int) -> str:
     """Say what an attention map shows, and how much of it lies inside the mask."""
     if layer == ROLLOUT:
-        which = "Rollout, attention followed through all layers"
+        which = say("Rollout, attention followed through all layers")
+    elif head == ALL_HEADS:
+        which = say("Layer {layer} of {count}, all heads summed", layer=layer, count=view.layer_count)
     else:
-        which = f"Layer {layer} of {view.layer_count}, " + ("all heads summed" if head == ALL_HEADS else f"head {head}")
+        which = say("Layer {layer} of {count}, head {head}", layer=layer, count=view.layer_count, head=head)
+    title = retold(view.title)
     if not view.mask.any():
-        return f"{view.title}. {which}. The mask is empty, so none of it can lie inside."
-    share = percent(view.mass_inside(layer, head))
-    return f"{view.title}. {which}: {share} of the attention on the image lies inside the mask, which is outlined."
+        return say("{title}. {which}. The mask is empty, so none of it can lie inside.", title=title, which=which)
+    return say(
+        "{title}. {which}: {share} of the attention on the image lies inside the mask, which is outlined.",
+        title=title,
+        which=which,
+        share=percent(view.mass_inside(layer, head)),
+    )
 
 
 def status_line(results: Sequence[StrategyResult], total: int, total_seconds: float, running: str | None) -> str:
@@ -138,10 +168,13 @@ def status_line(results: Sequence[StrategyResult], total: int, total_seconds: fl
         running: title of the strategy at work; None at the end.
     """
     done = len(results)
-    under_way = f"{done} of {total} answered. {escape(running or '')} is working."
-    words = under_way if running else _finished(results, total_seconds)
-    bar = f'<progress max="{total}" value="{done}" aria-label="strategies answered"></progress>' if running else ""
-    jump = '<a href="#results">See the results</a>' if done else ""
+    words = _finished(results, total_seconds)
+    if running:
+        who = escape(retold(running))
+        words = say("{done} of {total} answered. {who} is working.", done=done, total=total, who=who)
+    label = say("strategies answered")
+    bar = f'<progress max="{total}" value="{done}" aria-label="{label}"></progress>' if running else ""
+    jump = f'<a href="#results">{say("See the results")}</a>' if done else ""
     return f'<div class="status" role="status">{bar}<span>{words} {embedding_in_words(results)}</span> {jump}</div>'
 
 
@@ -151,15 +184,14 @@ def embedding_in_words(results: Sequence[StrategyResult]) -> str:
     if not answered:
         return ""
     if all(segmentation.embedding_was_cached for segmentation in answered):
-        return "The image embedding was reused: nothing was encoded again."
-    shared = " and shared" if len(answered) > 1 else ""
-    return f"The image was encoded once{shared}."
+        return say("The image embedding was reused: nothing was encoded again.")
+    return say("The image was encoded once and shared.") if len(answered) > 1 else say("The image was encoded once.")
 
 
 def problem(message: str) -> str:
-    """Show a plain message about what a person can do otherwise."""
-    mark = '<span aria-hidden="true">!</span>'
-    return f'<div class="status problem" role="alert">{mark}<span>{escape(message)}</span></div>'
+    """Show a plain message about what a person can do otherwise; a library's is retold in the page's language."""
+    mark, told = '<span aria-hidden="true">!</span>', retold(message)
+    return f'<div class="status problem" role="alert">{mark}<span>{escape(told[:1].upper() + told[1:])}</span></div>'
 
 
 def hint(message: str) -> str:
@@ -171,12 +203,13 @@ def agreement_table(iou: Mapping[str, Mapping[str, float]], titles: Mapping[str,
     """Show the IoU of every two strategies' masks as a table; figures carry the meaning, shade repeats it."""
     keys = list(iou)
     if len(keys) < 2:
-        return '<p class="empty">Agreement needs the answers of two strategies at least.</p>'
-    head = "".join(f'<th scope="col">{escape(titles[key])}</th>' for key in keys)
+        return '<p class="empty">' + say("Agreement needs the answers of two strategies at least.") + "</p>"
+    head = "".join(f'<th scope="col">{escape(retold(titles[key]))}</th>' for key in keys)
+    same = say("same")
     rows = "".join(
-        f'<tr><th scope="row">{escape(titles[one])}</th>'
+        f'<tr><th scope="row">{escape(retold(titles[one]))}</th>'
         + "".join(
-            '<td class="same">same</td>'
+            f'<td class="same">{same}</td>'
             if one == other
             else f'<td style="--share:{iou[one][other]:.2f}">{iou[one][other]:.2f}</td>'
             for other in keys
@@ -184,7 +217,7 @@ def agreement_table(iou: Mapping[str, Mapping[str, float]], titles: Mapping[str,
         + "</tr>"
         for one in keys
     )
-    caption = "IoU of the masks, two by two: 1 means the same pixels, 0 means none in common."
+    caption = say("IoU of the masks, two by two: 1 means the same pixels, 0 means none in common.")
     return (
         f'<div class="scroller"><table class="agreement"><caption>{caption}</caption>'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -193,10 +226,10 @@ def agreement_table(iou: Mapping[str, Mapping[str, float]], titles: Mapping[str,
 
 def _headline(segmentation: Segmentation) -> str:
     if segmentation.verdict.kind != "found":
-        return "Not in the image" if segmentation.verdict.kind == "absent" else "Failed"
+        return say("Not in the image") if segmentation.verdict.kind == "absent" else say("Failed")
     if segmentation.area_share == 0:
-        return "Found nothing: the mask is empty"
-    return f"Found: {percent(segmentation.area_share)} of the image"
+        return say("Found nothing: the mask is empty")
+    return say("Found: {share} of the image", share=percent(segmentation.area_share))
 
 
 def _phrase_rows(answers: Sequence[PhraseAnswer], ious: Sequence[float | None]) -> str:
@@ -205,7 +238,7 @@ def _phrase_rows(answers: Sequence[PhraseAnswer], ious: Sequence[float | None]) 
     for index, answer in enumerate(answers):
         colour = "rgb({}, {}, {})".format(*phrase_colour(index))
         iou = ious[index] if index < len(ious) else None
-        found = verdict_in_words(answer.segmentation).rstrip(".") + ("" if iou is None else f", IoU {iou:.2f}")
+        found = verdict_in_words(answer.segmentation).rstrip(".。") + ("" if iou is None else f", IoU {iou:.2f}")
         rows.append(
             f'<li><span class="number" style="--colour:{colour}">{index + 1}</span>'
             f"<span><b>{escape(answer.phrase)}</b> {escape(found)}</span></li>"
@@ -215,13 +248,12 @@ def _phrase_rows(answers: Sequence[PhraseAnswer], ious: Sequence[float | None]) 
 
 def _facts(result: StrategyResult, measured_iou: float | None) -> str:
     segmentation = result.segmentation
-    facts = [
-        ("Time", f"{result.seconds:.2f} s", "image reused" if segmentation.embedding_was_cached else "image encoded")
-    ]
+    image = say("image reused") if segmentation.embedding_was_cached else say("image encoded")
+    facts = [(say("Time"), say("{seconds} s", seconds=f"{result.seconds:.2f}"), image)]
     if segmentation.pred_iou is not None:
-        facts.insert(0, ("pred_iou", f"{segmentation.pred_iou:.2f}", "SAM’s guess"))
+        facts.insert(0, ("pred_iou", f"{segmentation.pred_iou:.2f}", say("SAM’s guess")))
     if measured_iou is not None:
-        facts.insert(0, ("Measured IoU", f"{measured_iou:.2f}", "vs. truth"))
+        facts.insert(0, (say("Measured IoU"), f"{measured_iou:.2f}", say("vs. truth")))
     rows = "".join(
         f'<div><dt>{term}</dt><dd>{value}</dd><dd class="note">{note}</dd></div>' for term, value, note in facts
     )
@@ -230,11 +262,14 @@ def _facts(result: StrategyResult, measured_iou: float | None) -> str:
 
 def _finished(results: Sequence[StrategyResult], total_seconds: float) -> str:
     failed = sum(result.segmentation.verdict.kind == "failed" for result in results)
-    who = "One strategy" if len(results) == 1 else f"All {len(results)} strategies"
+    who = say("One strategy") if len(results) == 1 else say("All {count} strategies", count=len(results))
+    seconds = f"{total_seconds:.1f}"
     if failed == len(results):
-        return f"{who} failed; the reasons are below."
-    failures = f", {failed} of them with a failure" if failed else ""
-    return f"{who} answered in {total_seconds:.1f} s{failures}."
+        return say("{who} failed; the reasons are below.", who=who)
+    if failed:
+        failures = "{who} answered in {seconds} s, {failed} of them with a failure."
+        return say(failures, who=who, seconds=seconds, failed=failed)
+    return say("{who} answered in {seconds} s.", who=who, seconds=seconds)
 
 
 def _verdict(state: str, words: str) -> str:
@@ -245,7 +280,7 @@ def _verdict(state: str, words: str) -> str:
 def _card(card: StrategyCard, state: str, body: str) -> str:
     swatch = "rgb({}, {}, {})".format(*strategy_colour(card.key))
     head = (
-        f'<h3><span class="swatch" style="background:{swatch}" aria-hidden="true"></span>{escape(card.title)}'
+        f'<h3><span class="swatch" style="background:{swatch}" aria-hidden="true"></span>{escape(retold(card.title))}'
         f"<code>{escape(card.key)}</code></h3>"
     )
     return f'<article class="card" data-strategy="{escape(card.key)}" data-state="{state}">{head}{body}</article>'

@@ -13,7 +13,8 @@ from evfsam.types import RgbImage
 from webui import figures, wording
 from webui.choices import choice_list
 from webui.columns import Updates
-from webui.findings import checked_choice
+from webui.findings import checked_choice, layer_choices
+from webui.language import retold, say
 from webui.run_shelf import FinishedRun
 from webui.tabs.compare import ComparePage
 from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening
@@ -85,16 +86,16 @@ class AttentionTab:
             return self.emptied(run)
         views = views_of(run)
         if not views:
-            return self.emptied(_NONE)
+            return self.emptied(say(_NONE))
         look = within(views, *chosen)
         view = views[look.phrase]
         phrases = [(each.phrase, index) for index, each in enumerate(views)]
-        others = [("No other", NOBODY), *(pair for pair in phrases if pair[1] != look.phrase)]
+        others = [(say("No other"), NOBODY), *(pair for pair in phrases if pair[1] != look.phrase)]
         several = len(views) > 1
         return {
             self.phrase: gr.update(choices=phrases, value=look.phrase, visible=several),
             self.beside: gr.update(choices=others, value=look.beside, visible=several),
-            self.layer: gr.update(choices=_layers(view), value=look.layer, visible=True),
+            self.layer: gr.update(choices=layer_choices(view), value=look.layer, visible=True),
             self.head: look.head,
             self.token: look.token,
             self.heads: head_buttons(view, look),
@@ -137,7 +138,7 @@ class AttentionTab:
         run = run_or_words(self.page, key)
         views = () if isinstance(run, str) else views_of(run)
         if not views:
-            return figures.nothing(run if isinstance(run, str) else _NONE)
+            return figures.nothing(run if isinstance(run, str) else say(_NONE))
         look = within(views, *seen)
         both = [views[look.phrase]] + ([views[look.beside]] if look.beside != NOBODY else [])
         try:
@@ -160,23 +161,25 @@ class AttentionTab:
 
 def build_attention(page: ComparePage) -> None:
     """Lay out the tab and wire its events."""
-    with gr.Tab("Attention maps", id="attention-maps") as tab:
+    with gr.Tab(say("Attention maps"), id="attention-maps") as tab:
         head, token = gr.State(ALL_HEADS), gr.State(NO_TOKEN)
         with gr.Row(elem_id="attention-maps", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
-                phrase = gr.Dropdown([], label="Phrase", visible=False, filterable=False)
-                beside = gr.Dropdown([], label="Beside it", visible=False, filterable=False, elem_id="attention-beside")
-                layer = gr.Dropdown([], label="Layer", visible=False, filterable=False, elem_id="attention-layer")
+                phrase = gr.Dropdown([], label=say("Phrase"), visible=False, filterable=False)
+                beside = gr.Dropdown(
+                    [], label=say("Beside it"), visible=False, filterable=False, elem_id="attention-beside"
+                )
+                layer = gr.Dropdown([], label=say("Layer"), visible=False, filterable=False, elem_id="attention-layer")
                 heads = choice_list("", "attention-heads")
                 file_format = gr.Radio(
-                    [*get_args(FigureFormat)], value="pdf", label="Figure for a paper", visible=False
+                    [*get_args(FigureFormat)], value="pdf", label=say("Figure for a paper"), visible=False
                 )
-                make = gr.Button("Make the figure", visible=False, elem_id="attention-make")
+                make = gr.Button(say("Make the figure"), visible=False, elem_id="attention-make")
                 file = gr.HTML("", elem_id="attention-file")
             with gr.Column(elem_classes=["deeper-answer"]):
                 picture = gr.HTML("", elem_id="attention-maps-picture")
                 tokens = choice_list("", "attention-tokens")
-                gr.HTML(f'<p class="caption caveat">{escape(CAVEAT)}</p>')
+                gr.HTML(f'<p class="caption caveat">{escape(retold(CAVEAT))}</p>')
         made = AttentionTab(page, phrase, beside, layer, head, token, heads, tokens, picture, file_format, make, file)
         wire_opening(page, tab, "attention-maps", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
     _wire(made)
@@ -217,31 +220,35 @@ def pictured(views: Sequence[AttentionView], look: Look) -> str:
     layer, head = look.layer, look.head
     if look.token != NO_TOKEN:
         word = view.shares_of_tokens(layer, head)[look.token].text
-        caption = f"Where “{word}” looked; beside it, where [CLS] looked. Each map has colours of its own."
-        of_word = figures.figure(view.token_heat_map(layer, head, look.token), f"Attention of “{word}”", caption)
+        caption = say(
+            "Where “{word}” looked; beside it, where [CLS] looked. Each map has colours of its own.", word=word
+        )
+        alt_text = say("Attention of “{word}”", word=word)
+        of_word = figures.figure(view.token_heat_map(layer, head, look.token), alt_text, caption)
         return figures.plates([of_word, _cls_figure(view, layer, head)])
     if look.beside == NOBODY:
         return _cls_figure(view, layer, head)
     pair = (view, views[look.beside])
     drawn = zip(pair, side_by_side(pair, layer, head), strict=True)
     both = [_captioned(each, layer, head, picture) for each, picture in drawn]
-    return figures.plates(both) + '<p class="caption">Equal colours are equal attention in both.</p>'
+    return figures.plates(both) + f'<p class="caption">{say("Equal colours are equal attention in both.")}</p>'
 
 
 def head_buttons(view: AttentionView, look: Look) -> str:
     """Write the heads of a layer as buttons with a thumbnail, their sum first; the chosen one is pressed."""
     if look.layer == ROLLOUT:
-        return figures.nothing("The rollout averages the heads of each layer, so there is none to pick.")
+        return figures.nothing(say("The rollout averages the heads of each layer, so there is none to pick."))
     items = []
     for head in range(view.head_count + 1):
-        name = "All heads" if head == ALL_HEADS else f"Head {head}"
+        name = say("All heads") if head == ALL_HEADS else say("Head {head}", head=head)
+        share = say("{share} in mask", share=percent(view.mass_inside(look.layer, head)))
         picture = b64encode(png_bytes(view.thumbnail(look.layer, head))).decode("ascii")
         items.append(
             f"<li>{_button(head, head == look.head)}"
             f'<img src="data:image/png;base64,{picture}" alt=""><span>{name}</span>'
-            f"<small>{percent(view.mass_inside(look.layer, head))} in mask</small></button></li>"
+            f"<small>{share}</small></button></li>"
         )
-    return f'<ul class="heads" aria-label="Head">{"".join(items)}</ul>'
+    return f'<ul class="heads" aria-label="{say("Head")}">{"".join(items)}</ul>'
 
 
 def token_buttons(view: AttentionView, look: Look) -> str:
@@ -252,8 +259,8 @@ def token_buttons(view: AttentionView, look: Look) -> str:
             f'<li style="--share:{token.share:.3f}">{_button(token.index, token.index == look.token)}'
             f"<b>{escape(token.text)}</b> <small>{100 * token.share:.1f} %</small></button></li>"
         )
-    title = "Pieces of the phrase, with their share of [CLS]'s attention. Press one to see where it looked."
-    listed = f'<ul class="chips tokens" aria-label="Pieces of the phrase">{"".join(items)}</ul>'
+    title = say("Pieces of the phrase, with their share of [CLS]'s attention. Press one to see where it looked.")
+    listed = f'<ul class="chips tokens" aria-label="{say("Pieces of the phrase")}">{"".join(items)}</ul>'
     return f'<p class="section">{escape(title)}</p>{listed}'
 
 
@@ -262,19 +269,13 @@ def _cls_figure(view: AttentionView, layer: int, head: int) -> str:
 
 
 def _captioned(view: AttentionView, layer: int, head: int, picture: RgbImage) -> str:
-    title = map_title(view, layer, head)
-    caption = f"“{view.phrase}”, {title}."
-    return figures.figure(picture, f"Attention of [CLS] over the image, {view.title}: {caption}", caption)
+    caption = say("“{phrase}”, {title}.", phrase=view.phrase, title=retold(map_title(view, layer, head)))
+    told = say("Attention of [CLS] over the image, {title}: {caption}", title=retold(view.title), caption=caption)
+    return figures.figure(picture, told, caption)
 
 
 def _button(index: int, is_pressed: bool) -> str:
     return f'<button type="button" data-index="{index}" data-value="" aria-pressed="{str(is_pressed).lower()}">'
-
-
-def _layers(view: AttentionView) -> list[tuple[str, int]]:
-    layers = [(f"Layer {layer}", layer) for layer in range(view.layer_count, 0, -1)]
-    layers[0] = (f"Layer {view.layer_count}, the last", view.layer_count)
-    return [*layers, ("Rollout through all layers", ROLLOUT)]
 
 
 def _whole(value: object) -> object:
@@ -288,7 +289,8 @@ def _whole(value: object) -> object:
 def _link(content: bytes, name: str, media: str) -> str:
     data = b64encode(content).decode("ascii")
     size = max(1, round(len(content) / 1024))
-    return f'<a class="file" download="{name}" href="data:{media};base64,{data}">Save {name} ({size} KB)</a>'
+    told = say("Save {name} ({size} KB)", name=name, size=size)
+    return f'<a class="file" download="{name}" href="data:{media};base64,{data}">{told}</a>'
 
 
 def _wire(made: AttentionTab) -> None:

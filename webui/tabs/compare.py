@@ -20,6 +20,7 @@ from webui.columns import AnswerColumn, Updates, build_columns
 from webui.controls import Controls, build_controls
 from webui.findings import Findings, build_findings, checked_choice
 from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
+from webui.language import retold, say
 from webui.run_shelf import FinishedRun, RunShelf
 from webui.runs import Progress, run
 from webui.strategy_options import chosen_options, only_of
@@ -89,14 +90,14 @@ class ComparePage:
             yield {self.status: wording.problem(_for_the_page(error)), **self._at_rest()}
         except Exception:
             logger.exception("a run failed")
-            yield {self.status: wording.problem(_OUR_FAULT), **self._at_rest()}
+            yield {self.status: wording.problem(say(_OUR_FAULT)), **self._at_rest()}
 
     def stop(self, unanswered: Sequence[str]) -> Updates:
         """Say of each strategy that will not be asked any more that it was stopped; answers that came stay."""
         cards = self.comparison.cards
         stopped = [column for column in self.columns if column.key in unanswered]
         words: Updates = {column.card: wording.pending_card(cards[column.key], "stopped") for column in stopped}
-        return {self.status: wording.hint(_STOPPED), **words, **self._at_rest()}
+        return {self.status: wording.hint(say(_STOPPED)), **words, **self._at_rest()}
 
     def _show(self, so_far: FinishedRun) -> Iterator[Updates]:
         progress = so_far.progress
@@ -133,16 +134,17 @@ class ComparePage:
         """Put a new scene on the page, with phrases that mean something in it."""
         drawn, known = random_scene()
         phrases = suggested_phrases(drawn)
-        ready = "A new scene, which no model was trained on. Press Enter for this phrase, or choose another."
+        ready = say("A new scene, which no model was trained on. Press Enter for this phrase, or choose another.")
         return {self.controls.image: drawn.image, self.known: known, **self._fresh(phrases, ready)}
 
     def take_example(self, event: gr.SelectData) -> Updates:
         """Put an example on the page."""
         if not isinstance(event.index, int) or not 0 <= event.index < len(self.examples):
-            return {self.status: wording.problem("There is no such example.")}
+            return {self.status: wording.problem(say("There is no such example."))}
         example = self.examples[event.index]
         image = read_upload({"path": str(example.file)})
-        fresh = self._fresh(example.phrases, f"{example.title}. Press Enter for this phrase, or choose another.")
+        ready = say("{title}. Press Enter for this phrase, or choose another.", title=retold(example.title))
+        fresh = self._fresh(example.phrases, ready)
         return {self.controls.image: image, self.known: example.known_scene(image), **fresh}
 
     def take_upload(self, payload: object) -> Updates:
@@ -151,12 +153,13 @@ class ComparePage:
             height, width = read_upload(payload).shape[:2]
         except EvfSamError as error:
             return {self.status: wording.problem(_for_the_page(error)), **self._emptied()}
-        words = f"Your image, {width} × {height} pixels. Say what to segment and press Enter."
+        ready = "Your image, {width} × {height} pixels. Say what to segment and press Enter."
+        words = say(ready, width=width, height=height)
         return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied()}
 
     def clear(self) -> Updates:
         """Forget answers that belonged to a removed image."""
-        return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(_START), **self._emptied()}
+        return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(say(_START)), **self._emptied()}
 
     def take_phrase(self, event: gr.SelectData) -> str:
         """Put a suggested phrase into the phrase field."""
@@ -204,11 +207,11 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
         controls = build_controls(comparison.cards, examples)
         with gr.Column(elem_id="answers"):
             with gr.Row(elem_id="status-row"):
-                status = gr.HTML(wording.hint(_START), elem_id="status")
+                status = gr.HTML(wording.hint(say(_START)), elem_id="status")
                 download = gr.DownloadButton(
-                    "Download all", interactive=False, elem_id="download", scale=0, min_width=150
+                    say("Download all"), interactive=False, elem_id="download", scale=0, min_width=150
                 )
-            gr.HTML('<h2 id="results">Results</h2>', elem_classes=["unseen"])
+            gr.HTML(f'<h2 id="results">{say("Results")}</h2>', elem_classes=["unseen"])
             build_viewer()
             columns = build_columns(comparison.cards)
             findings = build_findings()
@@ -244,7 +247,9 @@ def _wire_runs(page: ComparePage) -> list[Dependency]:
     outputs = [page.status, *_answers_of(page)]
 
     def wire(listen: Callable[..., Dependency]) -> Dependency:
-        listen(None, None, [page.status, controls.stop], js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(_ASKED))))
+        listen(
+            None, None, [page.status, controls.stop], js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(say(_ASKED))))
+        )
         return listen(
             page.ask,
             inputs,
@@ -304,5 +309,6 @@ def _no_download() -> object:
 
 def _for_the_page(error: EvfSamError) -> str:
     if isinstance(error, PhraseError) and "empty" in str(error):
-        return "The phrase is empty. Type what to segment, such as “the dog on the left”."
-    return str(error)[:1].upper() + str(error)[1:]
+        return say("The phrase is empty. Type what to segment, such as “the dog on the left”.")
+    told = retold(str(error))
+    return told[:1].upper() + told[1:]

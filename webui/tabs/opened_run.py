@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from webui.columns import Updates
+from webui.language import retold, say
 from webui.run_shelf import FinishedRun, RunGoneError
 from webui.runs import Progress
 from webui.tabs.compare import ComparePage
@@ -69,22 +70,22 @@ def wire_opening(
 def run_or_words(page: ComparePage, key: str | None) -> FinishedRun | str:
     """Return the run under a session's key, or why there is none."""
     if key is None:
-        return NO_RUN
+        return say(NO_RUN)
     try:
         return page.shelf.get(key)
     except RunGoneError as error:
-        return str(error)
+        return retold(str(error))
 
 
 def phrase_choices(progress: Progress, *, with_all: bool = True) -> list[tuple[str, int]]:
     """Return the phrases of a run for a list to choose from."""
     phrases = [(phrase, index) for index, phrase in enumerate(progress.phrases)]
-    return [("All phrases together", ALL_PHRASES), *phrases] if with_all and len(phrases) > 1 else phrases
+    return [(say("All phrases together"), ALL_PHRASES), *phrases] if with_all and len(phrases) > 1 else phrases
 
 
 def strategy_choices(results: Sequence[StrategyResult]) -> list[tuple[str, str]]:
     """Return the strategies that answered for a list to choose from."""
-    return [(each.card.title, each.key) for each in results if each.segmentation.verdict.kind != "failed"]
+    return [(retold(each.card.title), each.key) for each in results if each.segmentation.verdict.kind != "failed"]
 
 
 def chosen_or_first(value: object, choices: Sequence[tuple[str, Value]]) -> Value:

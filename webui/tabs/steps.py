@@ -7,9 +7,10 @@ from typing import Final
 
 import gradio as gr
 
-from evfsam.types import Segmentation, TraceEntry
+from evfsam.types import PromptPoint, Segmentation, TraceEntry
 from webui import figures
 from webui.columns import Updates
+from webui.language import retold, say
 from webui.run_shelf import FinishedRun
 from webui.tabs.compare import ComparePage
 from webui.tabs.opened_run import (
@@ -63,10 +64,10 @@ class StepsTab:
         phrases = phrase_choices(run.progress, with_all=False)
         asked = chosen_or_first(phrase, phrases)
         results = answers_to(run.progress, asked)
-        strategies = [(result.card.title, result.key) for result in results]
+        strategies = [(retold(result.card.title), result.key) for result in results]
         # The point query has most to tell, so it comes first where nothing was chosen.
         first = next((each for each in results if any(map(asked_points, each.segmentation.prompts))), results[0])
-        preferred = [(first.card.title, first.key), *strategies]
+        preferred = [(retold(first.card.title), first.key), *strategies]
         chosen = chosen_or_first(strategy, preferred)
         result = next(each for each in results if each.key == chosen)
         return {
@@ -83,11 +84,13 @@ class StepsTab:
 
 def build_steps(page: ComparePage) -> None:
     """Lay out the tab and wire its events."""
-    with gr.Tab("Steps", id="steps") as tab:
+    with gr.Tab(say("Steps"), id="steps") as tab:
         with gr.Row(elem_id="steps", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
-                strategy = gr.Dropdown([], label="Strategy", visible=False, filterable=False, elem_id="steps-strategy")
-                phrase = gr.Dropdown([], label="Phrase", visible=False, filterable=False)
+                strategy = gr.Dropdown(
+                    [], label=say("Strategy"), visible=False, filterable=False, elem_id="steps-strategy"
+                )
+                phrase = gr.Dropdown([], label=say("Phrase"), visible=False, filterable=False)
             with gr.Column(elem_classes=["deeper-answer"]):
                 shown = gr.HTML("", elem_id="steps-told")
         made = StepsTab(page, strategy, phrase, shown)
@@ -123,16 +126,20 @@ def points_asked(run: FinishedRun, segmentation: Segmentation) -> list[str]:
     for number, prompt in enumerate(prompts[:MOST_PROMPTS], start=1):
         points = asked_points(prompt)
         kept = sum(point.is_kept for point in points)
-        which = f" in box {number}" if len(prompts) > 1 else ""
-        title = f"P(yes) at {len(points)} points{which}; SAM got {kept}"
+        title = say("P(yes) at {points} points; SAM got {kept}", points=len(points), kept=kept)
+        if len(prompts) > 1:
+            where = "P(yes) at {points} points in box {number}; SAM got {kept}"
+            title = say(where, points=len(points), number=number, kept=kept)
         rows = rows_of(points)
         cells = [
-            [f"Row {n}", *(f"{100 * (p.p_yes or 0):.0f} %{'' if p.is_kept else ' dropped'}" for p in row)]
+            [say("Row {number}", number=n), *(_point_in_words(point) for point in row)]
             for n, row in enumerate(rows, start=1)
         ]
         head = ["", *(f"{n}" for n in range(1, max(map(len, rows)) + 1))]
-        picture = figures.figure(probability_picture(run.progress.view.image, prompt), f"{title}. {_READING}", _READING)
-        parts.append(_section(title, picture + _folded("The same as a table", figures.table(title, head, cells))))
+        reading = say(_READING)
+        drawn = probability_picture(run.progress.view.image, prompt)
+        picture = figures.figure(drawn, say("{title}. {reading}", title=title, reading=reading), reading)
+        parts.append(_section(title, picture + _folded(say("The same as a table"), figures.table(title, head, cells))))
     return parts
 
 
@@ -147,13 +154,15 @@ def candidates_shown(run: FinishedRun, result: StrategyResult, phrase: str) -> l
     for number, prediction in enumerate(predictions[:MOST_PROMPTS], start=1):
         plates = []
         for candidate in candidates_of(prediction, size):
-            caption = f"Candidate {candidate.number}: pred_iou {candidate.pred_iou:.2f}"
-            caption += ", chosen." if candidate.is_chosen else "."
-            alt_text = f"{result.card.title}, “{phrase}”. {caption}"
+            guess = f"{candidate.pred_iou:.2f}"
+            caption = say("Candidate {number}: pred_iou {guess}.", number=candidate.number, guess=guess)
+            if candidate.is_chosen:
+                caption = say("Candidate {number}: pred_iou {guess}, chosen.", number=candidate.number, guess=guess)
+            title = retold(result.card.title)
+            alt_text = say("{title}, “{phrase}”. {caption}", title=title, phrase=phrase, caption=caption)
             plates.append(figures.figure(overlay(small, candidate.mask, result.key), alt_text, caption))
-        which = f" to prompt {number}" if len(predictions) > 1 else ""
-        title = "What SAM answered" if len(plates) == 1 else f"SAM's {len(plates)} candidates{which}"
-        parts.append(_section(title, figures.plates(plates)))
+        which = number if len(predictions) > 1 else None
+        parts.append(_section(_candidates_title(len(plates), which), figures.plates(plates)))
     return parts
 
 
@@ -164,7 +173,7 @@ def ranking_table(trace: Sequence[TraceEntry]) -> str:
         return ""
     rows = [
         [
-            f"{rank}{', chosen' if proposal.get('is_chosen') else ''}",
+            say("{rank}, chosen", rank=rank) if proposal.get("is_chosen") else f"{rank}",
             f"{proposal['similarity']:.3f}",
             f"{100 * proposal['share']:.0f} %",
             f"{proposal['pred_iou']:.2f}",
@@ -174,8 +183,22 @@ def ranking_table(trace: Sequence[TraceEntry]) -> str:
         for rank, proposal in enumerate(ranking, start=1)
         if isinstance(proposal, Mapping)
     ]
-    head = ["Rank", "Similarity", "Share", "pred_iou", "Stability", "Box"]
-    return _section("CLIP's ranking", figures.table("Proposals, the most similar to the phrase first", head, rows))
+    head = [say("Rank"), say("Similarity"), say("Share"), "pred_iou", say("Stability"), say("Box")]
+    table = figures.table(say("Proposals, the most similar to the phrase first"), head, rows)
+    return _section(say("CLIP's ranking"), table)
+
+
+def _point_in_words(point: PromptPoint) -> str:
+    share = f"{100 * (point.p_yes or 0):.0f} %"
+    return share if point.is_kept else say("{share} dropped", share=share)
+
+
+def _candidates_title(count: int, prompt: int | None) -> str:
+    if count == 1:
+        return say("What SAM answered")
+    if prompt is None:
+        return say("SAM's {count} candidates", count=count)
+    return say("SAM's {count} candidates to prompt {number}", count=count, number=prompt)
 
 
 def _section(title: str, body: str) -> str:

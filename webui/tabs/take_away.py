@@ -14,6 +14,7 @@ from evfsam.errors import EvfSamError
 from webui import wording
 from webui.choices import choice_list, phrase_buttons
 from webui.columns import Updates
+from webui.language import retold, say
 from webui.restoring import UPLOAD, control_value, page_address, recipe_of, restored
 from webui.run_shelf import FinishedRun
 from webui.tabs.compare import STATE_SECONDS, ComparePage
@@ -76,7 +77,7 @@ class TakeAwayTab:
         return {
             self.empty: gr.update(visible=False),
             self.place: gr.update(visible=True),
-            self.status: wording.hint(_READY),
+            self.status: wording.hint(say(_READY)),
             self.file: None,
             **self._linked(recipe, page_address(address)),
             self.code: _code(recipe, language, page_address(address)),
@@ -99,12 +100,15 @@ class TakeAwayTab:
             with TemporaryDirectory(prefix="take-away-") as directory:
                 written = self._write(self.page.shelf.get(key), str(event.value), Path(directory))
                 size = f"{written.stat().st_size / 1000:,.0f} kB".replace(",", " ")
-                yield {self.file: str(written), self.status: wording.hint(f"{written.name}, {size}, is downloaded.")}
+                yield {
+                    self.file: str(written),
+                    self.status: wording.hint(say("{name}, {size}, is downloaded.", name=written.name, size=size)),
+                }
         except EvfSamError as error:
             yield {self.file: None, self.status: wording.problem(str(error))}
         except Exception:
             logger.exception("a file could not be made")
-            yield {self.file: None, self.status: wording.problem(_OUR_FAULT)}
+            yield {self.file: None, self.status: wording.problem(say(_OUR_FAULT))}
 
     def restore(self, query: object, address: object) -> Updates:
         """Fill the comparison with what the page's address holds, if anything."""
@@ -117,7 +121,8 @@ class TakeAwayTab:
             recipe = found.recipe
             options = {each.component: control_value(recipe.options, each) for each in controls.options}
         except EvfSamError as error:
-            return {**told, page.status: wording.problem(f"This link cannot be restored: {error}")}
+            reason = retold(str(error))
+            return {**told, page.status: wording.problem(say("This link cannot be restored: {reason}", reason=reason))}
         return {
             **told,
             **options,
@@ -126,7 +131,7 @@ class TakeAwayTab:
             controls.phrase: recipe.request,
             controls.chips: phrase_buttons(found.phrases),
             controls.strategies: list(recipe.strategies),
-            page.status: wording.hint("Restored from the link. Press Compare to run it again."),
+            page.status: wording.hint(say("Restored from the link. Press Compare to run it again.")),
         }
 
     def _recipe(self, run: FinishedRun) -> RunRecipe:
@@ -134,9 +139,9 @@ class TakeAwayTab:
 
     def _linked(self, recipe: RunRecipe, address: str) -> Updates:
         try:
-            link, note = f"{address}?{encode_link(recipe)}", _LINK
+            link, note = f"{address}?{encode_link(recipe)}", say(_LINK)
         except EvfSamError as error:
-            link, note = "", _NO_LINK if recipe.source == UPLOAD else str(error)
+            link, note = "", say(_NO_LINK) if recipe.source == UPLOAD else retold(str(error))
         return {
             self.link: gr.update(value=link, visible=bool(link)),
             self.link_note: f'<p class="caption">{escape(note)}</p>',
@@ -162,20 +167,25 @@ class TakeAwayTab:
 
 def build_take_away(page: ComparePage) -> None:
     """Lay out the tab and wire its events; it follows the visitor's latest run."""
-    empty = gr.HTML(f'<p class="empty">{_EMPTY}</p>')
+    empty = gr.HTML(f'<p class="empty">{say(_EMPTY)}</p>')
     with gr.Row(visible=False, elem_id="take-away") as place:
         with gr.Column(scale=4, min_width=300):
-            status = gr.HTML(wording.hint(_READY), elem_id="take-status")
+            status = gr.HTML(wording.hint(say(_READY)), elem_id="take-status")
             files = choice_list(_file_buttons(), "formats")
-            file = gr.DownloadButton("File", visible="hidden", elem_id="take-file")
+            file = gr.DownloadButton(say("File"), visible="hidden", elem_id="take-file")
         with gr.Column(scale=5, min_width=300):
-            link = gr.Textbox(label="Link to this run", interactive=False, buttons=["copy"], lines=2, elem_id="link")
+            linked = say("Link to this run")
+            link = gr.Textbox(label=linked, interactive=False, buttons=["copy"], lines=2, elem_id="link")
             link_note = gr.HTML("", elem_id="link-note")
-            languages = [("Python, this library", LIBRARY), ("Python, gradio_client", CLIENT), ("curl", CURL)]
-            language = gr.Radio(languages, value=LIBRARY, label="Copy as code", elem_id="language")
+            languages = [
+                (say("Python, this library"), LIBRARY),
+                (say("Python, gradio_client"), CLIENT),
+                ("curl", CURL),
+            ]
+            language = gr.Radio(languages, value=LIBRARY, label=say("Copy as code"), elem_id="language")
             code = gr.Code(
                 language="python",
-                label="Code that makes this run",
+                label=say("Code that makes this run"),
                 interactive=False,
                 buttons=["copy", "download"],
                 wrap_lines=True,
@@ -211,12 +221,13 @@ def _code(recipe: RunRecipe, language: object, address: str) -> object:
 
 
 def _file_buttons() -> str:
-    rows = [(ALL, "Everything in one zip", "All the files below, and a manifest that lists them.")]
-    rows += [(each.key, each.title, each.summary) for each in FORMATS.values()]
+    everything = say("Everything in one zip"), say("All the files below, and a manifest that lists them.")
+    rows = [(ALL, *everything)]
+    rows += [(each.key, retold(each.title), retold(each.summary)) for each in FORMATS.values()]
     items = "".join(
         f'<li><button type="button" data-index="{index}" data-value="{key}"><b>{escape(title)}</b>'
         f"<span>{escape(summary)}</span></button></li>"
         for index, (key, title, summary) in enumerate(rows)
     )
-    title = '<p class="section" id="formats-label">Download</p>'
+    title = f'<p class="section" id="formats-label">{say("Download")}</p>'
     return f'{title}<ul class="formats" aria-labelledby="formats-label">{items}</ul>'

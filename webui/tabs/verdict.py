@@ -12,6 +12,7 @@ from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import Segmentation
 from webui import figures, wording
 from webui.columns import Updates
+from webui.language import retold, say
 from webui.run_shelf import FinishedRun
 from webui.tabs.compare import ComparePage
 from webui.tabs.opened_run import (
@@ -34,6 +35,14 @@ from workbench.rendering import overlay
 
 _MARGIN: Final = 12.0
 """Thresholds on the page reach this far from 0; few logits lie beyond."""
+_CAPTIONS: Final = {
+    "raw": "Raw: {share} of the image, {count} pixels.",
+    "finished": "Finished: {share} of the image, {count} pixels.",
+}
+_ALT_TEXTS: Final = {
+    "raw": "{title}, raw mask for “{phrase}”. {caption}",
+    "finished": "{title}, finished mask for “{phrase}”. {caption}",
+}
 _DEFAULTS: Final = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -82,7 +91,7 @@ class VerdictTab:
             self.strategy: gr.update(choices=strategies, visible=len(strategies) > 1),
         }
         if not strategies:
-            words = "Every strategy failed on this phrase, so there is no mask to judge."
+            words = say("Every strategy failed on this phrase, so there is no mask to judge.")
             return {**lists, self.verdict: figures.nothing(words), self.masks: "", self.figures: ""}
         chosen = chosen_or_first(strategy, strategies)
         lists[self.strategy] = gr.update(choices=strategies, value=chosen, visible=len(strategies) > 1)
@@ -105,15 +114,17 @@ class VerdictTab:
         try:
             finished = finish(decision_logits(result.segmentation), options_of(*finishing))
         except EvfSamError as error:
-            return {**shown, self.figures: wording.problem(str(error)[:1].upper() + str(error)[1:])}
+            return {**shown, self.figures: wording.problem(str(error))}
         image = run.progress.view.image
-        pair = (("Raw", finished.raw), ("Finished", finished.mask))
+        pair = (("raw", finished.raw), ("finished", finished.mask))
         plates = []
         for name, mask in pair:
-            caption = f"{name}: {percent(float(mask.mean()))} of the image, {int(np.count_nonzero(mask))} pixels."
-            alt_text = f"{result.card.title}, {name.lower()} mask for “{phrase}”. {caption}"
+            figures_of = {"share": percent(float(mask.mean())), "count": int(np.count_nonzero(mask))}
+            caption = say(_CAPTIONS[name], **figures_of)
+            title = retold(result.card.title)
+            alt_text = say(_ALT_TEXTS[name], title=title, phrase=phrase, caption=caption)
             plates.append(figures.figure(overlay(*shown_pair(image, mask), result.key), alt_text, caption))
-        links = "".join(_link(mask, f"{result.key}-mask-{name.lower()}.png") for name, mask in pair)
+        links = "".join(_link(mask, f"{result.key}-mask-{name}.png") for name, mask in pair)
         return {
             **shown,
             self.masks: figures.plates(plates),
@@ -123,40 +134,41 @@ class VerdictTab:
 
 def build_verdict(page: ComparePage) -> None:
     """Lay out the tab and wire its events."""
-    with gr.Tab("Verdict", id="verdict") as tab:
+    with gr.Tab(say("Verdict"), id="verdict") as tab:
         with gr.Row(elem_id="verdict", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
                 strategy = gr.Dropdown(
-                    [], label="Strategy", visible=False, filterable=False, elem_id="verdict-strategy"
+                    [], label=say("Strategy"), visible=False, filterable=False, elem_id="verdict-strategy"
                 )
-                phrase = gr.Dropdown([], label="Phrase", visible=False, filterable=False)
+                phrase = gr.Dropdown([], label=say("Phrase"), visible=False, filterable=False)
                 threshold = gr.Slider(
                     -_MARGIN,
                     _MARGIN,
                     value=0,
                     step=0.1,
-                    label="Threshold",
-                    info="Logits above it are the mask.",
+                    label=say("Threshold"),
+                    info=say("Logits above it are the mask."),
                     elem_id="verdict-threshold",
                 )
-                smoothing = gr.Slider(0, 20, value=0, step=0.5, label="Smoothing", info="Pixels; rounds the border.")
+                rounds = say("Pixels; rounds the border.")
+                smoothing = gr.Slider(0, 20, value=0, step=0.5, label=say("Smoothing"), info=rounds)
                 hole = gr.Number(
                     0,
                     minimum=0,
                     precision=0,
-                    label="Fill holes up to",
-                    info="Pixels; 0 fills none.",
+                    label=say("Fill holes up to"),
+                    info=say("Pixels; 0 fills none."),
                     elem_id="verdict-hole",
                 )
                 island = gr.Number(
                     0,
                     minimum=0,
                     precision=0,
-                    label="Drop islands below",
-                    info="Pixels; the largest part always stays.",
+                    label=say("Drop islands below"),
+                    info=say("Pixels; the largest part always stays."),
                     elem_id="verdict-island",
                 )
-                reset = gr.Button("Back to the raw mask", elem_id="verdict-reset")
+                reset = gr.Button(say("Back to the raw mask"), elem_id="verdict-reset")
             with gr.Column(elem_classes=["deeper-answer"]):
                 verdict = gr.HTML("", elem_id="verdict-words")
                 masks = gr.HTML("", elem_id="verdict-masks")
@@ -182,17 +194,22 @@ def options_of(threshold: object, smoothing: object, largest_hole: object, least
 
 def verdict_words(judgement: AbsenceJudgement, segmentation: Segmentation) -> str:
     """Say whether the phrase is there, and the figures that say so."""
-    heads = {True: "Probably not in this image", False: "Probably there", None: "No verdict on presence"}
-    reason = judgement.reason.removeprefix("Probably not in this image: ")
+    heads = {
+        True: say("Probably not in this image"),
+        False: say("Probably there"),
+        None: say("No verdict on presence"),
+    }
+    reason = retold(judgement.reason.removeprefix("Probably not in this image: "))
     facts = [
-        ("pred_iou", "–" if judgement.pred_iou is None else f"{judgement.pred_iou:.2f}", "SAM’s guess"),
-        ("Stability", f"{judgement.stability:.2f}", "at threshold 0"),
-        ("Mean logit", "–" if judgement.mean_logit is None else f"{judgement.mean_logit:.2f}", "on the mask"),
+        ("pred_iou", "–" if judgement.pred_iou is None else f"{judgement.pred_iou:.2f}", say("SAM’s guess")),
+        (say("Stability"), f"{judgement.stability:.2f}", say("at threshold 0")),
+        (say("Mean logit"), "–" if judgement.mean_logit is None else f"{judgement.mean_logit:.2f}", say("on the mask")),
     ]
     rows = "".join(
         f'<div><dt>{name}</dt><dd>{value}</dd><dd class="note">{note}</dd></div>' for name, value, note in facts
     )
-    said = f"It said itself: {segmentation.verdict.reason}" if segmentation.verdict.kind == "absent" else ""
+    own = retold(segmentation.verdict.reason)
+    said = say("It said itself: {reason}", reason=own) if segmentation.verdict.kind == "absent" else ""
     return (
         f'<article class="card"><h3>{heads[judgement.is_likely_absent]}</h3>'
         f'<p class="how">{escape(reason[:1].upper() + reason[1:])} {escape(said)}</p>'
@@ -203,17 +220,21 @@ def verdict_words(judgement: AbsenceJudgement, segmentation: Segmentation) -> st
 def finishing_table(finished: FinishedMask) -> str:
     """Write what finishing did."""
     rows = [
-        ["Stability at this threshold", f"{finished.stability:.2f}"],
-        ["Holes filled", f"{finished.filled_count} ({finished.filled_pixels} pixels)"],
-        ["Islands dropped", f"{finished.dropped_count} ({finished.dropped_pixels} pixels)"],
-        ["Pixels that differ from the raw mask", str(finished.changed_pixels)],
+        [say("Stability at this threshold"), f"{finished.stability:.2f}"],
+        [say("Holes filled"), _counted(finished.filled_count, finished.filled_pixels)],
+        [say("Islands dropped"), _counted(finished.dropped_count, finished.dropped_pixels)],
+        [say("Pixels that differ from the raw mask"), str(finished.changed_pixels)],
     ]
-    return figures.table("What finishing did", ["", "Value"], rows)
+    return figures.table(say("What finishing did"), ["", say("Value")], rows)
+
+
+def _counted(count: int, pixels: int) -> str:
+    return say("{count} ({pixels} pixels)", count=count, pixels=pixels)
 
 
 def _link(mask: Mask, name: str) -> str:
     data = b64encode(png_bytes(mask.astype(np.uint8) * 255)).decode("ascii")
-    return f'<a class="file" download="{name}" href="data:image/png;base64,{data}">Save {name}</a>'
+    return f'<a class="file" download="{name}" href="data:image/png;base64,{data}">{say("Save {name}", name=name)}</a>'
 
 
 def _wire(made: VerdictTab) -> None:
