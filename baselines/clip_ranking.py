@@ -8,7 +8,7 @@ Source: SAM, arXiv:2304.02643, section 7.5 (proposals labelled by CLIP); CLIP, a
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -21,6 +21,7 @@ from baselines.clip_weights import load_clip
 from baselines.control_tokens import refuse_control_tokens
 from baselines.proposals import Proposal, Proposals, ProposalSettings, propose
 from baselines.sam_weights import load_mask_backbone
+from baselines.strategy_options import changed, check_number
 from baselines.weights import weights_directory
 from evfsam.errors import ConfigurationError
 from evfsam.preprocess import CLIP_MEAN, check_phrase, clip_pixels
@@ -78,16 +79,10 @@ class ClipRankingOptions:
     def __post_init__(self) -> None:
         if self.crop not in get_args(Crop):
             raise ConfigurationError(f"expected crop of {get_args(Crop)}, got {self.crop!r}")
-        ranges: tuple[tuple[str, int, int, Any], ...] = (
-            ("points_per_side", 1, 64, int),
-            ("top_count", 1, 16, int),
-            ("pred_iou_threshold", 0, 1, (int, float)),
-            ("stability_threshold", 0, 1, (int, float)),
-        )
-        for name, least, most, kinds in ranges:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-                raise ConfigurationError(f"expected {name} between {least} and {most}, got {value!r}")
+        check_number(self, "points_per_side", 1, 64, is_whole=True)
+        check_number(self, "top_count", 1, 16, is_whole=True)
+        check_number(self, "pred_iou_threshold", 0, 1)
+        check_number(self, "stability_threshold", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -117,11 +112,7 @@ class ClipRankingStrategy:
         Raises:
             ConfigurationError: an option is unknown or out of range.
         """
-        known = [entry.name for entry in fields(ClipRankingOptions)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise ConfigurationError(f"CLIP ranking has no option {', '.join(unknown)}; it has {', '.join(known)}")
-        return replace(self, options=replace(self.options, **options))  # type: ignore[arg-type]
+        return replace(self, options=changed(self.options, options, "CLIP ranking"))
 
     @torch.no_grad()
     def segment(self, view: ImageView, phrase: str) -> Segmentation:

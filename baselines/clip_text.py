@@ -18,6 +18,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
 
 from baselines.control_tokens import refuse_control_tokens
+from baselines.strategy_options import changed
 from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
@@ -214,10 +215,7 @@ class ClipTextStrategy:
         Raises:
             ConfigurationError: an option is unknown or out of range.
         """
-        unknown = sorted(set(options) - {"variant"})
-        if unknown:
-            raise ConfigurationError(f"CLIP text has no option {', '.join(unknown)}; it has variant")
-        return replace(self, **options)  # type: ignore[arg-type]
+        return changed(self, options, "CLIP text", known=("variant",))
 
     def with_prompt(self, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None) -> "ClipTextStrategy":
         """Return a copy that gives SAM these points and this box, in original pixels, beside each phrase."""

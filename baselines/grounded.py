@@ -5,7 +5,7 @@ Source: Grounding DINO, arXiv:2303.05499; Grounded SAM, arXiv:2401.14159.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,9 @@ from baselines.checkpoint_files import raise_unless_complete, without_progress_b
 from baselines.control_tokens import refuse_control_tokens
 from baselines.proposals import box_nms
 from baselines.sam_weights import load_mask_backbone
+from baselines.strategy_options import changed, check_number
 from baselines.weights import weights_directory
-from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.errors import CheckpointError
 from evfsam.preprocess import check_phrase
 from evfsam.types import (
     BoxXyxy,
@@ -66,11 +67,9 @@ class GroundedOptions:
     largest_count: int = 8
 
     def __post_init__(self) -> None:
-        for name, least, most in (("box_threshold", 0, 1), ("text_threshold", 0, 1), ("largest_count", 1, 32)):
-            value = getattr(self, name)
-            kinds = int if name == "largest_count" else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-                raise ConfigurationError(f"expected {name} between {least} and {most}, got {value!r}")
+        check_number(self, "box_threshold", 0, 1)
+        check_number(self, "text_threshold", 0, 1)
+        check_number(self, "largest_count", 1, 32, is_whole=True)
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,7 @@ class GroundedStrategy:
         Raises:
             ConfigurationError: an option is unknown or out of range.
         """
-        known = [entry.name for entry in fields(GroundedOptions)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise ConfigurationError(f"Grounded-SAM has no option {', '.join(unknown)}; it has {', '.join(known)}")
-        return replace(self, options=replace(self.options, **options))  # type: ignore[arg-type]
+        return replace(self, options=changed(self.options, options, "Grounded-SAM"))
 
     @torch.no_grad()
     def segment(self, view: ImageView, phrase: str) -> Segmentation:

@@ -11,7 +11,7 @@ first. Checkpoint layout: `mllm/` (model and processor) and `sam/`.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from baselines.dialects import CoordinateGrid, Dialect, ParsedBoxes, ParsedPromp
 from baselines.dialects.registry import SAM4MLLM
 from baselines.language_model import LanguageModel
 from baselines.point_query_options import PointQueryOptions, check_options
-from evfsam.errors import ConfigurationError
+from baselines.strategy_options import changed
 from evfsam.mask_backbones import SamMaskBackbone
 from evfsam.preprocess import check_phrase
 from evfsam.types import (
@@ -105,11 +105,7 @@ class PointQueryStrategy:
         Raises:
             ConfigurationError: an option is unknown, out of range, or beyond the model's family.
         """
-        known = [entry.name for entry in fields(PointQueryOptions)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise ConfigurationError(f"point query has no option {', '.join(unknown)}; it has {', '.join(known)}")
-        return replace(self, options=replace(self.options, **options))  # type: ignore[arg-type]
+        return replace(self, options=changed(self.options, options, "point query"))
 
     def segment(self, view: ImageView, phrase: str) -> Segmentation:
         """Ask the language model, then let SAM draw one mask an object and join them.

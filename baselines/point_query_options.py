@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 from baselines.dialects import Dialect, ObjectCount
+from baselines.strategy_options import check_number
 from evfsam.errors import ConfigurationError
 
 Form = Literal["pqpp", "ppg"]
@@ -68,18 +69,12 @@ class PointQueryOptions:
         for name, allowed in choices.items():
             if getattr(self, name) not in get_args(allowed):
                 raise ConfigurationError(f"expected {name} of {get_args(allowed)}, got {getattr(self, name)!r}")
-        ranges = (
-            ("grid_size", 1, _LARGEST_GRID, int),
-            ("sampling_seed", 0, 2**31 - 1, int),
-            ("max_new_tokens", 8, 1024, int),
-            ("threshold", 0.5, 1, (int, float)),
-            ("presence_threshold", 0, 1, (int, float)),
-            ("absence_threshold", 0, 1, (int, float)),
-        )
-        for name, least, most, kinds in ranges:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-                raise ConfigurationError(f"expected {name} between {least} and {most}, got {value!r}")
+        check_number(self, "grid_size", 1, _LARGEST_GRID, is_whole=True)
+        check_number(self, "sampling_seed", 0, 2**31 - 1, is_whole=True)
+        check_number(self, "max_new_tokens", 8, 1024, is_whole=True)
+        check_number(self, "threshold", 0.5, 1)
+        check_number(self, "presence_threshold", 0, 1)
+        check_number(self, "absence_threshold", 0, 1)
 
 
 def default_options(dialect: Dialect) -> PointQueryOptions:

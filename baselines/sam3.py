@@ -7,7 +7,7 @@ Source: SAM 3: Segment Anything with Concepts, arXiv:2511.16719.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -19,8 +19,9 @@ from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
 from baselines.checkpoint_files import raise_unless_complete, without_progress_bars
 from baselines.control_tokens import refuse_control_tokens
+from baselines.strategy_options import changed, check_number
 from baselines.weights import unavailable_reason, weights_directory
-from evfsam.errors import CheckpointError, ConfigurationError, GeometryError
+from evfsam.errors import CheckpointError, GeometryError
 from evfsam.preprocess import check_phrase
 from evfsam.prompts import weights_digest
 from evfsam.types import (
@@ -65,11 +66,8 @@ class Sam3Options:
     largest_count: int = 50
 
     def __post_init__(self) -> None:
-        for name, least, most in (("threshold", 0, 1), ("largest_count", 1, 200)):
-            value = getattr(self, name)
-            kinds = int if name == "largest_count" else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-                raise ConfigurationError(f"expected {name} between {least} and {most}, got {value!r}")
+        check_number(self, "threshold", 0, 1)
+        check_number(self, "largest_count", 1, 200, is_whole=True)
 
 
 class Sam3Encoder:
@@ -153,11 +151,7 @@ class Sam3Strategy:
         Raises:
             ConfigurationError: an option is unknown or out of range.
         """
-        known = [entry.name for entry in fields(Sam3Options)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise ConfigurationError(f"SAM 3 has no option {', '.join(unknown)}; it has {', '.join(known)}")
-        return replace(self, options=replace(self.options, **options))  # type: ignore[arg-type]
+        return replace(self, options=changed(self.options, options, "SAM 3"))
 
     @torch.no_grad()
     def segment(self, view: ImageView, phrase: str) -> Segmentation:
