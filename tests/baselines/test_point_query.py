@@ -126,6 +126,20 @@ def test_box_and_confident_points_reach_sam() -> None:
     assert "The box, and 1 points on the object, 1 off it, 2 dropped." in [step.answered for step in result.trace]
 
 
+def test_random_points_lie_in_the_box_and_are_the_same_for_a_seed() -> None:
+    def asked(**options: object) -> list[tuple[float, float]]:
+        result, _ = run(ScriptedLanguage("[100,200,300,600]", [0.95] * 9), grid_size=3, sampling="random", **options)
+        return [(point.x, point.y) for point in result.prompts[0].points]
+
+    points = asked()
+
+    assert len(points) == 9
+    assert all(10 <= x <= 30 and 8 <= y <= 24 for x, y in points)
+    assert len({x for x, _ in points}) > 3
+    assert asked() == points
+    assert asked(sampling_seed=1) != points
+
+
 def test_answers_at_the_threshold_are_kept() -> None:
     result, _ = run(ScriptedLanguage("[100,200,300,600]", [0.75, 0.25, 0.7, 0.3]), grid_size=2, threshold=0.75)
     assert [point.is_kept for point in result.prompts[0].points] == [True, True, False, False]
@@ -367,6 +381,8 @@ def test_options_make_a_copy_that_shares_the_weights() -> None:
         ({"grid_size": 0}, "grid_size between 1 and 20, got 0"),
         ({"grid_size": 2.5}, r"grid_size between 1 and 20, got 2\.5"),
         ({"grid_size": True}, "grid_size between 1 and 20, got True"),
+        ({"sampling": "spiral"}, r"sampling of \('grid', 'random'\), got 'spiral'"),
+        ({"sampling_seed": -1}, r"sampling_seed between 0"),
         ({"threshold": 0.4}, r"threshold between 0\.5 and 1, got 0\.4"),
         ({"threshold": float("nan")}, r"threshold between 0\.5 and 1, got nan"),
         ({"threshold": "high"}, r"threshold between 0\.5 and 1, got 'high'"),
