@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 
+from evfsam.frame_masks import FrameMask, check_options
 from evfsam.preprocess import check_phrase
-from evfsam.strategy import EvfSamStrategy
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
-from evfsam.video import FrameMask, check_options, segment_video
+
+if TYPE_CHECKING:
+    from evfsam.strategy import EvfSamStrategy
 
 _MEMORY_FAMILY: Final = "sam2"
 
@@ -46,7 +48,7 @@ class MemoryFollower:
         strategy: an EVF-SAM2.
     """
 
-    strategy: EvfSamStrategy
+    strategy: "EvfSamStrategy"
 
     @property
     def carries_memory(self) -> bool:
@@ -55,6 +57,8 @@ class MemoryFollower:
 
     def follow(self, frames: Sequence[RgbImage], phrase: str, *, prompt_frame: int = 0) -> Iterator[FrameMask]:
         """Do as `VideoFollower.follow` says."""
+        from evfsam.video import segment_video
+
         model, processor = self.strategy.model, self.strategy.processor
         return segment_video(frames, phrase, model, processor, prompt_frame=prompt_frame)
 
@@ -84,6 +88,8 @@ class FrameByFrame:
 
 def follower_of(strategy: Strategy) -> VideoFollower:
     """Return the follower that fits: memory where the strategy is an EVF-SAM2, else frame by frame."""
+    from evfsam.strategy import EvfSamStrategy
+
     if isinstance(strategy, EvfSamStrategy) and strategy.model.family.key == _MEMORY_FAMILY:
         return MemoryFollower(strategy)
     return FrameByFrame(strategy)

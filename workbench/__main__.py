@@ -4,7 +4,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ import torch
 from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt, Segmentation
+from evfsam.video_followers import VideoFollower
 from workbench.batch_command import BatchOrder
 from workbench.batch_command import carry_out as carry_out_batch
 from workbench.comparison import Comparison, StrategyResult
@@ -26,8 +28,9 @@ from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, describe_machine, res
 from workbench.report_page import write_report
 from workbench.result_files import check_writable
 from workbench.suite_choice import SUITE_NAMES, choose_suite
-from workbench.video_command import RELEASED, VideoOrder
+from workbench.video_command import RELEASED, VideoOrder, checkpoint_follower, suite_follower
 from workbench.video_command import carry_out as carry_out_video
+from workbench.video_run import chosen_strategy
 
 EXIT_ALL_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -132,19 +135,25 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _video(arguments: argparse.Namespace) -> int:
-    device = resolve_device(arguments.device)
-    order = VideoOrder(
-        source=arguments.video,
-        out=arguments.out,
-        phrase=arguments.phrase,
-        checkpoint=arguments.checkpoint,
-        revision=arguments.revision,
-        prompt_frame=arguments.frame,
-        device=device,
-        dtype=resolve_dtype(arguments.dtype, device),
-    )
+    key, follower = _follower(arguments)
+    order = VideoOrder(arguments.video, arguments.out, arguments.phrase, follower, arguments.frame, key)
     print(carry_out_video(order))
     return 0
+
+
+def _follower(arguments: argparse.Namespace) -> tuple[str, Callable[[], VideoFollower]]:
+    """Return whose colour the mask takes, and what reads the weights: a suite's, or one checkpoint's."""
+    device = resolve_device(arguments.device)
+    if arguments.suite is None:
+        if arguments.strategies or arguments.weights:
+            raise _UsageError("expected --suite beside --strategy or --weights; see python -m workbench video --help")
+        checkpoint, dtype = arguments.checkpoint or RELEASED, resolve_dtype(arguments.dtype, device)
+        return "evf-sam", partial(checkpoint_follower, checkpoint, arguments.revision, device, dtype)
+    if arguments.checkpoint or arguments.revision:
+        raise _UsageError("expected --suite or --checkpoint, got both; see python -m workbench video --help")
+    comparison = _on_device(arguments, device)
+    (key,) = comparison.choose(arguments.strategies or [chosen_strategy(comparison)])
+    return key, partial(suite_follower, comparison, key)
 
 
 def _shard(asked: str | None, environment: Mapping[str, str]) -> Shard:
@@ -241,6 +250,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--suite", default="mini", metavar="NAME", help=f"one of {', '.join(SUITE_NAMES)}; default: mini"
         )
+        command.add_argument("--strategies", type=_keys, metavar="A,B", help="keys with commas between; default: all")
+    for command in (compare, batch, measure, video):
         command.add_argument(
             "--weights",
             action="append",
@@ -249,8 +260,6 @@ def _parser() -> argparse.ArgumentParser:
             help="a directory, or another id of workbench/models.lock.json, in place of a model, such as "
             "evf-sam=/models/evf-sam; may be repeated",
         )
-        command.add_argument("--strategies", type=_keys, metavar="A,B", help="keys with commas between; default: all")
-    for command in (compare, batch, measure, video):
         command.add_argument("--device", default="auto", metavar="NAME", help=f"one of {', '.join(DEVICE_NAMES)}")
         command.add_argument(
             "--dtype", default="float32", metavar="NAME", help=f"one of {', '.join(DTYPE_NAMES)}; default: float32"
@@ -285,7 +294,7 @@ def _add_batch(commands: "argparse._SubParsersAction[_OneLineParser]") -> _OneLi
 
 
 def _add_video(commands: "argparse._SubParsersAction[_OneLineParser]") -> _OneLineParser:
-    video = commands.add_parser("video", help="follow a phrase through a video with EVF-SAM2, and write it overlaid")
+    video = commands.add_parser("video", help="follow a phrase through a video, and write it overlaid")
     video.add_argument("video", type=Path, metavar="IN.mp4", help="a video file")
     video.add_argument("phrase", metavar="PHRASE", help='what to follow, such as "the dog on the left"')
     video.add_argument(
@@ -293,15 +302,31 @@ def _add_video(commands: "argparse._SubParsersAction[_OneLineParser]") -> _OneLi
     )
     video.add_argument(
         "--checkpoint",
-        default=RELEASED,
         metavar="ID_OR_DIR",
-        help=f"an EVF-SAM2, by Hub id or directory; default: {RELEASED}",
+        help=f"an EVF-SAM2, by Hub id or directory; default: {RELEASED}, unless there is a --suite",
     )
     video.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a Hub id")
     video.add_argument(
         "--frame", type=int, default=0, metavar="N", help="the frame that the phrase is about, from 0; default: 0"
     )
+    video.add_argument(
+        "--suite",
+        metavar="NAME",
+        help=f"take a strategy of a suite instead, one of {', '.join(SUITE_NAMES)}; without a memory for videos, as in "
+        "mini, every frame is asked alone",
+    )
+    video.add_argument(
+        "--strategy",
+        dest="strategies",
+        type=_one_key,
+        metavar="KEY",
+        help="of the suite; default: its EVF-SAM2, else its EVF-SAM",
+    )
     return video
+
+
+def _one_key(text: str) -> tuple[str, ...]:
+    return (text.strip(),)
 
 
 def _keys(text: str) -> tuple[str, ...]:

@@ -105,6 +105,11 @@ class Comparison:
         self._locks = {key: Lock() for key in suite.strategies}
 
     @property
+    def device(self) -> torch.device:
+        """Where the strategies run."""
+        return self._device
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """Keys of all strategies, in the order in which they run."""
         return tuple(self.suite.strategies)
@@ -130,6 +135,10 @@ class Comparison:
             if key not in self._strategies:
                 self._strategies[key] = self.suite.strategies[key].load(self._device, self._dtype)
             return self._strategies[key]
+
+    def loaded(self, key: str) -> Strategy | None:
+        """Return the strategy if its weights have been read, else None."""
+        return self._strategies.get(key)
 
     def phrases(self, request: str | Sequence[str]) -> tuple[str, ...]:
         """Check phrases; a text holds several with ";" between them.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, Self, overload
+from typing import Any, Final, Protocol, Self, overload
 
 import av
 import numpy as np
@@ -28,6 +28,24 @@ class VideoFileError(EvfSamError):
     """The file is no video that can be read, or none that can be written."""
 
 
+class FrameTimes(Protocol):
+    """What a writer has to know of the frames it is given."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        ...
+
+    @property
+    def rate(self) -> Fraction:
+        """Mean frames a second."""
+        ...
+
+    def seconds(self, index: int) -> Fraction:
+        """When a frame is shown, from the first one."""
+        ...
+
+
 class VideoFrames(Sequence[RgbImage]):
     """The frames of a video file, upright, decoded when they are asked for. Use it in a `with` block.
 
@@ -36,20 +54,24 @@ class VideoFrames(Sequence[RgbImage]):
 
     Args:
         path: the file.
+        longest_side: larger frames are scaled down to this, pixels; None leaves them.
+        most_pixels: a file whose frames have more is refused before one is decoded; None refuses none.
 
     Attributes:
         rate: mean frames a second.
         size: (H, W), upright; frames of another size are scaled to it.
+        stored_size: (H, W), upright, as the file has them.
 
     Raises:
-        VideoFileError: there is no such file, or it is no video, has no picture track, or cannot be decoded.
+        VideoFileError: there is no such file, or it is no video, has no picture track, too large frames, or cannot be
+            decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, longest_side: int | None = None, most_pixels: int | None = None) -> None:
         self._path = path
         self._container = _opened(path)
         try:
-            self._stream = self._picture_track()
+            self._stream = self._picture_track(most_pixels)
             self._times = self._read_times()
             self.rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
             self._decoder: Iterator[Any] = iter(())
@@ -59,9 +81,9 @@ class VideoFrames(Sequence[RgbImage]):
             self._rewind(0)
             first = self._next_frame()
             self._quarter_turns = round(first.rotation / 90) % 4
-            self._coded_size: tuple[int, int] = first.width, first.height
-            width, height = self._coded_size
-            self.size: tuple[int, int] = (width, height) if self._quarter_turns % 2 else (height, width)
+            self.stored_size = self._turned(first.width, first.height)
+            self._decoded_size = _within(first.width, first.height, longest_side)
+            self.size = self._turned(*self._decoded_size)
             self._pending = first
         except BaseException:
             self._container.close()
@@ -105,7 +127,10 @@ class VideoFrames(Sequence[RgbImage]):
         height, width = self.size
         return max(1, min(_LARGEST_BLOCK, _BLOCK_BYTES // (3 * height * width)))
 
-    def _picture_track(self) -> Any:
+    def _turned(self, width: int, height: int) -> tuple[int, int]:
+        return (width, height) if self._quarter_turns % 2 else (height, width)
+
+    def _picture_track(self, most_pixels: int | None) -> Any:
         tracks = [
             track
             for track in self._container.streams.video
@@ -113,6 +138,12 @@ class VideoFrames(Sequence[RgbImage]):
         ]
         if not tracks:
             raise VideoFileError(f"expected a video, but {self._path} has no picture track; {_READABLE}")
+        width, height = tracks[0].codec_context.width, tracks[0].codec_context.height
+        if most_pixels is not None and width * height > most_pixels:
+            raise VideoFileError(
+                f"expected frames of at most {most_pixels / 1e6:.0f} megapixels, but {self._path} has "
+                f"{width} × {height} pixels; save it smaller"
+            )
         tracks[0].thread_type = "AUTO"
         return tracks[0]
 
@@ -170,7 +201,7 @@ class VideoFrames(Sequence[RgbImage]):
         return frame
 
     def _upright(self, frame: Any) -> RgbImage:
-        width, height = self._coded_size
+        width, height = self._decoded_size
         picture = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
         return np.ascontiguousarray(np.rot90(picture, self._quarter_turns))
 
@@ -192,13 +223,13 @@ class VideoWriter:
 
     Args:
         path: the file; its ending chooses H.264 (.mp4, .mov, .mkv) or VP9 (.webm).
-        source: gives frame size, rate and times.
+        source: gives the frames' size, rate and times.
 
     Raises:
         VideoFileError: the ending is unknown, or the file cannot be written.
     """
 
-    def __init__(self, path: Path, source: VideoFrames) -> None:
+    def __init__(self, path: Path, source: FrameTimes) -> None:
         check_output(path)
         self._path, self._source, self._count = path, source, 0
         self._part = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
@@ -246,9 +277,16 @@ class VideoWriter:
         self._count += 1
 
 
+def _within(width: int, height: int, longest_side: int | None) -> tuple[int, int]:
+    factor = min(1.0, (longest_side or max(width, height)) / max(width, height))
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
 def _opened(path: Path) -> Any:
     if not path.is_file():
         raise VideoFileError(f"expected a video file, but there is no file {path}; check the path")
+    if path.stat().st_size == 0:
+        raise VideoFileError(f"expected a video, but {path} is empty (0 bytes); save it again")
     with _plain_errors(path):
         container = av.open(str(path))
     if container.format.name.endswith(_STILL_FORMATS):

@@ -22,7 +22,7 @@ from workbench.hub_entries import HubEntry
 from workbench.suites import Suite
 
 Value = TypeVar("Value")
-GpuTask = Callable[..., Generator[StrategyResult, None, None]]
+GpuTask = Callable[..., Generator[Any, None, None]]
 GpuDecorator = Callable[..., Callable[[GpuTask], GpuTask]]
 """`spaces.GPU`: called with `duration`, a function of the task's own arguments; returns the task's decorator."""
 
@@ -62,6 +62,9 @@ class ZeroGpuComparison(Comparison):
     Args:
         suite, device, dtype, cache: as of `Comparison`; the cache serves within one call.
         gpu: lends the GPU.
+
+    Attributes:
+        gpu: the same, for other tasks on these strategies.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class ZeroGpuComparison(Comparison):
         cache: EmbeddingStore | None = None,
     ) -> None:
         super().__init__(suite, device, dtype, cache)
+        self.gpu = gpu
         self._on_gpu = gpu(duration=self.duration)(self._task())
 
     def strategy(self, key: str) -> Strategy:
@@ -90,7 +94,7 @@ class ZeroGpuComparison(Comparison):
         del image, options, refinement
         per_phrase = 1 + _FURTHER_PHRASE_SHARE * (len(phrases) - 1)
         asking = sum(ASK_SECONDS.get(key, _OTHER_SECONDS) for key in keys) * per_phrase
-        loading = LOAD_SECONDS * sum(key not in self._strategies for key in keys)
+        loading = LOAD_SECONDS * sum(self.loaded(key) is None for key in keys)
         return min(round(START_SECONDS + asking + loading), LONGEST_SECONDS)
 
     def run(
@@ -138,13 +142,19 @@ class ZeroGpuComparison(Comparison):
         for _ in answers:  # lets the call end in good order
             pass
 
-    def _fetch_fault(self, key: str) -> Exception | None:
-        """Fetch the files of a strategy that is not loaded, so that no GPU waits for the network."""
+    def fetch(self, key: str) -> None:
+        """Fetch the files of a strategy that is not loaded, so that no GPU waits for the network.
+
+        Raises:
+            EvfSamError: they cannot be had.
+        """
         entry = self.suite.strategies[key]
-        if key in self._strategies or not isinstance(entry, HubEntry):
-            return None
-        try:
+        if self.loaded(key) is None and isinstance(entry, HubEntry):
             entry.fetch()
+
+    def _fetch_fault(self, key: str) -> Exception | None:
+        try:
+            self.fetch(key)
         except EvfSamError as error:
             return error
         return None

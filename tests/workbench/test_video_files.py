@@ -148,7 +148,7 @@ def _cut(path: Path) -> None:
     [
         (lambda _: None, "there is no file"),
         (lambda path: path.mkdir(), "there is no file"),
-        (lambda path: path.write_bytes(b""), "is not a video that can be read"),
+        (lambda path: path.write_bytes(b""), r"is empty \(0 bytes\)"),
         (lambda path: path.write_text("hello " * 500), "not a video that can be read|picture or text"),
         (lambda path: path.write_bytes(random.Random(0).randbytes(5000)), "is not a video that can be read"),
         (_picture, "expected a video, got a picture or text"),
