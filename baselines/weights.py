@@ -4,22 +4,14 @@ The Hub's own cache is used (`HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_TOKEN` as eve
 files and safetensors are fetched: no pickles, no code.
 """
 
-import errno
 import re
 from pathlib import Path
 from typing import Final
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 from evfsam.errors import CheckpointError
+from evfsam.hub_faults import fault_in_words
 
 FETCHED_FILES: Final = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 LEFT_OUT_FILES: Final = ("open_clip_*.safetensors", "original/*", "onnx/*")
@@ -52,8 +44,8 @@ def weights_directory(source: str | Path, *, revision: str | None = None, local_
             allow_patterns=list(FETCHED_FILES),
             ignore_patterns=list(LEFT_OUT_FILES),
         )
-    except (HfHubHTTPError, HFValidationError, OSError, ConnectionError) as err:
-        raise CheckpointError(_refusal(name, err)) from err
+    except Exception as err:  # what the client's transport raises differs between its versions
+        raise CheckpointError(fault_in_words(name, err, revision)) from err
     return Path(found)
 
 
@@ -64,21 +56,3 @@ def unavailable_reason(source: str | Path, *, revision: str | None = None) -> st
     except CheckpointError as err:
         return str(err)
     return None
-
-
-def _refusal(name: str, err: Exception) -> str:
-    page = f"https://huggingface.co/{name}"
-    if isinstance(err, GatedRepoError):
-        return f"{name} is gated: ask for access at {page}, then set HF_TOKEN to a token of that account"
-    if isinstance(err, RepositoryNotFoundError):
-        return f"the Hub shows no repository {name}: check the name; for a private one set HF_TOKEN ({page})"
-    if isinstance(err, RevisionNotFoundError):
-        return f"{name} has no such revision; see {page}/commits/main"
-    if isinstance(err, LocalEntryNotFoundError):
-        return (
-            f"{name} is not complete in the local cache, and the Hub was not reached; connect, unset HF_HUB_OFFLINE, "
-            f"or bring a copy of {page} as a directory"
-        )
-    if isinstance(err, OSError) and err.errno == errno.ENOSPC:
-        return f"the disk is full: {name} could not be stored; free space or point HF_HUB_CACHE at a larger disk"
-    return f"{name} could not be fetched from the Hub: {err}"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.hub_faults import fault_in_words
 
 _REPOSITORY_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -48,31 +49,10 @@ def local_checkpoint(id_or_dir: str | Path, revision: str | None = None) -> Path
 
 
 def _snapshot(repository: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
-    from huggingface_hub import constants, errors, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    name = f"{repository}@{revision}" if revision else repository
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
-    except errors.GatedRepoError as err:
-        raise CheckpointError(
-            f"{name} is gated: accept its terms at https://huggingface.co/{repository}, then log in with "
-            "'hf auth login' or set HF_TOKEN"
-        ) from err
-    except errors.RepositoryNotFoundError as err:
-        raise CheckpointError(
-            f"found neither a directory {repository} nor a repository of that name on the Hub; check the spelling, "
-            "or log in with 'hf auth login' if it is private"
-        ) from err
-    except errors.RevisionNotFoundError as err:
-        raise CheckpointError(
-            f"{repository} has no revision {revision!r}; see https://huggingface.co/{repository}/commits/main"
-        ) from err
-    except errors.LocalEntryNotFoundError as err:
-        raise CheckpointError(
-            f"found no directory {repository}, and {name} is not whole in the cache {constants.HF_HUB_CACHE} while the "
-            f"Hub cannot be reached; connect and unset HF_HUB_OFFLINE, run 'hf download {repository}' where there is "
-            "a connection, or give a directory"
-        ) from err
     except Exception as err:  # what the client's transport raises differs between its versions
-        reason = " ".join(str(err).split())[:200]
-        raise CheckpointError(f"{name} could not be downloaded from the Hub ({reason}); try again later") from err
+        reason = fault_in_words(repository, err, revision)
+        raise CheckpointError(f"found no directory {repository}; as a Hub id, {reason}") from err

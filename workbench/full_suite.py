@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from evfsam.errors import ConfigurationError
+from evfsam.hub_faults import fault_in_words
 from workbench.hub_entries import HubEntry, SharedSams
 from workbench.loading_board import LoadingBoard
 from workbench.model_store import ModelStore
@@ -135,18 +136,15 @@ def full_suite(
 
 def hub_gated_reason(model_id: str) -> str | None:
     """Ask the Hub whether it grants a gated model to this user."""
-    from huggingface_hub import HfApi, constants, get_token
+    from huggingface_hub import HfApi, get_token
 
-    from workbench.hub_faults import fault_in_words
-
-    has_token = get_token() is not None
     page = f"https://huggingface.co/{model_id}"
-    if not has_token:
+    if get_token() is None:
         return f"{model_id} is gated, and there is no token: accept its terms at {page}, then set HF_TOKEN"
     try:
         HfApi().auth_check(model_id)
     except Exception as error:  # what the client's transport raises differs between its versions
-        return fault_in_words(model_id, error, has_token=has_token, cache=str(constants.HF_HUB_CACHE))
+        return fault_in_words(model_id, error)
     return None
 
 

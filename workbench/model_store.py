@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Final, Protocol
 
 from evfsam.errors import CheckpointError
-from workbench.hub_faults import fault_in_words
+from evfsam.hub_faults import fault_in_words
 from workbench.model_lock import MAIN, LockedModel, find_model
 from workbench.model_record import ModelRecord, RecordedModel, recorded_files
 
@@ -108,12 +108,7 @@ class ModelStore:
         try:
             return self._download(model.id, revision, model.files, on_bytes, local_only=local_only)
         except Exception as error:  # what the client's transport raises differs between its versions
-            from huggingface_hub import constants, get_token
-
-            words = fault_in_words(
-                model.id, error, has_token=get_token() is not None, cache=str(constants.HF_HUB_CACHE)
-            )
-            raise CheckpointError(words) from error
+            raise CheckpointError(fault_in_words(model.id, error, revision)) from error
 
     def _open_record(self) -> ModelRecord:
         if self._record is None:

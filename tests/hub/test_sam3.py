@@ -113,7 +113,7 @@ def test_weights_that_are_not_granted_leave_it_out_with_the_reason(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     reason = unavailable({"sam3": SAM3})
     assert reason is not None
-    assert "its weights are gated and not at hand (facebook/sam3 is not complete in the local cache" in reason
+    assert "its weights are gated and not at hand (facebook/sam3 is not whole in the cache" in reason
     assert "https://huggingface.co/facebook/sam3 and set HF_TOKEN" in reason
 
 

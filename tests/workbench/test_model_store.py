@@ -130,7 +130,7 @@ FAULTS: dict[str, tuple[Callable[[], Exception], str]] = {
     "disk full": (lambda: OSError(errno.ENOSPC, "No space left on device"), r"the disk is full: .*HF_HUB_CACHE"),
     "gated": (lambda: refused(errors.GatedRepoError), r"is gated, and there is no token: .*HF_TOKEN"),
     "gone": (lambda: refused(errors.RepositoryNotFoundError), r"shows no repository owner/model"),
-    "no commit": (lambda: refused(errors.RevisionNotFoundError), r"no such revision on the Hub any more"),
+    "no commit": (lambda: refused(errors.RevisionNotFoundError), r"has no revision .* on the Hub"),
     "not allowed": (lambda: PermissionError(errno.EACCES, "denied", "/cache"), r"/cache may not be written"),
 }
 

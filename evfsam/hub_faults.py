@@ -6,17 +6,17 @@ from typing import Final
 _SHOWN_CHARACTERS: Final = 200
 
 
-def fault_in_words(model_id: str, error: BaseException, *, has_token: bool, cache: str) -> str:
+def fault_in_words(model_id: str, error: BaseException, revision: str | None = None) -> str:
     """Say why a model could not be fetched, and what to do.
 
     Args:
         model_id: "owner/name".
         error: what the Hub's client, its transport or the operating system raised.
-        has_token: whether a token of the Hub is set.
-        cache: directory of the Hub's cache.
+        revision: branch, tag or commit that was asked for; None for the main branch.
     """
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors, get_token
 
+    cache = str(constants.HF_HUB_CACHE)
     page = f"https://huggingface.co/{model_id}"
     if _has_cause(error, errno.ENOSPC):
         return (
@@ -24,16 +24,17 @@ def fault_in_words(model_id: str, error: BaseException, *, has_token: bool, cach
             "larger disk, and ask again: what has arrived is kept"
         )
     if isinstance(error, errors.GatedRepoError):
-        if has_token:
+        if get_token() is not None:
             return f"{model_id} is gated, and this token's account has no access; ask for it at {page}, then try again"
         return f"{model_id} is gated, and there is no token: accept its terms at {page}, then set HF_TOKEN"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"the Hub shows no repository {model_id}; see {page}, or set HF_TOKEN if it is private"
+        return f"the Hub shows no repository {model_id}; check the spelling, or set HF_TOKEN if it is private ({page})"
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"{model_id} has no such revision on the Hub any more; see {page}/commits/main, or bring a directory"
+        return f"{model_id} has no revision {revision!r} on the Hub; see {page}/commits/main, or bring a directory"
     if isinstance(error, errors.LocalEntryNotFoundError):
+        name = f"{model_id}@{revision}" if revision else model_id
         return (
-            f"{model_id} is not whole in the cache {cache}, and the Hub was not reached; check the connection and "
+            f"{name} is not whole in the cache {cache}, and the Hub was not reached; check the connection and "
             "HF_HUB_OFFLINE and ask again, or bring a directory with --weights"
         )
     if isinstance(error, PermissionError):
