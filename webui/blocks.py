@@ -15,6 +15,7 @@ from webui.pages import LanguageMiddleware, SpokenBlocks, in_all_languages, lang
 from webui.remembered import remember
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
+from webui.tabs.batch import build_batch
 from webui.tabs.compare import build_compare
 from webui.tabs.refine import build_refine
 from webui.tabs.steps import build_steps
@@ -64,6 +65,8 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
                 build_refine(page)
             with gr.Tab(say("Take away"), id="take-away"):
                 build_take_away(page)
+            with gr.Tab(say("Batch"), id="batch"):
+                build_batch(page)
             build_agreement(page)
             build_attention(page)
             build_steps(page)

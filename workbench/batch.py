@@ -122,6 +122,11 @@ class BatchRun:
         """Whether somebody stopped it since it last went on."""
         return self._is_stopped
 
+    @property
+    def is_over(self) -> bool:
+        """Whether every image had its turn."""
+        return self._next >= len(self.plan.images)
+
     def stop(self) -> None:
         """Have the work end after the answer that is being made; may be called from another thread."""
         self._is_stopped = True
@@ -141,7 +146,7 @@ class BatchRun:
             ConfigurationError: an answer cannot be written.
         """
         started = perf_counter()
-        while self._next < len(self.plan.images):
+        while not self.is_over:
             for is_call_over in self._image(self.plan.images[self._next]):
                 yield self.progress
                 is_late = seconds is not None and perf_counter() - started >= seconds

@@ -1,0 +1,170 @@
+"""The batches of the visitors: each in a folder of its own, found by a key that nobody can guess, bounded in bytes."""
+
+import os
+import secrets
+import shutil
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Final
+
+from workbench.batch import BatchRun, open_batch
+from workbench.batch_files import PAGE_LIMITS, BatchError, read_sources
+from workbench.batch_plan import BatchPlan, plan_batch
+from workbench.comparison import Comparison, StrategyOptions
+
+DEFAULT_MAX_BYTES: Final = 2 * 2**30
+PHRASES_AT_ONCE: Final = 4
+"""Few, so that others get in between."""
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """What a visitor asks for; equal requests, equal batches.
+
+    Attributes:
+        files: name and path of each upload; Gradio keeps equal bytes at equal paths.
+        phrases: as they were typed, one a line.
+        strategies: keys.
+        options: as text, in a fixed order.
+    """
+
+    files: tuple[tuple[str, str], ...]
+    phrases: str
+    strategies: tuple[str, ...]
+    options: str
+
+    def plan(self, directory: Path | None = None) -> BatchPlan:
+        """Look through the files without decoding an image.
+
+        Args:
+            directory: of copies made with `copy_files`; by default the uploads themselves.
+
+        Raises:
+            BatchError: nothing is left to ask, or more than the page's limits allow.
+        """
+        if len(self.files) > PAGE_LIMITS.entries:
+            raise BatchError(f"expected at most {PAGE_LIMITS.entries} files, got {len(self.files)}; pack them as a zip")
+        paths = [
+            Path(path) if directory is None else directory / str(index) for index, (_, path) in enumerate(self.files)
+        ]
+        named = [(name, path) for (name, _), path in zip(self.files, paths, strict=True)]
+        return plan_batch(read_sources(named, PAGE_LIMITS), self.phrases.splitlines(), PAGE_LIMITS)
+
+    def copy_files(self, directory: Path) -> None:
+        """Keep the uploads under a name of their own: Gradio sweeps its folder after an hour."""
+        directory.mkdir()
+        for index, (_, path) in enumerate(self.files):
+            target = directory / str(index)
+            try:
+                os.link(path, target)
+            except OSError:
+                shutil.copyfile(path, target)
+
+
+@dataclass(eq=False)
+class VisitorBatch:
+    """A batch and the folder it lives in.
+
+    Attributes:
+        request: what was asked for.
+        run: asks what is missing.
+        place: deleted with the batch.
+        page: of the answers shown, from 0.
+        problem: why it stopped by itself; "" otherwise.
+        at_work: held while its answers are made.
+        thumbnails: pictures for the page, by file.
+    """
+
+    request: BatchRequest
+    run: BatchRun
+    place: TemporaryDirectory[str]
+    page: int = 0
+    problem: str = ""
+    at_work: Lock = field(default_factory=Lock)
+    thumbnails: dict[str, str] = field(default_factory=dict)
+
+
+def open_visitor_batch(
+    comparison: Comparison, request: BatchRequest, strategies: Sequence[str], options: StrategyOptions
+) -> VisitorBatch:
+    """Make a folder for a request, with its files and room for the answers.
+
+    Raises:
+        EvfSamError: the request cannot be asked.
+    """
+    request.plan()  # before anything is kept
+    place = TemporaryDirectory(prefix="batch-", ignore_cleanup_errors=True)
+    sources = Path(place.name) / "sources"
+    request.copy_files(sources)
+    run = open_batch(
+        Path(place.name) / "results",
+        comparison,
+        request.plan(sources),
+        strategies,
+        options,
+        phrases_at_once=PHRASES_AT_ONCE,
+    )
+    return VisitorBatch(request, run, place)
+
+
+class BatchDesk:
+    """Keeps the batches put or asked for last; safe to share between visitors.
+
+    Args:
+        max_bytes: bound on what their folders hold. The newest stays even where it alone exceeds it.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._batches: OrderedDict[str, VisitorBatch] = OrderedDict()
+        self._lock = Lock()
+
+    def put(self, batch: VisitorBatch) -> str:
+        """Keep a batch; returns a key that nobody can guess."""
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            self._batches[key] = batch
+            sizes = {key: _folder_bytes(Path(kept.place.name)) for key, kept in self._batches.items()}
+            gone = []
+            while len(self._batches) > 1 and sum(sizes[key] for key in self._batches) > self._max_bytes:
+                gone.append(self._batches.popitem(last=False)[1])
+        for old in gone:
+            _put_away(old)
+        return key
+
+    def find(self, key: str) -> VisitorBatch | None:
+        """Return the batch under a key; None where it made room for others, or never was."""
+        with self._lock:
+            if key not in self._batches:
+                return None
+            self._batches.move_to_end(key)
+            return self._batches[key]
+
+    def drop(self, key: str) -> None:
+        """Forget a batch and delete its files."""
+        with self._lock:
+            batch = self._batches.pop(key, None)
+        if batch is not None:
+            _put_away(batch)
+
+
+def _put_away(batch: VisitorBatch) -> None:
+    """Stop a batch; its folder goes once nothing is written there any more."""
+    batch.run.stop()
+    if batch.at_work.acquire(blocking=False):
+        batch.at_work.release()
+        batch.place.cleanup()
+
+
+def _folder_bytes(directory: Path) -> int:
+    total = 0
+    for path in directory.rglob("*"):
+        try:
+            total += path.lstat().st_size
+        except OSError:
+            continue
+    return total
