@@ -118,8 +118,8 @@ def half_interval(values: Sequence[float]) -> float:
     """Return half the width of the 95 % interval of a mean, by Student's t; infinite under two values."""
     if len(values) < 2:
         return float("inf")
-    spread = stdev(values) / len(values) ** 0.5
-    return float(student.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
+    quantile: float = student.ppf((1 + LEVEL) / 2, len(values) - 1)
+    return quantile * stdev(values) / len(values) ** 0.5
 
 
 def _by_row(runs: Sequence[AblationRun]) -> dict[str, dict[int, float]]:
