@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Final
@@ -119,7 +120,7 @@ def half_interval(values: Sequence[float]) -> float:
     if len(values) < 2:
         return float("inf")
     quantile: float = student.ppf((1 + LEVEL) / 2, len(values) - 1)
-    return quantile * stdev(values) / len(values) ** 0.5
+    return quantile * stdev(values) / sqrt(len(values))
 
 
 def _by_row(runs: Sequence[AblationRun]) -> dict[str, dict[int, float]]:
