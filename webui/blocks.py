@@ -11,7 +11,8 @@ from starlette.middleware import Middleware
 from webui.api import add_api
 from webui.known_scenes import Example, read_examples
 from webui.language import retold, say
-from webui.pages import LanguageMiddleware, SpokenBlocks, in_all_languages, language_switch, page_head
+from webui.language_switch import build_head, language_switch, wire_switch
+from webui.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
 from webui.remembered import remember
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
@@ -56,7 +57,7 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
 
 def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlocks:
     with SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
-        page_head(_head(comparison.suite))
+        head = build_head(_head(comparison.suite))
         build_weights_notice(comparison)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab(say("Compare"), id="compare"):
@@ -73,6 +74,7 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
             build_verdict(page)
         add_api(page)
         remember(demo, page.controls)
+        wire_switch(head, page)
         introduced = [component for column in page.columns for component in column.components]
         demo.load(page.introduce, None, introduced, queue=False, show_progress="hidden", api_visibility="private")
     demo.queue(max_size=_WAITING_RUNS, default_concurrency_limit=8)
@@ -90,9 +92,10 @@ def _head(suite: Suite) -> str:
         "SAM segments what a prompt points at, and takes no words. Compare how words become that prompt, what each way "
         "finds in your image, and what it acted on."
     )
+    title = say("One phrase, several ways to tell SAM")
     which = escape(say("Which models run"))
     return (
-        f'<header class="page-head"><h1>{say("One phrase, several ways to tell SAM")}</h1>{language_switch()}'
+        f'<header class="page-head"><div class="title-row"><h1>{title}</h1>{language_switch()}</div>'
         f'<p class="lead">{lead}</p>'
         f'<aside class="banner" aria-label="{which}"><strong>{escape(retold(suite.title))}</strong>'
         f"<span>{escape(retold(suite.notice))}{_choice(suite)}</span></aside></header>"

@@ -37,6 +37,8 @@ LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({"en": "English", "zh": "
 """Key to name in that language. The first is what the code is written in."""
 LANGUAGE_TAGS: Final[Mapping[str, str]] = MappingProxyType({"en": "en", "zh": "zh-CN"})
 """Key to what a browser calls it."""
+LANGUAGE_PARAMETER: Final = "lang"
+"""Of the page's address."""
 LANGUAGE_COOKIE: Final = "language"
 CATALOGUES: Final = Path(__file__).resolve().parent / "languages"
 _LIBRARIES: Final = "libraries"
@@ -100,22 +102,22 @@ def preferred_language(query: str, headers: Mapping[str, str]) -> str:
     """
     page = urlsplit(headers.get("referer", ""))
     own_page = page.query if page.netloc == headers.get("host") else ""
-    asked = (*parse_qs(query).get("lang", ()), *parse_qs(own_page).get("lang", ()), _remembered(headers))
+    asked = (*_asked(query), *_asked(own_page), _remembered(headers))
     wanted = (*asked, *_accepted(headers.get("accept-language", "")))
     return next((key for key in map(_language_of, wanted) if key), "en")
 
 
 @cache
-def catalogue(language: str) -> Mapping[str, str]:
-    """Read what is said in a language: English sentence to its translation; nothing for English."""
-    files = sorted((CATALOGUES / language).glob("*.json"))
+def catalogue(language: str, part: str = "*") -> Mapping[str, str]:
+    """Read what is said in a language, or one file of it: English sentence to translation; nothing for English."""
+    files = sorted((CATALOGUES / language).glob(f"{part}.json"))
     return MappingProxyType({key: told for file in files for key, told in _read(file).items()})
 
 
 @cache
 def _patterns(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
     """Return the sentences of libraries that have placeholders, those with more words of their own first."""
-    sentences = _read(CATALOGUES / language / f"{_LIBRARIES}.json")
+    sentences = catalogue(language, _LIBRARIES)
     varying = [key for key in sentences if _PLACEHOLDER.search(key)]
     varying.sort(key=lambda key: len(_PLACEHOLDER.sub("", key)), reverse=True)
     return tuple((_pattern_of(key), sentences[key]) for key in varying)
@@ -130,6 +132,10 @@ def _pattern_of(sentence: str) -> re.Pattern[str]:
 
 def _read(file: Path) -> dict[str, str]:
     return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _asked(query: str) -> list[str]:
+    return parse_qs(query).get(LANGUAGE_PARAMETER, [])
 
 
 def _remembered(headers: Mapping[str, str]) -> str:

@@ -5,41 +5,24 @@ and it asks the browser alone. So the page is laid out once a language by the sa
 are those of the English one, and only what is written on them differs. Gradio's own words follow the page.
 """
 
+import json
 from collections.abc import Callable, Mapping
-from html import escape
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from webui.language import (
-    LANGUAGE_COOKIE,
-    LANGUAGE_TAGS,
-    LANGUAGES,
-    preferred_language,
-    say,
-    speaking,
-    spoken_language,
-)
+from webui.language import LANGUAGE_TAGS, LANGUAGES, catalogue, preferred_language, speaking, spoken_language
 
 _HEAD: Final = b"<head>"
-_IN_BROWSER: Final = """<script>
-for (const [name, value] of [['language', 'TAG'], ['languages', ['TAG']]])
-  Object.defineProperty(navigator, name, {get: () => value, configurable: true});
-</script>"""
-"""Gradio takes the language of its own words, and of the document, from the navigator."""
-_ON_LOAD: Final = """
-element.addEventListener('click', (event) => {
-  const link = event.target.closest('.languages a');
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  document.cookie = `COOKIE=${link.dataset.language}; path=/; max-age=31536000; samesite=lax`;
-  const address = new URL(location.href);
-  address.searchParams.set('lang', link.dataset.language);
-  location.assign(address);
-});
-""".replace("COOKIE", LANGUAGE_COOKIE)
+_SCRIPT: Final = Path(__file__).with_name("pages.js")
+"""Tells Gradio, which asks the navigator, the language of the page; and says the words that Gradio has in English only.
+"""
+_GRADIO_WORDS: Final = "gradio"
+"""File of a catalogue: words of Gradio's own controls."""
 
 
 class SpokenBlocks(gr.Blocks):
@@ -81,15 +64,15 @@ class LanguageMiddleware:
         headers = {name: value for name, value in request.headers.items() if not (is_document and name == "referer")}
         language = preferred_language(request.url.query, headers)
         with speaking(language):
-            await self._app(scope, receive, _DocumentSender(send, LANGUAGE_TAGS[language]) if is_document else send)
+            await self._app(scope, receive, _DocumentSender(send, language) if is_document else send)
 
 
 class _DocumentSender:
     """Marks an HTML document with its language on the way out; whatever else passes as it is."""
 
-    def __init__(self, send: Send, tag: str) -> None:
+    def __init__(self, send: Send, language: str) -> None:
         self._send = send
-        self._tag = tag
+        self._language = language
         self._start: Message | None = None
         self._body = b""
 
@@ -104,9 +87,9 @@ class _DocumentSender:
                 await self._finish(self._start)
 
     async def _finish(self, start: Message) -> None:
-        tag = self._tag.encode()
-        script = _IN_BROWSER.replace("TAG", self._tag).encode()
-        body = self._body.replace(b'lang="en"', b'lang="' + tag + b'"', 1).replace(_HEAD, _HEAD + script, 1)
+        tag = LANGUAGE_TAGS[self._language].encode()
+        body = self._body.replace(b'lang="en"', b'lang="' + tag + b'"', 1)
+        body = body.replace(_HEAD, _HEAD + _script(self._language).encode(), 1)
         kept = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
         added = [
             (b"content-length", str(len(body)).encode()),
@@ -130,20 +113,10 @@ def in_all_languages(build: Callable[[], SpokenBlocks]) -> SpokenBlocks:
     return page
 
 
-def language_switch() -> str:
-    """Write links to the page in each language; works without scripts, which only remember the choice."""
-    spoken = spoken_language()
-    links = "".join(
-        f'<a href="?lang={key}" data-language="{key}" lang="{LANGUAGE_TAGS[key]}" hreflang="{LANGUAGE_TAGS[key]}" '
-        f'aria-current="{str(key == spoken).lower()}">{name}</a>'
-        for key, name in LANGUAGES.items()
-    )
-    return f'<nav class="languages" aria-label="{escape(say("Language"))}">{links}</nav>'
-
-
-def page_head(value: str) -> gr.HTML:
-    """Show the head of the page, with the switch's behaviour."""
-    return gr.HTML(value, js_on_load=_ON_LOAD)
+@cache
+def _script(language: str) -> str:
+    told = json.dumps({"tag": LANGUAGE_TAGS[language], "words": dict(catalogue(language, _GRADIO_WORDS))})
+    return f"<script>{_SCRIPT.read_text(encoding='utf-8').replace('TOLD', told)}</script>"
 
 
 def _is_html(start: Message) -> bool:

@@ -10,6 +10,7 @@ import gradio as gr
 from evfsam.errors import ConfigurationError
 from evfsam.types import ImageView, RgbImage
 from webui.known_scenes import Example, KnownScene, suggested_phrases
+from webui.language import LANGUAGE_PARAMETER
 from webui.run_shelf import FinishedRun
 from webui.strategy_options import OptionControl
 from workbench.code_snippets import DEFAULT_ADDRESS
@@ -55,7 +56,7 @@ def restored(query: str, examples: Sequence[Example], suite: Suite) -> Restored:
         PhraseError: a phrase is empty or too long, or there are too many.
     """
     by_name = {example.file.name: example for example in examples}
-    recipe = decode_link(query, examples=tuple(by_name), suites={suite.key: suite})
+    recipe = decode_link(_without_language(query), examples=tuple(by_name), suites={suite.key: suite})
     source = recipe.source
     if isinstance(source, ExampleSource):
         example = by_name[source.file]
@@ -89,6 +90,11 @@ def control_value(options: RecipeOptions, control: OptionControl) -> object:
 def page_address(text: object) -> str:
     """Return the page's address as the browser told it; the usual one where it told none that can be quoted."""
     return text if isinstance(text, str) and _ADDRESS.fullmatch(text) else DEFAULT_ADDRESS + "/"
+
+
+def _without_language(query: str) -> str:
+    parts = query.removeprefix("?").split("&")
+    return "&".join(part for part in parts if part.partition("=")[0] != LANGUAGE_PARAMETER)
 
 
 def _source_of(run: FinishedRun, examples: Sequence[Example]) -> Source:
