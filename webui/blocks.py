@@ -18,6 +18,7 @@ from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
 from webui.tabs.batch import build_batch
 from webui.tabs.compare import build_compare
+from webui.tabs.failures import build_failures
 from webui.tabs.refine import build_refine
 from webui.tabs.steps import build_steps
 from webui.tabs.take_away import build_take_away
@@ -59,7 +60,7 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
     with SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
         head = build_head(_head(comparison.suite))
         build_weights_notice(comparison)
-        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(say("Compare"), id="compare"):
                 page = build_compare(comparison, examples)
             with gr.Tab(say("Refine"), id="refine"):
@@ -72,6 +73,7 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
             build_attention(page)
             build_steps(page)
             build_verdict(page)
+            build_failures(page, tabs)
         add_api(page)
         remember(demo, page.controls)
         wire_switch(head, page)

@@ -96,6 +96,7 @@ def test_a_scene_brings_its_own_mask_and_a_drawing_takes_its_place(page: Page) -
 
     page.get_by_role("tab", name="Compare").click()
     page.click("#new-scene")
+    expect(page.locator("#status")).to_contain_text("A new scene")
     page.click("#compare")
     expect_three_answers(page)
     open_differences(page)

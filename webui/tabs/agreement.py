@@ -11,6 +11,7 @@ from evfsam.errors import EvfSamError
 from evfsam.types import RgbImage
 from webui import figures, wording
 from webui.columns import Updates
+from webui.language import retold, say
 from webui.runs import Progress
 from webui.tabs.compare import ComparePage
 from webui.tabs.opened_run import (
@@ -49,10 +50,11 @@ from workbench.reference_masks import figures_against_references
 REFERENCE: Final = "reference"
 """Stands for the reference mask in place of a strategy's key."""
 
-_VIEWS: Final = [("Votes", "votes"), ("Disagreement", "disagreement"), ("A against B", "pair")]
+_VIEWS: Final = {"votes": "Votes", "disagreement": "Disagreement", "pair": "A against B"}
 _NO_REFERENCE: Final = (
     "No reference mask is known here. Scenes and examples bring their own; for another image upload one, or draw one."
 )
+_READING: Final = "1 is a perfect match; a strategy that failed counts as empty."
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +110,20 @@ class AgreementTab:
         except EvfSamError as error:
             problem = problem_of(error)
         sides = strategy_choices(results)
-        others = sides[1:] + sides[:1] + ([("Reference mask", REFERENCE)] if reference else [])
+        others = sides[1:] + sides[:1] + ([(say("Reference mask"), REFERENCE)] if reference else [])
         shown = {
             self.phrase: gr.update(choices=phrases, value=asked, visible=len(phrases) > 1),
-            self.table: wording.agreement_table(pairwise_iou(results), {each.key: each.card.title for each in results}),
+            self.table: wording.agreement_table(
+                pairwise_iou(results), {each.key: retold(each.card.title) for each in results}
+            ),
             self.reference: problem or measured(progress, asked, reference),
             **self.source.show(progress, asked, source, drawing, canvas),
         }
         if not sides:
-            return {**shown, self.picture: figures.nothing("Every strategy failed, so there is nothing to compare.")}
+            return {
+                **shown,
+                self.picture: figures.nothing(say("Every strategy failed, so there is nothing to compare.")),
+            }
         first, second = chosen_or_first(one, sides), chosen_or_first(other, others)
         return {
             **shown,
@@ -151,11 +158,12 @@ class AgreementTab:
 
 def build_agreement(page: ComparePage) -> None:
     """Lay out the tab and wire its events."""
-    with gr.Tab("Differences", id="differences") as tab:
+    with gr.Tab(say("Differences"), id="differences") as tab:
         with gr.Row(elem_id="differences", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
-                phrase = gr.Dropdown([], label="Phrase", visible=False, filterable=False)
-                view = gr.Radio(_VIEWS, value="votes", label="Show")
+                phrase = gr.Dropdown([], label=say("Phrase"), visible=False, filterable=False)
+                views = [(say(_VIEWS[key]), key) for key in _VIEWS]
+                view = gr.Radio(views, value="votes", label=say("Show"))
                 one = gr.Dropdown([], label="A", visible=False, filterable=False, elem_id="differences-one")
                 other = gr.Dropdown([], label="B", visible=False, filterable=False, elem_id="differences-other")
                 choices = gr.Column()
@@ -177,7 +185,7 @@ def build_agreement(page: ComparePage) -> None:
 def measured(progress: Progress, phrase: int, reference: Reference | None) -> str:
     """Write how well each strategy matches the reference; over all phrases of a scene, each against its own."""
     if reference is None:
-        return figures.nothing(_NO_REFERENCE)
+        return figures.nothing(say(_NO_REFERENCE))
     if phrase == ALL_PHRASES and not reference.is_own:
         pairs = [(each, result) for n, each in enumerate(progress.phrases) for result in answers_to(progress, n)]
         references = {
@@ -186,14 +194,15 @@ def measured(progress: Progress, phrase: int, reference: Reference | None) -> st
     else:
         pairs = [("", result) for result in answers_to(progress, phrase)]
         references = {"": reference.mask}
-    titles = {result.key: result.card.title for result in progress.results}
+    titles = {result.key: retold(result.card.title) for result in progress.results}
     found = figures_against_references(pairs, references)
     rows = [
         [titles[key], f"{each.ciou:.3f}", f"{each.giou:.3f}", f"{each.boundary_f:.3f}", str(each.count)]
         for key, each in found.items()
     ]
-    note = f"{reference.origin} 1 is a perfect match; a strategy that failed counts as empty."
-    return figures.table("Against the reference", ["", "cIoU", "gIoU", "Boundary F", "Masks"], rows, note)
+    note = f"{reference.origin} {say(_READING)}"
+    head = ["", "cIoU", "gIoU", say("Boundary F"), say("Masks")]
+    return figures.table(say("Against the reference"), head, rows, note)
 
 
 def pictured(
@@ -212,9 +221,11 @@ def pictured(
     small = {key: mask for key, (_, mask) in shown.items()}
     if view == "disagreement":
         drawn = disagreement_picture(picture, disagreement_map(small))
-        return _plate(drawn, "Where the strategies disagree", "Bright: as divided as they can be. Dark: all agree.")
+        reading = say("Bright: as divided as they can be. Dark: all agree.")
+        return _plate(drawn, say("Where the strategies disagree"), reading)
     drawn = votes_picture(picture, vote_map(small), len(small))
-    return _plate(drawn, "How many strategies marked each pixel", "The more strategies marked a pixel, the brighter.")
+    reading = say("The more strategies marked a pixel, the brighter.")
+    return _plate(drawn, say("How many strategies marked each pixel"), reading)
 
 
 def _pair_pictured(
@@ -224,7 +235,7 @@ def _pair_pictured(
     pair: tuple[str, str],
     reference: Reference | None,
 ) -> str:
-    titles = {result.key: result.card.title for result in results} | {REFERENCE: "the reference"}
+    titles = {result.key: retold(result.card.title) for result in results} | {REFERENCE: say("the reference")}
     one, other = pair
     if other == REFERENCE and reference is not None:
         regions = regions_against_reference(masks[one], reference.mask)
@@ -232,11 +243,16 @@ def _pair_pictured(
         regions = regions_of_pair(masks[one], masks[other])
     drawn = regions_picture(shown_pair(image, regions.both)[0], _shown(image, regions), (titles[one], titles[other]))
     pixels = [int(np.count_nonzero(part)) for part in (regions.only_a, regions.only_b, regions.both)]
-    words = (
-        f"Only {titles[one]}: {pixels[0]} pixels, only {titles[other]}: {pixels[1]}, both: {pixels[2]}. "
-        f"IoU {regions.iou:.3f}."
+    words = say(
+        "Only {one}: {only_one} pixels, only {other}: {only_other}, both: {both}. IoU {iou}.",
+        one=titles[one],
+        only_one=pixels[0],
+        other=titles[other],
+        only_other=pixels[1],
+        both=pixels[2],
+        iou=f"{regions.iou:.3f}",
     )
-    return _plate(drawn, f"{titles[one]} against {titles[other]}", words)
+    return _plate(drawn, say("{one} against {other}", one=titles[one], other=titles[other]), words)
 
 
 def _shown(image: RgbImage, regions: TwoWayRegions) -> TwoWayRegions:
