@@ -14,6 +14,7 @@ from webui.language import retold, say
 from webui.language_switch import build_head, language_switch, wire_switch
 from webui.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
 from webui.remembered import remember
+from webui.serving import serving_arguments
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
 from webui.tabs.batch import build_batch
@@ -84,9 +85,9 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
 
 
 def launch_arguments() -> dict[str, object]:
-    """Return what `gr.Blocks.launch` needs for this page's looks and limits."""
+    """Return what `gr.Blocks.launch` needs for this page's looks, limits and programs."""
     spoken = {"app_kwargs": {"middleware": [Middleware(LanguageMiddleware)]}}
-    return {"theme": page_theme(), "css_paths": [STYLE_SHEET], **spoken, **LAUNCH_LIMITS}
+    return serving_arguments({"theme": page_theme(), "css_paths": [STYLE_SHEET], **spoken, **LAUNCH_LIMITS})
 
 
 def _head(suite: Suite) -> str:

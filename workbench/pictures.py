@@ -17,13 +17,13 @@ LEAST_SIDE: Final = 512
 """Smaller pictures are enlarged, so that outlines and labels stay crisp."""
 
 
-def read_image(path: str | Path) -> RgbImage:
-    """Read an image file; see `evfsam.preprocess.load_image`.
+def read_image(source: str | Path | bytes) -> RgbImage:
+    """Read an image file or its bytes; see `evfsam.preprocess.load_image`.
 
     Raises:
         ImageFormatError: the file is not an image that can be read, or too large.
     """
-    return load_image(path)
+    return load_image(source)
 
 
 def shrunk(picture: RgbImage, side: int = SHOWN_SIDE) -> RgbImage:

@@ -30,7 +30,7 @@ def save(path: Path, shift: int = 0) -> Path:
 
 def test_compare_takes_image_phrase_and_strategies(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/compare", "/random_scene", "/attention"}
+    assert {"/compare", "/random_scene", "/attention"} <= set(endpoints)
     names = [parameter["parameter_name"] for parameter in endpoints["/compare"]["parameters"]]
     assert names == ["image", "phrase", "strategies"]
 

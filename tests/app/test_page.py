@@ -16,6 +16,7 @@ from evfsam.types import RgbImage
 from tests.webui.fakes import channel_mask, fake_comparison, three_colours
 from webui.blocks import LAUNCH_LIMITS, build_demo, launch_arguments
 from webui.known_scenes import read_examples
+from webui.programs import TOOL_NAMES
 from webui.tabs.compare import ComparePage, build_compare
 from workbench.exporting import coco_rle
 
@@ -233,7 +234,7 @@ def test_a_new_picture_removes_the_answers_of_the_old_one(page: ComparePage, tmp
 def test_only_the_promised_endpoints_are_public(demo: gr.Blocks) -> None:
     public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
     reachable = {fn.api_name for fn in demo.fns.values() if fn.api_visibility != "private"}
-    assert public == reachable == {"compare", "random_scene", "attention"}
+    assert public == reachable == {"compare", "random_scene", "attention", *TOOL_NAMES}
 
 
 def test_every_run_of_a_model_waits_in_one_queue(demo: gr.Blocks) -> None:
