@@ -31,7 +31,8 @@ def phrase_buttons(phrases: Sequence[str]) -> str:
     if not phrases:
         return f'<p class="empty">{say("Phrases to try appear here with a random scene or an example.")}</p>'
     items = "".join(
-        f'<li><button type="button" data-index="{index}" data-value="{escape(phrase)}">{escape(phrase)}</button></li>'
+        f'<li><button type="button" lang="en" data-index="{index}" data-value="{escape(phrase)}">'
+        f"{escape(phrase)}</button></li>"
         for index, phrase in enumerate(phrases)
     )
     return _labelled_list(say("Try a phrase"), "chips", items)

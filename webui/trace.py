@@ -47,7 +47,7 @@ def _step(entry: TraceEntry) -> str:
             f"<div><dt>{escape(str(name))}</dt><dd>{_shortened(_value_in_words(value))}</dd></div>"
             for name, value in entry.values.items()
         )
-        parts.append(f'<dl class="values">{rows}</dl>')
+        parts.append(f'<dl class="values" lang="en">{rows}</dl>')
     return "".join(parts)
 
 

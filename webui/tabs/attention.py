@@ -257,7 +257,8 @@ def token_buttons(view: AttentionView, look: Look) -> str:
     for token in view.shares_of_tokens(look.layer, look.head):
         items.append(
             f'<li style="--share:{token.share:.3f}">{_button(token.index, token.index == look.token)}'
-            f"<b>{escape(token.text)}</b> <small>{100 * token.share:.1f} %</small></button></li>"
+            f'<b lang="en">{escape(token.text)}</b>'
+            f" <small>{100 * token.share:.1f} %</small></button></li>"
         )
     title = say("Pieces of the phrase, with their share of [CLS]'s attention. Press one to see where it looked.")
     listed = f'<ul class="chips tokens" aria-label="{say("Pieces of the phrase")}">{"".join(items)}</ul>'
