@@ -258,7 +258,7 @@ class BatchTab:
         return BatchRequest(named, phrases if isinstance(phrases, str) else "", keys, json.dumps(options, default=str))
 
 
-def build_batch(page: ComparePage) -> None:
+def build_batch(page: ComparePage) -> BatchTab:
     """Lay out the tab and wire its events."""
     desk = BatchDesk()
     with gr.Row(elem_id="batch", elem_classes=["deeper"]):
@@ -303,28 +303,28 @@ def build_batch(page: ComparePage) -> None:
             pictures = gr.HTML("", elem_id="batch-pictures")
             table = gr.HTML("", elem_id="batch-table")
     turn = gr.State("", time_to_live=STATE_SECONDS, delete_callback=lambda value: desk.drop(_key(value)))
-    _wire(
-        BatchTab(
-            page,
-            desk,
-            files,
-            phrases,
-            strategies,
-            ask,
-            stop,
-            plan,
-            status,
-            download,
-            faults,
-            pager,
-            back,
-            where,
-            further,
-            pictures,
-            table,
-            turn,
-        )
+    tab = BatchTab(
+        page,
+        desk,
+        files,
+        phrases,
+        strategies,
+        ask,
+        stop,
+        plan,
+        status,
+        download,
+        faults,
+        pager,
+        back,
+        where,
+        further,
+        pictures,
+        table,
+        turn,
     )
+    _wire(tab)
+    return tab
 
 
 def _wire(tab: BatchTab) -> None:
