@@ -96,14 +96,14 @@ def verdict_of(answer: KeptAnswer) -> str:
     return say("Found: {share} of the image", share=percent(answer.area_share))
 
 
-def line_of(case: FailureCase, answer: KeptAnswer) -> str:
-    """Say in a line what went wrong, and why; where all went well, that it did."""
+def line_of(case: FailureCase, answer: KeptAnswer) -> tuple[str, str]:
+    """Say in a sentence what happened, and in another why."""
     what = say(_WHAT[answer.outcome], others=", ".join(answer.others))
     if answer.outcome == "failed":
-        return f"{what} {retold(answer.reason)}"
+        return what, retold(answer.reason)
     if answer.outcome in ("right", "refused"):
-        return f"{what} {_luck(answer)}"
-    return f"{what} {_why(case, answer.strategy)}"
+        return what, _luck(answer)
+    return what, _why(case, answer.strategy)
 
 
 def evidence_of(case: FailureCase, answer: KeptAnswer) -> str:

@@ -35,6 +35,7 @@ RIGHT_IOU: Final = 0.7
 """A mask that overlaps what was meant at least this much counts as right."""
 _COVERED: Final = 0.5
 """An object counts as taken where a mask covers at least this share of it."""
+_SOURCE: Final = "scenes drawn by this project; sprites MIT, backgrounds CC0 or public domain; see examples/README.md"
 _PICTURE_SIDE: Final = 384
 _QUALITY: Final = 82
 
@@ -198,7 +199,13 @@ def make_failures(comparison: Comparison, directory: Path, cases: Sequence[Failu
             written.append(write_whole(directory / picture_name(case, key), _webp(picture)))
         listed.append({"case": case.key, "answers": [asdict(answer) for _, answer in answered]})
     weights = weight_digests(comparison.suite, comparison.keys)
-    content = {"suite": comparison.suite.key, "made_by": REFRESH_COMMAND, "weights_sha256": weights, "failures": listed}
+    content = {
+        "suite": comparison.suite.key,
+        "made_by": REFRESH_COMMAND,
+        "source": _SOURCE,
+        "weights_sha256": weights,
+        "failures": listed,
+    }
     return [write_whole(directory / LISTING, json_bytes(as_json_value(content))), *written]
 
 

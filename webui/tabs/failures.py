@@ -101,7 +101,7 @@ def _section(kept: KeptFailures, index: int, failure: KeptFailure, cards: Mappin
     case = failure.case
     phrase = escape(case.phrase)
     meant = "Nothing is marked: there is no such thing." if not case.wanted else "What was meant, outlined."
-    plates = [_plate(kept.picture(case, WANTED), _head(say("Meant")), say(meant), say(meant))]
+    plates = [_plate(kept.picture(case, WANTED), _head(say("Meant")), say(meant), escape(say(meant)))]
     plates += [_answer(kept, failure, answer, cards) for answer in failure.answers]
     button = (
         f'<button type="button" data-index="{index}" data-value="{phrase}" '
@@ -119,10 +119,16 @@ def _answer(kept: KeptFailures, failure: KeptFailure, answer: KeptAnswer, cards:
     title = answer.strategy if card is None else retold(card.title)
     verdict = verdict_of(answer)
     mark = _OUTCOME_MARKS.get(answer.outcome, "✗")
-    line, evidence = line_of(failure.case, answer), evidence_of(failure.case, answer)
+    (what, why), evidence = line_of(failure.case, answer), evidence_of(failure.case, answer)
     head = _head(title, f"{verdict} · IoU {answer.iou:.2f}", mark)
     alt_text = say("The mask of {title}: {verdict}, IoU {iou}.", title=title, verdict=verdict, iou=f"{answer.iou:.2f}")
-    return _plate(kept.picture(failure.case, answer.strategy), head, alt_text, line, evidence)
+    return _plate(
+        kept.picture(failure.case, answer.strategy),
+        head,
+        alt_text,
+        f"<strong>{escape(what)}</strong> {escape(why)}",
+        evidence,
+    )
 
 
 def _head(title: str, figures_of: str = "", mark: str = "") -> str:
@@ -132,9 +138,10 @@ def _head(title: str, figures_of: str = "", mark: str = "") -> str:
 
 
 def _plate(picture: Path, head: str, alt_text: str, line: str, evidence: str = "") -> str:
+    """Show a picture with what is said of it: `head` and `line` are HTML, the rest is plain text."""
     below = f"<small>{escape(evidence)}</small>" if evidence else ""
     source = "data:image/webp;base64," + b64encode(picture.read_bytes()).decode("ascii")
     return (
-        f'<figure class="plate"><img src="{source}" alt="{escape(alt_text)}" width="384" height="384" loading="lazy">'
-        f"<figcaption>{head}<p>{escape(line)}</p>{below}</figcaption></figure>"
+        f'<figure class="plate"><img src="{source}" alt="{escape(alt_text)}" width="384" height="384">'
+        f"<figcaption>{head}<p>{line}</p>{below}</figcaption></figure>"
     )
