@@ -1,4 +1,4 @@
-"""What a phrase names on one frame of a clip. Shapes: H and W are the frame's height and width, h and w the embedding's."""
+"""What a phrase names on one frame of a clip. Shapes: H and W are the frame's height and width, h, w the embedding."""
 
 from dataclasses import dataclass
 from functools import cached_property

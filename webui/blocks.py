@@ -24,6 +24,7 @@ from webui.tabs.refine import build_refine
 from webui.tabs.steps import build_steps
 from webui.tabs.take_away import build_take_away
 from webui.tabs.verdict import build_verdict
+from webui.tabs.video import build_video
 from webui.theme import STYLE_SHEET, page_theme
 from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
@@ -70,6 +71,8 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
                 build_take_away(page)
             with gr.Tab(say("Batch"), id="batch"):
                 build_batch(page)
+            with gr.Tab(say("Video"), id="video"):
+                build_video(page)
             build_agreement(page)
             build_attention(page)
             build_steps(page)
