@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from threading import Thread
@@ -59,6 +60,8 @@ def read_weights(comparison: Comparison) -> None:
 def main() -> None:
     """Serve the page at once, and read weights that are at hand meanwhile; a lent GPU wants them read before."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    # Gradio warns before webui.mcp_tools takes those endpoints out of its list of tools.
+    warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
     settings = read_settings()
     try:
         demo, comparison = create_demo(settings)

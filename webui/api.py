@@ -16,7 +16,6 @@ from evfsam.errors import EvfSamError
 from evfsam.types import RgbImage
 from webui.findings import checked_choice
 from webui.known_scenes import KnownScene, random_scene, suggested_phrases
-from webui.programs import add_programs
 from webui.runs import Progress, run
 from webui.tabs.compare import ARCHIVE_NAME, MODEL_QUEUE, ComparePage, first_attention
 from workbench.attention_view import AttentionView
@@ -124,5 +123,3 @@ def add_api(page: ComparePage) -> None:
     trigger.click(api.random_scene, None, [picture, page.known, figures], api_name="random_scene")
     asked = [layer, head, page.attention]
     trigger.click(api.attention, asked, [picture, figures], api_name="attention", preprocess=False)
-    with gr.Row(visible=False):
-        add_programs(page.comparison, MODEL_QUEUE)

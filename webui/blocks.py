@@ -13,12 +13,13 @@ from webui.known_scenes import Example, read_examples
 from webui.language import retold, say
 from webui.language_switch import build_head, language_switch, wire_switch
 from webui.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
+from webui.programs import add_programs
 from webui.remembered import remember
 from webui.serving import serving_arguments
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
 from webui.tabs.batch import build_batch
-from webui.tabs.compare import build_compare
+from webui.tabs.compare import MODEL_QUEUE, build_compare
 from webui.tabs.failures import build_failures
 from webui.tabs.refine import build_refine
 from webui.tabs.steps import build_steps
@@ -62,6 +63,8 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
     with SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
         head = build_head(_head(comparison.suite))
         build_weights_notice(comparison)
+        # First of all: Gradio gives a name to the first handler that bears it, also to private ones.
+        add_programs(comparison, MODEL_QUEUE)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(say("Compare"), id="compare"):
                 page = build_compare(comparison, examples)

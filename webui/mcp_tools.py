@@ -25,8 +25,8 @@ def offer_tools(server: "GradioMCPServer", endpoints: Sequence[EndpointSchemas],
         endpoints: all public ones.
         loopback: answers calls.
     """
-    prefix = server.tool_prefix
-    offered = {prefix + one.name: one for one in endpoints if one.name in TOOL_NAMES}
+    served = [one for one in endpoints if one.name in TOOL_NAMES]
+    offered = {server.valid_and_unique_tool_name(server.tool_prefix + one.name, set()): one for one in served}
     server.tool_to_endpoint = {name: f"/{one.name}" for name, one in offered.items()}
     protocol = server.mcp_server
 

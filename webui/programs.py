@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from secrets import choice
 from typing import Annotated, Any, Final
 
+import gradio as gr
+
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt
 from webui.endpoints import ImageArgument, add_endpoint, answers_plainly
@@ -147,7 +149,7 @@ class Programs:
 
 
 def add_programs(comparison: Comparison, queue_name: str) -> None:
-    """Serve the endpoints; those that run models share the queue of that name.
+    """Serve the endpoints inside `gr.Blocks`, before other handlers that may bear their names.
 
     Args:
         comparison: the strategies.
@@ -157,11 +159,12 @@ def add_programs(comparison: Comparison, queue_name: str) -> None:
     keys = list(comparison.keys)
     default: dict[str, object] = {"strategy": "evf-sam" if "evf-sam" in keys else keys[0]}
     asked: dict[str, Any] = {"choices": {"strategy": keys, "strategies": keys}, "queue_name": queue_name}
-    add_endpoint(programs.list_strategies, StrategyList)
-    add_endpoint(programs.segment, SegmentAnswer, defaults=default, **asked)
-    add_endpoint(programs.compare_strategies, CompareAnswer, **asked)
-    add_endpoint(programs.explain_attention, AttentionAnswer, picture="heat map", defaults=default, **asked)
-    add_endpoint(programs.draw_scene, SceneAnswer, picture="scene")
+    with gr.Row(visible=False):
+        add_endpoint(programs.list_strategies, StrategyList)
+        add_endpoint(programs.segment, SegmentAnswer, defaults=default, **asked)
+        add_endpoint(programs.compare_strategies, CompareAnswer, **asked)
+        add_endpoint(programs.explain_attention, AttentionAnswer, picture="heat map", defaults=default, **asked)
+        add_endpoint(programs.draw_scene, SceneAnswer, picture="scene")
 
 
 def _text(value: object) -> str:

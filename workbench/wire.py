@@ -119,7 +119,7 @@ class AttentionAnswer(TypedDict):
 class SceneExpression(TypedDict):
     """A phrase that means something in the scene, and its true mask."""
 
-    phrase: str
+    phrase: Annotated[str, About("the phrase")]
     kind: Annotated[str, About("how it names the object: category, colour, position, relation, ...; or 'absent'")]
     mask_rle: Rle
 
@@ -149,4 +149,4 @@ class StrategyList(TypedDict):
 
     suite: Annotated[str, About("key of the suite: which weights answer")]
     notice: Annotated[str, About("what these weights know, and what they do not")]
-    strategies: list[StrategyInfo]
+    strategies: Annotated[list[StrategyInfo], About("in the order in which a comparison runs them")]
