@@ -1,16 +1,23 @@
 """What the README shows works as it stands there."""
 
+import asyncio
 import contextlib
 import io
 import json
 import re
 import shlex
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
+from pycocotools import mask as coco_mask
 
 import app
+from training.__main__ import main as run_training
 from webui.blocks import launch_arguments
 from workbench.__main__ import main as run_workbench
 
@@ -32,6 +39,24 @@ def the_block(language: str, containing: str) -> str:
     return block
 
 
+def bash_commands() -> list[str]:
+    """Every command of the bash blocks, continued lines brought together."""
+    return [line for block in code_blocks("bash") for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def at(address: str, example: str) -> str:
+    """Point an example at a server that runs elsewhere than the usual address."""
+    assert DEFAULT_ADDRESS in example
+    return example.replace(DEFAULT_ADDRESS, address.rstrip("/"))
+
+
+def output_of_help(main: Callable[[list[str]], int], command: str) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    return printed.getvalue()
+
+
 def output_of(code: str) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -44,7 +69,7 @@ def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served_address() -> Iterator[str]:
     demo, _ = app.create_demo(app.read_settings(["--device", "cpu"]))
     arguments = {**launch_arguments(), "server_name": "127.0.0.1", "prevent_thread_lock": True, "quiet": True}
@@ -95,12 +120,45 @@ def test_the_library_example_finds_something() -> None:
 
 @pytest.mark.weights
 def test_the_client_example_gets_an_answer_of_every_strategy(served_address: str) -> None:
-    example = the_block("python", "gradio_client")
-    assert DEFAULT_ADDRESS in example
-    lines = output_of(example.replace(DEFAULT_ADDRESS, served_address.rstrip("/"))).splitlines()
+    lines = output_of(at(served_address, the_block("python", '"/compare"'))).splitlines()
     answers = [line for line in lines if not line.startswith("Loaded as API")]
     assert [line.split()[0] for line in answers] == ["evf-sam", "clip-text", "point-query"]
     assert [line for line in answers if line.split()[1] not in ("found", "absent")] == []
+
+
+@pytest.mark.weights
+def test_the_segment_example_decodes_a_mask(served_address: str) -> None:
+    printed = output_of(at(served_address, the_block("python", '"/segment"'))).splitlines()[-1]
+    found = re.fullmatch(r"found \[[\d., ]+\] (\d+) pixels", printed)
+    assert found
+    assert int(found[1]) > 100
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_example_prints_the_mask_as_json(served_address: str) -> None:
+    command = ["bash", "-euc", at(served_address, the_block("bash", "curl"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    answer = json.loads(done.stdout)
+    assert answer["verdict"] == "found"
+    assert coco_mask.decode(answer["mask_rle"]).shape == tuple(answer["image_size"])
+
+
+@pytest.mark.weights
+def test_the_mcp_configuration_leads_to_the_tools(served_address: str) -> None:
+    (server,) = json.loads(at(served_address, the_block("json", "mcpServers")))["mcpServers"].values()
+
+    async def names() -> list[str]:
+        async with (
+            streamablehttp_client(server["url"]) as (reading, writing, _),
+            ClientSession(reading, writing) as session,
+        ):
+            await session.initialize()
+            return [tool.name for tool in (await session.list_tools()).tools]
+
+    tools = asyncio.run(names())
+    rows = re.findall(r"^\| `(\w+)` \| .* \| .* \|$", README[README.index("## API") :], re.MULTILINE)
+    assert rows[: len(tools)] == tools
 
 
 COMPARISONS = [line for block in code_blocks("bash") for line in block.splitlines() if "workbench compare" in line]
@@ -117,6 +175,38 @@ def test_the_command_line_examples_write_their_results(command: str, tmp_path: P
     number = "-1" if ";" in command else ""
     wanted = {"result.json", f"evf-sam-mask{number}.png", "evf-sam-overlay.png", f"evf-sam-attention{number}.png"}
     assert wanted <= names
+
+
+PARSED = {
+    "python -m workbench video": "needs weights of the Hub",
+    "python -m workbench evaluate": "takes an hour",
+    "python -m workbench batch": "needs the visitor's own images",
+    "python -m training res": "needs data sets of the visitor's own, and days",
+}
+"""Commands that no test runs, and why; that their options exist is tested."""
+
+
+@pytest.mark.parametrize("command", bash_commands())
+def test_every_command_is_run_by_a_test_or_its_options_exist(command: str) -> None:
+    ran = command in (*TWO_COMMANDS, *COMPARISONS) or command.startswith("curl ")
+    words = shlex.split(command)
+    reason = PARSED.get(" ".join(words[:4]))
+    assert ran is not (reason is not None), f"neither run here nor listed in PARSED: {command}"
+    if not ran:
+        main = {"workbench": run_workbench, "training": run_training}[words[2]]
+        usage = output_of_help(main, words[3])
+        assert [word for word in words if word.startswith("--") and not re.search(rf"{word}\b", usage)] == []
+
+
+def test_every_python_and_json_block_is_run_here() -> None:
+    ran = [the_block("python", mark) for mark in ("load_strategy", '"/compare"', '"/segment"')]
+    assert sorted(code_blocks("python")) == sorted(ran)
+    assert code_blocks("json") == [the_block("json", "mcpServers")]
+
+
+def test_every_block_says_its_language() -> None:
+    opened = re.findall(r"^```(\w*)$", README, re.MULTILINE)[::2]
+    assert set(opened) == {"bash", "python", "json"}
 
 
 def test_the_figures_are_those_that_the_command_wrote() -> None:
