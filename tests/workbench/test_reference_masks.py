@@ -12,7 +12,7 @@ from evfsam.errors import GeometryError, ImageFormatError
 from evfsam.types import Segmentation, StrategyCard, Verdict
 from workbench.boundaries import boundary_f
 from workbench.comparison import StrategyResult
-from workbench.reference_masks import figures_against_references, read_reference
+from workbench.reference_masks import drawn_mask, figures_against_references, read_reference
 
 WANTED = np.zeros((20, 30), dtype=bool)
 WANTED[4:15, 6:20] = True
@@ -135,3 +135,22 @@ def test_figures_sum_over_phrases_and_leave_unknown_ones_out() -> None:
 def test_of_one_mask_both_ious_are_the_same() -> None:
     figures = figures_against_references([("p", answer("a", WANTED))], {"p": WANTED})["a"]
     assert (figures.ciou, figures.giou, figures.boundary_f) == (1.0, 1.0, 1.0)
+
+
+def layer(alpha: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros((*alpha.shape, 3), np.uint8), alpha[..., None].astype(np.uint8)], axis=2)
+
+
+def test_strokes_of_all_layers_are_joined_at_the_images_size_without_their_soft_rim() -> None:
+    stroke, rim = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
+    stroke[8:30, 12:40] = 153
+    rim[8:30, 12:20] = 153
+    rim[8:30, 40:44] = 40
+    assert np.array_equal(drawn_mask([layer(stroke), layer(rim)], SIZE), WANTED)
+
+
+def test_an_empty_drawing_and_a_layer_without_alpha_are_refused() -> None:
+    with pytest.raises(GeometryError, match="got an empty drawing; paint over the object"):
+        drawn_mask([layer(np.zeros((40, 60), np.uint8))], SIZE)
+    with pytest.raises(GeometryError, match=r"with their alpha, got \(40, 60, 3\)"):
+        drawn_mask([np.zeros((40, 60, 3), np.uint8)], SIZE)
