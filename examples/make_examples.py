@@ -21,8 +21,8 @@ SCENE_SIZE: Final = 384
 PHOTOGRAPH_SIDE: Final = 640
 _PHRASES: Final = 6
 _SCENES: Final[tuple[tuple[ExpressionKind, int, str], ...]] = (
-    ("category", 10_000_026, "One of a kind: name it"),
     ("colour", 10_000_055, "Two buses: name the colour"),
+    ("category", 10_000_026, "One of a kind: name it"),
     ("position", 10_000_056, "Three crabs: say where"),
     ("ordinal", 10_000_029, "Four hats: count from a side"),
     ("size", 10_000_039, "Two turtles: say how big"),
@@ -129,6 +129,9 @@ def readme(entries: Sequence[ExampleEntry]) -> str:
         seed = "" if entry.scene_seed is None else f", seed {entry.scene_seed}"
         lines.append(f"| `{entry.file}` | {entry.title} | {entry.source}{seed} | {entry.licence} |")
     lines += [
+        "",
+        "`clip-moving.mp4` is a moving scene of the validation split, drawn by this project with the same sprites and",
+        f"backgrounds: {_SCENE_LICENCE}. `python -m examples.make_clip` writes it.",
         "",
         "Licence text of the sprites: `workbench/datasets/sprites/LICENSE`. Sources of the backgrounds:",
         "`workbench/datasets/backgrounds/README.md`.",
