@@ -99,7 +99,7 @@ def build_failures(page: ComparePage, tabs: gr.Tabs) -> None:
 
 def _section(kept: KeptFailures, index: int, failure: KeptFailure, cards: Mapping[str, StrategyCard]) -> str:
     case = failure.case
-    phrase = escape(case.phrase)
+    phrase, language = escape(case.phrase), "de" if case.key == "german" else "en"
     meant = "Nothing is marked: there is no such thing." if not case.wanted else "What was meant, outlined."
     plates = [_plate(kept.picture(case, WANTED), _head(say("Meant")), say(meant), escape(say(meant)))]
     plates += [_answer(kept, failure, answer, cards) for answer in failure.answers]
@@ -108,8 +108,8 @@ def _section(kept: KeptFailures, index: int, failure: KeptFailure, cards: Mappin
         f'aria-label="{escape(say("Try it: {phrase}", phrase=case.phrase))}">{escape(say("Try it"))}</button>'
     )
     return (
-        f'<section class="failure" aria-labelledby="failure-{case.key}"><h3 id="failure-{case.key}">'
-        f"{escape(title_of(case))}: <q>{phrase}</q></h3>{button}"
+        f'<section class="failure" aria-labelledby="failure-{case.key}"><h2 id="failure-{case.key}">'
+        f'{escape(title_of(case))}: <q lang="{language}">{phrase}</q></h2>{button}'
         f'<p class="caption">{escape(meaning_of(case))}</p>{figures.plates(plates)}</section>'
     )
 
