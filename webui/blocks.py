@@ -12,6 +12,7 @@ from webui.api import add_api
 from webui.known_scenes import Example, read_examples
 from webui.language import retold, say
 from webui.language_switch import build_head, language_switch, wire_switch
+from webui.manners import build_manners, name_tabs
 from webui.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
 from webui.programs import add_programs
 from webui.remembered import remember
@@ -61,6 +62,7 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
 
 def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlocks:
     with SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
+        build_manners()
         head = build_head(_head(comparison.suite))
         build_weights_notice(comparison)
         # First of all: Gradio gives a name to the first handler that bears it, also to private ones.
@@ -81,6 +83,7 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
             build_steps(page)
             build_verdict(page)
             build_failures(page, tabs)
+        name_tabs(demo)
         add_api(page)
         remember(demo, page.controls)
         wire_switch(head, page)

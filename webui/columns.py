@@ -1,10 +1,13 @@
 """The answers on the right of the page: one column a strategy."""
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 
 import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
 
 from evfsam.types import RgbImage, Segmentation, StrategyCard
 from webui import wording
@@ -13,6 +16,7 @@ from webui.runs import Progress
 from webui.viewer import readout
 from workbench.attention_view import ALL_HEADS, AttentionView
 from workbench.comparison import StrategyResult
+from workbench.exporting import png_bytes
 from workbench.phrase_overlay import phrase_overlay
 from workbench.pictures import shown_pair, shrunk
 from workbench.rendering import evidence, overlay
@@ -67,7 +71,7 @@ class AnswerColumn:
                     "{title}, mask for “{phrase}”. {words}.", title=title, phrase=progress.phrase, words=words
                 ),
             ),
-            self.readout: gr.update(value=readout(segmentation, result.card.title), visible=True),
+            self.readout: gr.update(value=readout(segmentation, result.card.title) + _saving(result), visible=True),
             self.evidence: self._evidence(progress, result, attention, caption),
             self.caption: gr.update(value=f'<p class="caption">{escape(caption)}</p>', visible=True),
         }
@@ -145,6 +149,30 @@ def _picture(label: str, elem_id: str) -> gr.Image:
         buttons=["fullscreen", "download"],
         container=False,
         elem_id=elem_id,
+    )
+
+
+def _saving(result: StrategyResult) -> str:
+    """Write a link that saves each mask: the shortest way from an answer to a file."""
+    masks = [(say("Save mask (PNG)"), f"{result.key}-mask.png", result.segmentation)]
+    if result.answers:
+        masks = [
+            (say("Save mask {number}", number=number), f"{result.key}-mask-{number}.png", answer.segmentation)
+            for number, answer in enumerate(result.answers, start=1)
+        ]
+    links = "".join(
+        _link(words, name, segmentation.mask, retold(result.card.title))
+        for words, name, segmentation in masks
+        if segmentation.area_share > 0
+    )
+    return f'<p class="files">{links}</p>' if links else ""
+
+
+def _link(words: str, name: str, mask: NDArray[np.bool_], title: str) -> str:
+    data = b64encode(png_bytes(mask.astype(np.uint8) * 255)).decode("ascii")
+    return (
+        f'<a class="file save" download="{name}" href="data:image/png;base64,{data}">{escape(words)}'
+        f'<span class="unseen">, {escape(title)}</span></a>'
     )
 
 
