@@ -91,8 +91,8 @@ def build_parts(asker: ClipAsker) -> VideoParts:
                             gr.DownloadButton(label, interactive=False, elem_id=f"video-{name}", min_width=130)
                             for name, label in (
                                 ("mp4", say("Video (MP4)")),
-                                ("masks", say("Masks (PNG zip)")),
-                                ("rle", say("Masks (COCO RLE)")),
+                                ("masks", say("PNG masks")),
+                                ("rle", say("COCO RLE")),
                             )
                         )
     clip, sign = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(2))

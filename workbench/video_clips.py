@@ -152,4 +152,4 @@ def _named_without_folder(path: Path) -> Iterator[None]:
     try:
         yield
     except VideoFileError as error:
-        raise VideoFileError(str(error).replace(str(path), path.name)) from error
+        raise VideoFileError(str(error).replace(str(path), f"“{path.name}”")) from error

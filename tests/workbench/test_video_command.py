@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.evfsam.tiny import tiny_model, tiny_processor
+from tests.workbench.doubles import suite_of
 from tests.workbench.videos import save_tiny_evf_sam2, write_video
 from workbench.__main__ import EXIT_BAD_INPUT, main
 from workbench.video_command import _in_order
@@ -99,3 +100,30 @@ def test_what_cannot_be_used_is_refused_before_the_weights_are_read(
 
 def test_a_missing_checkpoint_is_named(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no checkpoint" in refused(capsys, run(clip, tmp_path / "out.mp4", tmp_path / "no checkpoint"))
+
+
+def test_a_suites_strategy_without_memory_is_asked_frame_by_frame(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.__main__.choose_suite", lambda *_, **__: suite_of(tmp_path, bright="load_bright"))
+    out = tmp_path / "out.webm"
+    options = ["--suite", "mini", "--strategy", "bright", "--frame", "2"]
+    assert main(["video", str(clip), "light", "--out", str(out), *options]) == 0
+    assert "each frame was asked alone, since this model has no memory for videos" in capsys.readouterr().out
+    with VideoFrames(out) as written:
+        assert len(written) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--strategy", "evf-sam"], "expected --suite beside --strategy or --weights"),
+        (["--suite", "mini", "--checkpoint", "somewhere"], "expected --suite or --checkpoint, got both"),
+        (["--suite", "mini", "--strategy", "evf"], "unknown strategy 'evf'"),
+    ],
+)
+def test_choices_that_exclude_each_other_are_refused(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    code = main(["video", str(clip), "light", "--out", str(tmp_path / "out.mp4"), *options])
+    assert message in refused(capsys, code)
