@@ -91,8 +91,11 @@ def answer_table(answers: Sequence[BatchAnswer], cards: Mapping[str, StrategyCar
     """Write a row an answer; scrolls within its frame."""
     if not answers:
         return ""
-    heads = ["Image", "Phrase", "Strategy", "Verdict", "Area", "pred_iou", "Time"]
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in map(_column, heads))
+    words = [say("Image"), say("Phrase"), say("Strategy"), say("Verdict")]
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in words)
+    titles += "".join(
+        f'<th scope="col" class="number">{escape(title)}</th>' for title in (say("Area"), "pred_iou", say("Time"))
+    )
     rows = "".join(
         f'<tr><th scope="row">{escape(answer.image)}</th><td>{escape(answer.phrase)}</td>'
         f"<td>{escape(retold(cards[answer.strategy].title))}</td><td>{escape(_verdict(answer))}</td>"
@@ -150,18 +153,6 @@ def _thumbnail(path: Path, made: dict[str, str]) -> str:
             picture.save(buffer, "JPEG", quality=_QUALITY)
         made[path.name] = "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode("ascii")
     return made[path.name]
-
-
-def _column(title: str) -> str:
-    columns = {
-        "Image": say("Image"),
-        "Phrase": say("Phrase"),
-        "Strategy": say("Strategy"),
-        "Verdict": say("Verdict"),
-        "Area": say("Area"),
-        "Time": say("Time"),
-    }
-    return columns.get(title, title)
 
 
 def _verdict(answer: BatchAnswer) -> str:

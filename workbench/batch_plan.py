@@ -88,8 +88,8 @@ def plan_batch(sources: Sources, phrases: Sequence[str], limits: Limits) -> Batc
 def _nothing_left(words: str, faults: Sequence[Fault]) -> str:
     if not faults:
         return words
-    more = f" ({len(faults) - 1} more like it)" if len(faults) > 1 else ""
-    return f"{words} What came cannot be used: {faults[0].place} {faults[0].reason}{more}."
+    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+    return f"{words} What came cannot be used: {faults[0].place} ({faults[0].reason}){more}."
 
 
 def _checked(numbered: Iterator[tuple[str, str]], faults: list[Fault]) -> list[str]:

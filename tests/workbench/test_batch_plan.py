@@ -92,7 +92,7 @@ def test_nothing_to_ask_is_told_with_what_was_wrong() -> None:
     with pytest.raises(BatchError, match="There is no phrase yet"):
         planned("", " ")
     with pytest.raises(
-        BatchError, match=r"cannot be used: q\.csv, line 2 there is no image “3\.png” \(1 more like it\)"
+        BatchError, match=r"cannot be used: q\.csv, line 2 \(there is no image “3\.png”\), and 1 more\."
     ):
         planned("image,phrase\n3.png,a\n4.png,a\n")
 

@@ -297,9 +297,9 @@ def build_batch(page: ComparePage) -> BatchTab:
                 )
             faults = gr.HTML("", elem_id="batch-faults")
             with gr.Row(visible=False, elem_classes=["batch-pager"]) as pager:
-                back = gr.Button(say("Earlier answers"), elem_id="batch-back", scale=0, min_width=140)
+                back = gr.Button(say("Previous answers"), elem_id="batch-back", scale=0, min_width=140)
                 where = gr.HTML("", elem_id="batch-where")
-                further = gr.Button(say("Later answers"), elem_id="batch-further", scale=0, min_width=140)
+                further = gr.Button(say("Next answers"), elem_id="batch-further", scale=0, min_width=140)
             pictures = gr.HTML("", elem_id="batch-pictures")
             table = gr.HTML("", elem_id="batch-table")
     turn = gr.State("", time_to_live=STATE_SECONDS, delete_callback=lambda value: desk.drop(_key(value)))
