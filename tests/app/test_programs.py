@@ -17,7 +17,8 @@ from openapi_spec_validator import validate
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tests.webui.fakes import GRID, channel_mask, three_colours
+from tests.webui.fakes import GRID, channel_mask, fake_comparison, three_colours
+from webui.blocks import build_demo
 from webui.programs import TOOL_NAMES
 from workbench.datasets.scenes import scene
 from workbench.exporting import png_bytes
@@ -178,3 +179,9 @@ def test_every_argument_and_answer_is_described(document: dict[str, Any]) -> Non
         for side in ("arguments", "answer"):
             properties = document["components"]["schemas"][f"{name}_{side}"]["properties"]
             assert [field for field, schema in properties.items() if not schema.get("description")] == [], (name, side)
+
+
+def test_every_program_that_runs_models_waits_in_the_pages_queue() -> None:
+    demo = build_demo(fake_comparison()[0])
+    waiting = {fn.api_name for fn in demo.fns.values() if fn.concurrency_id == "models" and fn.concurrency_limit == 1}
+    assert {"segment", "compare_strategies", "explain_attention"} <= waiting
