@@ -5,37 +5,28 @@ from typing import Final
 
 import gradio as gr
 
-from evfsam.errors import EvfSamError
 from webui.language import LANGUAGE_COOKIE, LANGUAGE_PARAMETER, LANGUAGE_TAGS, LANGUAGES, say, spoken_language
-from webui.restoring import recipe_of
-from webui.tabs.compare import ComparePage
-from workbench.share_links import encode_link
 
-_PATIENCE_MS: Final = 4000
-_ON_LOAD: Final = (
-    """
+_ON_LOAD: Final = """
 element.addEventListener('click', (event) => {
   const link = event.target.closest('.languages a');
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  const language = link.dataset.language;
-  document.cookie = `COOKIE=${language}; path=/; max-age=31536000; samesite=lax`;
-  trigger('select', {index: 0, value: language});
-  const address = new URL(location.href);
-  address.searchParams.set('PARAMETER', language);
-  setTimeout(() => location.assign(address), PATIENCE);
+  document.cookie = `COOKIE=${link.dataset.language}; path=/; max-age=31536000; samesite=lax`;
+  link.parentElement.dataset.chosen = link.dataset.language;
+  trigger('select', {index: 0, value: link.dataset.language});
 });
 """.replace("COOKIE", LANGUAGE_COOKIE)
-    .replace("PARAMETER", LANGUAGE_PARAMETER)
-    .replace("PATIENCE", str(_PATIENCE_MS))
-)
-"""Remember the choice, and ask the server for the run's link; where it does not answer, go without."""
 _GO: Final = """
-(query) => {
-  const theme = new URLSearchParams(location.search).get('__theme');
-  location.search = query + (theme ? `&__theme=${theme}` : '');
+(run) => {
+  const here = new URL(location.href), next = new URL(run || here, here);
+  const theme = here.searchParams.get('__theme');
+  if (theme) next.searchParams.set('__theme', theme);
+  next.searchParams.set('PARAMETER', document.querySelector('.languages').dataset.chosen);
+  location.assign(next);
 }
-"""
+""".replace("PARAMETER", LANGUAGE_PARAMETER)
+"""Open the run's link, or else the address that the page has, in the language chosen."""
 
 
 def language_switch() -> str:
@@ -50,29 +41,15 @@ def language_switch() -> str:
 
 
 def build_head(value: str) -> gr.HTML:
-    """Show the head of the page; its switch is wired by `wire_switch`, once there is a page to take along."""
+    """Show the head of the page; its switch is wired by `wire_switch`, once there is a link to take along."""
     return gr.HTML(value, js_on_load=_ON_LOAD)
 
 
-def wire_switch(head: gr.HTML, page: ComparePage) -> None:
-    """Open the page in the language that was chosen, with this visitor's run where a link can hold it."""
-    query = gr.Textbox(visible=False)
+def wire_switch(head: gr.HTML, link: gr.Textbox) -> None:
+    """Open the page in the language that was chosen, by the link to this visitor's run where there is one.
 
-    def address_of(key: str | None, event: gr.SelectData) -> str:
-        return linked(page, key, str(event.value))
-
-    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    told = head.select(address_of, page.last_run, query, **quiet)
-    told.success(None, query, None, js=_GO)
-
-
-def linked(page: ComparePage, key: str | None, language: str) -> str:
-    """Return the query of the page in a language; with the run under `key`, unless its image was uploaded."""
-    spoken = f"{LANGUAGE_PARAMETER}={language if language in LANGUAGES else 'en'}"
-    if key is None:
-        return spoken
-    try:
-        recipe = recipe_of(page.shelf.get(key), page.examples, page.comparison.suite.key)
-        return f"{encode_link(recipe)}&{spoken}"
-    except EvfSamError:
-        return spoken
+    Args:
+        head: from `build_head`.
+        link: its value is the link to the latest run, or empty. The server is not asked.
+    """
+    head.select(None, link, None, js=_GO, api_visibility="private")

@@ -69,7 +69,8 @@ class TakeAwayTab:
     def open(self, key: str | None, language: object, address: object) -> Updates:
         """Show link and code of the visitor's latest run, or say what will be here."""
         if key is None:
-            return {self.empty: gr.update(visible=True), self.place: gr.update(visible=False), self.file: None}
+            nothing = {self.file: None, self.link: gr.update(value="")}
+            return {self.empty: gr.update(visible=True), self.place: gr.update(visible=False), **nothing}
         try:
             recipe = self._recipe(self.page.shelf.get(key))
         except EvfSamError as error:
@@ -165,8 +166,12 @@ class TakeAwayTab:
         )
 
 
-def build_take_away(page: ComparePage) -> None:
-    """Lay out the tab and wire its events; it follows the visitor's latest run."""
+def build_take_away(page: ComparePage) -> gr.Textbox:
+    """Lay out the tab and wire its events; it follows the visitor's latest run.
+
+    Returns:
+        The field that holds the link to that run; empty where none can be made.
+    """
     empty = gr.HTML(f'<p class="empty">{say(_EMPTY)}</p>')
     with gr.Row(visible=False, elem_id="take-away") as place:
         with gr.Column(scale=4, min_width=300):
@@ -193,6 +198,7 @@ def build_take_away(page: ComparePage) -> None:
             )
     address = gr.State("", time_to_live=STATE_SECONDS)
     _wire(TakeAwayTab(page, empty, place, status, files, file, link, link_note, language, code, address))
+    return link
 
 
 def _wire(tab: TakeAwayTab) -> None:
