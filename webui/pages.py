@@ -42,6 +42,11 @@ class SpokenBlocks(gr.Blocks):
     def config(self, config: dict[str, Any]) -> None:
         self._english = config
 
+    def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> Any:
+        """Describe the endpoints in English, also where Gradio keeps what the first visitor's request asked for."""
+        with speaking("en"):
+            return super().get_api_info(all_endpoints, page)
+
     def take_translations(self, told: Mapping[str, dict[str, Any]]) -> None:
         """Keep the same page's configuration in other languages, by language."""
         self._told = told
