@@ -126,7 +126,7 @@ def finished_line(progress: ClipProgress, fault: str = "") -> str:
     counts = {"done": done, "total": total, "found": progress.found_count}
     if fault:
         words = say("Ended early: {done} of {total} frames are kept, with a mask on {found}.", **counts)
-    elif done < total and not progress.doubt:
+    elif done < total and not (progress.doubt and progress.latest.carries_memory):
         words = say("Stopped: {done} of {total} frames are kept, with a mask on {found}.", **counts)
     else:
         words = say("Done: {done} frames, with a mask on {found}.", **counts)
