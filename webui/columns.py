@@ -172,7 +172,7 @@ def _link(words: str, name: str, mask: NDArray[np.bool_], title: str) -> str:
     data = b64encode(png_bytes(mask.astype(np.uint8) * 255)).decode("ascii")
     return (
         f'<a class="file save" download="{name}" href="data:image/png;base64,{data}">{escape(words)}'
-        f'<span class="unseen">, {escape(title)}</span></a>'
+        f'<span class="unseen"> {escape(title)}</span></a>'
     )
 
 

@@ -176,10 +176,26 @@ bar.addEventListener('input', (event) => {
   paint();
 });
 
+// Keep the place of the answers from the moment they are asked for, so that nothing below them jumps as they come.
+const WORDS_HEIGHT = 300, PADDING = 28;
+listen('asked', () => {
+  const picture = document.querySelector('#image img'), columns = [...document.querySelectorAll('#columns > .column')];
+  const phrase = document.querySelector('#phrase textarea, #phrase input')?.value.trim();
+  if (!phrase || !picture?.naturalWidth || !columns.length) return;
+  const drawn = (columns[0].clientWidth - PADDING) * picture.naturalHeight / picture.naturalWidth;
+  const rows = new Set(columns.map((one) => one.offsetLeft)).size === 1 ? columns.length : 1;
+  root.style.setProperty('--reserved', `${Math.round(rows * (WORDS_HEIGHT + 2 * drawn))}px`);
+  root.toggleAttribute('data-asked', true);
+});
+
 // Another picture begins at its whole; the plain one lies under every result.
 listen('load', (event) => {
   if (!(event.target instanceof HTMLImageElement)) return;
-  if (event.target.closest('#image')) reset();
+  if (event.target.closest('#image')) {
+    root.removeAttribute('data-asked');
+    root.style.setProperty('--image-ratio', `${event.target.naturalWidth} / ${event.target.naturalHeight}`);
+    reset();
+  }
   const plain = document.querySelector('#image .image-frame img, #image img');
   if (plain && event.target.closest('#columns, #image')) root.style.setProperty('--view-plain', `url(${JSON.stringify(plain.src)})`);
 }, true);

@@ -40,6 +40,7 @@ _OUR_FAULT: Final = "Something went wrong on our side. Your image and phrase are
 _ASKED: Final = "Asked. The answers come as soon as the models are free."
 _ON_ASK: Final = """
 () => {
+  document.dispatchEvent(new Event('asked'));
   if (window.matchMedia('(max-width: 900px)').matches) {
     document.getElementById('status-row').scrollIntoView({behavior: 'smooth', block: 'start'});
   }
@@ -48,7 +49,10 @@ _ON_ASK: Final = """
 """
 """Answer a visitor at once, even where others are ahead; on a phone, go to the answers, below the controls."""
 _STOPPED: Final = "Stopped. Your image and phrase are still here."
-_START: Final = "Choose an image or take a random scene, say what to segment, and press Enter."
+_START: Final = (
+    "1. Take an example, a random scene or your own image. 2. Say what to segment. "
+    "3. Press Compare, and save the masks."
+)
 
 
 @dataclass(frozen=True, eq=False)
