@@ -96,7 +96,7 @@ def test_the_zip_is_there_at_the_end_and_gone_after(page: ComparePage, tmp_path:
                 names = set(opened.namelist())
                 content = json.loads(opened.read("result.json"))
             assert {f"{key}-mask.png" for key in ALL} <= names
-            assert content == updates[page.findings.result]
+            assert content == value_of(updates[page.findings.result])
     assert archive is not None
     assert not archive.parent.exists()
 
@@ -172,7 +172,7 @@ def test_two_interleaved_visitors_see_their_own_answers_alone(tmp_path: Path) ->
             last[index] = updates
             assert f"phrase {1 - index}" not in str(updates)
     for index, image in enumerate(images):
-        content = last[index][page.findings.result]
+        content = value_of(last[index][page.findings.result])
         assert content["phrase"] == f"phrase {index}"
         for channel, key in enumerate(ALL):
             assert content["strategies"][key]["mask_rle"] == coco_rle(channel_mask(image, channel))
@@ -204,7 +204,7 @@ def test_a_random_scene_brings_phrases_that_can_be_measured(page: ComparePage, t
     *_, last = page.ask(payload, phrase, ALL, known, *defaults)
     assert str(phrase) in str(updates[page.controls.chips])
     assert "Measured IoU" in str(last[page.columns[2].card])
-    assert "iou_with_reference" in last[page.findings.result]["strategies"]["evf-sam"]
+    assert "iou_with_reference" in value_of(last[page.findings.result])["strategies"]["evf-sam"]
 
 
 def test_a_scene_among_the_examples_can_be_measured(page: ComparePage, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_an_example_that_is_not_there_is_a_message(page: ComparePage, index: obj
 def test_a_new_picture_removes_the_answers_of_the_old_one(page: ComparePage, tmp_path: Path) -> None:
     for updates in (page.take_random_scene(), page.take_upload(upload(tmp_path, three_colours())), page.clear()):
         assert updates[page.attention] is None
-        assert updates[page.findings.result] is None
+        assert value_of(updates[page.findings.result]) is None
         assert value_of(updates[page.download]) is None
         for column in page.columns:
             assert 'data-state="idle"' in str(updates[column.card])
@@ -271,7 +271,8 @@ def test_several_phrases_get_a_row_and_a_colour_each(page: ComparePage, tmp_path
     column = page.columns[0]
     assert last[column.card].count("<li>") == 2
     assert "For “a square”: " in last[column.caption]["value"]
-    assert [answer["phrase"] for answer in last[page.findings.result]["strategies"]["evf-sam"]["answers"]] == [
+    content = value_of(last[page.findings.result])
+    assert [answer["phrase"] for answer in content["strategies"]["evf-sam"]["answers"]] == [
         "a square",
         "absent",
     ]
