@@ -11,17 +11,28 @@ function name() {
 new MutationObserver(name).observe(document.body, {subtree: true, childList: true, attributeFilter: ['aria-controls']});
 name();
 
-document.addEventListener('keydown', (event) => {
-  const tab = event.target instanceof Element && event.target.closest('[role=tab]');
-  if (!tab || event.ctrlKey || event.metaKey || event.altKey) return;
-  const tabs = [...tab.closest('[role=tablist]').querySelectorAll('[role=tab]:not(:disabled)')];
-  const at = tabs.indexOf(tab);
-  const next = {ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1}[event.key];
-  if (next === undefined) return;
+function step(event, all, at, ways) {
+  const next = ways[event.key];
+  if (next === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  const chosen = tabs.at(next % tabs.length);
+  const chosen = all.at((at + next) % all.length);
   chosen.focus();
   chosen.click();
+}
+
+document.addEventListener('keydown', (event) => {
+  const at = event.target;
+  if (!(at instanceof Element)) return;
+  const tab = at.closest('[role=tab]');
+  if (tab) {
+    const tabs = [...tab.closest('[role=tablist]').querySelectorAll('[role=tab]:not(:disabled)')];
+    const here = tabs.indexOf(tab);
+    step(event, tabs, here, {ArrowRight: 1, ArrowLeft: -1, Home: -here, End: -here - 1});
+  } else if (at.matches('input[type=radio]')) {
+    // Gradio gives every radio of a group a name of its own, so that a browser takes each for a group.
+    const radios = [...at.closest('fieldset, .block').querySelectorAll('input[type=radio]:not(:disabled)')];
+    step(event, radios, radios.indexOf(at), {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1});
+  }
 });
 
 element.querySelector('a').addEventListener('click', (event) => {

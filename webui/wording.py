@@ -175,7 +175,9 @@ def status_line(results: Sequence[StrategyResult], total: int, total_seconds: fl
     label = say("strategies answered")
     bar = f'<progress max="{total}" value="{done}" aria-label="{label}"></progress>' if running else ""
     jump = f'<a href="#results">{say("See the results")}</a>' if done else ""
-    return f'<div class="status" role="status">{bar}<span>{words} {embedding_in_words(results)}</span> {jump}</div>'
+    # What is under way is seen, not said: a reader hears that it was asked, and then the end.
+    role = "" if running else ' role="status"'
+    return f'<div class="status"{role}>{bar}<span>{words} {embedding_in_words(results)}</span> {jump}</div>'
 
 
 def embedding_in_words(results: Sequence[StrategyResult]) -> str:
