@@ -54,9 +54,13 @@ def page(browser: Browser, fake_page: str) -> Iterator[Page]:
 
 
 @contextmanager
-def opened(browser: Browser, url: str, width: int = 1440, height: int = 1000) -> Iterator[Page]:
+def opened(
+    browser: Browser, url: str, width: int = 1440, height: int = 1000, *, has_touch: bool = False
+) -> Iterator[Page]:
     """Open the page in a context of its own, and hold that it fetched nothing from elsewhere and raised no error."""
-    context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, accept_downloads=True, has_touch=has_touch
+    )
     context.set_default_timeout(PATIENCE_MS)
     new_page = context.new_page()
     elsewhere: list[str] = []

@@ -112,7 +112,7 @@ def test_pointing_at_one_picture_tells_the_value_of_each(answered: Page) -> None
         frame(answered).hover(position=place(answered, *corner))
         expect(answered.locator("#readout-evf-sam")).to_contain_text(f": {words} mask")
     answered.mouse.move(5, 5)
-    expect(answered.locator("#readout-evf-sam")).not_to_contain_text("mask")
+    expect(answered.locator("#readout-evf-sam .readout")).not_to_contain_text("mask")
 
 
 def test_the_keyboard_zooms_and_reads_values_aloud(answered: Page) -> None:
@@ -165,3 +165,26 @@ def test_answers_do_not_push_the_columns_down(page: Page, picture: Path) -> None
     assert under_way is not None
     assert at_the_end is not None
     assert abs(under_way["y"] - at_the_end["y"]) < 1
+
+
+def test_two_fingers_zoom_all_pictures(browser: Browser, fake_page: str, picture: Path) -> None:
+    with opened(browser, fake_page, width=900, height=1000, has_touch=True) as page:
+        upload(page, picture)
+        ask(page, "the red square")
+        expect_three_answers(page)
+        expect(page.locator("#overlay-point-query img")).to_be_visible()
+        frame(page).scroll_into_view_if_needed()
+        box = frame(page).bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        touch = page.context.new_cdp_session(page)
+        for kind, gap in (("touchStart", 20), ("touchMove", 30), ("touchMove", 40), ("touchMove", 60), ("touchEnd", 0)):
+            points = [{"x": x - gap, "y": y, "id": 0}, {"x": x + gap, "y": y, "id": 1}] if gap else []
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        expect(page.locator(".viewer output")).not_to_have_text("100 %")
+        zoomed = int(page.locator(".viewer output").inner_text().split()[0])
+        assert 200 <= zoomed <= 320
+        scales = {each.split(",")[0] for each in transforms(page)}
+        assert len(scales) == 1
+        assert scales != {"none"}
+        assert page.evaluate("visualViewport.scale") == 1
