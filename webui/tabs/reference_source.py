@@ -130,7 +130,7 @@ class ReferenceSource:
         image = progress.view.image
         picture, _ = shown_pair(image, np.zeros(image.shape[:2], dtype=np.bool_))
         return {
-            self.board.editor: {"background": picture, "layers": [], "composite": None},
+            self.board.editor: gr.update(value={"background": picture, "layers": [], "composite": None}, visible=True),
             self.canvas: progress.view.content_hash,
             self.board.status: wording.hint(say(_DRAW_FIRST)),
         }
@@ -188,6 +188,7 @@ def build_drawing_board() -> DrawingBoard:
             eraser=gr.Eraser(default_size=24),
             buttons=["fullscreen"],
             interactive=True,
+            visible=False,  # until it is needed: its scripts are as large as the rest of the page
             elem_id="reference-editor",
         )
         with gr.Row():

@@ -194,6 +194,7 @@ def build_take_away(page: ComparePage) -> gr.Textbox:
                 interactive=False,
                 buttons=["copy", "download"],
                 wrap_lines=True,
+                visible=False,  # until there is code: its scripts are large
                 elem_id="code",
             )
     address = gr.State("", time_to_live=STATE_SECONDS)
@@ -220,10 +221,10 @@ def _wire(tab: TakeAwayTab) -> None:
 
 def _code(recipe: RunRecipe, language: object, address: str) -> object:
     if language == CURL:
-        return gr.update(value=curl_snippet(recipe, address), language="shell")
+        return gr.update(value=curl_snippet(recipe, address), language="shell", visible=True)
     is_client = language == CLIENT
     text = client_snippet(recipe, address) if is_client else library_snippet(recipe)
-    return gr.update(value=text, language="python")
+    return gr.update(value=text, language="python", visible=True)
 
 
 def _file_buttons() -> str:
