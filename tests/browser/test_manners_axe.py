@@ -117,6 +117,7 @@ def test_axe_finds_nothing_serious_in_messages(watched: Page) -> None:
     expect(watched.locator("#status [role=alert]")).to_be_visible()
     assert violations(watched, "no image") == []
     watched.click("#new-scene")
+    expect(watched.locator("#chips button").first).to_be_visible()
     watched.fill(PHRASE, "absent")
     watched.click("#compare")
     expect_three_answers(watched)
