@@ -149,7 +149,8 @@ def test_a_run_is_said_when_asked_and_at_its_end_and_every_result_has_its_words(
         }"""
     )
     page.click("#new-scene")
-    expect(page.locator("#chips button").first).to_be_visible()
+    expect(page.locator("#status [role=status]")).to_contain_text("A new scene")
+    page.wait_for_function("window.said.at(-1)?.startsWith('A new scene')")
     page.evaluate("window.said = []")
     page.fill(PHRASE, "the red thing")
     page.press(PHRASE, "Enter")
