@@ -11,6 +11,7 @@ from tqdm import tqdm
 from evfsam.errors import EvfSamError
 from training.ablations import ASKED_ROWS, TRAINED_ROWS, run_asked, run_trained
 from training.recipes import Places
+from workbench.ablation_figure import draw_ablations
 from workbench.ablation_tables import FIGURES, ablations_markdown, read_figures
 
 
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("training-cache"), help="scenes and pre-trained encoders")
     parser.add_argument("--suite", type=Path, default=Path("checkpoints/mini"), help="the finished suite")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="one JSON object a run (default: %(default)s)")
+    parser.add_argument("--picture", type=Path, help="also draw the tables: SVG, PDF or PNG")
     parser.add_argument("--scenes", type=int, default=30000, help="scenes to train on")
     parser.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -43,7 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
             figures = (run_trained if row in TRAINED_ROWS else run_asked)(places, row, seed)
             with options.figures.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(figures) + "\n")
-        print(ablations_markdown(read_figures(options.figures)), end="")
+        runs = read_figures(options.figures)
+        print(ablations_markdown(runs), end="")
+        if options.picture is not None:
+            draw_ablations(runs, options.picture)
     except EvfSamError as err:
         print(f"training ablations: {err}", file=sys.stderr)
         return 2

@@ -80,7 +80,7 @@ def ablations_markdown(runs: Sequence[AblationRun]) -> str:
     """
     if not runs:
         raise ConfigurationError("expected runs to lay out, got none; make them with `python -m training ablations`")
-    cious = _by_row(runs)
+    cious = ciou_by_row(runs)
     parts = []
     for title, rows in ablation_groups().items():
         made = [row for row in rows if row.row in cious]
@@ -109,10 +109,10 @@ def agreement(rows: Sequence[PaperAblation], cious: Mapping[str, Mapping[int, fl
         else:
             counts["sure" if gain > margin else "likely" if gain > 0 else "unlikely"] += 1
     said = (
-        f"Of {len(pairs)} pairs of rows, {counts['sure']} certainly stand in the paper's order; {counts['likely']} "
-        f"lean that way and {counts['unlikely']} the other, within the noise of the seeds."
+        f"Of {len(pairs)} pairs of rows, in the paper's order beyond the noise of the seeds: {counts['sure']}, within "
+        f"it: {counts['likely']}. The other way round within the noise: {counts['unlikely']}, beyond it: {len(against)}"
     )
-    return f"{said} Certainly the other way round: {'; '.join(against)}." if against else said
+    return f"{said} ({'; '.join(against)})." if against else f"{said}."
 
 
 def half_interval(values: Sequence[float]) -> float:
@@ -123,8 +123,8 @@ def half_interval(values: Sequence[float]) -> float:
     return quantile * stdev(values) / sqrt(len(values))
 
 
-def _by_row(runs: Sequence[AblationRun]) -> dict[str, dict[int, float]]:
-    """Percent by row, then by seed."""
+def ciou_by_row(runs: Sequence[AblationRun]) -> dict[str, dict[int, float]]:
+    """Return cIoU in percent by row, then by seed."""
     cious: dict[str, dict[int, float]] = {}
     for run in runs:
         cious.setdefault(run.row, {})[run.seed] = 100 * run.ciou

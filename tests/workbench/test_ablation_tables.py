@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from evfsam.errors import ConfigurationError
-from workbench.ablation_tables import AblationRun, ablations_markdown, agreement, half_interval, read_figures
+from workbench.ablation_tables import (
+    FIGURES,
+    AblationRun,
+    ablations_markdown,
+    agreement,
+    half_interval,
+    read_figures,
+)
 from workbench.paper import PaperAblation, ablation_groups
 
 LOW, HIGH = PaperAblation("low", "the lower", 20.0), PaperAblation("high", "the higher", 80.0)
@@ -28,13 +35,25 @@ def test_one_seed_has_no_interval() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        ({0: 10.0, 1: 11.0, 2: 12.0}, {0: 20.0, 1: 21.1, 2: 22.0}, "1 certainly stand"),
-        ({0: 10.0, 1: 30.0, 2: 20.0}, {0: 25.0, 1: 20.0, 2: 21.0}, "1 lean that way and 0 the other"),
-        ({0: 25.0, 1: 20.0, 2: 21.0}, {0: 10.0, 1: 30.0, 2: 20.0}, "0 lean that way and 1 the other"),
+        (
+            {0: 10.0, 1: 11.0, 2: 12.0},
+            {0: 20.0, 1: 21.1, 2: 22.0},
+            "order beyond the noise of the seeds: 1, within it: 0",
+        ),
+        (
+            {0: 10.0, 1: 30.0, 2: 20.0},
+            {0: 25.0, 1: 20.0, 2: 21.0},
+            "seeds: 0, within it: 1. The other way round within the noise: 0",
+        ),
+        (
+            {0: 25.0, 1: 20.0, 2: 21.0},
+            {0: 10.0, 1: 30.0, 2: 20.0},
+            "seeds: 0, within it: 0. The other way round within the noise: 1, beyond it: 0.",
+        ),
         (
             {0: 20.0, 1: 21.1, 2: 22.0},
             {0: 10.0, 1: 11.0, 2: 12.0},
-            "Certainly the other way round: the higher fell short of the lower by 10.0",
+            "beyond it: 1 (the higher fell short of the lower by 10.0).",
         ),
     ],
 )
@@ -63,6 +82,18 @@ def test_every_row_of_the_papers_is_a_recipe() -> None:
     wanted = {row.row for rows in ablation_groups().values() for row in rows}
 
     assert wanted == set(TRAINED_ROWS) | set(ASKED_ROWS)
+
+
+def test_the_readme_holds_the_tables_of_the_figures_that_come_with_the_weights() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+    assert ablations_markdown(read_figures(FIGURES)) in readme
+
+
+def test_three_seeds_of_every_row_come_with_the_weights() -> None:
+    wanted = {(row.row, seed) for rows in ablation_groups().values() for row in rows for seed in range(3)}
+
+    assert {(run.row, run.seed) for run in read_figures(FIGURES)} == wanted
 
 
 def test_no_runs_are_told_with_the_command_that_makes_them() -> None:
