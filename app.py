@@ -15,7 +15,7 @@ from evfsam.errors import EvfSamError
 from webui.blocks import build_demo, launch_arguments
 from workbench.comparison import Comparison
 from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, describe_machine, resolve_device, resolve_dtype
-from workbench.suite_choice import SUITE_NAMES, choose_suite, usual_dtype
+from workbench.suites.choice import SUITE_NAMES, choose_suite, usual_dtype
 from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare ways of telling SAM in words what to segment.")
     suite = "auto" if "SPACE_ID" in os.environ else "mini"
     parser.add_argument("--suite", choices=SUITE_NAMES, default=suite, help="which models (default: %(default)s)")
-    replaces = "a directory, or another model of workbench/models.lock.json, in place of a model; may be repeated"
+    replaces = "a directory, or another id of workbench/suites/models.lock.json, in place of a model; may be repeated"
     parser.add_argument("--weights", action="append", default=[], metavar="NAME=DIR", help=replaces)
     parser.add_argument("--device", choices=DEVICE_NAMES, default="auto", help="where they run (default: auto)")
     parser.add_argument("--dtype", choices=("auto", *DTYPE_NAMES), default="auto", help="number type (default: auto)")
@@ -60,7 +60,7 @@ def read_weights(comparison: Comparison) -> None:
 def main() -> None:
     """Serve the page at once, and read weights that are at hand meanwhile; a lent GPU wants them read before."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    # Gradio warns before webui.mcp_tools takes those endpoints out of its list of tools.
+    # Gradio warns before webui.programs.mcp_tools takes those endpoints out of its list of tools.
     warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
     settings = read_settings()
     try:

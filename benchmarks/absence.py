@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from workbench.absence import judge_presence
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import Split, scene, split_seeds
-from workbench.suites import SUITES, find_suite
+from workbench.suites.registry import SUITES, find_suite
 
 FIGURES: Final = ("pred_iou", "stability", "mean_logit")
 

@@ -29,7 +29,7 @@ from evfsam.types import RgbImage
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import Scene, scene, split_seeds
 from workbench.placement import DEVICE_NAMES, resolve_device
-from workbench.suites import SUITES, Suite, find_suite
+from workbench.suites.registry import SUITES, Suite, find_suite
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 WIDTH: Final = 640

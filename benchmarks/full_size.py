@@ -32,7 +32,7 @@ from evfsam.released_layout import released_values
 from evfsam.strategy import EvfSamStrategy
 from evfsam.tokenizer import PhraseTokenizer
 from workbench.comparison import Comparison, StrategyResult
-from workbench.suites import SUITES, Suite
+from workbench.suites.registry import SUITES, Suite
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PHRASE: Final = "the dog left of the red ball"

@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 from workbench.comparison import Comparison
-from workbench.failures import FAILURES, make_failures
-from workbench.suites import MINI
+from workbench.failures.gallery import FAILURES, make_failures
+from workbench.suites.registry import MINI
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import gradio
 import pytest
 from huggingface_hub import metadata_load
 
-from workbench.full_suite import default_model_ids
-from workbench.model_lock import find_model
+from workbench.suites.full import default_model_ids
+from workbench.suites.model_lock import find_model
 
 ROOT = Path(__file__).parents[1]
 FIELDS = {

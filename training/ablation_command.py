@@ -11,8 +11,8 @@ from tqdm import tqdm
 from evfsam.errors import EvfSamError
 from training.ablations import ASKED_ROWS, TRAINED_ROWS, run_asked, run_trained
 from training.recipes import Places
-from workbench.ablation_figure import draw_ablations
-from workbench.ablation_tables import FIGURES, ablations_markdown, read_figures
+from workbench.reporting.ablation_figure import draw_ablations
+from workbench.reporting.ablations import FIGURES, ablations_markdown, read_figures
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -27,12 +27,12 @@ from training import clip, pretrain, sam
 from training.finetune import FinetuneStage, TrainedParts, starting_model
 from training.loop import Schedule
 from training.recipes import Places, beit3_weights
-from workbench.answers import Scores
 from workbench.comparison import Comparison
 from workbench.datasets.contract import Sample
 from workbench.datasets.registry import open_dataset
-from workbench.evaluation import evaluate, limited
-from workbench.suites import MINI, Entry, StrategyEntry, Suite
+from workbench.measuring.answers import Scores
+from workbench.measuring.evaluation import evaluate, limited
+from workbench.suites.registry import MINI, Entry, StrategyEntry, Suite
 
 SCHEDULE: Final = Schedule(steps=400, learning_rate=4e-4, warmup=50, validate_every=400)
 SCENES_A_STEP: Final = 8

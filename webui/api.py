@@ -1,6 +1,6 @@
 """What programs may call: `/compare`, `/random_scene`, `/attention`. Names, arguments and outputs stay as they are.
 
-These keep what a client did last in its session; the endpoints of `webui.programs` need none.
+These keep what a client did last in its session; the endpoints of `webui.programs.functions` need none.
 """
 
 import logging

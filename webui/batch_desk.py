@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Final
 
-from workbench.batch import BatchRun, open_batch
-from workbench.batch_files import PAGE_LIMITS, BatchError, read_sources
-from workbench.batch_plan import BatchPlan, plan_batch
+from workbench.batch.files import PAGE_LIMITS, BatchError, read_sources
+from workbench.batch.plan import BatchPlan, plan_batch
+from workbench.batch.run import BatchRun, open_batch
 from workbench.comparison import Comparison, StrategyOptions
 
 DEFAULT_MAX_BYTES: Final = 2 * 2**30

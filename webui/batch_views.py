@@ -12,10 +12,10 @@ from PIL import Image
 from evfsam.types import StrategyCard
 from webui.language import retold, say
 from webui.wording import percent
-from workbench.batch import BatchProgress
-from workbench.batch_files import Fault, Limits
-from workbench.batch_folder import BatchAnswer
-from workbench.batch_plan import BatchPlan
+from workbench.batch.files import Fault, Limits
+from workbench.batch.folder import BatchAnswer
+from workbench.batch.plan import BatchPlan
+from workbench.batch.run import BatchProgress
 
 _THUMBNAIL_SIDE: Final = 400
 _QUALITY: Final = 82

@@ -14,9 +14,9 @@ from webui.language import retold, say
 from webui.language_switch import build_head, language_switch, wire_switch
 from webui.manners import build_manners, name_tabs
 from webui.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
-from webui.programs import add_programs
+from webui.programs.functions import add_programs
+from webui.programs.serving import serving_arguments
 from webui.remembered import remember
-from webui.serving import serving_arguments
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
 from webui.tabs.batch import build_batch
@@ -30,7 +30,7 @@ from webui.tabs.video import build_video
 from webui.theme import STYLE_SHEET, page_theme
 from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
-from workbench.suites import Suite
+from workbench.suites.registry import Suite
 
 TITLE: Final = "Text-prompted SAM workbench"
 _CACHE_SWEEP: Final = (900, 3600)

@@ -17,9 +17,9 @@ from webui.viewer import readout
 from workbench.attention_view import ALL_HEADS, AttentionView
 from workbench.comparison import StrategyResult
 from workbench.exporting import png_bytes
-from workbench.phrase_overlay import phrase_overlay
-from workbench.pictures import shown_pair, shrunk
-from workbench.rendering import evidence, overlay
+from workbench.pictures.files import shown_pair, shrunk
+from workbench.pictures.phrase_overlay import phrase_overlay
+from workbench.pictures.rendering import evidence, overlay
 
 Updates = dict[gr.components.Component, object]
 """New values by component; what is left out stays as it is."""

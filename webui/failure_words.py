@@ -8,8 +8,8 @@ from typing import Final
 from evfsam.types import VerdictKind
 from webui.language import retold, say
 from webui.wording import percent
-from workbench.failure_cases import FailureCase
-from workbench.failures import KeptAnswer
+from workbench.failures.cases import FailureCase
+from workbench.failures.gallery import KeptAnswer
 
 _TITLES: Final = {
     "position": "Position",

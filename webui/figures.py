@@ -11,8 +11,8 @@ from PIL import Image
 from evfsam.types import RgbImage
 from webui.language import retold, say
 from webui.wording import percent
-from workbench.agreement_pictures import LegendEntry
-from workbench.pictures import shrunk
+from workbench.pictures.agreement import LegendEntry
+from workbench.pictures.files import shrunk
 
 _SIDE: Final = 960
 _QUALITY: Final = 90

@@ -15,8 +15,8 @@ from PIL import Image
 
 from evfsam.types import ImageView, RgbImage
 from workbench.datasets.scenes import Scene, scene, split_seeds
-from workbench.metrics import mask_iou
-from workbench.pictures import read_image
+from workbench.measuring.metrics import mask_iou
+from workbench.pictures.files import read_image
 
 EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"
 SCENE_SIZE: Final = 512

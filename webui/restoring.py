@@ -13,12 +13,12 @@ from webui.known_scenes import Example, KnownScene, suggested_phrases
 from webui.language import LANGUAGE_PARAMETER
 from webui.run_shelf import FinishedRun
 from webui.strategy_options import OptionControl
-from workbench.code_snippets import DEFAULT_ADDRESS
 from workbench.datasets.scenes import scene
-from workbench.pictures import read_image
-from workbench.run_recipes import ExampleSource, RecipeOptions, RunRecipe, SceneSource, Source, UploadSource
-from workbench.share_links import decode_link
-from workbench.suites import Suite
+from workbench.pictures.files import read_image
+from workbench.sharing.code_snippets import DEFAULT_ADDRESS
+from workbench.sharing.links import decode_link
+from workbench.sharing.run_recipes import ExampleSource, RecipeOptions, RunRecipe, SceneSource, Source, UploadSource
+from workbench.suites.registry import Suite
 
 UPLOAD: Final = UploadSource("an uploaded image")
 _ADDRESS: Final = re.compile(r"https?://[\w.\-\[\]:/~%]{1,200}")

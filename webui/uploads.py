@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from evfsam.errors import ImageFormatError
 from evfsam.types import RgbImage
-from workbench.pictures import read_image
+from workbench.pictures.files import read_image
 
 
 def read_upload(payload: object) -> RgbImage:

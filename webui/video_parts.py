@@ -7,8 +7,8 @@ import gradio as gr
 from webui import video_words
 from webui.language import retold, say
 from webui.tabs.compare import STATE_SECONDS
-from workbench.video_clips import CLIP_ENDINGS, frame_limit
-from workbench.video_run import ClipAsker, chosen_strategy
+from workbench.video.clips import CLIP_ENDINGS, frame_limit
+from workbench.video.run import ClipAsker, chosen_strategy
 
 
 @dataclass(frozen=True, eq=False)

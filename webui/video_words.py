@@ -7,8 +7,8 @@ from evfsam.types import RgbImage
 from webui import figures, wording
 from webui.batch_views import time_in_words
 from webui.language import retold, say
-from workbench.video_clips import LARGEST_FILE_MB, Clip
-from workbench.video_run import PREVIEW_SIDE, ClipProgress
+from workbench.video.clips import LARGEST_FILE_MB, Clip
+from workbench.video.run import PREVIEW_SIDE, ClipProgress
 
 _USUAL_RATE: Final = 24
 _WAITING_PICTURE: Final = "The chosen frame appears here, and during the work the latest frame with its mask."

@@ -8,7 +8,7 @@ import gradio as gr
 
 from webui.language import retold, say
 from workbench.comparison import Comparison
-from workbench.loading_board import LoadingState
+from workbench.suites.loading_board import LoadingState
 
 _RENEWED_EVERY_S: Final = 1.5
 _GB: Final = 10**9

@@ -7,8 +7,8 @@ from typing import Final
 from evfsam.types import Segmentation, StrategyCard
 from webui.language import retold, say
 from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
-from workbench.colours import phrase_colour, strategy_colour
 from workbench.comparison import PhraseAnswer, StrategyResult
+from workbench.pictures.colours import phrase_colour, strategy_colour
 
 _MARKS: Final = {
     "found": "✓",

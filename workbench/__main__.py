@@ -15,22 +15,22 @@ from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt, Segmentation
 from evfsam.video_followers import VideoFollower
-from workbench.batch_command import BatchOrder
-from workbench.batch_command import carry_out as carry_out_batch
+from workbench.batch.command import BatchOrder
+from workbench.batch.command import carry_out as carry_out_batch
 from workbench.comparison import Comparison, StrategyResult
 from workbench.datasets.registry import NAMES
-from workbench.evaluate_command import Order, carry_out
-from workbench.evaluation import SCENES_LIMIT, Shard
 from workbench.exporting import RESULT_NAME, write_results
-from workbench.markdown import report_markdown
-from workbench.merging import merged_runs
+from workbench.measuring.command import Order, carry_out
+from workbench.measuring.evaluation import SCENES_LIMIT, Shard
+from workbench.measuring.merging import merged_runs
 from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, describe_machine, resolve_device, resolve_dtype
-from workbench.report_page import write_report
+from workbench.reporting.markdown import report_markdown
+from workbench.reporting.page import write_report
 from workbench.result_files import check_writable
-from workbench.suite_choice import SUITE_NAMES, choose_suite
-from workbench.video_command import RELEASED, VideoOrder, checkpoint_follower, suite_follower
-from workbench.video_command import carry_out as carry_out_video
-from workbench.video_run import chosen_strategy
+from workbench.suites.choice import SUITE_NAMES, choose_suite
+from workbench.video.command import RELEASED, VideoOrder, checkpoint_follower, suite_follower
+from workbench.video.command import carry_out as carry_out_video
+from workbench.video.run import chosen_strategy
 
 EXIT_ALL_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -257,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="NAME=DIR",
-            help="a directory, or another id of workbench/models.lock.json, in place of a model, such as "
+            help="a directory, or another id of workbench/suites/models.lock.json, in place of a model, such as "
             "evf-sam=/models/evf-sam; may be repeated",
         )
         command.add_argument("--device", default="auto", metavar="NAME", help=f"one of {', '.join(DEVICE_NAMES)}")

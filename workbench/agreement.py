@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from evfsam.errors import ConfigurationError, GeometryError
 from workbench.comparison import StrategyResult
-from workbench.metrics import IGNORED_LABEL, Mask, ReferenceMask, iou_of, mask_iou, wanted_pixels
+from workbench.measuring.metrics import IGNORED_LABEL, Mask, ReferenceMask, iou_of, mask_iou, wanted_pixels
 
 VoteMap = NDArray[np.uint8]
 """(H, W) uint8: how many strategies marked each pixel."""

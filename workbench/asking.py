@@ -10,7 +10,7 @@ import torch
 
 from evfsam.errors import EvfSamError
 from evfsam.types import ImageView, Segmentation, Strategy, Verdict, VerdictKind
-from workbench.memory_plan import out_of_memory_reason
+from workbench.suites.memory_plan import out_of_memory_reason
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from evfsam.attention import (
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage, Segmentation
 from workbench.comparison import StrategyResult
-from workbench.pictures import shown_pair, shrunk, shrunk_mask
-from workbench.rendering import heat_map
+from workbench.pictures.files import shown_pair, shrunk, shrunk_mask
+from workbench.pictures.rendering import heat_map
 
 ROLLOUT: Final = 0
 """Stands for all layers in place of a layer's number."""
@@ -143,7 +143,7 @@ class AttentionView:
         return mass_gain(self.map_of(layer, head), self.mask)
 
     def heat_map(self, layer: int, head: int, *, peak: float | None = None) -> RgbImage:
-        """Draw one map over the picture, with the mask's outline; `peak` as in `workbench.rendering.heat_map`."""
+        """Draw one map over the picture, with the mask's outline; `peak` as in `rendering.heat_map`."""
         return heat_map(self.picture, self.map_of(layer, head), self.mask, peak=peak)
 
     def token_heat_map(self, layer: int, head: int, token: int) -> RgbImage:

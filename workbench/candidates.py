@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from evfsam.geometry import Frame, longest_side_frame, stretched_frame, upsample_logits
 from evfsam.types import MaskPrediction
-from workbench.metrics import Mask
+from workbench.measuring.metrics import Mask
 
 _LOGIT_STRIDE = 4
 """Pixels of SAM's square input a pixel of its low-resolution logits."""

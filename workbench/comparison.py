@@ -24,7 +24,7 @@ from evfsam.types import (
 )
 from workbench.asking import PhraseAnswer, answers_to, failure, joined
 from workbench.embedding_cache import EmbeddingCache
-from workbench.suites import Suite, unknown_name
+from workbench.suites.registry import Suite, unknown_name
 
 StrategyOptions = Mapping[str, Mapping[str, object]]
 """Options by strategy key, such as {"point-query": {"threshold": 0.8}}."""

@@ -18,9 +18,9 @@ from evfsam.attention import cls_to_image, mass_inside
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
 from workbench.agreement import pairwise_iou
 from workbench.comparison import StrategyResult
-from workbench.metrics import Mask, ReferenceMask, mask_iou
-from workbench.phrase_overlay import phrase_overlay
-from workbench.rendering import evidence, heat_map, overlay
+from workbench.measuring.metrics import Mask, ReferenceMask, mask_iou
+from workbench.pictures.phrase_overlay import phrase_overlay
+from workbench.pictures.rendering import evidence, heat_map, overlay
 from workbench.result_files import as_json_value, json_bytes, write_whole
 
 RESULT_FORMAT = 1

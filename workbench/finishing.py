@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from evfsam.errors import ConfigurationError
 from evfsam.types import Segmentation
-from workbench.metrics import Mask, iou_of
+from workbench.measuring.metrics import Mask, iou_of
 
 MaskLogits = NDArray[np.float32]
 """(H, W) float32; the decision border is 0."""

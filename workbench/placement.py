@@ -9,8 +9,8 @@ from typing import Final
 import torch
 
 from evfsam.errors import ConfigurationError
-from workbench.memory_plan import Budget, budget_of
-from workbench.suite_choice import Machine
+from workbench.suites.choice import Machine
+from workbench.suites.memory_plan import Budget, budget_of
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(

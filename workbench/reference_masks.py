@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 
 from evfsam.errors import GeometryError
 from evfsam.preprocess import load_image
-from workbench.boundaries import boundary_f
 from workbench.comparison import StrategyResult
-from workbench.metrics import IGNORED_LABEL, Mask, MeanTally, ReferenceMask, Tally
+from workbench.measuring.boundaries import boundary_f
+from workbench.measuring.metrics import IGNORED_LABEL, Mask, MeanTally, ReferenceMask, Tally
 
 _HALF: Final = 128
 _LABELS: Final = frozenset({0, 1, IGNORED_LABEL})
@@ -25,7 +25,7 @@ class UploadedMask:
     """A known mask and how it was read.
 
     Attributes:
-        mask: (H, W) as `workbench.metrics.ReferenceMask`: bool, or labels where 255 is left out of every count.
+        mask: (H, W) as `metrics.ReferenceMask`: bool, or labels where 255 is left out of every count.
         reading: one sentence: what was taken for the object.
     """
 

@@ -18,8 +18,8 @@ from evfsam.errors import EvfSamError
 from evfsam.types import EmbeddingStore, ImageView, RgbImage, SamPrompt, Strategy
 from workbench.asking import PhraseAnswer, failure, joined
 from workbench.comparison import Comparison, StrategyOptions, StrategyResult
-from workbench.hub_entries import HubEntry
-from workbench.suites import Suite
+from workbench.suites.hub_entries import HubEntry
+from workbench.suites.registry import Suite
 
 Value = TypeVar("Value")
 GpuTask = Callable[..., Generator[Any, None, None]]

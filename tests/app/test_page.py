@@ -16,7 +16,7 @@ from evfsam.types import RgbImage
 from tests.webui.fakes import channel_mask, fake_comparison, three_colours
 from webui.blocks import LAUNCH_LIMITS, build_demo, launch_arguments
 from webui.known_scenes import read_examples
-from webui.programs import TOOL_NAMES
+from webui.programs.functions import TOOL_NAMES
 from webui.tabs.compare import ComparePage, build_compare
 from workbench.exporting import coco_rle
 

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from tests.webui.fakes import GRID, channel_mask, fake_comparison, three_colours
 from webui.blocks import build_demo
-from webui.programs import TOOL_NAMES
+from webui.programs.functions import TOOL_NAMES
 from workbench.datasets.scenes import scene
 from workbench.exporting import png_bytes
 

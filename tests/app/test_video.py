@@ -15,9 +15,9 @@ from webui.tabs import video
 from webui.tabs.compare import build_compare
 from webui.tabs.video import VideoTab
 from webui.video_parts import build_parts
-from workbench import video_clips
-from workbench.video_clips import LARGEST_FILE_MB
-from workbench.video_zero_gpu import clip_asker
+from workbench.video import clips as video_clips
+from workbench.video.clips import LARGEST_FILE_MB
+from workbench.video.zero_gpu import clip_asker
 
 Updates = dict[object, object]
 

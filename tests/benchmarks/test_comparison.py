@@ -9,7 +9,7 @@ from benchmarks import comparison as benchmark
 from evfsam.types import ImageView, Segmentation, StrategyCard, Verdict
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import scene
-from workbench.suites import StrategyEntry, Suite
+from workbench.suites.registry import StrategyEntry, Suite
 
 
 class FindsEverything:

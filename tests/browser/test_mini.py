@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.conftest import opened, serve
 from webui.blocks import build_demo
 from workbench.comparison import Comparison
-from workbench.suites import MINI
+from workbench.suites.registry import MINI
 
 pytestmark = [pytest.mark.browser, pytest.mark.weights, pytest.mark.slow]
 

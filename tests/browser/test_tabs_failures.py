@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_page import KEYS, PHRASE, expect_three_answers
-from workbench.failure_cases import FAILURE_CASES, FAILURE_KINDS
+from workbench.failures.cases import FAILURE_CASES, FAILURE_KINDS
 
 pytestmark = pytest.mark.browser
 

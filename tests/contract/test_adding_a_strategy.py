@@ -14,7 +14,7 @@ import pytest
 from evfsam.types import Strategy
 from tests.baselines.tiny_models import tiny_sam
 from workbench.comparison import Comparison
-from workbench.suites import CHECKPOINTS, StrategyEntry, Suite
+from workbench.suites.registry import CHECKPOINTS, StrategyEntry, Suite
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 MODULE, KEY = "baselines.middle_box", "middle-box"

@@ -15,7 +15,7 @@ from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
 from tests.baselines.tiny_models import PHRASE
 from tests.contract.tiny_checkpoints import SAVERS, load
 from workbench.comparison import ConfigurableStrategy
-from workbench.suites import SUITES
+from workbench.suites.registry import SUITES
 
 KEYS = tuple(SUITES["mini"].strategies)
 FORMS: Mapping[str, tuple[str, dict[str, object]]] = {

@@ -15,7 +15,7 @@ from evfsam.processing import EvfSamProcessor
 from evfsam.tokenizer import PhraseTokenizer
 from evfsam.types import Strategy
 from tests.baselines.tiny_models import taught_llava, tiny_clip_text, tiny_sam
-from workbench.suites import SUITES
+from workbench.suites.registry import SUITES
 
 TOKENIZER = Path(__file__).parents[1] / "fixtures" / "golden" / "tokenizer" / "sentencepiece.bpe.model"
 

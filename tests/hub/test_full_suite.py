@@ -17,8 +17,8 @@ from tests.hub.tiny_hub import CLIP, GROUNDING_DINO, QWEN3_VL, SAM, SAM3, lay_do
 from webui.blocks import build_demo, launch_arguments
 from workbench.__main__ import main
 from workbench.comparison import Comparison, StrategyResult
-from workbench.model_lock import find_model
-from workbench.suite_choice import Machine, choose_suite
+from workbench.suites.choice import Machine, choose_suite
+from workbench.suites.model_lock import find_model
 
 KEYS = ("evf-sam", "evf-sam2", "clip-ranking", "point-query", "grounded-sam", "sam3")
 RELEASED = {"YxZhang/evf-sam-multitask": "sam", "YxZhang/evf-sam2": "sam2"}

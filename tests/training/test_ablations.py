@@ -11,8 +11,8 @@ from evfsam.modeling import EvfSamModel, load_strategy
 from training import ablation_command, ablations, clip, pretrain, sam
 from training.ablations import TRAINED_ROWS, run_asked, run_trained
 from training.recipes import STAGES, Places
-from workbench.ablation_tables import read_figures
-from workbench.suites import CHECKPOINTS
+from workbench.reporting.ablations import read_figures
+from workbench.suites.registry import CHECKPOINTS
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from evfsam.types import (
     Verdict,
 )
 from workbench.comparison import Comparison
-from workbench.suites import StrategyEntry, Suite
+from workbench.suites.registry import StrategyEntry, Suite
 
 LAYERS, HEADS, GRID = 3, 4, 8
 

@@ -5,9 +5,9 @@ from typing import get_args
 import pytest
 
 from webui.failure_words import evidence_of, line_of, meaning_of, title_of, verdict_of
-from workbench.failure_cases import FAILURE_CASES, FailureCase
-from workbench.failures import KeptAnswer, Outcome
-from workbench.suites import MINI
+from workbench.failures.cases import FAILURE_CASES, FailureCase
+from workbench.failures.gallery import KeptAnswer, Outcome
+from workbench.suites.registry import MINI
 
 
 def kept(strategy: str, outcome: Outcome, **values: object) -> KeptAnswer:

@@ -6,7 +6,7 @@ from tests.webui.fakes import fake_comparison
 from webui.blocks import build_demo
 from webui.weights_notice import weights_in_words
 from workbench.comparison import Comparison
-from workbench.loading_board import LoadingBoard, LoadingState
+from workbench.suites.loading_board import LoadingBoard, LoadingState
 
 TITLES = {"evf-sam": "EVF-SAM", "sam3": "SAM 3"}
 

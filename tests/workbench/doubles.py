@@ -27,7 +27,7 @@ from evfsam.types import (
     TraceEntry,
     Verdict,
 )
-from workbench.suites import StrategyEntry, Suite
+from workbench.suites.registry import StrategyEntry, Suite
 
 
 @dataclass(eq=False)

@@ -16,9 +16,9 @@ import torch
 
 from evfsam.types import ImageView, Segmentation
 from tests.workbench.doubles import BrightStrategy, suite_of
-from workbench import suites
 from workbench.__main__ import main
-from workbench.suites import StrategyEntry, Suite
+from workbench.suites import registry as suites
+from workbench.suites.registry import StrategyEntry, Suite
 
 DEADLY_QUESTION = 7
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.__main__ import main
-from workbench.evaluation import ABSENT, load_dataset
+from workbench.measuring.evaluation import ABSENT, load_dataset
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., tuple[int, list[str], list[str]]]
@@ -35,7 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     folder = tmp_path / "weights"
     folder.mkdir()
     suite = suite_of(folder, light="load_bright", broken="load_buggy", refused="load_refused", batch="load_batching")
-    monkeypatch.setattr("workbench.suites.SUITES", MappingProxyType({"mini": suite}))
+    monkeypatch.setattr("workbench.suites.registry.SUITES", MappingProxyType({"mini": suite}))
 
     def call(*arguments: object) -> tuple[int, list[str], list[str]]:
         code = main([str(argument) for argument in arguments])
@@ -117,7 +117,7 @@ def test_ctrl_c_ends_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPat
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workbench.evaluate_command.evaluate", interrupt)
+    monkeypatch.setattr("workbench.measuring.command.evaluate", interrupt)
     assert run("evaluate") == (130, [], [])
 
 

@@ -19,7 +19,7 @@ from evfsam.errors import ConfigurationError
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison, StrategyResult
 from workbench.exporting import coco_rle, mask_box, png_bytes, result_dict, write_results, write_zip
-from workbench.metrics import Mask
+from workbench.measuring.metrics import Mask
 from workbench.result_files import as_json_value, check_writable, json_bytes, write_whole
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=30))

@@ -10,8 +10,8 @@ from PIL import Image
 
 from evfsam.errors import GeometryError, ImageFormatError
 from evfsam.types import Segmentation, StrategyCard, Verdict
-from workbench.boundaries import boundary_f
 from workbench.comparison import StrategyResult
+from workbench.measuring.boundaries import boundary_f
 from workbench.reference_masks import drawn_mask, figures_against_references, read_reference
 
 WANTED = np.zeros((20, 30), dtype=bool)

@@ -41,10 +41,10 @@ from workbench.agreement import (
     regions_of_pair,
     vote_map,
 )
-from workbench.agreement_pictures import LegendedPicture, disagreement_picture, regions_picture, votes_picture
 from workbench.comparison import StrategyResult
-from workbench.metrics import Mask
-from workbench.pictures import shown_pair
+from workbench.measuring.metrics import Mask
+from workbench.pictures.agreement import LegendedPicture, disagreement_picture, regions_picture, votes_picture
+from workbench.pictures.files import shown_pair
 from workbench.reference_masks import figures_against_references
 
 REFERENCE: Final = "reference"

@@ -18,8 +18,8 @@ from webui.columns import Updates
 from webui.language import retold, say
 from webui.strategy_options import chosen_options, only_of
 from webui.tabs.compare import MODEL_QUEUE, STATE_SECONDS, ComparePage
-from workbench.batch_files import PAGE_LIMITS, BatchError
-from workbench.batch_folder import ARCHIVE_NAME, BatchAnswer
+from workbench.batch.files import PAGE_LIMITS, BatchError
+from workbench.batch.folder import ARCHIVE_NAME, BatchAnswer
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from webui.failure_words import evidence_of, line_of, meaning_of, title_of, verd
 from webui.known_scenes import KnownScene, suggested_phrases
 from webui.language import retold, say
 from webui.tabs.compare import ComparePage
-from workbench.failure_cases import FAILURE_CASES, SCENE_SIZE
-from workbench.failures import REFRESH_COMMAND, WANTED, KeptAnswer, KeptFailure, KeptFailures, read_failures
+from workbench.failures.cases import FAILURE_CASES, SCENE_SIZE
+from workbench.failures.gallery import REFRESH_COMMAND, WANTED, KeptAnswer, KeptFailure, KeptFailures, read_failures
 
 _INTRODUCTION: Final = (
     "Questions that are hard for this way of segmenting, and what the mini suite answered. The scenes are drawn, so "

@@ -15,8 +15,8 @@ from webui.runs import Progress
 from webui.tabs.compare import STATE_SECONDS
 from webui.tabs.opened_run import ALL_PHRASES
 from workbench.exporting import png_bytes
-from workbench.metrics import Mask, ReferenceMask
-from workbench.pictures import shown_pair
+from workbench.measuring.metrics import Mask, ReferenceMask
+from workbench.pictures.files import shown_pair
 from workbench.reference_masks import drawn_mask, read_reference
 
 SCENE, FILE, DRAWING = "scene", "file", "drawing"

@@ -29,8 +29,8 @@ from webui.refinement import (
 from webui.run_shelf import FinishedRun
 from webui.tabs.compare import MODEL_QUEUE, STATE_SECONDS, ComparePage
 from workbench.comparison import StrategyResult
-from workbench.pictures import shown_pair, shrunk
-from workbench.rendering import evidence, overlay
+from workbench.pictures.files import shown_pair, shrunk
+from workbench.pictures.rendering import evidence, overlay
 
 logger = logging.getLogger(__name__)
 

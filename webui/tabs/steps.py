@@ -24,9 +24,9 @@ from webui.tabs.opened_run import (
 from webui.trace import trace_of
 from workbench.candidates import candidates_of
 from workbench.comparison import StrategyResult
-from workbench.pictures import enlarged, shrunk
-from workbench.probability_grid import asked_points, probability_picture, rows_of
-from workbench.rendering import overlay
+from workbench.pictures.files import enlarged, shrunk
+from workbench.pictures.probability_grid import asked_points, probability_picture, rows_of
+from workbench.pictures.rendering import overlay
 
 MOST_PROMPTS: Final = 3
 """Prompts of one answer that are drawn; the trace tells of the others."""

@@ -29,9 +29,9 @@ from workbench.absence import AbsenceJudgement, judge_presence
 from workbench.comparison import StrategyResult
 from workbench.exporting import png_bytes
 from workbench.finishing import FinishedMask, FinishingOptions, decision_logits, finish
-from workbench.metrics import Mask
-from workbench.pictures import shown_pair
-from workbench.rendering import overlay
+from workbench.measuring.metrics import Mask
+from workbench.pictures.files import shown_pair
+from workbench.pictures.rendering import overlay
 
 _MARGIN: Final = 12.0
 """Thresholds on the page reach this far from 0; few logits lie beyond."""

@@ -18,12 +18,12 @@ from webui.known_scenes import EXAMPLES
 from webui.language import retold, say
 from webui.tabs.compare import MODEL_QUEUE, ComparePage
 from webui.video_parts import VideoParts, build_parts
-from workbench.pictures import shrunk
-from workbench.video_clips import Clip, frame_limit, open_part, read_clip
-from workbench.video_files import VideoFileError
-from workbench.video_results import clip_files, write_clip
-from workbench.video_run import PREVIEW_SIDE, ClipAsker, ClipOrder, ClipProgress, StopSign, run_clip
-from workbench.video_zero_gpu import clip_asker
+from workbench.pictures.files import shrunk
+from workbench.video.clips import Clip, frame_limit, open_part, read_clip
+from workbench.video.files import VideoFileError
+from workbench.video.results import clip_files, write_clip
+from workbench.video.run import PREVIEW_SIDE, ClipAsker, ClipOrder, ClipProgress, StopSign, run_clip
+from workbench.video.zero_gpu import clip_asker
 
 logger = logging.getLogger(__name__)
 

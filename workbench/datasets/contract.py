@@ -8,7 +8,7 @@ import numpy as np
 
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import RgbImage
-from workbench.metrics import ReferenceMask
+from workbench.measuring.metrics import ReferenceMask
 
 ABSENT: Final = "absent"
 """The kind of expressions that name nothing in the image. They have no place in cIoU, gIoU and Pr@X."""

@@ -16,7 +16,7 @@ from workbench.datasets.reason_seg import ReasonSeg
 from workbench.datasets.refcoco_m import RefCocoM
 from workbench.datasets.refer import SPLIT_SETS, read_refer
 from workbench.datasets.scene_dataset import SceneDataset
-from workbench.suites import unknown_name
+from workbench.suites.registry import unknown_name
 
 NAMES: Final = (
     "scenes:train",

@@ -16,7 +16,7 @@ from workbench.formats.exported_run import IMAGE_NAME, ExportedRun
 from workbench.formats.manifest import MANIFEST_NAME, manifest_dict
 from workbench.formats.pictures import cut_out_png, mask_png
 from workbench.result_files import as_json_value, json_bytes, write_whole
-from workbench.suites import unknown_name
+from workbench.suites.registry import unknown_name
 
 BUNDLE_NAME: Final = "take-away.zip"
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)

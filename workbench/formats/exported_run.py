@@ -7,7 +7,7 @@ from typing import Final
 from evfsam.types import PromptPoint, RgbImage, Segmentation
 from workbench.comparison import StrategyOptions, StrategyResult
 from workbench.finishing import FinishingOptions, decision_logits, finish
-from workbench.metrics import Mask, ReferenceMask
+from workbench.measuring.metrics import Mask, ReferenceMask
 
 IMAGE_NAME: Final = "image.png"
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from workbench.metrics import Mask
+from workbench.measuring.metrics import Mask
 
 _WORD_SIZE: Final = 8
 _LENGTH_SIZES: Final = (3, 4, 8, 16)

@@ -11,7 +11,7 @@ from evfsam.types import Segmentation
 from workbench.exporting import result_dict
 from workbench.formats.exported_run import ExportedRun
 from workbench.result_files import as_json_value
-from workbench.suites import Suite
+from workbench.suites.registry import Suite
 
 MANIFEST_NAME: Final = "manifest.json"
 MANIFEST_FORMAT: Final = 1

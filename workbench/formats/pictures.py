@@ -5,7 +5,7 @@ import numpy as np
 from evfsam.errors import GeometryError
 from evfsam.types import RgbImage
 from workbench.exporting import png_bytes
-from workbench.metrics import Mask
+from workbench.measuring.metrics import Mask
 
 
 def mask_png(mask: Mask) -> bytes:

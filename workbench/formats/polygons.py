@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from workbench.metrics import Mask
+from workbench.measuring.metrics import Mask
 
 Polygon = tuple[tuple[int, int], ...]
 """(x, y) of pixels, in order; the last joins the first."""

@@ -17,7 +17,7 @@ from workbench.asking import PhraseAnswer, joined
 from workbench.comparison import StrategyResult
 from workbench.finishing import FinishingOptions
 from workbench.formats.exported_run import ExportedRun, exported_run
-from workbench.metrics import Mask
+from workbench.measuring.metrics import Mask
 
 HEIGHT, WIDTH = 40, 60
 PHRASES = ("the blue bus", 'a "red" & round ball')

@@ -31,7 +31,7 @@ from workbench.formats.annotations import (
     sa1b_dict,
 )
 from workbench.formats.label_studio_rle import label_studio_rle
-from workbench.metrics import Mask, mask_iou
+from workbench.measuring.metrics import Mask, mask_iou
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=20))
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -17,7 +17,7 @@ from workbench.finishing import FinishingOptions
 from workbench.formats.bundle import FORMATS, bundle_bytes, export_files, write_bundle, write_format
 from workbench.formats.manifest import weight_digests
 from workbench.formats.pictures import cut_out_png
-from workbench.suites import StrategyEntry, Suite
+from workbench.suites.registry import StrategyEntry, Suite
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from tests.workbench.formats.runs import ring
 from workbench.formats.polygons import Polygon, mask_polygons
-from workbench.metrics import Mask, mask_iou
+from workbench.measuring.metrics import Mask, mask_iou
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=16))
 

@@ -1,0 +1,181 @@
+"""The report shows figures, faults, the papers' figures and pictures, in files that need nothing beside themselves."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.workbench.doubles import half_lit, suite_of
+from tests.workbench.measuring.test_merging import RUN, answer, written
+from workbench.comparison import Comparison
+from workbench.measuring.command import Order, carry_out
+from workbench.measuring.evaluation import Shard
+from workbench.measuring.merging import Figure, MergedRun, merged_runs
+from workbench.reporting.charts import Group, bar_chart
+from workbench.reporting.markdown import report_markdown
+from workbench.reporting.page import report_html, write_report
+from workbench.reporting.paper import COLUMNS, column_name, paper_rows
+from workbench.reporting.showcase import dispute, exhibits
+
+MARKED_UP = "<b>light & 'dark'</b>"
+
+
+class Tags(HTMLParser):
+    """Collects what a page is made of."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two images with phrases, one of which looks like HTML."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, phrase in (("one", MARKED_UP), ("two", "nothing")):
+        Image.fromarray(half_lit()).save(folder / f"{name}.png")
+        Image.fromarray(half_lit()[..., 0] // 100 * 255).save(folder / f"{name}.mask.png")
+        (folder / f"{name}.txt").write_text(phrase)
+    return folder
+
+
+@pytest.fixture
+def run(folder: Path, tmp_path: Path) -> MergedRun:
+    (tmp_path / "weights").mkdir()
+    comparison = Comparison(suite_of(tmp_path / "weights", light="load_bright", refused="load_refused"))
+    out = tmp_path / "results.jsonl"
+    carry_out(Order(f"folder:{folder}", None, None, ("light", "refused"), Shard(), out, "cpu"), comparison)
+    (run,) = merged_runs([out])
+    return run
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing(run: MergedRun) -> None:
+    tags = Tags(report_html([run]))
+    names = {tag for tag, _ in tags.found}
+    assert {"table", "img", "svg"} <= names
+    assert names & {"script", "link", "iframe", "object", "b"} == {"b"}
+    sources = [value for _, attributes in tags.found for name, value in attributes.items() if name in ("src", "href")]
+    assert sources
+    assert [source for source in sources if not source.startswith("data:image/jpeg;base64,")] == []
+
+
+def test_phrases_are_shown_as_text_and_never_as_markup(run: MergedRun) -> None:
+    page = report_html([run])
+    assert MARKED_UP not in page
+    assert MARKED_UP in Tags(page).texts
+
+
+def test_the_page_shows_best_worst_and_disputed_with_the_known_mask_beside_each(run: MergedRun) -> None:
+    shown = exhibits(run, per_title=1)
+    assert [(each.title, each.sample_id) for each in shown] == [
+        ("best of light", "one"),
+        ("worst of light", "two"),
+        ("best of refused", "one"),
+        ("worst of refused", "two"),
+        ("most disputed", "one"),
+    ]
+    assert [set(each.pictures) for each in shown] == [{"known mask", "light", "refused"}] * 5
+    assert shown[0].ious == {"light": 1.0, "refused": 0.0}
+    image, overlaid = half_lit(), shown[0].pictures["light"]
+    assert np.array_equal(overlaid[20:, 35:], image[20:, 35:])
+    assert not np.array_equal(overlaid[20:, 5:15], image[20:, 5:15])
+
+
+def test_without_the_images_the_figures_are_still_there(run: MergedRun, folder: Path) -> None:
+    for path in folder.glob("*.png"):
+        path.unlink()
+    page = report_html([run])
+    assert "images are not where they were" in page
+    assert "known mask" not in page
+    assert run.figures["light"]["cIoU"].value == 0.5
+
+
+def test_answers_that_agree_are_not_disputed_and_those_apart_are(run: MergedRun) -> None:
+    light, refused = run.answers[:2]
+    assert dispute([light, light]) == 0
+    assert dispute([light, refused]) == 1
+    assert dispute([light]) == 0
+
+
+def test_faults_are_named_with_their_reason_and_place(run: MergedRun) -> None:
+    text = report_markdown([run])
+    assert "- refused failed on 2 expressions, counted as empty masks" in text
+    assert re.search(r"- refused, one .* and 1 more: expected daylight, got night; wait", text)
+    assert MARKED_UP not in text
+
+
+def test_the_papers_figures_stand_beside_measured_ones(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", [answer(0, 0, intersection=20), answer(0, 0, "dark", intersection=25)])
+    lines = [line.strip("| ").split(" | ") for line in report_markdown(merged_runs([path])).splitlines()]
+    column = next(line for line in lines if line[0] == "method").index("refcoco:val")
+    cells = {line[0]: line[column] for line in lines if len(line) == 1 + len(COLUMNS)}
+    assert (cells["EVF-SAM"], cells["SAM4MLLM-7B-PQPP"]) == ("82.1", "77.1")
+    assert (cells["measured: `light` (mini)"], cells["measured: `dark` (mini)"]) == ("40.0", "50.0")
+
+
+def test_the_papers_tables_have_a_figure_or_none_for_every_column() -> None:
+    rows = {row.method: row.cious for row in paper_rows()}
+    assert rows["EVF-SAM (multitask)"]["refcoco+:testB"] == 71.9
+    assert rows["LAVT"]["refcocog:val"] is None
+    assert all(set(cious) == set(COLUMNS) for cious in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("refcoco:val", "refcoco:val"),
+        ("refcoco/unc:testA", "refcoco:testA"),
+        ("refcocog/umd:test", "refcocog:test"),
+        ("refcocog/google:val", None),
+        ("refcoco/google:val", None),
+        ("scenes:test", None),
+    ],
+)
+def test_only_the_papers_own_splits_stand_in_their_columns(name: str, column: str | None) -> None:
+    assert column_name(name) == column
+
+
+def test_a_report_is_written_as_files(run: MergedRun, tmp_path: Path) -> None:
+    paths = write_report(tmp_path / "report", [run])
+    assert [path.name for path in paths] == ["report.md", "report.html", "figures-1-overall.svg"]
+    assert all(path.stat().st_size > 500 for path in paths)
+
+
+def test_bars_are_as_high_as_their_figures_and_whiskers_as_long_as_their_intervals() -> None:
+    groups = [Group("cIoU <all>", {"evf-sam": Figure(0.5, (0.25, 0.75)), "clip-text": Figure(None, None)})]
+    root = ElementTree.fromstring(bar_chart("title & more", groups))
+    space = "{http://www.w3.org/2000/svg}"
+    (bar,) = [each for each in root.iter(f"{space}rect") if each.find(f"{space}title") is not None]
+    assert (float(bar.get("height")), bar.find(f"{space}title").text) == (90.0, "evf-sam, cIoU <all>: 50.0 %")
+    whisker = [each for each in root.iter(f"{space}line") if each.get("stroke") == "#000"]
+    assert [float(each.get("y1")) - float(each.get("y2")) for each in whisker] == [90.0]
+
+
+def test_a_chart_fits_what_is_drawn_in_it() -> None:
+    groups = [Group(str(number), {key: Figure(1.0, None) for key in "abc"}) for number in range(9)]
+    root = ElementTree.fromstring(bar_chart("wide", groups))
+    edges = [float(each.get("x")) + float(each.get("width")) for each in root.iter("{http://www.w3.org/2000/svg}rect")]
+    assert max(edges) <= float(root.get("width"))
+
+
+def test_one_report_holds_several_runs(tmp_path: Path) -> None:
+    paths = [
+        written(tmp_path / f"{number}.jsonl", [answer(0, 0)], run=replace(RUN, dataset=name))
+        for number, name in enumerate(("refcoco:val", "refcoco:testA"))
+    ]
+    headings = [line for line in report_markdown(merged_runs(paths)).splitlines() if line.startswith("## ")]
+    assert headings == ["## refcoco:val, suite mini", "## refcoco:testA, suite mini", "## The papers' figures"]

@@ -1,0 +1,1 @@
+"""Doors for programs beside the page: HTTP, the Model Context Protocol, OpenAPI."""

@@ -1,0 +1,74 @@
+"""What `python -m workbench batch` does: many phrases about many images, into a folder that can be gone on with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from workbench.batch.files import COMMAND_LIMITS, BatchError, read_sources
+from workbench.batch.plan import plan_batch
+from workbench.batch.run import BatchRun, open_batch
+from workbench.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """What to ask, and where answers go.
+
+    Attributes:
+        sources: images, folders, zips.
+        tables: CSV files with the columns image and phrase.
+        phrases: asked of every image.
+        out: folder of the results; one with answers of the same settings is gone on with.
+        strategies: keys, checked.
+    """
+
+    sources: tuple[Path, ...]
+    tables: tuple[Path, ...]
+    phrases: tuple[str, ...]
+    out: Path
+    strategies: tuple[str, ...]
+
+
+def carry_out(order: BatchOrder, comparison: Comparison) -> tuple[str, BatchRun]:
+    """Ask everything that is missing in the folder; also after Ctrl-C its tables are written.
+
+    Returns:
+        What came of it, in lines for a person, and the batch.
+
+    Raises:
+        EvfSamError: the sources, the folder or a strategy's weights cannot be used.
+    """
+    paths = (*order.sources, *order.tables)
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise BatchError(f"expected images, folders, zips and CSV files, got no such file: {', '.join(missing)}")
+    sources = read_sources([(path.name, path) for path in paths], COMMAND_LIMITS)
+    plan = plan_batch(sources, order.phrases, COMMAND_LIMITS)
+    run = open_batch(order.out, comparison, plan, order.strategies)
+    for key in order.strategies:
+        comparison.strategy(key)
+    try:
+        _work(run)
+    finally:
+        run.finish()
+    return "\n".join(_summary(run, order.strategies)), run
+
+
+def _work(run: BatchRun) -> None:
+    start = run.progress
+    with tqdm(total=start.total_count, initial=start.done_count, unit="answer") as bar:
+        for progress in run.work():
+            bar.update(progress.done_count + progress.skipped_count - bar.n)
+
+
+def _summary(run: BatchRun, strategies: Sequence[str]) -> list[str]:
+    answers, progress = run.folder.answers, run.progress
+    lines = [f"{progress.done_count} of {progress.total_count} answers are in {run.folder.directory}"]
+    for key in strategies:
+        kinds = [answer.verdict for answer in answers if answer.strategy == key]
+        lines.append(f"{key:<12} " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("found", "absent", "failed")))
+    if run.faults:
+        lines.append(f"{len(run.faults)} could not be used:")
+        lines += [f"  {fault.place}: {fault.reason}" for fault in run.faults]
+    return [line.encode("utf-8", "backslashreplace").decode() for line in lines]

@@ -1,0 +1,299 @@
+"""What a batch leaves behind: masks, overlays, a line an answer, figures and a manifest; kept at every moment.
+
+`masks.jsonl` is both the result and the record of what is done: a line counts once its newline is there.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from evfsam.types import BoxXyxy, RgbImage, Segmentation
+from workbench.batch.files import BatchError, Fault
+from workbench.exporting import coco_rle, installed_versions, mask_box, png_bytes
+from workbench.measuring.metrics import Mask
+from workbench.pictures.files import shown_pair
+from workbench.pictures.rendering import overlay
+from workbench.result_files import as_json_value, json_bytes, write_whole
+
+MANIFEST_NAME: Final = "manifest.json"
+JOURNAL_NAME: Final = "masks.jsonl"
+FIGURES_NAME: Final = "figures.csv"
+FAULTS_NAME: Final = "faults.csv"
+ARCHIVE_NAME: Final = "batch.zip"
+_FORMAT: Final = "workbench-batch-1"
+_QUALITY: Final = 90
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_SLUG_LENGTH: Final = 32
+_STORED: Final = frozenset({".png", ".jpg"})
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """One strategy's answer to one phrase about one image; the figures of a line, without the mask.
+
+    Attributes:
+        image: name of the image.
+        image_sha256: of the file's bytes.
+        height, width: pixels.
+        phrase, strategy: who was asked what.
+        verdict, reason: "found", "absent" or "failed", and why.
+        pred_iou: SAM's own guess, where there is one.
+        area_share: of the image, in [0, 1].
+        box: around the mask, XYXY in pixels; None of an empty one.
+        seconds: the answer's, shared evenly among phrases asked together.
+        mask, overlay: files in the folder; "" where the strategy failed.
+    """
+
+    image: str
+    image_sha256: str
+    height: int
+    width: int
+    phrase: str
+    strategy: str
+    verdict: str
+    reason: str = ""
+    pred_iou: float | None = None
+    area_share: float = 0.0
+    box: BoxXyxy | None = None
+    seconds: float = 0.0
+    mask: str = ""
+    overlay: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What was asked; equal keys, equal questions."""
+        return self.image, self.image_sha256, self.phrase, self.strategy
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """A decoded image of a batch: its name, the SHA-256 of its file, and (H, W, 3) uint8 pixels."""
+
+    name: str
+    sha256: str
+    pixels: RgbImage
+
+
+class BatchFolder:
+    """A folder of results; opened again, it holds what was done.
+
+    Failed answers are forgotten when it is opened, so that they are asked again.
+
+    Args:
+        directory: made where it is missing.
+        settings: JSON values that decide every answer: suite, strategies, options, weights.
+
+    Attributes:
+        answers: in the order in which they came.
+        done: their keys.
+
+    Raises:
+        BatchError: the folder holds a batch with other settings, or something else.
+        ConfigurationError: it cannot be written.
+    """
+
+    def __init__(self, directory: Path, settings: Mapping[str, object]) -> None:
+        self.directory = directory
+        self._settings = as_json_value(dict(settings))
+        self._check_settings()
+        self.answers: list[BatchAnswer] = self._kept()
+        self.done: set[tuple[str, str, str, str]] = {answer.key for answer in self.answers}
+        self._write_manifest(())
+
+    def add(self, image: ReadImage, phrase: str, strategy: str, seconds: float, segmentation: Segmentation) -> None:
+        """Write one answer: its pictures, then its line.
+
+        Raises:
+            ConfigurationError: something cannot be written.
+        """
+        mask = segmentation.mask
+        height, width = mask.shape
+        has_failed = segmentation.verdict.kind == "failed"
+        stem = _stem(image, phrase, strategy)
+        names = ("", "") if has_failed else (f"masks/{stem}.png", f"overlays/{stem}.jpg")
+        if not has_failed:
+            write_whole(self.directory / names[0], png_bytes(mask.astype(np.uint8) * 255))
+            write_whole(self.directory / names[1], _overlay_jpeg(image.pixels, mask, strategy))
+        answer = BatchAnswer(
+            image=image.name,
+            image_sha256=image.sha256,
+            height=height,
+            width=width,
+            phrase=phrase,
+            strategy=strategy,
+            verdict=segmentation.verdict.kind,
+            reason=segmentation.verdict.reason,
+            pred_iou=segmentation.pred_iou,
+            area_share=segmentation.area_share,
+            box=mask_box(mask),
+            seconds=seconds,
+            mask=names[0],
+            overlay=names[1],
+        )
+        line = {**asdict(answer), "rle": None if has_failed else coco_rle(mask)}
+        self._append(json.dumps(as_json_value(line), ensure_ascii=False))
+        self.answers.append(answer)
+        self.done.add(answer.key)
+
+    def finish(self, faults: Sequence[Fault], counts: Mapping[str, int]) -> None:
+        """Write figures, faults and the manifest over everything that is there by now.
+
+        Args:
+            faults: all that could not be used.
+            counts: how much was asked, by name.
+
+        Raises:
+            ConfigurationError: something cannot be written.
+        """
+        write_whole(self.directory / FIGURES_NAME, _figures(self.answers))
+        write_whole(self.directory / FAULTS_NAME, _csv(("place", "reason"), ([f.place, f.reason] for f in faults)))
+        self._write_manifest(faults, counts)
+
+    def write_zip(self, path: Path) -> Path:
+        """Pack the folder's files, as the manifest lists them, into one zip.
+
+        Raises:
+            BatchError: the zip cannot be written.
+        """
+        named = [MANIFEST_NAME, *(name for name, _ in self._files())]
+        try:
+            with zipfile.ZipFile(path, "w") as archive:
+                for name in named:
+                    # Pictures are compressed already.
+                    how = zipfile.ZIP_STORED if Path(name).suffix in _STORED else zipfile.ZIP_DEFLATED
+                    content = (self.directory / name).read_bytes()
+                    archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=how)
+        except OSError as error:
+            raise BatchError(f"cannot write {path.name}: {error.strerror or error}; make room and try again") from error
+        return path
+
+    def _files(self) -> list[tuple[str, str]]:
+        """Name and content of every file but the manifest."""
+        tables = [
+            (JOURNAL_NAME, "a JSON object an answer, the mask as COCO RLE"),
+            (FIGURES_NAME, "the same figures as a table, without masks"),
+            (FAULTS_NAME, "what could not be used"),
+        ]
+        pictures = [
+            (name, f"{what} of “{answer.phrase}” in {answer.image} by {answer.strategy}")
+            for answer in self.answers
+            for name, what in ((answer.mask, "mask"), (answer.overlay, "overlay"))
+            if name
+        ]
+        return [(name, what) for name, what in (*tables, *pictures) if (self.directory / name).is_file()]
+
+    def _write_manifest(self, faults: Sequence[Fault], counts: Mapping[str, int] | None = None) -> None:
+        files = [_listed(self.directory / name, name, what) for name, what in (self._files() if counts else ())]
+        content = {
+            "format": _FORMAT,
+            "settings": self._settings,
+            "versions": installed_versions(),
+            "counts": dict(counts or {}),
+            "faults": [asdict(fault) for fault in faults],
+            "files": files,
+        }
+        write_whole(self.directory / MANIFEST_NAME, json_bytes(as_json_value(content)))
+
+    def _check_settings(self) -> None:
+        manifest, journal = self.directory / MANIFEST_NAME, self.directory / JOURNAL_NAME
+        if not manifest.exists():
+            if journal.exists():
+                raise BatchError(f"{self.directory} has {JOURNAL_NAME} without {MANIFEST_NAME}; choose another folder")
+            return
+        try:
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BatchError(f"{manifest} cannot be read: {error}; choose another folder") from error
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise BatchError(f"{self.directory} holds something else than a batch; choose another folder")
+        if content.get("settings") != self._settings:
+            raise BatchError(
+                f"{self.directory} holds a batch with other strategies, options or weights; choose another folder"
+            )
+
+    def _kept(self) -> list[BatchAnswer]:
+        """Read the journal; lines that were cut short or failed leave it."""
+        journal = self.directory / JOURNAL_NAME
+        if not journal.exists():
+            return []
+        answers, lines = [], []
+        content = journal.read_bytes()
+        for line in content.splitlines(keepends=True):
+            answer = _read_line(line)
+            if answer is not None and answer.verdict != "failed":
+                answers.append(answer)
+                lines.append(line)
+        if (kept := b"".join(lines)) != content:
+            write_whole(journal, kept)
+        return answers
+
+    def _append(self, line: str) -> None:
+        try:
+            with (self.directory / JOURNAL_NAME).open("ab") as file:
+                file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise BatchError(f"cannot write {self.directory / JOURNAL_NAME}: {error.strerror or error}") from error
+
+
+def _listed(path: Path, name: str, what: str) -> dict[str, object]:
+    content = path.read_bytes()
+    return {"name": name, "bytes": len(content), "sha256": sha256(content).hexdigest(), "content": what}
+
+
+def _read_line(line: bytes) -> BatchAnswer | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        content: dict[str, Any] = json.loads(line)
+        values = {field.name: content[field.name] for field in fields(BatchAnswer)}
+    except (ValueError, KeyError, TypeError):
+        return None
+    box = values["box"]
+    return BatchAnswer(**{**values, "box": None if box is None else tuple(box)})
+
+
+def _stem(image: ReadImage, phrase: str, strategy: str) -> str:
+    """Return a file name that a person can read and no other answer has."""
+    digest = sha256(f"{image.name}\0{image.sha256}\0{phrase}".encode("utf-8", "backslashreplace")).hexdigest()[:10]
+    words = [slug for text in (Path(image.name).stem, phrase) if (slug := _slug(text))]
+    return ".".join((*words, digest, strategy))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_SLUG_LENGTH].strip("-")
+
+
+def _overlay_jpeg(image: RgbImage, mask: Mask, strategy: str) -> bytes:
+    picture, shown = shown_pair(image, mask)
+    buffer = io.BytesIO()
+    Image.fromarray(overlay(picture, shown, strategy)).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+def _figures(answers: Iterable[BatchAnswer]) -> bytes:
+    names = [field.name for field in fields(BatchAnswer) if field.name != "box"]
+    corners = ("x1", "y1", "x2", "y2")
+    rows = ([*(getattr(answer, name) for name in names), *(answer.box or ("",) * 4)] for answer in answers)
+    return _csv((*names, *corners), rows)
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(head)
+    writer.writerows(rows)
+    # The mark in front tells spreadsheets that this is UTF-8.
+    return text.getvalue().encode("utf-8-sig", "backslashreplace")

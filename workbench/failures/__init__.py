@@ -1,0 +1,1 @@
+"""Hard questions, with the answers that are kept of them."""

@@ -1,0 +1,1 @@
+"""Answers held against known masks: metrics, intervals, resumable and sharded runs."""

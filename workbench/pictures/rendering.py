@@ -1,0 +1,234 @@
+"""Pictures of masks, evidence and attention: pure functions from arrays to new RGB arrays."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from evfsam.attention import to_image
+from evfsam.errors import GeometryError
+from evfsam.types import BoxXyxy, PromptPoint, RgbImage, Segmentation
+from workbench.measuring.metrics import Mask
+from workbench.pictures.colours import (
+    BLACK,
+    BLUE,
+    HEAT_STOPS,
+    VERMILION,
+    WHITE,
+    Colour,
+    probability_colour,
+    ramp,
+    strategy_colour,
+)
+from workbench.pictures.files import enlarged
+
+TINT: Final = 0.45
+"""How much of the strategy's colour a masked pixel takes."""
+
+_HEAT_LEVELS: Final = 1024
+
+
+def overlay(image: RgbImage, mask: Mask, key: str, *, is_labelled: bool = True) -> RgbImage:
+    """Tint the mask in the strategy's colour, outline it, and write the strategy's key on it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        mask: (H, W) bool.
+        key: the strategy's, for colour and label.
+        is_labelled: whether the key is written in the upper left corner.
+
+    Returns:
+        (H, W, 3) uint8; outside mask, outline and label the image's own pixels.
+
+    Raises:
+        GeometryError: the mask has another size than the image.
+    """
+    _check_size(image, mask)
+    picture = image.copy()
+    colour = np.asarray(strategy_colour(key), dtype=np.float32)
+    picture[mask] = np.rint(image[mask] * (1 - TINT) + colour * TINT).astype(np.uint8)
+    picture = _outlined(picture, mask, strategy_colour(key))
+    return _labelled(picture, key) if is_labelled else picture
+
+
+def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
+    """Draw what SAM was given: boxes, and points coloured by P(yes), kept ones filled and ringed, dropped ones hollow.
+
+    Inside a kept dot stands + for a point on the object and - for one off it. Points nobody was asked about are
+    blue on the object and vermilion off it. The mask is outlined.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        segmentation: the strategy's answer for this image.
+        key: the strategy's, for colour and label.
+
+    Returns:
+        (fH, fW, 3) uint8, f >= 1 whole: 1 for images of 512 pixels or more, else the least that brings them there.
+
+    Raises:
+        GeometryError: the segmentation's mask has another size than the image.
+    """
+    mask = segmentation.mask
+    _check_size(image, mask)
+    large, large_mask, factor = enlarged(image, mask)
+    picture = Image.fromarray(_outlined(large.copy(), large_mask, strategy_colour(key)))
+    draw = ImageDraw.Draw(picture)
+    width = _line_width(large.shape)
+    for prompt in segmentation.prompts:
+        if prompt.box is not None:
+            _draw_box(draw, prompt.box, factor, width, strategy_colour(key))
+        radius = _dot_radius(prompt.points, factor, large.shape)
+        for point in prompt.points:
+            _draw_point(draw, point, factor, radius)
+    return _labelled(np.asarray(picture), key)
+
+
+def heat_map(
+    image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | None = None, *, peak: float | None = None
+) -> RgbImage:
+    """Lay an attention map over the greyscale image, the strongest place brightest; outline the mask if there is one.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        attention_map: (h, w) of any size, stretched over the image; scaled so that its maximum is 1. Values below 0
+            and values that are no numbers count as 0.
+        mask: (H, W) bool.
+        peak: the value that is drawn brightest, for maps that are compared; by default the map's own maximum.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        GeometryError: the map is not two-dimensional, or the mask has another size than the image.
+    """
+    if attention_map.ndim != 2 or 0 in attention_map.shape:
+        raise GeometryError(f"expected an attention map (h, w), got {attention_map.shape}; pick one head or sum them")
+    heat = np.where(np.isfinite(attention_map), attention_map, 0).clip(min=0).astype(np.float32)
+    brightest = float(heat.max()) if peak is None else peak
+    if brightest > 0:
+        heat /= brightest
+    height, width = image.shape[:2]
+    if heat.shape != (height, width):
+        heat = to_image(heat, (height, width))
+    picture = _blended(np.asarray(Image.fromarray(image).convert("L")), heat)
+    if mask is None:
+        return picture
+    _check_size(image, mask)
+    return _outlined(picture, mask, WHITE)
+
+
+def contour(mask: Mask, width: int = 1) -> Mask:
+    """Return the pixels of the mask within `width` steps (4-connected) of its border; the image's edge is a border."""
+    border = np.zeros_like(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return border
+    # Outside the mask's box there is nothing to do: most masks are much smaller than their image.
+    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inner = mask[part]
+    for _ in range(width):
+        padded = np.pad(inner, 1)
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    border[part] = mask[part] & ~inner
+    return border
+
+
+def _blended(grey: NDArray[np.uint8], heat: NDArray[np.floating]) -> RgbImage:
+    """Blend heat in [0, 1] over grey, both (H, W), through a table and channel by channel: images may be large."""
+    levels = np.rint(np.clip(heat, 0, 1) * (_HEAT_LEVELS - 1)).astype(np.uint16)
+    scale = np.linspace(0, 1, _HEAT_LEVELS, dtype=np.float32)
+    share = 0.35 + 0.45 * scale
+    colours = ramp(scale, HEAT_STOPS) * share[:, None]
+    background = grey * (1 - share)[levels]
+    picture = np.empty((*grey.shape, 3), dtype=np.uint8)
+    for channel in range(3):
+        picture[..., channel] = np.rint(background + colours[:, channel][levels])
+    return picture
+
+
+def _outlined(picture: RgbImage, mask: Mask, colour: Colour) -> RgbImage:
+    """Draw the mask's border into `picture`: the colour, then black within, so that one of the two shows anywhere."""
+    if not mask.any():
+        return picture
+    width = _line_width(picture.shape)
+    border = contour(mask, width)
+    picture[contour(mask & ~border, width)] = BLACK
+    picture[border] = colour
+    return picture
+
+
+def _labelled(picture: RgbImage, text: str) -> RgbImage:
+    size = max(11, round(max(picture.shape[:2]) / 32))
+    font = ImageFont.load_default(size)
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    margin = size // 3
+    left, _, right, bottom = draw.textbbox((margin, margin), text, font=font)
+    draw.rectangle((0, 0, right + margin, bottom + margin), fill=BLACK)
+    draw.rectangle((0, 0, left - 2, bottom + margin), fill=strategy_colour(text))
+    draw.text((margin, margin), text, fill=WHITE, font=font)
+    return np.asarray(canvas)
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: BoxXyxy, factor: int, width: int, colour: Colour) -> None:
+    x1, y1, x2, y2 = (round(side * factor) for side in box)
+    corners = (min(x1, x2), min(y1, y2), max(x1, x2) - 1, max(y1, y2) - 1)
+    corners = (*corners[:2], max(corners[0], corners[2]), max(corners[1], corners[3]))
+    draw.rectangle(corners, outline=BLACK, width=width + 2)
+    draw.rectangle(corners, outline=colour, width=width)
+
+
+def _draw_point(draw: ImageDraw.ImageDraw, point: PromptPoint, factor: int, radius: float) -> None:
+    x, y = point.x * factor, point.y * factor
+    colour = BLUE if point.label == 1 else VERMILION
+    if point.p_yes is not None:
+        colour = probability_colour(point.p_yes)
+    if not point.is_kept:
+        _circle(draw, x, y, radius, outline=BLACK, width=4)
+        _circle(draw, x, y, radius - 1, outline=colour, width=2)
+        return
+    _circle(draw, x, y, radius + 2, fill=BLACK)
+    _circle(draw, x, y, radius + 1, fill=WHITE)
+    _circle(draw, x, y, radius - 1, fill=colour)
+    arm, ink = radius * 0.5, BLACK if sum(colour) > 380 else WHITE
+    draw.line((x - arm, y, x + arm, y), fill=ink, width=2)
+    if point.label == 1:
+        draw.line((x, y - arm, x, y + arm), fill=ink, width=2)
+
+
+def _circle(
+    draw: ImageDraw.ImageDraw,
+    x: float,
+    y: float,
+    radius: float,
+    *,
+    fill: Colour | None = None,
+    outline: Colour | None = None,
+    width: int = 1,
+) -> None:
+    radius = max(radius, 1)
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=outline, width=width)
+
+
+def _dot_radius(points: tuple[PromptPoint, ...], factor: int, shape: tuple[int, ...]) -> float:
+    """Return a radius at which neighbouring dots do not touch, as far as dots stay visible."""
+    wanted = max(shape[:2]) / 70
+    if len(points) < 2:
+        return wanted
+    places = np.array([(point.x, point.y) for point in points]) * factor
+    gaps = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    gaps[gaps == 0] = np.inf
+    return float(np.clip(gaps.min() * 0.42, 3, wanted))
+
+
+def _line_width(shape: tuple[int, ...]) -> int:
+    return max(1, round(max(shape[:2]) / 400))
+
+
+def _check_size(image: RgbImage, mask: Mask) -> None:
+    if mask.shape != image.shape[:2]:
+        raise GeometryError(
+            f"expected a mask of the image's size {image.shape[:2]}, got {mask.shape}; "
+            "masks and images are drawn at the original size"
+        )

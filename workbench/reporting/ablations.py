@@ -1,0 +1,148 @@
+"""The papers' ablations beside ours in miniature: figures read from a file, laid out as tables, orders compared.
+
+A run is a row trained or asked with one seed. A table shows each row's mean over seeds with the 95 % interval of
+Student's t, the paper's own figure beside it, and below in words which orders of the paper hold: a pair of rows is
+compared seed by seed, and told apart where the interval of the differences leaves out zero.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Final
+
+from scipy.stats import t as student
+
+from evfsam.errors import ConfigurationError
+from workbench.measuring.intervals import LEVEL
+from workbench.reporting.markdown import table
+from workbench.reporting.paper import PaperAblation, ablation_groups
+from workbench.suites.registry import CHECKPOINTS
+
+FIGURES: Final = CHECKPOINTS / "mini" / "ablations.jsonl"
+
+
+@dataclass(frozen=True)
+class AblationRun:
+    """What one row came to with one seed.
+
+    Attributes:
+        row: its key.
+        seed: of training, or of the test scenes where nothing is trained.
+        ciou, giou: shares over all kinds but "absent".
+        kinds: cIoU by kind of expression.
+        hardware: where it was trained; empty where nothing was.
+        steps, seconds: of training.
+    """
+
+    row: str
+    seed: int
+    ciou: float
+    giou: float
+    kinds: Mapping[str, float]
+    hardware: str = ""
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def read_figures(path: Path) -> list[AblationRun]:
+    """Read the runs of a file, none where there is no file.
+
+    Raises:
+        ConfigurationError: a line is damaged; names it.
+    """
+    if not path.exists():
+        return []
+    runs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            values = json.loads(line)
+            made = {key: values[key] for key in ("hardware", "steps", "seconds") if key in values}
+            runs.append(
+                AblationRun(values["row"], values["seed"], values["cIoU"], values["gIoU"], values["kinds"], **made)
+            )
+        except (ValueError, KeyError, TypeError) as err:
+            raise ConfigurationError(
+                f"expected a JSON object with row, seed, cIoU, gIoU and kinds in line {number} of {path}, got "
+                f"{line[:60]!r}; remove the line, and the run is made again"
+            ) from err
+    return runs
+
+
+def ablations_markdown(runs: Sequence[AblationRun]) -> str:
+    """Write every table of the papers that has runs, what agrees with the paper under each, and what it took.
+
+    Raises:
+        ConfigurationError: there are no runs.
+    """
+    if not runs:
+        raise ConfigurationError("expected runs to lay out, got none; make them with `python -m training ablations`")
+    cious = ciou_by_row(runs)
+    parts = []
+    for title, rows in ablation_groups().items():
+        made = [row for row in rows if row.row in cious]
+        if made:
+            lines = [[row.title, _mean_text(list(cious[row.row].values())), f"{row.ciou:.1f}"] for row in made]
+            parts += [table([title, "cIoU here", "cIoU in the paper"], lines), agreement(made, cious)]
+    return "\n\n".join([*parts, _effort(runs)]) + "\n"
+
+
+def agreement(rows: Sequence[PaperAblation], cious: Mapping[str, Mapping[int, float]]) -> str:
+    """Say how many pairs of rows stand in the paper's order, and name those that certainly do not.
+
+    Args:
+        rows: of one table; pairs that are even in the paper are left out.
+        cious: by row, then by seed.
+    """
+    counts, against = {"sure": 0, "likely": 0, "unlikely": 0}, []
+    pairs = [pair if pair[0].ciou < pair[1].ciou else pair[::-1] for pair in combinations(rows, 2)]
+    pairs = [(low, high) for low, high in pairs if low.ciou != high.ciou]
+    for low, high in pairs:
+        seeds = sorted(cious[low.row].keys() & cious[high.row].keys())
+        gains = [cious[high.row][seed] - cious[low.row][seed] for seed in seeds]
+        gain, margin = fmean(gains) if gains else 0.0, half_interval(gains)
+        if gain < -margin:
+            against.append(f"{high.title} fell short of {low.title} by {-gain:.1f}")
+        else:
+            counts["sure" if gain > margin else "likely" if gain > 0 else "unlikely"] += 1
+    said = (
+        f"Of {len(pairs)} pairs of rows, in the paper's order beyond the noise of the seeds: {counts['sure']}, within "
+        f"it: {counts['likely']}. The other way round within the noise: {counts['unlikely']}, beyond it: {len(against)}"
+    )
+    return f"{said} ({'; '.join(against)})." if against else f"{said}."
+
+
+def half_interval(values: Sequence[float]) -> float:
+    """Return half the width of the 95 % interval of a mean, by Student's t; infinite under two values."""
+    if len(values) < 2:
+        return float("inf")
+    quantile: float = student.ppf((1 + LEVEL) / 2, len(values) - 1)
+    return quantile * stdev(values) / sqrt(len(values))
+
+
+def ciou_by_row(runs: Sequence[AblationRun]) -> dict[str, dict[int, float]]:
+    """Return cIoU in percent by row, then by seed."""
+    cious: dict[str, dict[int, float]] = {}
+    for run in runs:
+        cious.setdefault(run.row, {})[run.seed] = 100 * run.ciou
+    return cious
+
+
+def _mean_text(values: Sequence[float]) -> str:
+    margin = half_interval(values)
+    return f"{fmean(values):.1f}" + (f" ± {margin:.1f}" if margin != float("inf") else "")
+
+
+def _effort(runs: Sequence[AblationRun]) -> str:
+    seeds = len({run.seed for run in runs})
+    trained = [run for run in runs if run.steps]
+    said = f"{seeds} seeds a row: mean, and the 95 % interval of Student's t."
+    if not trained:
+        return said
+    hardware = " and ".join(sorted({run.hardware for run in trained}))
+    steps = " or ".join(str(count) for count in sorted({run.steps for run in trained}))
+    minutes = sum(run.seconds for run in trained) / 60
+    return f"{said} {len(trained)} trainings of {steps} steps took {minutes:.0f} minutes in all on {hardware}."

@@ -1,0 +1,101 @@
+"""Charts as SVG: bars with their intervals, drawn by hand, since a page of its own needs no drawing library."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+from workbench.measuring.merging import Figure
+from workbench.pictures.colours import strategy_colour
+
+_BAR: Final = 26
+_GAP: Final = 18
+_HEIGHT: Final = 180
+_TOP: Final = 34
+_LEFT: Final = 44
+_BOTTOM: Final = 46
+
+
+@dataclass(frozen=True)
+class Group:
+    """Bars that stand together.
+
+    Attributes:
+        label: below them.
+        bars: figures by strategy.
+    """
+
+    label: str
+    bars: Mapping[str, Figure]
+
+
+def bar_chart(title: str, groups: Sequence[Group]) -> str:
+    """Draw shares in [0, 1] as bars from 0 to 100 percent, with their intervals, as a whole SVG document.
+
+    Each bar has its strategy's colour and, where a pointer rests on it, its name and figure.
+    """
+    keys = list(dict.fromkeys(key for group in groups for key in group.bars))
+    group_width = max(1, len(keys)) * _BAR + _GAP
+    width = _LEFT + len(groups) * group_width + _GAP + max(0, 150 - len(groups) * group_width)
+    height = _TOP + _HEIGHT + _BOTTOM
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'font-family="sans-serif" font-size="11" role="img">',
+        f"<title>{escape(title)}</title>",
+        f'<text x="{_LEFT}" y="14" font-size="13" font-weight="bold">{escape(title)}</text>',
+        *_axis(width),
+    ]
+    for number, group in enumerate(groups):
+        left = _LEFT + _GAP / 2 + number * group_width
+        for place, key in enumerate(keys):
+            if key in group.bars:
+                parts += _bar(left + place * _BAR, key, group.label, group.bars[key])
+        middle = left + len(keys) * _BAR / 2
+        parts.append(
+            f'<text x="{middle:.1f}" y="{_TOP + _HEIGHT + 14}" text-anchor="middle">{escape(group.label)}</text>'
+        )
+    parts += _legend(keys, _TOP + _HEIGHT + 34)
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _axis(width: int) -> list[str]:
+    lines = []
+    for share in (0, 25, 50, 75, 100):
+        y = _y(share / 100)
+        lines.append(f'<line x1="{_LEFT}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ccc"/>')
+        lines.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share}</text>')
+    return lines
+
+
+def _bar(left: float, key: str, label: str, figure: Figure) -> list[str]:
+    if figure.value is None:
+        return []
+    top = _y(figure.value)
+    colour = "rgb({}, {}, {})".format(*strategy_colour(key))
+    parts = [
+        f'<rect x="{left + 2:.1f}" y="{top:.1f}" width="{_BAR - 4}" height="{_TOP + _HEIGHT - top:.1f}" '
+        f'fill="{colour}" stroke="#333" stroke-width="0.5">'
+        f"<title>{escape(key)}, {escape(label)}: {100 * figure.value:.1f} %</title></rect>"
+    ]
+    if figure.interval is not None:
+        low, high = (_y(edge) for edge in figure.interval)
+        x = left + _BAR / 2
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="#000" stroke-width="1.5"/>'
+        )
+    return parts
+
+
+def _legend(keys: Sequence[str], y: int) -> list[str]:
+    parts = []
+    left = _LEFT
+    for key in keys:
+        colour = "rgb({}, {}, {})".format(*strategy_colour(key))
+        parts.append(f'<rect x="{left}" y="{y - 9}" width="10" height="10" fill="{colour}" stroke="#333"/>')
+        parts.append(f'<text x="{left + 14}" y="{y}">{escape(key)}</text>')
+        left += 30 + 7 * len(key)
+    return parts
+
+
+def _y(share: float) -> float:
+    return _TOP + _HEIGHT * (1 - min(max(share, 0.0), 1.0))

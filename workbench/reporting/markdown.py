@@ -1,0 +1,117 @@
+"""Runs as tables in Markdown."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from workbench.measuring.merging import FIGURE_NAMES, Figure, MergedRun
+from workbench.reporting.paper import COLUMNS, column_name, paper_rows, paper_source
+from workbench.reporting.scores import fault_lines, percent
+
+_PLAIN: Final = "attention gain"
+"""The one figure that is no share: how many times its area the object's share of the attention is."""
+
+
+def report_markdown(runs: Sequence[MergedRun]) -> str:
+    """Write everything that needs no picture: figures, kinds, what went wrong, and the papers' figures."""
+    parts = ["# Measured"]
+    for run in runs:
+        parts += [f"## {run_title(run)}", figures_table(run), kinds_table(run)]
+        faults = fault_notes(run)
+        if faults:
+            parts += ["What went wrong:", "\n".join(f"- {_defused(each)}" for each in faults)]
+    parts += ["## The papers' figures", table(*papers_rows(runs)), paper_source()]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def run_title(run: MergedRun) -> str:
+    """Name a run in a line."""
+    limit = "" if run.run.limit is None else f", first {run.run.limit} expressions"
+    return f"{run.run.dataset}, suite {run.run.suite}{limit}"
+
+
+def figures_table(run: MergedRun) -> str:
+    """Lay out every figure of every strategy, in percent with its 95 % interval."""
+    headings, rows = figures_rows(run)
+    return table([headings[0], *(f"`{key}`" for key in headings[1:])], rows)
+
+
+def figures_rows(run: MergedRun) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of the table of figures, a column a strategy."""
+    keys = list(run.run.strategies)
+    rows = [[name, *(figure_text(name, run.figures[key][name]) for key in keys)] for name in FIGURE_NAMES]
+    rows.append(["expressions", *(str(run.scores[key].total.count) for key in keys)])
+    rows.append(["absent ones", *(str(run.scores[key].absent.count) for key in keys)])
+    return ["in percent", *keys], rows
+
+
+def kinds_table(run: MergedRun) -> str:
+    """Lay out cIoU by kind of expression; "" where there is one kind only."""
+    kinds = sorted({kind for scores in run.scores.values() for kind in scores.kinds})
+    if len(kinds) < 2:
+        return ""
+    rows = []
+    for key, scores in run.scores.items():
+        tallies = [scores.kinds.get(kind) for kind in kinds]
+        rows.append([f"`{key}`", *(percent(tally.ciou if tally else None) for tally in tallies)])
+    return table(["cIoU by kind", *kinds], rows)
+
+
+def fault_notes(run: MergedRun) -> list[str]:
+    """Name everything that went wrong in a run: what is missing, and each kind of fault with its first reason."""
+    notes = list(run.notes)
+    for key, scores in run.scores.items():
+        notes += [f"{key} {line}" for line in fault_lines(scores)]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for answer in run.answers:
+        if answer.outcome in ("failed", "unread"):
+            place = f"{answer.place.sample_id} {answer.phrase!r}"
+            reasons.setdefault((answer.place.strategy, answer.reason), []).append(place)
+    for (key, reason), places in reasons.items():
+        others = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        notes.append(f"{key}, {places[0]}{others}: {reason}")
+    return [" ".join(note.split()) for note in notes]
+
+
+def papers_rows(runs: Sequence[MergedRun]) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows: the papers' cIoU on the RES benchmarks, and below what these runs measured there."""
+    rows = [[row.method, *(_plain(row.cious[name]) for name in COLUMNS)] for row in paper_rows()]
+    runs = [run for run in runs if column_name(run.run.dataset)]
+    suites = dict.fromkeys((run.run.suite, key) for run in runs for key in run.run.strategies)
+    for suite, key in suites:
+        measured = {
+            column_name(run.run.dataset): run.scores[key].total.ciou
+            for run in runs
+            if run.run.suite == suite and key in run.scores
+        }
+        rows.append([f"measured: `{key}` ({suite})", *(percent(measured.get(name)) for name in COLUMNS)])
+    return ["method", *COLUMNS], rows
+
+
+def figure_text(name: str, figure: Figure) -> str:
+    """Write a figure with its interval."""
+    if figure.value is None:
+        return "-"
+    if name == _PLAIN:
+        interval = "" if figure.interval is None else " ({:.2f}-{:.2f})".format(*figure.interval)
+        return f"{figure.value:.2f}x{interval}"
+    low, high = figure.interval if figure.interval else (None, None)
+    return f"{percent(figure.value)} ({percent(low)}-{percent(high)})"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table in Markdown; bars and line ends in cells are defused."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(_cell(each) for each in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(_defused(text).replace("|", "\\|").split())
+
+
+def _defused(text: str) -> str:
+    """Keep a phrase from being read as HTML."""
+    return text.replace("<", "&lt;")
+
+
+def _plain(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.1f}"

@@ -1,0 +1,120 @@
+"""A report as files: Markdown, charts, and one HTML page that needs nothing beside itself."""
+
+import io
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from evfsam.types import RgbImage
+from workbench.measuring.merging import Figure, MergedRun
+from workbench.reporting.charts import Group, bar_chart
+from workbench.reporting.markdown import (
+    fault_notes,
+    figures_rows,
+    papers_rows,
+    report_markdown,
+    run_title,
+)
+from workbench.reporting.paper import paper_source
+from workbench.reporting.showcase import Exhibit, exhibits
+from workbench.result_files import write_whole
+
+PER_TITLE: Final = 4
+"""Samples shown of each strategy's best and worst, and of the most disputed."""
+
+_CHARTED: Final = ("cIoU", "gIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9", "boundary F", "box accuracy", "N-acc")
+_STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; }
+th, td { border: 1px solid #ccc; padding: 3px 8px; text-align: left; }
+figure { display: inline-block; margin: 0 10px 10px 0; vertical-align: top; }
+figure img { display: block; }
+figcaption { font-size: 12px; }
+.wide { overflow-x: auto; }
+"""
+
+
+def write_report(folder: Path, runs: Sequence[MergedRun]) -> list[Path]:
+    """Write report.md, report.html and the charts into a folder.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    charts = {
+        f"figures-{number}-{name}.svg": chart for number, run in enumerate(runs, 1) for name, chart in _charts(run)
+    }
+    files = {
+        "report.md": report_markdown(runs),
+        "report.html": report_html(runs),
+        **charts,
+    }
+    return [write_whole(folder / name, content.encode("utf-8", "backslashreplace")) for name, content in files.items()]
+
+
+def report_html(runs: Sequence[MergedRun]) -> str:
+    """Return the whole page: figures, charts, samples with their masks, faults, and the papers' figures."""
+    parts = ["<h1>Measured</h1>"]
+    for run in runs:
+        parts += _run_parts(run)
+    parts += ["<h2>The papers' figures</h2>", _html_table(*papers_rows(runs))]
+    parts.append(f"<p>{escape(paper_source())}</p>")
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Measured</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _run_parts(run: MergedRun) -> list[str]:
+    parts = [f"<h2>{escape(run_title(run))}</h2>", _html_table(*figures_rows(run))]
+    parts += [f'<div class="wide">{chart}</div>' for _, chart in _charts(run)]
+    faults = fault_notes(run)
+    if faults:
+        parts.append("<h3>What went wrong</h3><ul>" + "".join(f"<li>{escape(each)}</li>" for each in faults) + "</ul>")
+    shown = exhibits(run, PER_TITLE)
+    if shown and not any(each.pictures for each in shown):
+        parts.append("<p>The data set's images are not where they were, so that masks cannot be shown.</p>")
+    for title, group in groupby(shown, key=lambda each: each.title):
+        parts.append(f"<h3>{escape(title)}</h3>" + "".join(_exhibit_html(each) for each in group))
+    return parts
+
+
+def _charts(run: MergedRun) -> list[tuple[str, str]]:
+    overall = [Group(name, {key: figures[name] for key, figures in run.figures.items()}) for name in _CHARTED]
+    charts = [("overall", bar_chart(f"{run_title(run)}: percent, with 95 % intervals", overall))]
+    kinds = sorted({kind for scores in run.scores.values() for kind in scores.kinds})
+    if len(kinds) > 1:
+        by_kind = [
+            Group(kind, {key: Figure(s.kinds[kind].ciou, None) for key, s in run.scores.items() if kind in s.kinds})
+            for kind in kinds
+        ]
+        charts.append(("kinds", bar_chart(f"{run_title(run)}: cIoU by kind, percent", by_kind)))
+    return charts
+
+
+def _exhibit_html(exhibit: Exhibit) -> str:
+    ious = ", ".join(f"{key} {iou:.2f}" for key, iou in exhibit.ious.items())
+    pictures = "".join(
+        f'<figure><img src="{_data_uri(picture)}" alt="{escape(f"{label}: {exhibit.phrase}")}">'
+        f"<figcaption>{escape(label)}</figcaption></figure>"
+        for label, picture in exhibit.pictures.items()
+    )
+    said = f"({escape(exhibit.kind)}, {escape(exhibit.sample_id)}); IoU: {escape(ious)}"
+    return f"<section><p><b>{escape(exhibit.phrase)}</b> {said}</p><div>{pictures}</div></section>"
+
+
+def _html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _data_uri(picture: RgbImage) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=85)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode("ascii")

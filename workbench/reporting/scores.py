@@ -1,0 +1,76 @@
+"""Scores as a table for people and as JSON values for programs."""
+
+from collections.abc import Mapping
+
+from workbench.datasets.contract import ABSENT
+from workbench.measuring.answers import Scores
+from workbench.measuring.metrics import Tally
+
+_HEADINGS = ("cIoU", "gIoU", "Pr@0.5", "count")
+
+
+def scores_dict(dataset: str, suite_key: str, scores: Mapping[str, Scores]) -> dict[str, object]:
+    """Return the content of the file that `evaluate --out` writes; figures are fractions, null where nothing counts."""
+    return {
+        "dataset": dataset,
+        "suite": suite_key,
+        "strategies": {key: _strategy_dict(score) for key, score in scores.items()},
+    }
+
+
+def scores_table(scores: Mapping[str, Scores]) -> str:
+    """Lay out the scores: a block a strategy, a line a kind of expression, figures in percent."""
+    return "\n\n".join(_block(key, score) for key, score in scores.items())
+
+
+def percent(figure: float | None) -> str:
+    """Write a share in percent with one decimal; "-" for None."""
+    return "-" if figure is None else f"{100 * figure:.1f}"
+
+
+def _strategy_dict(score: Scores) -> dict[str, object]:
+    details = score.details
+    return {
+        **_figures(score.total),
+        **{f"Pr@{least}": share for least, share in score.total.precisions.items()},
+        "boundary F": details.boundary_f.mean,
+        "box accuracy": details.box_hit.mean,
+        "T-acc": details.answered.mean,
+        "attention mass": details.attention_mass.mean,
+        "attention gain": details.attention_gain.mean,
+        "cIoU with absent": score.with_absent.ciou,
+        "gIoU with absent": score.with_absent.giou,
+        "kinds": {kind: _figures(tally) for kind, tally in sorted(score.kinds.items())},
+        ABSENT: {"N-acc": score.absent.n_acc, "count": score.absent.count},
+        "failed_count": score.failed_count,
+        "unread_count": score.unread_count,
+        "untargeted_count": score.untargeted_count,
+    }
+
+
+def _figures(tally: Tally) -> dict[str, object]:
+    return {"cIoU": tally.ciou, "gIoU": tally.giou, "Pr@0.5": tally.precision, "count": tally.count}
+
+
+def _block(key: str, score: Scores) -> str:
+    lines = [f"{key:<16}" + "".join(f"{heading:>9}" for heading in _HEADINGS)]
+    lines += [_line("all but absent", score.total)]
+    lines += [_line(f"  {kind}", tally) for kind, tally in sorted(score.kinds.items())]
+    lines += [f"{ABSENT:<16}{percent(score.absent.n_acc):>9}{'N-acc':>9}{score.absent.count:>18}"]
+    lines += fault_lines(score)
+    return "\n".join(lines)
+
+
+def fault_lines(score: Scores) -> list[str]:
+    """Name what went wrong, a sentence each; nothing where all went well."""
+    counted = (
+        (score.failed_count, "failed on {} expressions, counted as empty masks"),
+        (score.unread_count, "{} expressions could not be asked and are in no figure: image, mask or phrase unusable"),
+        (score.untargeted_count, "{} expressions have an empty known mask and are counted as absent"),
+    )
+    return [sentence.format(count) for count, sentence in counted if count]
+
+
+def _line(name: str, tally: Tally) -> str:
+    figures = (tally.ciou, tally.giou, tally.precision)
+    return f"{name:<16}" + "".join(f"{percent(figure):>9}" for figure in figures) + f"{tally.count:>9}"

@@ -1,0 +1,131 @@
+"""Which answers are worth seeing, and their pictures."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from evfsam.errors import EvfSamError
+from evfsam.types import RgbImage
+from workbench.datasets.coco_masks import decode_mask, run_length_iou
+from workbench.datasets.contract import Question, Sample
+from workbench.measuring.answers import Answer, check_size
+from workbench.measuring.evaluation import load_dataset
+from workbench.measuring.merging import MergedRun
+from workbench.measuring.metrics import Mask, wanted_pixels
+from workbench.pictures.files import shrunk, shrunk_mask
+from workbench.pictures.rendering import overlay
+
+PICTURE_SIDE = 320
+REFERENCE_LABEL = "known mask"
+
+Spot = tuple[int, int]
+"""Index of the sample and of the question."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """One question with the masks that answer it.
+
+    Attributes:
+        title: why it is shown.
+        phrase, kind, sample_id: of the question.
+        pictures: the known mask and every strategy's, each over the image, by label; empty where the image is not at
+            hand.
+        ious: of each strategy's mask.
+    """
+
+    title: str
+    phrase: str
+    kind: str
+    sample_id: str
+    pictures: Mapping[str, RgbImage]
+    ious: Mapping[str, float]
+
+
+def exhibits(run: MergedRun, per_title: int) -> list[Exhibit]:
+    """Choose the best and the worst of each strategy and the most disputed of all, and draw them.
+
+    Pictures are left out where the data set's files are no longer where they were.
+    """
+    by_spot = _by_spot(run.answers)
+    chosen = list(_chosen(run, by_spot, per_title))
+    samples = _samples(run, {spot[0] for _, spot in chosen})
+    return [_exhibit(title, by_spot[spot], samples.get(spot[0])) for title, spot in chosen]
+
+
+def dispute(answers: Sequence[Answer]) -> float:
+    """Return how far answers to one question are apart: 1 minus the mean IoU of their masks, in [0, 1]."""
+    masks = [answer for answer in answers if answer.mask_counts]
+    ious = [run_length_iou(one.mask_counts, other.mask_counts, one.size) for one, other in combinations(masks, 2)]
+    return 1 - sum(ious) / len(ious) if ious else 0.0
+
+
+def _by_spot(answers: Iterable[Answer]) -> dict[Spot, list[Answer]]:
+    by_spot: dict[Spot, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        by_spot[answer.place.sample_index, answer.place.question_index].append(answer)
+    return by_spot
+
+
+def _chosen(run: MergedRun, by_spot: Mapping[Spot, Sequence[Answer]], per_title: int) -> Iterator[tuple[str, Spot]]:
+    for key in run.run.strategies:
+        mine = [each for each in run.answers if each.place.strategy == key and each.outcome != "unread"]
+        mine = [each for each in mine if not each.is_about_nothing]
+        ranked = sorted(mine, key=lambda each: (-each.iou, each.place.sample_index, each.place.question_index))
+        for title, part in ((f"best of {key}", ranked[:per_title]), (f"worst of {key}", ranked[::-1][:per_title])):
+            yield from ((title, (each.place.sample_index, each.place.question_index)) for each in part)
+    if len(run.run.strategies) > 1:
+        disputed = {spot: dispute(answers) for spot, answers in by_spot.items()}
+        for spot in sorted(disputed, key=lambda spot: (-disputed[spot], spot))[:per_title]:
+            yield "most disputed", spot
+
+
+def _samples(run: MergedRun, wanted: set[int]) -> dict[int, Sample]:
+    found: dict[int, Sample] = {}
+    try:
+        samples = load_dataset(run.run.dataset, run.run.limit, Path(run.root) if run.root else None)
+        for index, sample in enumerate(samples):
+            if index in wanted:
+                found[index] = sample
+            if len(found) == len(wanted):
+                break
+    except EvfSamError:
+        return found
+    return found
+
+
+def _exhibit(title: str, answers: Sequence[Answer], sample: Sample | None) -> Exhibit:
+    first = answers[0]
+    pictures: dict[str, RgbImage] = {}
+    position = first.place.question_index
+    if sample is not None and position < len(sample.questions):
+        pictures = _pictures(sample, sample.questions[position], answers)
+    return Exhibit(
+        title,
+        first.phrase,
+        first.kind,
+        first.place.sample_id,
+        pictures,
+        {answer.place.strategy: answer.iou for answer in answers if answer.outcome != "unread"},
+    )
+
+
+def _pictures(sample: Sample, question: Question, answers: Sequence[Answer]) -> dict[str, RgbImage]:
+    try:
+        image = sample.image
+        reference = question.reference
+        check_size(reference, image.shape[:2])
+        masks = {REFERENCE_LABEL: wanted_pixels(reference)}
+        masks |= {each.place.strategy: _mask(each) for each in answers if each.outcome != "unread"}
+        small = shrunk(image, PICTURE_SIDE)
+        return {label: overlay(small, shrunk_mask(mask, PICTURE_SIDE), label) for label, mask in masks.items()}
+    except EvfSamError:
+        return {}
+
+
+def _mask(answer: Answer) -> Mask:
+    return decode_mask(answer.mask_counts, answer.size) if answer.mask_counts else np.zeros(answer.size, dtype=np.bool_)

@@ -1,0 +1,1 @@
+"""A run told to others: as a recipe, a link, or code that repeats it."""

@@ -1,0 +1,147 @@
+"""A strategy whose models come from the Hub, or from directories that replace them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from pickle import UnpicklingError
+from threading import Lock
+from typing import Any, Final, cast
+
+import torch
+from safetensors import SafetensorError
+
+from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
+from evfsam.types import MaskBackbone, Strategy, StrategyCard
+from workbench.suites.loading_board import LoadingBoard, LoadingState
+from workbench.suites.memory_plan import out_of_memory_reason
+from workbench.suites.model_lock import LockedModel
+from workbench.suites.model_store import ModelStore
+
+SAM_ROLE: Final = "sam"
+_SHOWN_CHARACTERS: Final = 200
+
+
+class SharedSams:
+    """Lets strategies on the same SAM hold it once: the first loaded stays, those after it are given that one."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Path, str, torch.dtype], MaskBackbone] = {}
+        self._lock = Lock()
+
+    def adopt(self, strategy: Strategy, sam: Path | None, device: torch.device, dtype: torch.dtype) -> Strategy:
+        """Return the strategy with the SAM that is held already, which came from the same directory."""
+        if sam is None or not is_dataclass(strategy) or "backbone" not in {field.name for field in fields(strategy)}:
+            return strategy
+        with self._lock:
+            own = cast(Any, strategy).backbone
+            held = self._held.setdefault((sam.resolve(), str(device), dtype), own)
+        return strategy if held is own else cast(Strategy, replace(cast(Any, strategy), backbone=held))
+
+
+@dataclass(frozen=True)
+class HubEntry:
+    """How to get a strategy of the `full` suite; keeps what `workbench.suites.registry.Entry` asks.
+
+    Attributes:
+        key: of the strategy.
+        title, summary: for people, before the weights are there.
+        loader: "module:function", called as `function(weights, device=..., dtype=...)` with directories by role; with
+            the one directory itself where `takes_directory`.
+        weights: Hub ids of the lock file, or directories, by role; the first is the one that the strategy is named for.
+        store: fetches the ids.
+        board: told how far loading is.
+        sams: shared with the other entries of the suite.
+        refusal: why it may not be loaded here; None where it may.
+    """
+
+    key: str
+    title: str
+    summary: str
+    loader: str
+    weights: Mapping[str, str | Path]
+    store: ModelStore
+    takes_directory: bool = False
+    board: LoadingBoard = field(default_factory=LoadingBoard)
+    sams: SharedSams = field(default_factory=SharedSams)
+    refusal: str | None = None
+
+    @property
+    def models(self) -> tuple[LockedModel, ...]:
+        """The models of the lock file that it loads; directories are not counted."""
+        return tuple(self.store.model(place) for place in self.weights.values() if isinstance(place, str))
+
+    @property
+    def digest(self) -> str:
+        """A digest of ids and revisions, or paths, in place of one over gigabytes."""
+        named = [
+            f"{role} {place}@{self.store.model(place).revision}" if isinstance(place, str) else f"{role} {place}"
+            for role, place in self.weights.items()
+        ]
+        return sha256("\n".join(named).encode()).hexdigest()[:16]
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
+        """Fetch what is missing, and build the strategy. After a failure it may be tried again.
+
+        Raises:
+            CheckpointError: a model cannot be fetched, or is damaged; says what to do.
+            ConfigurationError: it does not fit on the device.
+        """
+        with self.board.outcome(self.key):
+            places = self._places()
+            self.board.put(self.key, LoadingState("loading"))
+            module_name, _, function_name = self.loader.partition(":")
+            function = cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))
+            given = next(iter(places.values())) if self.takes_directory else places
+            try:
+                strategy = function(given, device=device, dtype=dtype)
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                raise ConfigurationError(f"{self.title} is not loaded: {out_of_memory_reason(error)}") from error
+            except (SafetensorError, UnpicklingError, EOFError) as error:
+                raise self._unreadable(places, error) from error
+            return self.sams.adopt(strategy, places.get(SAM_ROLE), device, dtype)
+
+    def fetch(self) -> None:
+        """Bring all files to this machine, and load nothing.
+
+        Raises:
+            CheckpointError, ConfigurationError: as in `load`.
+        """
+        try:
+            self._places()
+        except EvfSamError as error:
+            self.board.put(self.key, LoadingState("failed", reason=str(error)))
+            raise
+
+    def provisional_card(self, key: str) -> StrategyCard:
+        """Return what can be said of the strategy before its weights are loaded."""
+        return StrategyCard(key=key, title=self.title, summary=self.summary, paper="", licence="", can="", cannot="")
+
+    def _places(self) -> dict[str, Path]:
+        if self.refusal is not None:
+            raise ConfigurationError(f"{self.title} is not loaded: {self.refusal}")
+        return {role: self._place(place) for role, place in self.weights.items()}
+
+    def _place(self, place: str | Path) -> Path:
+        if isinstance(place, str):
+            total = self.store.model(place).nbytes
+            self.board.put(self.key, LoadingState("fetching", place, 0, total))
+            return self.store.directory(place, lambda done, known: self._arrived(place, done, known or total))
+        if not place.is_dir():
+            raise CheckpointError(f"{self.title}: expected a directory at {place}, found none; check --weights")
+        return place
+
+    def _unreadable(self, places: Mapping[str, Path], error: Exception) -> CheckpointError:
+        """Word the error for damaged weights; what was recorded of them is forgotten, so that whole ones may follow."""
+        for model in self.models:
+            self.store.forget(model.id)
+        where = ", ".join(str(place) for place in places.values())
+        reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+        return CheckpointError(
+            f"{self.title}: weights are damaged, such as half a file, in one of {where} ({reason}); delete it there "
+            "and ask again"
+        )
+
+    def _arrived(self, model_id: str, done: int, total: int) -> None:
+        self.board.put(self.key, LoadingState("fetching", model_id, done, max(done, total)))

@@ -1,0 +1,137 @@
+"""Which models fit where: stated budgets, bytes by model and number type, and what to do with what does not fit.
+
+The plan is made before anything is loaded, from the lock file's parameter counts. Strategies are placed in the suite's
+order; a model that several of them use is counted once. One comparison runs at a time, so what a forward pass needs
+beside the weights is counted once as well.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import torch
+
+from workbench.suites.model_lock import LockedModel
+
+GB: Final = 10**9
+_RUNNING_BYTES: Final = 3 * GB
+"""For one forward pass: SAM ViT-H at 1024 pixels is the largest, beside what CUDA itself keeps."""
+_ITEM_BYTES: Final = MappingProxyType({torch.float32: 4, torch.bfloat16: 2, torch.float16: 2})
+_NAMED: Final = MappingProxyType({"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16})
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A place for models.
+
+    Attributes:
+        title: for people.
+        nbytes: memory of the device.
+        dtype: the number type that the plan runs in there.
+    """
+
+    title: str
+    nbytes: int
+    dtype: torch.dtype
+
+    @property
+    def for_weights(self) -> int:
+        """Bytes left for weights."""
+        return self.nbytes - _RUNNING_BYTES
+
+
+T4: Final = Budget("T4, 16 GB", 15 * GB, torch.float16)
+GPU_24: Final = Budget("24 GB", 23 * GB, torch.bfloat16)
+GPU_48: Final = Budget("48 GB", 46 * GB, torch.bfloat16)
+CPU: Final = Budget("CPU", 64 * GB, torch.float32)
+BUDGETS: Final = (T4, GPU_24, GPU_48, CPU)
+"""The plans that are stated and tested; a device of another size gets one of its own."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a strategy goes.
+
+    Attributes:
+        key: of the strategy.
+        nbytes: of its weights; models placed before it are not counted again.
+        refusal: why it does not fit, and what would; None where it fits.
+    """
+
+    key: str
+    nbytes: int
+    refusal: str | None = None
+
+
+def model_bytes(model: LockedModel, dtype: torch.dtype) -> int:
+    """Return what a model's weights take in memory, in the type it runs in."""
+    return model.parameter_count * _ITEM_BYTES[_NAMED.get(model.fixed_dtype or "", dtype)]
+
+
+def budget_of(device: torch.device, total_bytes: int, *, has_bfloat16: bool) -> Budget:
+    """Return the budget of a device.
+
+    Args:
+        device: where models run.
+        total_bytes: its memory; for the CPU, the machine's.
+        has_bfloat16: whether a CUDA device computes in bfloat16; a T4 does not.
+    """
+    title = f"{device.type.upper()}, {total_bytes / GB:.0f} GB"
+    if device.type == "cpu":
+        return Budget(title, total_bytes, torch.float32)
+    return Budget(title, total_bytes, torch.bfloat16 if has_bfloat16 else torch.float16)
+
+
+def plan(
+    needs: Mapping[str, Sequence[LockedModel]], budget: Budget, dtype: torch.dtype | None = None
+) -> dict[str, Placement]:
+    """Place strategies in their order, as long as there is room; a small one may still fit after a large one did not.
+
+    Args:
+        needs: models by strategy; without any where a strategy's models are not in the lock file.
+        budget: the place.
+        dtype: number type; by default the budget's.
+    """
+    chosen, used = dtype or budget.dtype, 0
+    placed: set[str] = set()
+    placements = {}
+    for key, models in needs.items():
+        fresh = {model.id: model for model in models if model.id not in placed}
+        nbytes = sum(model_bytes(model, chosen) for model in fresh.values())
+        if used + nbytes <= budget.for_weights:
+            used += nbytes
+            placed |= set(fresh)
+            placements[key] = Placement(key, nbytes)
+        else:
+            placements[key] = Placement(key, nbytes, _refusal(nbytes, used, budget, chosen))
+    return placements
+
+
+def out_of_memory_reason(error: BaseException) -> str:
+    """Say that a device ran out of memory, and what helps."""
+    asked = str(error).split(". ")[0].removeprefix("CUDA out of memory").strip(" .")
+    detail = f" ({asked})" if asked else ""
+    return (
+        f"the device ran out of memory{detail}; ask fewer strategies at once, take a smaller picture, or start with "
+        "--dtype float16 or --device cpu"
+    )
+
+
+def _refusal(nbytes: int, used: int, budget: Budget, dtype: torch.dtype) -> str:
+    free = max(budget.for_weights - used, 0)
+    text = (
+        f"its models need {_gb(nbytes)} in {str(dtype).removeprefix('torch.')}, and {budget.title} leaves {_gb(free)} "
+        f"beside {_gb(used)} of others"
+    )
+    fitting = next((known.title for known in (T4, GPU_24, GPU_48) if used + nbytes <= known.for_weights), None)
+    advice = [f"{fitting} would hold all of them"] if fitting else []
+    if nbytes <= budget.for_weights:
+        advice.append("it fits alone (--strategies)")
+    if dtype == torch.float32:
+        advice.append(f"--dtype {'float16' if budget.dtype == torch.float16 else 'bfloat16'} halves it")
+    return f"{text}; {', or '.join(advice) or 'choose a smaller model with --weights'}"
+
+
+def _gb(nbytes: int) -> str:
+    return f"{nbytes / GB:.1f} GB"

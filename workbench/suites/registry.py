@@ -1,0 +1,145 @@
+"""Named sets of strategies and weights. A new strategy is one file elsewhere and one entry here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Protocol, cast
+
+import torch
+
+from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.types import Strategy, StrategyCard
+from workbench.suites.loading_board import LoadingBoard
+
+CHECKPOINTS: Final = Path(__file__).resolve().parents[2] / "checkpoints"
+
+
+class Entry(Protocol):
+    """How to get a strategy, without importing or loading anything yet."""
+
+    @property
+    def title(self) -> str:
+        """For people, before the weights are there."""
+        ...
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
+        """Build the strategy; an EvfSamError says why that is not possible, and the next call tries again."""
+        ...
+
+    def provisional_card(self, key: str) -> StrategyCard:
+        """Return what can be said of the strategy before its weights are loaded."""
+        ...
+
+
+@dataclass(frozen=True)
+class StrategyEntry:
+    """An entry whose weights lie in a directory.
+
+    Attributes:
+        title: for people, before the weights are there; the loaded strategy's card says the rest.
+        summary: one sentence: how the phrase reaches SAM.
+        loader: "module:function", called as `function(directory, device=..., dtype=...)`.
+        directory: where the weights are.
+    """
+
+    title: str
+    summary: str
+    loader: str
+    directory: Path
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
+        """Import the loader and build the strategy from its weights.
+
+        Raises:
+            CheckpointError: there is no such directory, or it holds something else.
+        """
+        if not self.directory.is_dir():
+            raise CheckpointError(
+                f"{self.title}: expected weights in {self.directory.parent.name}/{self.directory.name}, found no such "
+                "directory; make them with `python -m training`, or bring them from the repository"
+            )
+        module_name, _, function_name = self.loader.partition(":")
+        function = cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))
+        return function(self.directory, device=device, dtype=dtype)
+
+    def provisional_card(self, key: str) -> StrategyCard:
+        """Return what can be said of the strategy before its weights are loaded."""
+        return StrategyCard(key=key, title=self.title, summary=self.summary, paper="", licence="", can="", cannot="")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Strategies that are compared with each other.
+
+    Attributes:
+        key: name on the command line and in files.
+        title: for people.
+        notice: what these weights can and cannot know, for the banner of the page.
+        strategies: entries by strategy key, in the order in which they run.
+        reason: why this suite runs, where nobody asked for it by name.
+        left_out: why a strategy is not in the list, by its title.
+        board: how far the weights are, where they have to be fetched; None where they are at hand.
+    """
+
+    key: str
+    title: str
+    notice: str
+    strategies: Mapping[str, Entry]
+    reason: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    board: LoadingBoard | None = None
+
+
+MINI: Final = Suite(
+    key="mini",
+    title="Mini: small weights, offline",
+    notice=(
+        "Small models, trained by this project on generated scenes: they know the objects of those scenes, drawn as "
+        "such, and hardly anything of photographs. They run offline on a CPU."
+    ),
+    strategies=MappingProxyType(
+        {
+            "evf-sam": StrategyEntry(
+                title="EVF-SAM",
+                summary="BEiT-3 reads image and phrase together; its [CLS] token becomes SAM's prompt.",
+                loader="evfsam.modeling:load_strategy",
+                directory=CHECKPOINTS / "mini" / "evf-sam",
+            ),
+            "clip-text": StrategyEntry(
+                title="CLIP text",
+                summary="CLIP reads the phrase alone; its projected embedding becomes SAM's prompt.",
+                loader="baselines.clip_text:load_strategy",
+                directory=CHECKPOINTS / "mini" / "clip-text",
+            ),
+            "point-query": StrategyEntry(
+                title="Point query",
+                summary="A language model names a box and says of 25 points whether they lie on the object.",
+                loader="baselines.point_query:load_strategy",
+                directory=CHECKPOINTS / "mini" / "point-query",
+            ),
+        }
+    ),
+)
+
+SUITES: Final[Mapping[str, Suite]] = MappingProxyType({MINI.key: MINI})
+
+
+def find_suite(key: str) -> Suite:
+    """Return the suite called `key`.
+
+    Raises:
+        ConfigurationError: there is none; the message lists the choices.
+    """
+    if key not in SUITES:
+        raise ConfigurationError(unknown_name("suite", key, tuple(SUITES)))
+    return SUITES[key]
+
+
+def unknown_name(what: str, name: str, known: tuple[str, ...]) -> str:
+    """Word the error for a name that is not one of the known ones, with the nearest as a suggestion."""
+    near = get_close_matches(name, known, n=1)
+    guess = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown {what} {name!r}: expected one of {', '.join(known)}{guess}"

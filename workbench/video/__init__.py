@@ -1,0 +1,1 @@
+"""A phrase through a clip: limits, parts, work with progress and a stop, files."""

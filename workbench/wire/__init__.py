@@ -1,0 +1,1 @@
+"""What programs get over the wire: types, values, JSON schemas."""
