@@ -1,6 +1,6 @@
 """From opening the page to using it, in a real browser: first paint, and when a press of a button is answered.
 
-    python benchmarks/first_paint.py [--url URL] [--repeats 7]
+    python -m benchmarks.first_paint [--url URL] [--repeats 7]
 
 Without `--url` it starts the page over the `mini` suite and waits until that serves: what is measured begins when a
 visitor opens the page. Every repeat is a fresh visitor, with nothing in the browser's cache. "Usable" means that the

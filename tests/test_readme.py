@@ -29,6 +29,8 @@ TWO_COMMANDS = (
     "pip install -r requirements-dev.txt && python -m pytest",
 )
 
+PATH = r"\.?[\w-]+(/[\w.-]+)*(/|\.(py|md|txt|toml|json|css|js))|LICENSE"
+
 
 def code_blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -102,13 +104,14 @@ def test_contributing_names_the_checks_that_ci_runs() -> None:
 @pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md"])
 def test_files_named_in_the_documents_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
-    folders = (ROOT, ROOT / document.rpartition("/")[0])
-    paths = [
-        name for name in inline if re.fullmatch(r"\.?[\w-]+(/[\w.-]+)*(/|\.(py|md|txt|toml|json|css))|LICENSE", name)
-    ]
     named_results = {"result.json", "config.json", "manifest.json"}
-    missing = [p for p in paths if p not in named_results and not any((folder / p).exists() for folder in folders)]
+    missing = []
+    for line in re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL).splitlines():
+        names = re.findall(r"`([^`\n]+)`", line)
+        # A folder lends itself to the files named after it in the same line.
+        folders = [ROOT, ROOT / document.rpartition("/")[0], *(ROOT / name for name in names if name.endswith("/"))]
+        paths = [name for name in names if re.fullmatch(PATH, name) and name not in named_results]
+        missing += [path for path in paths if not any((folder / path).exists() for folder in folders)]
     assert missing == []
 
 
