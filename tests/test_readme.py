@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,8 @@ def test_the_mcp_configuration_leads_to_the_tools(served_address: str) -> None:
             await session.initialize()
             return [tool.name for tool in (await session.list_tools()).tools]
 
-    tools = asyncio.run(names())
+    with ThreadPoolExecutor(1) as own_loop:  # the browser's tests leave a loop running in this thread
+        tools = own_loop.submit(asyncio.run, names()).result()
     rows = re.findall(r"^\| `(\w+)` \| .* \| .* \|$", README[README.index("## API") :], re.MULTILINE)
     assert rows[: len(tools)] == tools
 

@@ -49,7 +49,7 @@ def ask(
     page: ComparePage, payload: object, phrase: object, strategies: object = ALL, **options: object
 ) -> Iterator[Updates]:
     values = [options.get(control.name, control.default) for control in page.controls.options]
-    return page.ask(payload, phrase, strategies, None, *values)
+    return page.ask(payload, phrase, strategies, None, 0, *values)
 
 
 def value_of(update: object) -> object:
@@ -201,7 +201,7 @@ def test_a_random_scene_brings_phrases_that_can_be_measured(page: ComparePage, t
     phrase, known = updates[page.controls.phrase], updates[page.known]
     payload = upload(tmp_path, updates[page.controls.image])
     defaults = [control.default for control in page.controls.options]
-    *_, last = page.ask(payload, phrase, ALL, known, *defaults)
+    *_, last = page.ask(payload, phrase, ALL, known, updates[page.turn], *defaults)
     assert str(phrase) in str(updates[page.controls.chips])
     assert "Measured IoU" in str(last[page.columns[2].card])
     assert "iou_with_reference" in value_of(last[page.findings.result])["strategies"]["evf-sam"]
@@ -212,13 +212,24 @@ def test_a_scene_among_the_examples_can_be_measured(page: ComparePage, tmp_path:
     updates = page.take_example(SimpleNamespace(index=index))
     payload = upload(tmp_path, updates[page.controls.image])
     defaults = [control.default for control in page.controls.options]
-    *_, last = page.ask(payload, page.examples[index].phrases[0], ALL, updates[page.known], *defaults)
+    *_, last = page.ask(
+        payload, page.examples[index].phrases[0], ALL, updates[page.known], updates[page.turn], *defaults
+    )
     assert "Measured IoU" in str(last[page.columns[2].card])
 
 
 @pytest.mark.parametrize("index", [-1, 10_000, None, "0"])
 def test_an_example_that_is_not_there_is_a_message(page: ComparePage, index: object) -> None:
     assert 'role="alert"' in str(page.take_example(SimpleNamespace(index=index))[page.status])
+
+
+def test_a_run_on_the_picture_before_writes_nothing(page: ComparePage, tmp_path: Path) -> None:
+    asked = ask(page, upload(tmp_path, three_colours()), "the red square")
+    assert page.status in next(asked)
+
+    page.take_random_scene()
+
+    assert [list(updates) for updates in asked] == [[page.status]]
 
 
 def test_a_new_picture_removes_the_answers_of_the_old_one(page: ComparePage, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ NAMES = {
     *("EVF-SAM", "COCO RLE", "Label Studio", "labelme", "curl", "[CLS]", "result.json", "pred_iou", "P(yes)"),
     *("cIoU", "gIoU", "IoU", "pdf", "png", "svg", "English", "CSV", "PQPP", "PPG"),
     # What the fakes say of themselves, and keys.
-    *("Looks for one colour.", "look"),
+    *("Looks for one colour.", "look", "Segments the pixels in which one colour stands out."),
+    *("Finds saturated colours.", "Reads no words at all."),
     *("Fake suite", "Fake strategies that look for colours: they know red, green and blue, and nothing else."),
     *("evf-sam", "clip-text", "point-query"),
     # Gradio's own, in a control that is hidden.

@@ -1,12 +1,14 @@
 """The tab of differences, in a real browser: votes, a pair, and a reference mask."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.browser.test_page import ask, expect_three_answers, upload
 from tests.webui.fakes import channel_mask, three_colours
@@ -19,8 +21,14 @@ def open_differences(page: Page) -> None:
 
 
 def choose(page: Page, field: str, name: str) -> None:
-    page.locator(f"#{field} input").click()
-    page.get_by_role("option", name=name, exact=True).click()
+    """Choose in a list; an update that arrives just then closes it, and it is opened once more, as a person would."""
+    option = page.get_by_role("option", name=name, exact=True)
+    for _ in range(4):
+        page.locator(f"#{field} input").click()
+        with suppress(PlaywrightTimeoutError):
+            return option.click(timeout=8000)
+        page.keyboard.press("Escape")
+    return option.click()
 
 
 def test_the_differences_are_shown_as_votes_as_a_pair_and_against_an_uploaded_mask(

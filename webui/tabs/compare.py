@@ -21,6 +21,7 @@ from webui.controls import Controls, build_controls
 from webui.findings import Findings, build_findings, checked_choice
 from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
 from webui.language import retold, say
+from webui.picture_turns import PictureTurns
 from webui.run_shelf import FinishedRun, RunShelf
 from webui.runs import Progress, run
 from webui.strategy_options import chosen_options, only_of
@@ -65,6 +66,8 @@ class ComparePage:
         last_run: its key on the shelf, or None; tabs that build on a run listen to its changes.
         shelf: the finished runs.
         unanswered: keys of the strategies that a run under way still has to ask.
+        turn: number of the picture on the page, which runs are asked with.
+        turns: which picture each visitor is at.
     """
 
     comparison: Comparison
@@ -79,17 +82,32 @@ class ComparePage:
     last_run: gr.State
     shelf: RunShelf
     unanswered: gr.State
+    turn: gr.Number
+    turns: PictureTurns
 
     def ask(
-        self, payload: object, phrase: object, strategies: object, known: KnownScene | None, *option_values: object
+        self,
+        payload: object,
+        phrase: object,
+        strategies: object,
+        known: KnownScene | None,
+        turn: object,
+        *option_values: object,
     ) -> Iterator[Updates]:
-        """Run the strategies; what a visitor can mend is said in the status line, and nothing they gave is lost."""
+        """Run the strategies; what a visitor can mend is said in the status line, and nothing they gave is lost.
+
+        A run that belongs to a picture before ends without a word.
+        """
         options = chosen_options(self.controls.options, option_values)
         try:
             asked = self.comparison.choose(strategies) if isinstance(strategies, list) and strategies else ()
             taken = only_of(options, asked)
             for progress in run(self.comparison, payload, phrase, strategies, taken, known):
-                yield from self._show(FinishedRun(progress, taken, known))
+                for updates in self._show(FinishedRun(progress, taken, known)):
+                    if not self.turns.is_current(turn, _file_of(payload)):
+                        yield {self.status: gr.skip()}  # without any answer, Gradio would empty every output
+                        return
+                    yield updates
         except EvfSamError as error:
             yield {self.status: wording.problem(_for_the_page(error)), **self._at_rest()}
         except Exception:
@@ -156,10 +174,10 @@ class ComparePage:
         try:
             height, width = read_upload(payload).shape[:2]
         except EvfSamError as error:
-            return {self.status: wording.problem(_for_the_page(error)), **self._emptied()}
+            return {self.status: wording.problem(_for_the_page(error)), **self._emptied(payload)}
         ready = "Your image, {width} × {height} pixels. Say what to segment and press Enter."
         words = say(ready, width=width, height=height)
-        return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied()}
+        return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied(payload)}
 
     def clear(self) -> Updates:
         """Forget answers that belonged to a removed image."""
@@ -198,8 +216,10 @@ class ComparePage:
             **self._emptied(),
         }
 
-    def _emptied(self) -> Updates:
-        nothing = {self.attention: None, self.last_run: None, self.download: _no_download()}
+    def _emptied(self, payload: object = None) -> Updates:
+        """Begin with another picture: an uploaded one where there is a payload."""
+        turn = self.turns.begin(_file_of(payload))
+        nothing = {self.attention: None, self.last_run: None, self.download: _no_download(), self.turn: turn}
         return {**nothing, **self._at_rest(), **self.introduce(), **self.findings.emptied()}
 
 
@@ -207,6 +227,7 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
     """Lay out the comparison and wire its events."""
     known, attention, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(3))
     unanswered = gr.State((), time_to_live=STATE_SECONDS)
+    turn = gr.Number(0, visible=False)
     with gr.Row(elem_id="workplace"):
         controls = build_controls(comparison.cards, examples)
         with gr.Column(elem_id="answers"):
@@ -232,8 +253,12 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
         last_run,
         RunShelf(),
         unanswered,
+        turn,
+        PictureTurns(),
     )
-    _wire_pictures(page, runs=_wire_runs(page))
+    runs = _wire_runs(page)
+    _wire_pictures(page)
+    _wire_stop(page, runs)
     _wire_attention(page)
     return page
 
@@ -246,7 +271,7 @@ def first_attention(progress: Progress) -> AttentionView | None:
 
 def _wire_runs(page: ComparePage) -> list[Dependency]:
     controls = page.controls
-    inputs = [controls.image, controls.phrase, controls.strategies, page.known]
+    inputs = [controls.image, controls.phrase, controls.strategies, page.known, page.turn]
     inputs += [control.component for control in controls.options]
     outputs = [page.status, *_answers_of(page)]
 
@@ -270,19 +295,23 @@ def _wire_runs(page: ComparePage) -> list[Dependency]:
     return [wire(listen) for listen in (controls.phrase.submit, controls.compare.click, chosen.success)]
 
 
-def _wire_pictures(page: ComparePage, runs: list[Dependency]) -> None:
+def _wire_pictures(page: ComparePage) -> None:
     controls = page.controls
     emptied = _answers_of(page)
     fresh = [controls.image, page.known, controls.phrase, controls.chips, page.status, *emptied]
-    # A run on the picture before would write its answers beside the new one.
-    quiet = {"show_progress": "hidden", "api_visibility": "private", "cancels": runs}
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
     controls.new_scene.click(page.take_random_scene, None, fresh, **quiet)
     controls.examples.select(page.take_example, None, fresh, **quiet)
     uploaded = [controls.chips, page.status, *emptied]
     controls.image.input(page.take_upload, controls.image, uploaded, preprocess=False, **quiet)
     controls.image.clear(page.clear, None, uploaded, **quiet)
-    stopped = [page.status, page.unanswered, controls.stop, *(column.card for column in page.columns)]
-    controls.stop.click(page.stop, page.unanswered, stopped, queue=False, **quiet)
+
+
+def _wire_stop(page: ComparePage, runs: list[Dependency]) -> None:
+    stop = page.controls.stop
+    stopped = [page.status, page.unanswered, stop, *(column.card for column in page.columns)]
+    quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    stop.click(page.stop, page.unanswered, stopped, cancels=runs, **quiet)
 
 
 def _wire_attention(page: ComparePage) -> None:
@@ -300,11 +329,17 @@ def _answers_of(page: ComparePage) -> list[Block]:
         page.attention,
         page.last_run,
         page.unanswered,
+        page.turn,
         page.controls.stop,
         page.download,
         *answers,
         *page.findings.components,
     ]
+
+
+def _file_of(payload: object) -> str | None:
+    path = payload.get("path") if isinstance(payload, dict) else None
+    return path if isinstance(path, str) else None
 
 
 def _no_download() -> object:

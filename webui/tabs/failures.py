@@ -27,13 +27,6 @@ _INTRODUCTION: Final = (
 _NOTHING: Final = "No answers are kept here. Make them with “{command}”."
 _READY: Final = "“{phrase}”, from the gallery. The strategies are being asked."
 _COMPARE: Final = "compare"
-_STOP_RUN: Final = """
-() => {
-  const stop = document.querySelector('button#stop, #stop button');
-  if (stop && !stop.disabled) stop.click();
-}
-"""
-"""What still runs would write its answers beside the new picture."""
 _PRESS_COMPARE: Final = """
 () => {
   document.querySelector('button#compare, #compare button').click();
@@ -90,7 +83,6 @@ def build_failures(page: ComparePage, tabs: gr.Tabs) -> None:
     made = FailuresTab(page, tabs, gallery)
     quiet = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     tab.select(made.show, None, gallery, **quiet)
-    gallery.select(None, None, None, js=_STOP_RUN)
     controls = page.controls
     changed = [*page.clear(), controls.image, controls.phrase, page.known, tabs]
     put = gallery.select(made.try_one, None, changed, **quiet)
