@@ -54,9 +54,11 @@ def test_a_link_brings_example_phrase_strategies_and_options_to_a_new_visitor(pa
     page.locator("#options button").first.click()
     page.fill("#options input[type=number] >> nth=0", "4")
     page.press("#options input[type=number] >> nth=0", "Tab")
+    expect(page.locator("#options input[type=range]").first).to_have_value("4")
     ask(page, "the first; and the second")
     expect(page.locator("#status")).to_contain_text("All 2 strategies answered")
     page.get_by_role("tab", name="Take away").click()
+    expect(page.locator("#link textarea")).to_have_value(re.compile("option="))
     link = page.locator("#link textarea").input_value()
     named = parse_qs(urlsplit(link).query)
     assert named["phrase"] == ["the first", "and the second"]

@@ -164,7 +164,7 @@ def test_the_page_says_why_the_gpu_was_refused_and_keeps_what_was_given(spaces: 
     with gr.Blocks():
         page = build_compare(lent(spaces, tmp_path, left="load_bright"), ())
     options = [control.default for control in page.controls.options]
-    *_, last = page.ask({"path": str(tmp_path / "a.png")}, "light", ["left"], None, *options)
+    *_, last = page.ask({"path": str(tmp_path / "a.png")}, "light", ["left"], None, 0, *options)
     assert "All GPUs are busy, and none came free in time." in str(last[page.status])
     assert page.controls.phrase not in last
 
