@@ -1,6 +1,7 @@
 """Files, code and links of a run, in a real browser, over fake strategies."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
