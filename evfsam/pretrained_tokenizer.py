@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from evfsam.errors import CheckpointError, PhraseError
-from evfsam.preprocess import check_phrase
+from evfsam.errors import CheckpointError
+from evfsam.tokenizer import checked_length, padded_batch
 
 
 class PretrainedPhraseTokenizer:
@@ -58,11 +58,7 @@ class PretrainedPhraseTokenizer:
             PhraseError: there are more than `max_tokens` ids.
         """
         ids: list[int] = self.pretrained(phrase)["input_ids"]
-        if len(ids) > self.max_tokens:
-            raise PhraseError(
-                f"expected a phrase of at most {self.max_tokens} word pieces, got {len(ids)}; shorten the phrase"
-            )
-        return ids
+        return checked_length(ids, self.max_tokens)
 
     def tokens(self, ids: Sequence[int]) -> tuple[str, ...]:
         """Return the piece behind each id, for people."""
@@ -77,10 +73,4 @@ class PretrainedPhraseTokenizer:
         Raises:
             PhraseError: a phrase is empty or too long, or there is none.
         """
-        if not phrases:
-            raise PhraseError("expected at least one phrase, got none")
-        rows = [torch.tensor(self.encode(check_phrase(phrase))) for phrase in phrases]
-        padding = int(self.pretrained.pad_token_id)
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
-        words = torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
-        return ids, words
+        return padded_batch(phrases, self.encode, int(self.pretrained.pad_token_id))

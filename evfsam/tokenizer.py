@@ -7,7 +7,7 @@ files add, such as a "[semantic]" of a further training, are read as those files
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -21,6 +21,36 @@ TOKENIZER_NAME = "sentencepiece.bpe.model"
 BOS_ID, PAD_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
 
 _SPECIAL_TOKENS = {BOS_ID: "<s>", PAD_ID: "<pad>", EOS_ID: "</s>", UNK_ID: "<unk>"}
+
+
+def checked_length(ids: list[int], max_tokens: int) -> list[int]:
+    """Return the ids of a phrase.
+
+    Raises:
+        PhraseError: there are more than `max_tokens`.
+    """
+    if len(ids) > max_tokens:
+        raise PhraseError(f"expected a phrase of at most {max_tokens} word pieces, got {len(ids)}; shorten the phrase")
+    return ids
+
+
+def padded_batch(
+    phrases: Sequence[str], encode: Callable[[str], list[int]], padding_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Check and encode phrases, padded on the right to the longest.
+
+    Returns:
+        (P, T) int64 ids and (P, T) bool attention mask, True on words.
+
+    Raises:
+        PhraseError: a phrase is empty or too long, or there is none.
+    """
+    if not phrases:
+        raise PhraseError("expected at least one phrase, got none")
+    rows = [torch.tensor(encode(check_phrase(phrase))) for phrase in phrases]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding_id)
+    words = torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+    return ids, words
 
 
 class PhraseTokenizer:
@@ -101,11 +131,7 @@ class PhraseTokenizer:
             PhraseError: there are more than `max_tokens` ids.
         """
         ids = [BOS_ID, *self._inner_ids(phrase), EOS_ID]
-        if len(ids) > self.max_tokens:
-            raise PhraseError(
-                f"expected a phrase of at most {self.max_tokens} word pieces, got {len(ids)}; shorten the phrase"
-            )
-        return ids
+        return checked_length(ids, self.max_tokens)
 
     def tokens(self, ids: Sequence[int]) -> tuple[str, ...]:
         """Return the piece behind each id, for people."""
@@ -120,11 +146,7 @@ class PhraseTokenizer:
         Raises:
             PhraseError: a phrase is empty or too long, or there is none.
         """
-        if not phrases:
-            raise PhraseError("expected at least one phrase, got none")
-        rows = [torch.tensor(self.encode(check_phrase(phrase))) for phrase in phrases]
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD_ID)
-        return ids, ids != PAD_ID
+        return padded_batch(phrases, self.encode, PAD_ID)
 
     def _inner_ids(self, phrase: str) -> list[int]:
         if self._splitter is None:
