@@ -1,17 +1,17 @@
 """A visitor's clip: what is known of it before work begins, the limits on it, and the part of it that is segmented."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, overload
+from typing import Final
 
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
 from workbench.comparison import Comparison
 from workbench.suites.full import FULL_KEY
-from workbench.video.files import VideoFileError, VideoFrames
+from workbench.video.files import FrameSequence, VideoFileError, VideoFrames
 
 FRAME_LIMIT: Final = 240
 """Frames that are segmented at one time: 10 seconds at 24 a second."""
@@ -72,7 +72,7 @@ def read_clip(path: Path) -> Clip:
         return Clip(path, count, frames.rate, frames.size, frames.stored_size, seconds)
 
 
-class ClipPart(Sequence[RgbImage]):
+class ClipPart(FrameSequence):
     """Successive frames of a video file, numbered from 0.
 
     Args:
@@ -95,20 +95,7 @@ class ClipPart(Sequence[RgbImage]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> RgbImage: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[RgbImage]: ...
-    def __getitem__(self, index: int | slice) -> RgbImage | Sequence[RgbImage]:
-        """Return a frame as (H, W, 3) uint8 RGB.
-
-        Raises:
-            VideoFileError: the file cannot be decoded there.
-        """
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(f"expected a frame from 0 to {len(self) - 1}, got {index}")
+    def _frame(self, index: int) -> RgbImage:
         return self._frames[self.first + index]
 
     @property

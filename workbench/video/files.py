@@ -3,6 +3,7 @@
 Sound is not carried over: only pictures are decoded and written.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -46,7 +47,31 @@ class FrameTimes(Protocol):
         ...
 
 
-class VideoFrames(Sequence[RgbImage]):
+class FrameSequence(Sequence[RgbImage]):
+    """Frames by number, from 0; subclasses say how many there are and bring one."""
+
+    @overload
+    def __getitem__(self, index: int) -> RgbImage: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RgbImage]: ...
+    def __getitem__(self, index: int | slice) -> RgbImage | Sequence[RgbImage]:
+        """Return a frame as (H, W, 3) uint8 RGB.
+
+        Raises:
+            VideoFileError: the file cannot be decoded there.
+        """
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"expected a frame from 0 to {len(self) - 1}, got {index}")
+        return self._frame(index)
+
+    @abstractmethod
+    def _frame(self, index: int) -> RgbImage:
+        """Return the frame of a number that is there."""
+
+
+class VideoFrames(FrameSequence):
     """The frames of a video file, upright, decoded when they are asked for. Use it in a `with` block.
 
     Opening reads the whole file's time stamps, but decodes only one frame. Going forward decodes every frame once.
@@ -98,20 +123,7 @@ class VideoFrames(Sequence[RgbImage]):
     def __len__(self) -> int:
         return len(self._times)
 
-    @overload
-    def __getitem__(self, index: int) -> RgbImage: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[RgbImage]: ...
-    def __getitem__(self, index: int | slice) -> RgbImage | Sequence[RgbImage]:
-        """Return a frame as (H, W, 3) uint8 RGB.
-
-        Raises:
-            VideoFileError: the file cannot be decoded there.
-        """
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(f"expected a frame from 0 to {len(self) - 1}, got {index}")
+    def _frame(self, index: int) -> RgbImage:
         if index not in self._block:
             first = max(0, index - self._block_length + 1) if index < self._asked else index
             self._block = self._decode(first, index)
