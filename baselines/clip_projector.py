@@ -15,9 +15,9 @@ from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel, ClipTextStr
 from baselines.clip_weights import load_clip
 from baselines.sam_weights import load_mask_backbone
 from baselines.weights import weights_directory
-from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
 from evfsam.errors import CheckpointError
-from evfsam.mask_backbones import SamMaskBackbone
+from evfsam.sam.sam import SamMaskBackbone
+from evfsam.weights.files import load_strictly, read_config, read_weights, save_weights, write_config
 
 _MODEL_TYPE: Final = "clip-text-projector"
 _PARTS: Final = ("projectors.", "sam.mask_decoder.")

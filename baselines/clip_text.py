@@ -19,11 +19,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 
 from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed
-from evfsam.checkpoints import load_strictly, read_config, read_weights, save_weights, write_config
 from evfsam.errors import CheckpointError, ConfigurationError
-from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.preprocess import check_phrase, clip_pixels
 from evfsam.prompts import place_module
+from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.types import (
     BoxXyxy,
     ImageView,
@@ -35,6 +34,7 @@ from evfsam.types import (
     TraceEntry,
     Verdict,
 )
+from evfsam.weights.files import load_strictly, read_config, read_weights, save_weights, write_config
 
 Variant = Literal["text", "late-concat"]
 VARIANTS: Final[tuple[Variant, ...]] = get_args(Variant)

@@ -7,8 +7,8 @@ from transformers import CLIPModel, CLIPTokenizerFast, PreTrainedTokenizerFast
 
 from baselines.checkpoint_files import raise_unless_complete, without_progress_bars
 from baselines.weights import weights_directory
-from evfsam.checkpoints import read_config
 from evfsam.errors import CheckpointError
+from evfsam.weights.files import read_config
 
 OPENAI_VIT_L = "openai/clip-vit-large-patch14"
 

@@ -20,9 +20,9 @@ from baselines.point_query import CARD, PointQueryStrategy
 from baselines.point_query_options import default_options
 from baselines.sam_weights import load_mask_backbone
 from baselines.weights import weights_directory
-from evfsam.checkpoints import read_config
 from evfsam.errors import ConfigurationError
 from evfsam.types import StrategyCard
+from evfsam.weights.files import read_config
 
 
 def load_strategy(

@@ -25,8 +25,8 @@ from baselines.dialects.registry import SAM4MLLM
 from baselines.language_model import LanguageModel
 from baselines.point_query_options import PointQueryOptions, check_options
 from baselines.strategy_options import changed
-from evfsam.mask_backbones import SamMaskBackbone
 from evfsam.preprocess import check_phrase
+from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import (
     ImageView,
     MaskBackbone,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from evfsam.geometry import upsample_logits
-from evfsam.mask_backbones import SamMaskBackbone
-from evfsam.sam2_backbone import Sam2MaskBackbone
+from evfsam.sam.sam import SamMaskBackbone
+from evfsam.sam.sam2 import Sam2MaskBackbone
 from evfsam.types import ImageEmbedding, MaskBackbone, SamPrompt
 
 

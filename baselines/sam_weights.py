@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import torch
 
-from evfsam.checkpoints import load_strictly, read_config, read_weights
-from evfsam.efficient_sam import EfficientSamMaskBackbone
 from evfsam.errors import CheckpointError
-from evfsam.mask_backbones import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam
 from evfsam.prompts import place_module
-from evfsam.sam2_backbone import Sam2MaskBackbone
+from evfsam.sam.efficient_sam import EfficientSamMaskBackbone
+from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam
+from evfsam.sam.sam2 import Sam2MaskBackbone
 from evfsam.types import MaskBackbone
+from evfsam.weights.files import load_strictly, read_config, read_weights
 
 _OURS: Final[Mapping[str, type[SamMaskBackbone] | type[Sam2MaskBackbone] | type[EfficientSamMaskBackbone]]] = (
     MappingProxyType({"sam": SamMaskBackbone, "sam2": Sam2MaskBackbone, "efficient_sam": EfficientSamMaskBackbone})

@@ -23,14 +23,14 @@ import numpy as np
 import torch
 
 from benchmarks.memory import GIB, peak_bytes, resident_bytes
-from evfsam.checkpoints import save_weights, write_config
-from evfsam.configuration import EvfSamConfig
-from evfsam.exporting import MAX_SHARD_BYTES
-from evfsam.lean_loading import build_without_storage
-from evfsam.modeling import EvfSamModel
-from evfsam.released_layout import released_values
-from evfsam.strategy import EvfSamStrategy
-from evfsam.tokenizer import PhraseTokenizer
+from evfsam.encoders.tokenizers import PhraseTokenizer
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.export import MAX_SHARD_BYTES
+from evfsam.model.modeling import EvfSamModel
+from evfsam.model.released_layout import released_values
+from evfsam.model.strategy import EvfSamStrategy
+from evfsam.weights.files import save_weights, write_config
+from evfsam.weights.loading import build_without_storage
 from workbench.comparison import Comparison, StrategyResult
 from workbench.suites.registry import SUITES, Suite
 

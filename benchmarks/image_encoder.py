@@ -26,8 +26,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.memory import GIB, peak_bytes, resident_bytes
-from evfsam.image_encoder import ImageEncoder
-from evfsam.mask_backbones import SamConfig
+from evfsam.sam.image_encoder import ImageEncoder
+from evfsam.sam.sam import SamConfig
 from evfsam.sam2_modules import Sam2Config, build_sam2
 
 ROOT: Final = Path(__file__).resolve().parent.parent

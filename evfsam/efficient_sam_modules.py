@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from evfsam.errors import ConfigurationError
-from evfsam.known_fields import with_known_fields
+from evfsam.weights.known_fields import with_known_fields
 
 INVALID: Final = -1
 POINT: Final = 1

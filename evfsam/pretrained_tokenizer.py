@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from evfsam.encoders.tokenizers import checked_length, padded_batch
 from evfsam.errors import CheckpointError
-from evfsam.tokenizer import checked_length, padded_batch
 
 
 class PretrainedPhraseTokenizer:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from evfsam.errors import ConfigurationError
-from evfsam.known_fields import with_known_fields
+from evfsam.weights.known_fields import with_known_fields
 
 if TYPE_CHECKING:  # importing sam2 starts its configuration system; only who builds a SAM-2 pays for that
     from sam2.modeling.sam2_base import SAM2Base

@@ -17,11 +17,11 @@ import torch
 from transformers import AutoTokenizer
 
 from baselines.point_query import PointQueryStrategy
-from evfsam.configuration import EvfSamConfig
-from evfsam.encoder_sizes import ClipSizes
-from evfsam.encoders import EncoderChoice
+from evfsam.encoders.multimodal import EncoderChoice
+from evfsam.encoders.sizes import ClipSizes
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.processing import EvfSamProcessor
 from evfsam.pretrained_tokenizer import PretrainedPhraseTokenizer
-from evfsam.processing import EvfSamProcessor
 from evfsam.types import Strategy, StrategyCard
 from training import clip, pretrain, sam
 from training.finetune import FinetuneStage, TrainedParts, starting_model
@@ -129,7 +129,7 @@ def run_trained(places: Places, name: str, seed: int) -> dict[str, object]:
     stage.model.save_pretrained(directory, storage_dtype=torch.float16)
     stage.processor.tokenizer.save_pretrained(directory)
     places.state(state).unlink()
-    entry = StrategyEntry("Ablation", "A row of the ablations.", "evfsam.modeling:load_strategy", directory)
+    entry = StrategyEntry("Ablation", "A row of the ablations.", "evfsam.model.modeling:load_strategy", directory)
     scores = _scores("evf-sam", entry, places.device, _test_samples(0))
     made = {"steps": measured.schedule.steps, "seconds": round(measured.seconds), "hardware": measured.hardware}
     return {"row": name, "seed": seed, **_figures(scores), **made}

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from evfsam.mask_backbones import SamMaskBackbone
 from evfsam.preprocess import sam_pixels
+from evfsam.sam.sam import SamMaskBackbone
 from training.scene_cache import SceneCache
 
 BATCH = 25

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from evfsam.configuration import EvfSamConfig
-from evfsam.losses import batch_mask_loss
-from evfsam.mask_backbones import SamMaskBackbone
-from evfsam.modeling import EvfSamModel
-from evfsam.processing import EvfSamProcessor
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.losses import batch_mask_loss
+from evfsam.model.modeling import EvfSamModel
+from evfsam.model.processing import EvfSamProcessor
+from evfsam.sam.sam import SamMaskBackbone
 from training import sam
 from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
 from training.embeddings import EmbeddingTable

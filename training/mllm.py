@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from baselines import dialects
-from evfsam.losses import batch_mask_loss
+from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import clip_pixels
 from training.batches import draw_phrases, held_out_phrases
 from training.clip import IMAGE_SIZE, PATCH_SIZE

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from evfsam.beit3 import Beit3Config, Beit3Encoder
-from evfsam.losses import batch_mask_loss
+from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder
+from evfsam.encoders.tokenizers import EOS_ID, PhraseTokenizer
+from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import beit3_pixels
-from evfsam.tokenizer import EOS_ID, PhraseTokenizer
 from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
 from training.loop import Schedule
 from training.patches import PatchHeads

@@ -9,9 +9,9 @@ from torch import nn
 from transformers import CLIPModel, PreTrainedTokenizerBase
 
 from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel
-from evfsam.losses import batch_mask_loss
-from evfsam.mask_backbones import SamMaskBackbone
+from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import clip_pixels
+from evfsam.sam.sam import SamMaskBackbone
 from training import sam
 from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
 from training.clip import IMAGE_SIZE

@@ -15,11 +15,11 @@ from typing import Final
 import torch
 from transformers import AutoTokenizer, CLIPModel
 
-from evfsam.configuration import EvfSamConfig
+from evfsam.encoders.tokenizers import TOKENIZER_NAME, PhraseTokenizer
 from evfsam.errors import CheckpointError
-from evfsam.mask_backbones import SamMaskBackbone
-from evfsam.processing import EvfSamProcessor
-from evfsam.tokenizer import TOKENIZER_NAME, PhraseTokenizer
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.processing import EvfSamProcessor
+from evfsam.sam.sam import SamMaskBackbone
 from training import clip, finetune, mllm, pretrain, projector, sam
 from training.cards import CARDS, Measured, write_card
 from training.embeddings import EmbeddingTable

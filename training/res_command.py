@@ -16,13 +16,13 @@ from baselines.clip_weights import load_clip
 from baselines.language_model import LanguageModel
 from baselines.sam_weights import load_mask_backbone
 from baselines.weights import weights_directory
-from evfsam.checkpoints import load_strictly
-from evfsam.configuration import EvfSamConfig
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
-from evfsam.hub import local_checkpoint
-from evfsam.mask_backbones import SamMaskBackbone
-from evfsam.modeling import EvfSamModel, LossWeights
-from evfsam.processing import EvfSamProcessor
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.modeling import EvfSamModel, LossWeights
+from evfsam.model.processing import EvfSamProcessor
+from evfsam.sam.sam import SamMaskBackbone
+from evfsam.weights.files import load_strictly
+from evfsam.weights.hub import local_checkpoint
 from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
 from training.res_data import Mixture
 from training.res_objectives import EvfSamObjective, Objective

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from evfsam.geometry import Frame
-from evfsam.losses import batch_mask_loss
-from evfsam.modeling import EvfSamModel, LossWeights
-from evfsam.processing import EvfSamProcessor
+from evfsam.model.losses import batch_mask_loss
+from evfsam.model.modeling import EvfSamModel, LossWeights
+from evfsam.model.processing import EvfSamProcessor
 from training.res_data import DrawnImage, object_pixels
 from workbench.measuring.metrics import IGNORED_LABEL
 

@@ -14,7 +14,7 @@ from torch import nn
 from baselines.clip_projector import save_projector
 from baselines.clip_text import ClipTextSamModel
 from evfsam.geometry import upsample_logits
-from evfsam.modeling import LossWeights
+from evfsam.model.modeling import LossWeights
 from evfsam.preprocess import clip_pixels, sam_pixels
 from training.res_data import DrawnImage
 from training.res_objectives import PAPER_WEIGHTS, PhraseImages, counted_mask_loss, stacked_references

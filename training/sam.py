@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from evfsam.losses import batch_mask_loss
-from evfsam.mask_backbones import SamConfig, build_sam, decode_prompts
+from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import sam_pixels
+from evfsam.sam.sam import SamConfig, build_sam, decode_prompts
 from training.loop import Schedule
 from training.scene_cache import CachedScene, SceneCache, tight_box
 

@@ -14,7 +14,7 @@ import torch
 from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt, Segmentation
-from evfsam.video_followers import VideoFollower
+from evfsam.video.followers import VideoFollower
 from workbench.batch.command import BatchOrder
 from workbench.batch.command import carry_out as carry_out_batch
 from workbench.comparison import Comparison, StrategyResult

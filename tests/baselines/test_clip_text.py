@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from baselines.clip_text import ClipTextSamModel, ClipTextStrategy, load_strategy
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
-from evfsam.mask_backbones import SamMaskBackbone
 from evfsam.preprocess import clip_pixels
+from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageView, PromptPoint, Strategy
 from tests.baselines.tiny_models import IMAGE_SIZE, tiny_clip_text, tiny_sam
 

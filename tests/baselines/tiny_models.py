@@ -26,7 +26,7 @@ from transformers import (
 from baselines import dialects
 from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel
 from baselines.point_query import grid_points
-from evfsam.mask_backbones import SamConfig, SamMaskBackbone, build_sam
+from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam
 
 IMAGE_SIZE = 64
 PATCH_SIZE = 16

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import full_size as benchmark
-from evfsam.configuration import EvfSamConfig
+from evfsam.model.configuration import EvfSamConfig
 from tests.evfsam.tiny import BEIT3, SAM
 
 RELEASED = Path(__file__).parent.parent / "fixtures" / "released"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import image_encoder as benchmark
-from evfsam.mask_backbones import SamConfig
+from evfsam.sam.sam import SamConfig
 
 TINY = SamConfig(
     image_size=64,

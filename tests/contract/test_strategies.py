@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from evfsam.errors import ConfigurationError, PhraseError
-from evfsam.mask_backbones import SamMaskBackbone
+from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
 from tests.baselines.tiny_models import PHRASE
 from tests.contract.tiny_checkpoints import SAVERS, load

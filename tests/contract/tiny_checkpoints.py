@@ -8,11 +8,11 @@ from types import MappingProxyType
 import torch
 
 from baselines.language_model import LanguageModel
-from evfsam.beit3 import Beit3Config
-from evfsam.configuration import EvfSamConfig
-from evfsam.modeling import EvfSamModel
-from evfsam.processing import EvfSamProcessor
-from evfsam.tokenizer import PhraseTokenizer
+from evfsam.encoders.beit3 import Beit3Config
+from evfsam.encoders.tokenizers import PhraseTokenizer
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.modeling import EvfSamModel
+from evfsam.model.processing import EvfSamProcessor
 from evfsam.types import Strategy
 from tests.baselines.tiny_models import taught_llava, tiny_clip_text, tiny_sam
 from workbench.suites.registry import SUITES

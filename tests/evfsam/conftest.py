@@ -1,7 +1,7 @@
 import pytest
 
-from evfsam.modeling import EvfSamModel
-from evfsam.processing import EvfSamProcessor
+from evfsam.model.modeling import EvfSamModel
+from evfsam.model.processing import EvfSamProcessor
 from tests.evfsam.tiny import tiny_model, tiny_processor
 
 

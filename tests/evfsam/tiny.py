@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evfsam.configuration import EvfSamConfig
-from evfsam.modeling import EvfSamModel
-from evfsam.processing import EvfSamProcessor
-from evfsam.tokenizer import PhraseTokenizer
+from evfsam.encoders.tokenizers import PhraseTokenizer
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.modeling import EvfSamModel
+from evfsam.model.processing import EvfSamProcessor
 from evfsam.types import RgbImage
 
 TOKENIZER_DIRECTORY = Path(__file__).parent.parent / "fixtures" / "golden" / "tokenizer"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from evfsam.configuration import EvfSamConfig
-from evfsam.modeling import EvfSamModel
-from evfsam.released_layout import released_values
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.modeling import EvfSamModel
+from evfsam.model.released_layout import released_values
 from tests.evfsam.tiny import BEIT3, SAM, TOKENIZER_DIRECTORY
 
 SAM2 = {

@@ -17,12 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evfsam.checkpoints import load_strictly
-from evfsam.configuration import EvfSamConfig
 from evfsam.geometry import Frame
-from evfsam.modeling import EvfSamModel
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.modeling import EvfSamModel
 from evfsam.preprocess import beit3_pixels
 from evfsam.types import RgbImage
+from evfsam.weights.files import load_strictly
 
 _OWN_FIXTURES = Path(__file__).parent.parent / "fixtures" / "golden"
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from evfsam.modeling import EvfSamOutput, LossWeights
+from evfsam.model.modeling import EvfSamOutput, LossWeights
 from tests.parity.golden_outputs import EMBEDDING_TOLERANCE, LOGIT_TOLERANCE, Golden, compare_stored
 
 

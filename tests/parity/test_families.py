@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from evfsam.modeling import EvfSamOutput, LossWeights
+from evfsam.model.modeling import EvfSamOutput, LossWeights
 from evfsam.types import ImageEmbedding, SamPrompt
 from tests.parity.golden_outputs import EMBEDDING_TOLERANCE, LOGIT_TOLERANCE, Golden, compare_stored, load_golden
 

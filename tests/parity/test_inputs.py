@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evfsam.losses import bce_loss, dice_loss
+from evfsam.encoders.tokenizers import PhraseTokenizer
+from evfsam.model.losses import bce_loss, dice_loss
 from evfsam.preprocess import beit3_pixels, load_image, sam_pixels, stretched_pixels
-from evfsam.tokenizer import PhraseTokenizer
 from tests.parity.golden_outputs import compare_stored, golden_part
 
 _SIDE_SAM, _SIDE_BEIT3 = 1024, 224

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from evfsam.encoders import EncoderOutput
-from evfsam.mask_backbones import SamMaskBackbone
+from evfsam.encoders.multimodal import EncoderOutput
+from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageEmbedding, MaskPrediction, SamPrompt
 from tests.parity.golden_outputs import EMBEDDING_TOLERANCE, LOGIT_TOLERANCE, Golden, compare_stored
 

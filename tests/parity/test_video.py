@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from evfsam.preprocess import stretched_pixels
 from evfsam.types import RgbImage
-from evfsam.video import FrameMask, track_prompt
+from evfsam.video.tracking import FrameMask, track_prompt
 from tests.parity.golden_outputs import EMBEDDING_TOLERANCE, LOGIT_TOLERANCE, compare_stored, golden_part, load_golden
 
 _COUNT = 9

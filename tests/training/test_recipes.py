@@ -9,7 +9,7 @@ import torch
 from baselines.clip_text import load_strategy as load_clip_text
 from baselines.point_query import load_strategy as load_point_query
 from evfsam.errors import CheckpointError
-from evfsam.strategy import load_strategy as load_evf_sam
+from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
 from training import clip, finetune, mllm, pretrain, projector, sam
 from training.recipes import STAGES, Places

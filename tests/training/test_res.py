@@ -18,9 +18,9 @@ from baselines import clip_projector, dialects
 from baselines.clip_text import load_strategy as load_clip_text
 from baselines.language_model import LanguageModel
 from evfsam.errors import ConfigurationError
-from evfsam.mask_backbones import SamMaskBackbone
-from evfsam.modeling import EvfSamModel, LossWeights
-from evfsam.strategy import load_strategy as load_evf_sam
+from evfsam.model.modeling import EvfSamModel, LossWeights
+from evfsam.model.strategy import load_strategy as load_evf_sam
+from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageView
 from tests.baselines.tiny_models import tiny_clip_text, tiny_llava, tiny_qwen, tiny_sam
 from tests.evfsam.tiny import noise_image, tiny_model, tiny_processor

@@ -47,14 +47,14 @@ _RECIPES: Final[Mapping[str, _Recipe]] = MappingProxyType(
         "evf-sam": _Recipe(
             "EVF-SAM",
             "BEiT-3 reads image and phrase together; its [CLS] token becomes the prompt of SAM ViT-H.",
-            "evfsam.modeling:load_strategy",
+            "evfsam.model.modeling:load_strategy",
             {"model": "YxZhang/evf-sam-multitask"},
             takes_directory=True,
         ),
         "evf-sam2": _Recipe(
             "EVF-SAM2",
             "BEiT-3 reads image and phrase together; its [CLS] token becomes the prompt of SAM-2.",
-            "evfsam.modeling:load_strategy",
+            "evfsam.model.modeling:load_strategy",
             {"model": "YxZhang/evf-sam2"},
             takes_directory=True,
         ),

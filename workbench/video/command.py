@@ -11,7 +11,7 @@ from tqdm import tqdm
 from evfsam.errors import ConfigurationError
 from evfsam.preprocess import check_phrase
 from evfsam.types import RgbImage
-from evfsam.video_followers import MemoryFollower, VideoFollower, follower_of
+from evfsam.video.followers import MemoryFollower, VideoFollower, follower_of
 from workbench.comparison import Comparison
 from workbench.measuring.metrics import Mask
 from workbench.pictures.rendering import overlay
@@ -90,9 +90,9 @@ def checkpoint_follower(
     Raises:
         CheckpointError: it cannot be read.
     """
-    from evfsam.modeling import EvfSamModel
-    from evfsam.processing import EvfSamProcessor
-    from evfsam.strategy import EvfSamStrategy
+    from evfsam.model.modeling import EvfSamModel
+    from evfsam.model.processing import EvfSamProcessor
+    from evfsam.model.strategy import EvfSamStrategy
 
     place: dict[str, Any] = {"revision": revision}
     model = EvfSamModel.from_pretrained(checkpoint, device=device, dtype=dtype, **place)

@@ -11,7 +11,7 @@ from evfsam.errors import ConfigurationError
 from evfsam.frame_masks import FrameMask
 from evfsam.preprocess import check_phrase
 from evfsam.types import RgbImage
-from evfsam.video_followers import VideoFollower, follower_of
+from evfsam.video.followers import VideoFollower, follower_of
 from workbench.absence import judge_presence
 from workbench.comparison import Comparison
 from workbench.pictures.files import shrunk, shrunk_mask

@@ -1,0 +1,1 @@
+"""What reads image and phrase together: BEiT-3, CLIP, ViLT, and their tokenizers."""

@@ -1,0 +1,1 @@
+"""EVF-SAM whole: configuration, model, processor, losses, checkpoints, and the strategy on top."""

@@ -1,0 +1,115 @@
+"""Image and phrases to tensors, logits to masks: one path for library, training, command line and page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from evfsam.encoders.tokenizers import PhraseTokenizer
+from evfsam.errors import CheckpointError
+from evfsam.geometry import Frame, upsample_logits
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.preprocess import beit3_pixels, clip_pixels, split_phrases
+from evfsam.pretrained_tokenizer import PretrainedPhraseTokenizer
+from evfsam.types import RgbImage
+from evfsam.weights.hub import local_checkpoint
+
+AnyTokenizer = PhraseTokenizer | PretrainedPhraseTokenizer
+"""BEiT-3 reads sentencepiece's ids, ViLT and CLIP those of their own tokenizers."""
+
+
+@dataclass(frozen=True, eq=False)
+class EvfSamInputs:
+    """One image and its P phrases, ready for `EvfSamModel`.
+
+    Attributes:
+        pixel_values: (1, 3, side, side) for SAM.
+        encoder_pixel_values: (1, 3, side, side) for the multimodal encoder.
+        input_ids: (P, T) int64.
+        attention_mask: (P, T) bool, True on words.
+        frame: where the image lies in SAM's input.
+    """
+
+    pixel_values: torch.Tensor
+    encoder_pixel_values: torch.Tensor
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    frame: Frame
+
+
+class EvfSamProcessor:
+    """Prepares inputs and finishes outputs. Read-only, safe to share.
+
+    Args:
+        tokenizer: for phrases.
+        config: the model's; gives both image sizes.
+        encoder_antialias: as `antialias` of `evfsam.preprocess.beit3_pixels`; for comparison with the reference.
+
+    Raises:
+        CheckpointError: the tokenizer has ids that the model has no embedding for.
+    """
+
+    def __init__(self, tokenizer: AnyTokenizer, config: EvfSamConfig, *, encoder_antialias: bool = False) -> None:
+        rows = config.encoder_sizes.vocab_size
+        if tokenizer.vocab_size > rows:
+            raise CheckpointError(
+                f"the tokenizer has {tokenizer.vocab_size} ids, but the model only {rows} word embeddings; "
+                "use the tokenizer that the model was trained with"
+            )
+        self.tokenizer = tokenizer
+        self.config = config
+        self.sam_image_size = config.sam_config.image_size
+        self.encoder_antialias = encoder_antialias
+        self.encoder_image_size = config.encoder_sizes.image_size
+
+    @classmethod
+    def from_pretrained(cls, id_or_dir: str | Path, *, revision: str | None = None) -> "EvfSamProcessor":
+        """Load what `save_pretrained` wrote, or a released checkpoint.
+
+        Args:
+            id_or_dir: a directory, or as text a Hub id.
+            revision: branch, tag or commit of a Hub id.
+
+        Raises:
+            CheckpointError: a file is missing or damaged.
+            ConfigurationError: the configuration does not fit.
+        """
+        directory = local_checkpoint(id_or_dir, revision)
+        config = EvfSamConfig.load(directory)
+        kind = PhraseTokenizer if config.encoder == "beit3" else PretrainedPhraseTokenizer
+        return cls(kind.from_pretrained(directory, config.encoder_sizes.max_text_tokens), config)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `config.json` and the tokenizer."""
+        self.config.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
+    def __call__(self, image: RgbImage, phrases: str | Sequence[str]) -> EvfSamInputs:
+        """Prepare one image and one or several phrases.
+
+        Args:
+            image: (H, W, 3) uint8 from `evfsam.preprocess.load_image` or `as_rgb`.
+            phrases: what to segment: a list of phrases taken as they are, or one text with ";" between phrases.
+
+        Raises:
+            PhraseError: a phrase is empty or too long.
+        """
+        ids, attention_mask = self.tokenizer.encode_batch(
+            split_phrases(phrases) if isinstance(phrases, str) else phrases
+        )
+        pixel_values, frame = self.config.visual_family.pixels(image, self.sam_image_size)
+        return EvfSamInputs(pixel_values[None], self.encoder_pixels(image), ids, attention_mask, frame)
+
+    def encoder_pixels(self, image: RgbImage) -> torch.Tensor:
+        """Prepare only the multimodal encoder's half of an image: (1, 3, side, side) float32.
+
+        ViLT was trained with BEiT-3's mean and deviation, CLIP with its own.
+        """
+        if self.config.encoder == "clip":
+            return clip_pixels(image, self.encoder_image_size)[None]
+        return beit3_pixels(image, self.encoder_image_size, antialias=self.encoder_antialias)[None]
+
+    def post_process_masks(self, low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
+        """Bring (P, M, 4h, 4w) logits to (P, M, H, W) float32; the mask is where they exceed 0."""
+        return upsample_logits(low_res_logits, frame)

@@ -1,0 +1,230 @@
+"""SAM behind the `MaskBackbone` protocol, at any image size, built from the modules of `segment_anything`.
+
+Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidate masks.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
+
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import nn
+
+from evfsam.errors import ConfigurationError
+from evfsam.geometry import Frame
+from evfsam.preprocess import sam_pixels
+from evfsam.prompts import check_image_count, prompt_box, prompt_points
+from evfsam.sam.backbone import BaseMaskBackbone
+from evfsam.sam.image_encoder import ImageEncoder
+from evfsam.types import ImageEmbedding, RgbImage, SamPrompt
+from evfsam.weights.known_fields import with_known_fields
+
+FLOAT32_PARTS: Final[tuple[str, ...]] = ("prompt_encoder", "mask_decoder", "image_encoder.neck")
+"""What computes in float32 whatever the model's type; see `families.Family`."""
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """Sizes of a SAM; the defaults are ViT-H.
+
+    Attributes:
+        image_size, vit_patch_size: side of the square input and of a patch, pixels.
+        encoder_embed_dim, encoder_depth, encoder_num_heads, mlp_ratio, qkv_bias, use_rel_pos: image encoder.
+        encoder_global_attn_indexes: blocks that see the whole image; the others see windows.
+        window_size: side of a window, patches; 0 makes every block global.
+        prompt_embed_dim: C, also the channels of the image embedding; a multiple of 8.
+        mask_in_chans: inner channels for mask prompts.
+        decoder_depth, decoder_mlp_dim, decoder_num_heads: two-way transformer.
+        num_multimask_outputs, iou_head_depth, iou_head_hidden_dim: candidates beside the single mask; IoU head.
+
+    Raises:
+        ConfigurationError: sizes do not fit together.
+    """
+
+    image_size: int = 1024
+    vit_patch_size: int = 16
+    encoder_embed_dim: int = 1280
+    encoder_depth: int = 32
+    encoder_num_heads: int = 16
+    encoder_global_attn_indexes: tuple[int, ...] = (7, 15, 23, 31)
+    window_size: int = 14
+    mlp_ratio: float = 4.0
+    use_rel_pos: bool = True
+    qkv_bias: bool = True
+    prompt_embed_dim: int = 256
+    mask_in_chans: int = 16
+    decoder_depth: int = 2
+    decoder_mlp_dim: int = 2048
+    decoder_num_heads: int = 8
+    num_multimask_outputs: int = 3
+    iou_head_depth: int = 3
+    iou_head_hidden_dim: int = 256
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "encoder_global_attn_indexes", tuple(self.encoder_global_attn_indexes))
+        divisions = {
+            "image_size": (self.image_size, self.vit_patch_size),
+            "encoder_embed_dim": (self.encoder_embed_dim, self.encoder_num_heads),
+            "prompt_embed_dim": (self.prompt_embed_dim, 8),
+            "half of prompt_embed_dim": (self.prompt_embed_dim // 2, self.decoder_num_heads),
+            "mask_in_chans": (self.mask_in_chans, 4),
+        }
+        for name, (whole, part) in divisions.items():
+            if whole < 1 or part < 1 or whole % part:
+                raise ConfigurationError(
+                    f"SAM: {name} {whole} is not a positive multiple of {part}; change one of them"
+                )
+        outside = [index for index in self.encoder_global_attn_indexes if not 0 <= index < self.encoder_depth]
+        if outside:
+            raise ConfigurationError(f"SAM: expected global blocks below {self.encoder_depth}, got {outside}")
+
+    @property
+    def embedding_size(self) -> tuple[int, int]:
+        """(h, w) of the image embedding."""
+        side = self.image_size // self.vit_patch_size
+        return side, side
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as plain JSON values."""
+        return asdict(self) | {"encoder_global_attn_indexes": list(self.encoder_global_attn_indexes)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> "SamConfig":
+        """Build from plain values.
+
+        Raises:
+            ConfigurationError: a field is unknown, or sizes do not fit together.
+        """
+        return with_known_fields(cls, values, "SAM")
+
+
+def build_sam(config: SamConfig) -> Sam:
+    """Build a SAM with fresh weights, in eval mode.
+
+    Source:
+        SAM, arXiv:2304.02643, appendix A.
+    """
+    channels = config.prompt_embed_dim
+    sam = Sam(
+        image_encoder=ImageEncoder(
+            img_size=config.image_size,
+            patch_size=config.vit_patch_size,
+            embed_dim=config.encoder_embed_dim,
+            depth=config.encoder_depth,
+            num_heads=config.encoder_num_heads,
+            mlp_ratio=config.mlp_ratio,
+            out_chans=channels,
+            qkv_bias=config.qkv_bias,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=config.use_rel_pos,
+            window_size=config.window_size,
+            global_attn_indexes=config.encoder_global_attn_indexes,
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=channels,
+            image_embedding_size=config.embedding_size,
+            input_image_size=(config.image_size, config.image_size),
+            mask_in_chans=config.mask_in_chans,
+        ),
+        mask_decoder=MaskDecoder(
+            transformer_dim=channels,
+            transformer=TwoWayTransformer(
+                depth=config.decoder_depth,
+                embedding_dim=channels,
+                mlp_dim=config.decoder_mlp_dim,
+                num_heads=config.decoder_num_heads,
+            ),
+            num_multimask_outputs=config.num_multimask_outputs,
+            iou_head_depth=config.iou_head_depth,
+            iou_head_hidden_dim=config.iou_head_hidden_dim,
+        ),
+    )
+    return sam.eval()
+
+
+def decode_prompts(
+    sam: Sam, image_embeddings: torch.Tensor, sparse_prompt_embeddings: torch.Tensor, *, multimask: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run SAM's mask decoder with each prompt on its own image, or all on one. Gradients flow.
+
+    `segment_anything` only knows many prompts on one image; a batch of training pairs needs one image a prompt.
+
+    Args:
+        sam: the decoder's owner.
+        image_embeddings: (P, C, h, w), or (1, C, h, w) shared by all prompts.
+        sparse_prompt_embeddings: (P, N, C).
+        multimask: whether to return the three candidates instead of the single mask.
+
+    Returns:
+        (P, M, 4h, 4w) low-resolution logits and (P, M) predicted IoUs, in the decoder's type.
+
+    Raises:
+        GeometryError: the number of images is neither 1 nor the number of prompts.
+    """
+    decoder, prompt_encoder = sam.mask_decoder, sam.prompt_encoder
+    prompt_count = len(sparse_prompt_embeddings)
+    check_image_count(len(image_embeddings), prompt_count)
+    dtype = decoder.iou_token.weight.dtype
+    with torch.autocast(sparse_prompt_embeddings.device.type, enabled=False):
+        dense_pe = prompt_encoder.get_dense_pe()  # sines of large angles: float32 even in mixed-precision training
+    queries = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(prompt_count, -1, -1)
+    tokens = torch.cat([queries, sparse_prompt_embeddings.to(dtype)], dim=1)
+    dense = prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1).to(dtype)
+    source = (image_embeddings.to(dtype) + dense).expand(prompt_count, -1, -1, -1)
+    position = dense_pe.to(dtype).expand(prompt_count, -1, -1, -1)
+
+    states, keys = decoder.transformer(source, position, tokens)
+    upscaled = decoder.output_upscaling(keys.transpose(1, 2).unflatten(2, source.shape[-2:]))
+    mask_states = states[:, 1 : 1 + decoder.num_mask_tokens]
+    weights = torch.stack([mlp(mask_states[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
+    low_res_logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+    pred_ious = decoder.iou_prediction_head(states[:, 0])
+    candidates = slice(1, None) if multimask else slice(0, 1)
+    return low_res_logits[:, candidates], pred_ious[:, candidates]
+
+
+class SamMaskBackbone(BaseMaskBackbone[Sam, SamConfig]):
+    """SAM; see `BaseMaskBackbone`. A prompt's points come before its box."""
+
+    model_type = "sam"
+    float32_parts = FLOAT32_PARTS
+
+    def frame(self, embedding: ImageEmbedding) -> Frame:
+        """Return where the image lies in SAM's input: at the top left, the rest is padding."""
+        return Frame(embedding.original_size, embedding.input_size, self.config.image_size)
+
+    @classmethod
+    def _build(cls, values: Mapping[str, object]) -> tuple[Sam, SamConfig]:
+        config = SamConfig.from_dict(values)
+        return build_sam(config), config
+
+    def _identity_facts(self) -> tuple[object, ...]:
+        config, dtype = self.config, next(self.sam.image_encoder.parameters()).dtype
+        heads_and_windows = config.encoder_num_heads, config.encoder_global_attn_indexes, config.window_size
+        return (config.image_size, *heads_and_windows, dtype)
+
+    def _encoder_weights(self) -> Iterable[tuple[str, torch.Tensor]]:
+        weights: dict[str, torch.Tensor] = self.sam.image_encoder.state_dict()
+        return weights.items()
+
+    def _pixels(self, image: RgbImage) -> tuple[torch.Tensor, Frame]:
+        return sam_pixels(image, self.config.image_size)
+
+    def _encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        parameter = next(self.sam.image_encoder.parameters())
+        return self.sam.image_encoder(pixels.to(parameter.device, parameter.dtype)), ()
+
+    def _embed_marks(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
+        prompt_encoder = self.sam.prompt_encoder
+        device = prompt_encoder.not_a_point_embed.weight.device
+        points, box = prompt_points(prompt, frame, device), prompt_box(prompt, frame, device)
+        with torch.autocast(device.type, enabled=False):
+            sparse, _ = prompt_encoder(points=points, boxes=box, masks=None)
+        return torch.as_tensor(sparse)
+
+    def _decode(
+        self, embedding: ImageEmbedding, sparse: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return decode_prompts(self.sam, embedding.image_embeddings, sparse, multimask=multimask)

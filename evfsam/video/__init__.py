@@ -1,0 +1,1 @@
+"""A phrase through the frames of a clip."""

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from evfsam.errors import CheckpointError
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.modeling import EvfSamModel
+from evfsam.model.processing import EvfSamProcessor
+from tests.evfsam.tiny import BEIT3, MAX_TOKENS, SAM, noise_image
+
+
+def test_one_image_and_several_phrases_are_prepared(processor: EvfSamProcessor) -> None:
+    inputs = processor(noise_image(30, 50), ["left", "zebra top left"])
+    assert inputs.pixel_values.shape == (1, 3, 64, 64)
+    assert inputs.encoder_pixel_values.shape == (1, 3, 32, 32)
+    assert inputs.input_ids.shape == inputs.attention_mask.shape == (2, 8)
+    assert (inputs.frame.original_size, inputs.frame.input_size) == ((30, 50), (38, 64))
+
+
+def test_what_it_prepares_is_what_the_model_takes(model: EvfSamModel, processor: EvfSamProcessor) -> None:
+    inputs = processor(noise_image(30, 50), "left")
+    output = model(
+        model.encode_images(inputs.pixel_values),
+        inputs.encoder_pixel_values,
+        inputs.input_ids,
+        [inputs.frame],
+        attention_mask=inputs.attention_mask,
+    )
+    torch.testing.assert_close(
+        processor.post_process_masks(output.low_res_logits[0], inputs.frame)[:, 0], output.mask_logits[0]
+    )
+
+
+def test_a_saved_processor_prepares_alike(processor: EvfSamProcessor, tmp_path: Path) -> None:
+    processor.save_pretrained(tmp_path)
+    loaded = EvfSamProcessor.from_pretrained(tmp_path)
+    assert loaded.tokenizer.max_tokens == MAX_TOKENS
+    image = noise_image(30, 50)
+    ours, theirs = vars(processor(image, "left")), vars(loaded(image, "left"))
+    assert theirs.pop("frame") == ours.pop("frame")
+    torch.testing.assert_close(theirs, ours)
+
+
+def test_a_tokenizer_with_more_ids_than_embeddings_is_refused(processor: EvfSamProcessor) -> None:
+    config = EvfSamConfig(beit3={**BEIT3, "vocab_size": 51}, sam=SAM)
+    with pytest.raises(CheckpointError, match="the tokenizer has 52 ids, but the model only 51 word embeddings"):
+        EvfSamProcessor(processor.tokenizer, config)
