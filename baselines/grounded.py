@@ -15,8 +15,8 @@ from PIL import Image
 from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
 from baselines.checkpoint_files import raise_unless_complete, without_progress_bars
+from baselines.clip.proposals import box_nms
 from baselines.control_tokens import refuse_control_tokens
-from baselines.proposals import box_nms
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_options import changed, check_number
 from baselines.weights import weights_directory

@@ -29,10 +29,10 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from baselines import dialects
-from baselines.conversation import Message, YesNo
-from baselines.language_model import LanguageModel
-from baselines.point_query import grid_points
+from baselines.point_query import dialects
+from baselines.point_query.conversation import Message, YesNo
+from baselines.point_query.language_model import LanguageModel
+from baselines.point_query.strategy import grid_points
 from evfsam.types import RgbImage
 from workbench.placement import DEVICE_NAMES, resolve_device
 

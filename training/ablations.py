@@ -16,7 +16,7 @@ from typing import Final, cast
 import torch
 from transformers import AutoTokenizer
 
-from baselines.point_query import PointQueryStrategy
+from baselines.point_query.strategy import PointQueryStrategy
 from evfsam.encoders.multimodal import EncoderChoice
 from evfsam.encoders.sizes import ClipSizes
 from evfsam.model.configuration import EvfSamConfig

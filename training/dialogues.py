@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from baselines import dialects
-from baselines.conversation import Message
-from baselines.language_model import LanguageModel
+from baselines.point_query import dialects
+from baselines.point_query.conversation import Message
+from baselines.point_query.language_model import LanguageModel
 from evfsam.errors import ConfigurationError
 from training.res_data import DrawnImage, object_pixels
 from training.scene_cache import tight_box

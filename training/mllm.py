@@ -33,7 +33,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from baselines import dialects
+from baselines.point_query import dialects
 from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import clip_pixels
 from training.batches import draw_phrases, held_out_phrases

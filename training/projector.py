@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import CLIPModel, PreTrainedTokenizerBase
 
-from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel
+from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
 from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import clip_pixels
 from evfsam.sam.sam import SamMaskBackbone

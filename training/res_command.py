@@ -10,10 +10,10 @@ from typing import Final, TypeVar
 
 import torch
 
-from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel
-from baselines.clip_text import load_strategy as load_clip_text
-from baselines.clip_weights import load_clip
-from baselines.language_model import LanguageModel
+from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
+from baselines.clip.text import load_strategy as load_clip_text
+from baselines.clip.weights import load_clip
+from baselines.point_query.language_model import LanguageModel
 from baselines.sam_weights import load_mask_backbone
 from baselines.weights import weights_directory
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError

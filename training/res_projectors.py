@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from baselines.clip_projector import save_projector
-from baselines.clip_text import ClipTextSamModel
+from baselines.clip.projector import save_projector
+from baselines.clip.text import ClipTextSamModel
 from evfsam.geometry import upsample_logits
 from evfsam.model.modeling import LossWeights
 from evfsam.preprocess import clip_pixels, sam_pixels

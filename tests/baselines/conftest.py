@@ -1,6 +1,6 @@
 import pytest
 
-from baselines.language_model import LanguageModel
+from baselines.point_query.language_model import LanguageModel
 from tests.baselines.tiny_models import taught_llava, tiny_llava
 
 

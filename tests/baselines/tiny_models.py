@@ -23,9 +23,9 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from baselines import dialects
-from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel
-from baselines.point_query import grid_points
+from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
+from baselines.point_query import dialects
+from baselines.point_query.strategy import grid_points
 from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam
 
 IMAGE_SIZE = 64

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import torch
 
-from baselines.language_model import LanguageModel
+from baselines.point_query.language_model import LanguageModel
 from evfsam.encoders.beit3 import Beit3Config
 from evfsam.encoders.tokenizers import PhraseTokenizer
 from evfsam.model.configuration import EvfSamConfig

@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import CLIPModel
 
-from baselines import clip_projector, clip_ranking
-from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel
-from baselines.clip_weights import load_clip
+from baselines.clip import projector as clip_projector
+from baselines.clip import ranking as clip_ranking
+from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
+from baselines.clip.weights import load_clip
 from baselines.sam_weights import load_mask_backbone
 from baselines.weights import weights_directory
 from evfsam.errors import CheckpointError

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import clip_ranking, grounded, open_models, sam3
+from baselines import grounded, sam3
+from baselines.clip import ranking as clip_ranking
+from baselines.point_query import open_models
 from evfsam.errors import ConfigurationError, PhraseError
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
 from tests.hub.tiny_hub import CLIP, FLORENCE_2, GROUNDING_DINO, MOLMO2, QWEN2_5_VL, QWEN3_VL, SAM, SAM3, lay_down

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from transformers import LlavaNextForConditionalGeneration
 
-from baselines import dialects, open_models
-from baselines.conversation import Conversation, Message, YesNo
-from baselines.dialects import DIALECTS
-from baselines.language_model import LanguageModel
-from baselines.open_models import family_of, load_strategy
-from baselines.point_query import PointQueryStrategy, grid_points
+from baselines.point_query import dialects, open_models
+from baselines.point_query.conversation import Conversation, Message, YesNo
+from baselines.point_query.dialects import DIALECTS
+from baselines.point_query.language_model import LanguageModel
+from baselines.point_query.open_models import family_of, load_strategy
+from baselines.point_query.strategy import PointQueryStrategy, grid_points
 from evfsam.errors import CheckpointError, ConfigurationError, ImageFormatError, PhraseError
 from evfsam.types import ImageView, Segmentation
 from tests.hub.tiny_hub import (
@@ -195,7 +195,7 @@ def test_llava_next_asks_for_its_adapters(hub: Path) -> None:
 
 def test_an_adapter_needs_peft(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_down(hub, SAM, LLAVA_NEXT)
-    monkeypatch.setattr("baselines.language_model.is_peft_available", lambda: False)
+    monkeypatch.setattr("baselines.point_query.language_model.is_peft_available", lambda: False)
     with pytest.raises(ConfigurationError, match="needs the package peft, which is not installed: pip install peft"):
         load_strategy({"mllm": LLAVA_NEXT, "sam": SAM, "adapter": tmp_path}, device="cpu", dtype=torch.float32)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import dialects
+from baselines.point_query import dialects
 from training import mllm
 from training.clip import build_clip
 from training.mllm import CHAT_TEMPLATE, MllmStage, PackedSequence, PointingStage

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.clip_text import load_strategy as load_clip_text
-from baselines.point_query import load_strategy as load_point_query
+from baselines.clip.text import load_strategy as load_clip_text
+from baselines.point_query.strategy import load_strategy as load_point_query
 from evfsam.errors import CheckpointError
 from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView

@@ -14,9 +14,10 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from baselines import clip_projector, dialects
-from baselines.clip_text import load_strategy as load_clip_text
-from baselines.language_model import LanguageModel
+from baselines.clip import projector as clip_projector
+from baselines.clip.text import load_strategy as load_clip_text
+from baselines.point_query import dialects
+from baselines.point_query.language_model import LanguageModel
 from evfsam.errors import ConfigurationError
 from evfsam.model.modeling import EvfSamModel, LossWeights
 from evfsam.model.strategy import load_strategy as load_evf_sam

@@ -1,6 +1,6 @@
 import gradio as gr
 
-from baselines.point_query import PointQueryOptions
+from baselines.point_query.strategy import PointQueryOptions
 from webui.strategy_options import OptionControl, build_options, chosen_options, only_of
 
 

@@ -61,19 +61,19 @@ _RECIPES: Final[Mapping[str, _Recipe]] = MappingProxyType(
         "clip-text": _Recipe(
             "CLIP text",
             "CLIP reads the phrase alone; its projected embedding becomes SAM's prompt.",
-            "baselines.clip_projector:load_strategy",
+            "baselines.clip.projector:load_strategy",
             {"projector": "", "clip": _CLIP, "sam": _SAM},
         ),
         "clip-ranking": _Recipe(
             "CLIP ranking",
             "SAM proposes everything it sees; CLIP picks the proposal that fits the phrase best.",
-            "baselines.clip_ranking:load_strategy",
+            "baselines.clip.ranking:load_strategy",
             {"clip": _CLIP, "sam": _SAM},
         ),
         "point-query": _Recipe(
             "Point query",
             "A vision-language model names a box and says of 25 points whether they lie on the object.",
-            "baselines.open_models:load_strategy",
+            "baselines.point_query.open_models:load_strategy",
             {"mllm": "Qwen/Qwen3-VL-2B-Instruct", "sam": _SAM},
         ),
         "grounded-sam": _Recipe(

@@ -111,13 +111,13 @@ MINI: Final = Suite(
             "clip-text": StrategyEntry(
                 title="CLIP text",
                 summary="CLIP reads the phrase alone; its projected embedding becomes SAM's prompt.",
-                loader="baselines.clip_text:load_strategy",
+                loader="baselines.clip.text:load_strategy",
                 directory=CHECKPOINTS / "mini" / "clip-text",
             ),
             "point-query": StrategyEntry(
                 title="Point query",
                 summary="A language model names a box and says of 25 points whether they lie on the object.",
-                loader="baselines.point_query:load_strategy",
+                loader="baselines.point_query.strategy:load_strategy",
                 directory=CHECKPOINTS / "mini" / "point-query",
             ),
         }

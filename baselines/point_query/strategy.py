@@ -18,12 +18,19 @@ from typing import Final
 import numpy as np
 import torch
 
-from baselines import dialects
-from baselines.conversation import AskedModel, Message, Talk, YesNo
-from baselines.dialects import CoordinateGrid, Dialect, ParsedBoxes, ParsedPromptPoints, SpokenBox, SpokenPoint
-from baselines.dialects.registry import SAM4MLLM
-from baselines.language_model import LanguageModel
-from baselines.point_query_options import PointQueryOptions, check_options
+from baselines.point_query import dialects
+from baselines.point_query.conversation import AskedModel, Message, Talk, YesNo
+from baselines.point_query.dialects import (
+    CoordinateGrid,
+    Dialect,
+    ParsedBoxes,
+    ParsedPromptPoints,
+    SpokenBox,
+    SpokenPoint,
+)
+from baselines.point_query.dialects.registry import SAM4MLLM
+from baselines.point_query.language_model import LanguageModel
+from baselines.point_query.options import PointQueryOptions, check_options
 from baselines.strategy_options import changed
 from evfsam.preprocess import check_phrase
 from evfsam.sam.sam import SamMaskBackbone

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from baselines.clip_text import ClipTextSamModel, ClipTextStrategy, load_strategy
+from baselines.clip.text import ClipTextSamModel, ClipTextStrategy, load_strategy
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from evfsam.preprocess import clip_pixels
 from evfsam.sam.sam import SamMaskBackbone

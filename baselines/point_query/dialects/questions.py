@@ -5,8 +5,8 @@ Point questions end with the point, so that the questions about one box share ev
 
 from collections.abc import Sequence
 
-from baselines.dialects.conventions import CoordinateGrid, SpokenBox, SpokenPoint
-from baselines.dialects.sam4mllm import ObjectCount
+from baselines.point_query.dialects.conventions import CoordinateGrid, SpokenBox, SpokenPoint
+from baselines.point_query.dialects.sam4mllm import ObjectCount
 
 
 def presence_question(phrase: str) -> str:

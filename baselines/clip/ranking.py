@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import CLIPModel
 
-from baselines.clip_weights import load_clip
+from baselines.clip.proposals import Proposal, Proposals, ProposalSettings, propose
+from baselines.clip.weights import load_clip
 from baselines.control_tokens import refuse_control_tokens
-from baselines.proposals import Proposal, Proposals, ProposalSettings, propose
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_options import changed, check_number
 from baselines.weights import weights_directory

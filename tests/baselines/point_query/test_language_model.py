@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from baselines import dialects
-from baselines.language_model import LanguageModel, Message
-from baselines.point_query import grid_points
+from baselines.point_query import dialects
+from baselines.point_query.language_model import LanguageModel, Message
+from baselines.point_query.strategy import grid_points
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from tests.baselines.tiny_models import (
     ABSENT_PHRASE,

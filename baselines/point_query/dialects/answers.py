@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from baselines.dialects.conventions import CoordinateGrid, SpokenBox, SpokenPoint
+from baselines.point_query.dialects.conventions import CoordinateGrid, SpokenBox, SpokenPoint
 
 _BRACKETED: Final = re.compile(r"\[([^\[\]]*)\]")
 _PARENTHESISED: Final = re.compile(r"\(([^()]*)\)")

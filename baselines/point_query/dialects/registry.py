@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from baselines.dialects import sam4mllm, wordings
-from baselines.dialects.answers import (
+from baselines.point_query.dialects import questions as wordings
+from baselines.point_query.dialects import sam4mllm
+from baselines.point_query.dialects.answers import (
     ParsedBoxes,
     ParsedPromptPoints,
     parse_brackets,
     parse_coords,
     parse_locations,
 )
-from baselines.dialects.conventions import CoordinateConvention, CoordinateGrid, SpokenBox, SpokenPoint
-from baselines.dialects.sam4mllm import ObjectCount
+from baselines.point_query.dialects.conventions import CoordinateConvention, CoordinateGrid, SpokenBox, SpokenPoint
+from baselines.point_query.dialects.sam4mllm import ObjectCount
 from evfsam.errors import ConfigurationError
 
 BoxParser = Callable[[str, CoordinateGrid], ParsedBoxes]
@@ -197,5 +198,5 @@ def dialect_of_model(model_type: str) -> Dialect:
     known = ", ".join(name for dialect in _ENTRIES for name in dialect.model_types)
     raise ConfigurationError(
         f"no dialect is known for models of type {model_type!r} (known: {known}); its coordinates are not guessed: "
-        "name the dialect, or add one to baselines/dialects/registry.py"
+        "name the dialect, or add one to baselines/point_query/dialects/registry.py"
     )

@@ -14,8 +14,8 @@ from transformers.utils import is_peft_available
 
 from baselines.checkpoint_files import existing_directory, raise_unless_complete, without_progress_bars
 from baselines.control_tokens import refuse_control_tokens
-from baselines.conversation import Conversation, Message, YesNo, image_refused
-from baselines.dialects import NO, YES, format_box, format_point
+from baselines.point_query.conversation import Conversation, Message, YesNo, image_refused
+from baselines.point_query.dialects import NO, YES, format_box, format_point
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.types import RgbImage
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
-from baselines.dialects import Dialect, ObjectCount
+from baselines.point_query.dialects import Dialect, ObjectCount
 from baselines.strategy_options import check_number
 from evfsam.errors import ConfigurationError
 

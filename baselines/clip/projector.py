@@ -1,8 +1,8 @@
 """CLIP-text-prompted SAM out of three parts: a released CLIP, a released SAM, and a projector trained between them.
 
 A projector is a directory or Hub id with `config.json` and `model.safetensors`: the projectors of
-`baselines.clip_text` for the widths it names, and SAM's mask decoder where it was trained along. Released CLIPs come
-without one; the zero-shot form of the idea, `baselines.clip_ranking`, needs none.
+`baselines.clip.text` for the widths it names, and SAM's mask decoder where it was trained along. Released CLIPs come
+without one; the zero-shot form of the idea, `baselines.clip.ranking`, needs none.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from typing import Final
 
 import torch
 
-from baselines.clip_text import ClipTextSamConfig, ClipTextSamModel, ClipTextStrategy
-from baselines.clip_weights import load_clip
+from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel, ClipTextStrategy
+from baselines.clip.weights import load_clip
 from baselines.sam_weights import load_mask_backbone
 from baselines.weights import weights_directory
 from evfsam.errors import CheckpointError
@@ -60,7 +60,7 @@ def load_strategy(
     if values.get("model_type") != _MODEL_TYPE:
         raise CheckpointError(
             f"expected a projector (model_type {_MODEL_TYPE!r}) in {directory}, got {values.get('model_type')!r}; "
-            "save one with baselines.clip_projector.save_projector"
+            "save one with baselines.clip.projector.save_projector"
         )
     clip, tokenizer = load_clip(weights["clip"], device="cpu", dtype=dtype)
     backbone = load_mask_backbone(weights_directory(weights["sam"]), device="cpu", dtype=dtype)

@@ -12,12 +12,12 @@ import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from baselines.checkpoint_files import existing_directory
-from baselines.conversation import AskedModel
-from baselines.dialects import Dialect, dialect_of_model, find_dialect
-from baselines.florence2 import Florence2Model
-from baselines.language_model import LanguageModel
-from baselines.point_query import CARD, PointQueryStrategy
-from baselines.point_query_options import default_options
+from baselines.point_query.conversation import AskedModel
+from baselines.point_query.dialects import Dialect, dialect_of_model, find_dialect
+from baselines.point_query.florence2 import Florence2Model
+from baselines.point_query.language_model import LanguageModel
+from baselines.point_query.options import default_options
+from baselines.point_query.strategy import CARD, PointQueryStrategy
 from baselines.sam_weights import load_mask_backbone
 from baselines.weights import weights_directory
 from evfsam.errors import ConfigurationError

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines import dialects
-from baselines.dialects import PromptGroup
+from baselines.point_query import dialects
+from baselines.point_query.dialects import PromptGroup
 from evfsam.errors import ConfigurationError, GeometryError
 
 GROUP = PromptGroup((281, 240, 863, 1000), ((300, 400), (7, 600)), ((700, 300),))

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from baselines import clip_ranking
-from baselines.clip_ranking import ClipRankingStrategy, square_cut_out
-from baselines.proposals import Proposal, Proposals
+from baselines.clip import ranking as clip_ranking
+from baselines.clip.proposals import Proposal, Proposals
+from baselines.clip.ranking import ClipRankingStrategy, square_cut_out
 from evfsam.errors import ConfigurationError, PhraseError
 from evfsam.types import ImageView, PromptPoint, Strategy
 from tests.baselines.tiny_models import tiny_clip_text, tiny_sam

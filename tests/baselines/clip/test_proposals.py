@@ -8,8 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines.prompt_batches import at_original_size, decode_in_batches
-from baselines.proposals import (
+from baselines.clip.proposals import (
     ProposalSettings,
     box_ious,
     box_nms,
@@ -18,6 +17,7 @@ from baselines.proposals import (
     propose,
     stability_scores,
 )
+from baselines.prompt_batches import at_original_size, decode_in_batches
 from evfsam.types import ImageEmbedding, ImageView, MaskBackbone, MaskPrediction, PromptPoint, RgbImage, SamPrompt
 from tests.baselines.tiny_models import tiny_sam
 

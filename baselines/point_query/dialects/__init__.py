@@ -4,10 +4,10 @@ The names of SAM4MLLM's own dialect, which the small language model was trained 
 entries of `DIALECTS`.
 """
 
-from baselines.dialects.answers import ParsedBoxes, ParsedPromptPoints, PromptGroup
-from baselines.dialects.conventions import CoordinateConvention, CoordinateGrid, SpokenBox, SpokenPoint
-from baselines.dialects.registry import DIALECTS, Dialect, dialect_of_model, find_dialect
-from baselines.dialects.sam4mllm import (
+from baselines.point_query.dialects.answers import ParsedBoxes, ParsedPromptPoints, PromptGroup
+from baselines.point_query.dialects.conventions import CoordinateConvention, CoordinateGrid, SpokenBox, SpokenPoint
+from baselines.point_query.dialects.registry import DIALECTS, Dialect, dialect_of_model, find_dialect
+from baselines.point_query.dialects.sam4mllm import (
     LARGEST_WRITTEN,
     NO,
     NO_OBJECT,
@@ -33,7 +33,7 @@ from baselines.dialects.sam4mllm import (
     relative_box,
     relative_point,
 )
-from baselines.dialects.turns import assistant_turn, user_turn
+from baselines.point_query.dialects.turns import assistant_turn, user_turn
 
 __all__ = [
     "DIALECTS",

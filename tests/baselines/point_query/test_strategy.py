@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from baselines import dialects
-from baselines.language_model import LanguageModel, Message, YesNo
-from baselines.point_query import PointQueryOptions, PointQueryStrategy, grid_points, load_strategy
-from baselines.point_query_options import default_options
+from baselines.point_query import dialects
+from baselines.point_query.language_model import LanguageModel, Message, YesNo
+from baselines.point_query.options import default_options
+from baselines.point_query.strategy import PointQueryOptions, PointQueryStrategy, grid_points, load_strategy
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from evfsam.types import (
     ImageEmbedding,

@@ -22,10 +22,10 @@ from evfsam.errors import ConfigurationError, ImageFormatError
 from evfsam.types import RgbImage
 
 if TYPE_CHECKING:
-    from baselines.language_model import LanguageModel
+    from baselines.point_query.language_model import LanguageModel
 
 Message = Mapping[str, object]
-"""One turn of a dialogue as `baselines.dialects.user_turn` makes it."""
+"""One turn of a dialogue as `baselines.point_query.dialects.user_turn` makes it."""
 
 QUESTIONS_A_BATCH: Final = 25
 """Questions answered by one forward pass: the repeated cache is the memory they cost."""
@@ -46,7 +46,7 @@ class YesNo:
 
 
 class Talk(Protocol):
-    """Questions about one image; `baselines.conversation.Conversation` is one."""
+    """Questions about one image; `baselines.point_query.conversation.Conversation` is one."""
 
     def ask(self, messages: Sequence[Message], *, max_new_tokens: int) -> str:
         """Return the answer to a dialogue."""

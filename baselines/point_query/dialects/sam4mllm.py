@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
-from baselines.dialects.answers import (
+from baselines.point_query.dialects.answers import (
     ParsedBoxes,
     ParsedPromptPoints,
     PromptGroup,
@@ -21,7 +21,7 @@ from baselines.dialects.answers import (
     read_points,
     says_no_object,
 )
-from baselines.dialects.conventions import CoordinateConvention
+from baselines.point_query.dialects.conventions import CoordinateConvention
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import BoxXyxy
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines import dialects
-from baselines.dialects import DIALECTS, CoordinateConvention, dialect_of_model, find_dialect
-from baselines.dialects.answers import parse_brackets
+from baselines.point_query import dialects
+from baselines.point_query.dialects import DIALECTS, CoordinateConvention, dialect_of_model, find_dialect
+from baselines.point_query.dialects.answers import parse_brackets
 from evfsam.errors import ConfigurationError
 
 GOLDEN: Mapping[str, Mapping[str, str]] = json.loads(
-    (Path(__file__).parents[1] / "fixtures" / "golden" / "dialects.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[3] / "fixtures" / "golden" / "dialects.json").read_text(encoding="utf-8")
 )
 SIZE = (480, 640)
 RESIZED = (448, 672)

@@ -1,0 +1,1 @@
+"""Strategies on CLIP: its text feature as SAM's prompt, or its ranking of SAM's proposals."""
