@@ -14,10 +14,10 @@ from torch import nn
 
 from training.ranks import RANKS, object_ranks
 from training.scene_cache import CachedScene, shown_objects
-from workbench.datasets.vocabulary import CATEGORIES, COLOURS
+from workbench.datasets.vocabulary import CATEGORIES, HUES
 
 _CATEGORY_IDS = {name: i + 1 for i, name in enumerate(sorted(CATEGORIES))}
-_COLOUR_IDS = {name: i + 1 for i, name in enumerate(sorted(COLOURS))}
+_COLOUR_IDS = {name: i + 1 for i, name in enumerate(sorted(HUES))}
 
 
 class PatchHeads(nn.Module):

@@ -9,7 +9,7 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from workbench.datasets.vocabulary import CATEGORIES, COLOURS
+from workbench.datasets.vocabulary import CATEGORIES, HUES
 
 
 def train_sentencepiece(phrases: Iterable[str], path: Path, *, vocab_size: int = 700) -> None:
@@ -101,6 +101,6 @@ def train_dialogue_tokenizer(
 
 
 def _known_words() -> Iterator[str]:
-    names = [*CATEGORIES, *CATEGORIES.values(), *COLOURS]
+    names = [*CATEGORIES, *CATEGORIES.values(), *HUES]
     letters = [*string.ascii_letters, *string.digits, *string.punctuation]
     return (text for name in [*names, *letters] * 50 for text in (f"the {name}", name))

@@ -15,7 +15,7 @@ import pytest
 from evfsam.errors import ConfigurationError
 from workbench.datasets.expressions import KINDS, MARGIN, SIZE_RATIO
 from workbench.datasets.scenes import Scene, SceneObject, scene, split_seeds
-from workbench.datasets.vocabulary import CATEGORIES, COLOURS
+from workbench.datasets.vocabulary import CATEGORIES, HUES
 
 SIZE = 96
 SEEDS = [split_seeds(split)[step * 97] for split in ("train", "val", "test") for step in range(150)]
@@ -143,7 +143,7 @@ NOUN = "|".join(CATEGORIES)
 NOUNS = "|".join(CATEGORIES.values())
 WORDINGS: list[tuple[str, Meaning]] = [
     (rf"(?:the )?(?P<noun>{NOUN})", the_only),
-    (rf"the (?P<colour>{'|'.join(COLOURS)}) (?P<noun>{NOUN})", painted),
+    (rf"the (?P<colour>{'|'.join(HUES)}) (?P<noun>{NOUN})", painted),
     (rf"the (?P<side>left|right|top|bottom) (?P<noun>{NOUN})", extreme),
     (rf"the (?P<noun>{NOUN}) (?:on|at) the (?P<side>left|right|top|bottom)", extreme),
     (rf"the middle (?P<noun>{NOUN})", middle),
@@ -235,7 +235,7 @@ def test_painted_objects_show_the_hue_of_their_colour_word(scenes: list[Scene]) 
             pixels = drawn.image[thing.mask].astype(float)
             chroma = np.ptp(pixels, axis=1)
             vivid = pixels[chroma >= np.median(chroma)].mean(axis=0)
-            assert abs(hue_distance(vivid, COLOURS[thing.colour])) < 0.06, f"seed {drawn.seed}, {thing.colour}"
+            assert abs(hue_distance(vivid, HUES[thing.colour])) < 0.06, f"seed {drawn.seed}, {thing.colour}"
 
 
 def hue_distance(rgb: np.ndarray, hue: float) -> float:

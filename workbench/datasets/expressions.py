@@ -26,7 +26,7 @@ from typing import Final, Literal, Protocol, get_args
 
 import numpy as np
 
-from workbench.datasets.vocabulary import CATEGORIES, COLOURS
+from workbench.datasets.vocabulary import CATEGORIES, HUES
 
 ExpressionKind = Literal[
     "category", "colour", "position", "ordinal", "size", "relation", "several", "semantic", "absent"
@@ -207,5 +207,5 @@ def _absent(
     for name, indices in groups.items():
         present = {objects[i].colour for i in indices}
         if None not in present:
-            others = [colour for colour in COLOURS if colour not in present]
+            others = [colour for colour in HUES if colour not in present]
             yield Expression(f"the {_pick(rng, *others)} {name}", "absent", ())

@@ -18,7 +18,7 @@ from PIL import Image
 from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage
 from workbench.datasets.expressions import Expression, describe
-from workbench.datasets.vocabulary import CATEGORIES, COLOURS
+from workbench.datasets.vocabulary import CATEGORIES, HUES
 
 _SPRITES: Final = Path(__file__).with_name("sprites")
 _BACKGROUNDS: Final = Path(__file__).with_name("backgrounds")
@@ -140,7 +140,7 @@ class PlacedSprite:
         sprite = _turned(self.category, self.degrees, self.is_flipped)
         width, height = (max(1, round(length * size)) for length in self.extent)
         pixels = np.asarray(sprite.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
-        painted = pixels if self.colour is None else _paint(pixels, COLOURS[self.colour])
+        painted = pixels if self.colour is None else _paint(pixels, HUES[self.colour])
         return np.concatenate([painted[..., :3], painted[..., 3:] / 255], axis=-1)
 
 
@@ -262,7 +262,7 @@ def _cast(rng: np.random.Generator) -> list[tuple[str, str | None, float]]:
         shares = (0.15, 0.40, 0.40, 0.05) if position == 0 else (0.70, 0.25, 0.05, 0.0)
         copies = 1 + int(rng.choice(4, p=shares))
         is_painted = bool(rng.random() < 0.5)
-        colours = rng.choice(sorted(COLOURS), copies, replace=False)
+        colours = rng.choice(sorted(HUES), copies, replace=False)
         sides = [rng.uniform(*(_SMALL if rng.random() < 0.5 else _LARGE)) for _ in range(copies)]
         cast += [(category, str(c) if is_painted else None, s) for c, s in zip(colours, sides, strict=True)]
     return cast[:7]

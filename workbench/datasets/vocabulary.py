@@ -1,11 +1,77 @@
-"""The words of the scenes: categories with their plurals, and colours with their hues.
+"""The words of the pictures, read from `vocabulary.json`: names with their plurals and synonyms, groups, colours.
 
-The sprites of the categories are in `sprites/`, one file a category, from Microsoft's Fluent Emoji (MIT).
+A reader extends them there. No word has two meanings: names, plurals, synonyms, groups and colours are all different,
+but for a plural that is its own singular ("sheep").
 """
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
+
+_FILE: Final = Path(__file__).with_name("vocabulary.json")
+
+
+@dataclass(frozen=True)
+class Noun:
+    """What pictures can show, and the words for it.
+
+    Attributes:
+        name: singular, lower case; may be of several words ("hot dog").
+        plural: equal to `name` where the language has one form only.
+        synonyms: other singular words for exactly the same pictures.
+        groups: keys of `GROUPS` that it belongs to.
+    """
+
+    name: str
+    plural: str
+    synonyms: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Colour:
+    """A colour word and how to paint with it, in HSV, all numbers 0..1.
+
+    Attributes:
+        name: the colour word.
+        hue: of every painted pixel, or None to keep the pixel's own, as under black, white and grey.
+        saturation: (base, gain): painted = base + gain * own.
+        value: (base, gain), likewise.
+        synonyms: other spellings and words for it.
+    """
+
+    name: str
+    hue: float | None
+    saturation: tuple[float, float]
+    value: tuple[float, float]
+    synonyms: tuple[str, ...]
+
+
+def _colour(name: str, rule: Mapping[str, object]) -> Colour:
+    hue, saturation, value, synonyms = (rule[key] for key in ("hue", "saturation", "value", "synonyms"))
+    return Colour(name, hue, tuple(saturation), tuple(value), tuple(synonyms))  # type: ignore[arg-type]
+
+
+_WORDS: Final = json.loads(_FILE.read_text(encoding="utf-8"))
+
+NOUNS: Final[Mapping[str, Noun]] = MappingProxyType(
+    {
+        entry["name"]: Noun(entry["name"], entry["plural"], tuple(entry["synonyms"]), tuple(entry["groups"]))
+        for entry in _WORDS["nouns"]
+    }
+)
+"""Nouns by name."""
+
+GROUPS: Final[Mapping[str, str]] = MappingProxyType(_WORDS["groups"])
+"""Group words, singular to plural; disjoint from the names."""
+
+COLOURS: Final[Mapping[str, Colour]] = MappingProxyType(
+    {name: _colour(name, rule) for name, rule in _WORDS["colours"].items()}
+)
+"""Colours by word."""
 
 CATEGORIES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -24,9 +90,9 @@ CATEGORIES: Final[Mapping[str, str]] = MappingProxyType(
         "zebra": "zebras",
     }
 )  # fmt: skip
-"""Singular to plural."""
+"""Singular to plural of the nouns that `scenes.py` draws, one sprite each."""
 
-COLOURS: Final[Mapping[str, float]] = MappingProxyType(
+HUES: Final[Mapping[str, float]] = MappingProxyType(
     {"red": 0.99, "orange": 0.075, "yellow": 0.15, "green": 0.35, "blue": 0.60, "purple": 0.78}
 )
-"""Hue of each colour word, 0..1 around the HSV circle."""
+"""Hue of each colour that `scenes.py` paints with, 0..1 around the HSV circle."""
