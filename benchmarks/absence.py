@@ -1,8 +1,8 @@
 """How well figures of an answer tell that its phrase is absent: `python -m benchmarks.absence [--split val]`.
 
 Asks expressions of scenes, "absent" ones included, and prints for each strategy how often the empty mask alone and the
-rule of `workbench.absence` are right, then the best single thresholds on these answers, which the rule's come from.
-Shares are of absent expressions called absent, of present ones called present, and the mean of both.
+rule of `workbench.analysis.absence` are right, then the best single thresholds on these answers, where the rule's come
+from. Shares are of absent expressions called absent, of present ones called present, and the mean of both.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.absence import judge_presence
+from workbench.analysis.absence import judge_presence
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import Split, scene, split_seeds
 from workbench.suites.registry import SUITES, find_suite

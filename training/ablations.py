@@ -30,8 +30,8 @@ from training.recipes import Places, beit3_weights
 from workbench.comparison import Comparison
 from workbench.datasets.contract import Sample
 from workbench.datasets.registry import open_dataset
-from workbench.measuring.answers import Scores
-from workbench.measuring.evaluation import evaluate, limited
+from workbench.evaluation.answers import Scores
+from workbench.evaluation.evaluation import evaluate, limited
 from workbench.suites.registry import MINI, Entry, StrategyEntry, Suite
 
 SCHEDULE: Final = Schedule(steps=400, learning_rate=4e-4, warmup=50, validate_every=400)

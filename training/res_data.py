@@ -9,7 +9,7 @@ import numpy as np
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import RgbImage
 from workbench.datasets.contract import Dataset, DatasetError, Question, Sample, SampleError
-from workbench.measuring.metrics import IGNORED_LABEL, ReferenceMask
+from workbench.metrics.masks import IGNORED_LABEL, ReferenceMask
 
 UNREADABLE_IN_A_ROW = 100
 """Samples that may fail one after another before the run stops: then it is the data set that is broken."""

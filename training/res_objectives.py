@@ -18,7 +18,7 @@ from evfsam.model.losses import batch_mask_loss
 from evfsam.model.modeling import EvfSamModel, LossWeights
 from evfsam.model.processing import EvfSamProcessor
 from training.res_data import DrawnImage, object_pixels
-from workbench.measuring.metrics import IGNORED_LABEL
+from workbench.metrics.masks import IGNORED_LABEL
 
 PAPER_WEIGHTS = LossWeights(bce=1.0, dice=1.0)
 _SURELY_OUTSIDE = -50.0

@@ -18,9 +18,9 @@ from webui.findings import checked_choice
 from webui.known_scenes import KnownScene, random_scene, suggested_phrases
 from webui.runs import Progress, run
 from webui.tabs.compare import ARCHIVE_NAME, MODEL_QUEUE, ComparePage, first_attention
-from workbench.attention_view import AttentionView
+from workbench.analysis.attention_view import AttentionView
 from workbench.comparison import Comparison
-from workbench.exporting import result_dict, write_zip
+from workbench.export.results import result_dict, write_zip
 
 logger = logging.getLogger(__name__)
 

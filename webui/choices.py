@@ -10,8 +10,8 @@ import gradio as gr
 from webui.known_scenes import Example
 from webui.language import retold, say
 from webui.wording import percent
-from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
-from workbench.exporting import png_bytes
+from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView
+from workbench.export.results import png_bytes
 
 _ON_LOAD: Final = """
 element.addEventListener('click', (event) => {

@@ -14,9 +14,9 @@ from webui import wording
 from webui.language import retold, say
 from webui.runs import Progress
 from webui.viewer import readout
-from workbench.attention_view import ALL_HEADS, AttentionView
+from workbench.analysis.attention_view import ALL_HEADS, AttentionView
 from workbench.comparison import StrategyResult
-from workbench.exporting import png_bytes
+from workbench.export.results import png_bytes
 from workbench.pictures.files import shown_pair, shrunk
 from workbench.pictures.phrase_overlay import phrase_overlay
 from workbench.pictures.rendering import evidence, overlay

@@ -11,7 +11,7 @@ from PIL import Image
 from evfsam.types import RgbImage
 from webui.language import retold, say
 from webui.wording import percent
-from workbench.pictures.agreement import LegendEntry
+from workbench.analysis.agreement_picture import LegendEntry
 from workbench.pictures.files import shrunk
 
 _SIDE: Final = 960

@@ -13,9 +13,9 @@ from webui.columns import Updates
 from webui.language import say
 from webui.runs import Progress
 from webui.trace import trace_of
-from workbench.agreement import pairwise_iou
-from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
-from workbench.exporting import result_dict
+from workbench.analysis.agreement import pairwise_iou
+from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView
+from workbench.export.results import result_dict
 
 _NO_ATTENTION: Final = (
     "Attention appears here once a strategy that reads image and phrase together, such as EVF-SAM, has answered."

@@ -15,7 +15,7 @@ from PIL import Image
 
 from evfsam.types import ImageView, RgbImage
 from workbench.datasets.scenes import Scene, scene, split_seeds
-from workbench.measuring.metrics import mask_iou
+from workbench.metrics.masks import mask_iou
 from workbench.pictures.files import read_image
 
 EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"

@@ -14,10 +14,10 @@ from webui.language import LANGUAGE_PARAMETER
 from webui.run_shelf import FinishedRun
 from webui.strategy_options import OptionControl
 from workbench.datasets.scenes import scene
+from workbench.export.code_snippets import DEFAULT_ADDRESS
+from workbench.export.links import decode_link
+from workbench.export.run_recipes import ExampleSource, RecipeOptions, RunRecipe, SceneSource, Source, UploadSource
 from workbench.pictures.files import read_image
-from workbench.sharing.code_snippets import DEFAULT_ADDRESS
-from workbench.sharing.links import decode_link
-from workbench.sharing.run_recipes import ExampleSource, RecipeOptions, RunRecipe, SceneSource, Source, UploadSource
 from workbench.suites.registry import Suite
 
 UPLOAD: Final = UploadSource("an uploaded image")

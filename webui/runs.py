@@ -11,7 +11,7 @@ from evfsam.errors import ConfigurationError
 from evfsam.types import ImageView
 from webui.known_scenes import KnownScene, measured_iou
 from webui.uploads import read_upload
-from workbench.attention_view import AttentionView, attention_view
+from workbench.analysis.attention_view import AttentionView, attention_view
 from workbench.comparison import Comparison, StrategyOptions, StrategyResult
 
 

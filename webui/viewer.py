@@ -17,7 +17,7 @@ from PIL import Image
 from evfsam.types import Segmentation
 from webui import wording
 from webui.language import retold, say
-from workbench.exporting import png_bytes
+from workbench.export.results import png_bytes
 
 SCRIPT: Final = Path(__file__).with_name("viewer.js")
 VALUES_SIDE: Final = 512

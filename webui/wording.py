@@ -6,7 +6,7 @@ from typing import Final
 
 from evfsam.types import Segmentation, StrategyCard
 from webui.language import retold, say
-from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView
+from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView
 from workbench.comparison import PhraseAnswer, StrategyResult
 from workbench.pictures.colours import phrase_colour, strategy_colour
 

@@ -15,21 +15,21 @@ from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt, Segmentation
 from evfsam.video.followers import VideoFollower
-from workbench.batch.command import BatchOrder
-from workbench.batch.command import carry_out as carry_out_batch
+from workbench.cli.batch import BatchOrder
+from workbench.cli.batch import carry_out as carry_out_batch
+from workbench.cli.evaluate import Order, carry_out
+from workbench.cli.video import RELEASED, VideoOrder, checkpoint_follower, suite_follower
+from workbench.cli.video import carry_out as carry_out_video
 from workbench.comparison import Comparison, StrategyResult
 from workbench.datasets.registry import NAMES
-from workbench.exporting import RESULT_NAME, write_results
-from workbench.measuring.command import Order, carry_out
-from workbench.measuring.evaluation import SCENES_LIMIT, Shard
-from workbench.measuring.merging import merged_runs
+from workbench.evaluation.evaluation import SCENES_LIMIT, Shard
+from workbench.evaluation.merging import merged_runs
+from workbench.export.files import check_writable
+from workbench.export.results import RESULT_NAME, write_results
 from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, describe_machine, resolve_device, resolve_dtype
 from workbench.reporting.markdown import report_markdown
 from workbench.reporting.page import write_report
-from workbench.result_files import check_writable
 from workbench.suites.choice import SUITE_NAMES, choose_suite
-from workbench.video.command import RELEASED, VideoOrder, checkpoint_follower, suite_follower
-from workbench.video.command import carry_out as carry_out_video
 from workbench.video.run import chosen_strategy
 
 EXIT_ALL_FAILED = 1

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.webui.fakes import GRID, channel_mask, three_colours
 from workbench.datasets.scenes import scene
-from workbench.exporting import coco_rle
+from workbench.export.results import coco_rle
 
 ALL = ["evf-sam", "clip-text", "point-query"]
 

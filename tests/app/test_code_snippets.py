@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench.sharing.code_snippets import client_snippet, curl_snippet
-from workbench.sharing.run_recipes import ExampleSource, RunRecipe
+from workbench.export.code_snippets import client_snippet, curl_snippet
+from workbench.export.run_recipes import ExampleSource, RunRecipe
 
 ROOT = Path(__file__).parents[2]
 PHRASES = ('a "red" square', "another's")

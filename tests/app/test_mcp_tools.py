@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 
 from tests.webui.fakes import channel_mask, three_colours
 from webui.programs.functions import TOOL_NAMES
-from workbench.exporting import png_bytes
+from workbench.export.results import png_bytes
 
 IMAGE = "data:image/png;base64," + b64encode(png_bytes(three_colours())).decode()
 

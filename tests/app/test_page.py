@@ -18,7 +18,7 @@ from webui.blocks import LAUNCH_LIMITS, build_demo, launch_arguments
 from webui.known_scenes import read_examples
 from webui.programs.functions import TOOL_NAMES
 from webui.tabs.compare import ComparePage, build_compare
-from workbench.exporting import coco_rle
+from workbench.export.results import coco_rle
 
 ALL = ["evf-sam", "clip-text", "point-query"]
 EXAMPLES = read_examples()

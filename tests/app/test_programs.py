@@ -21,7 +21,7 @@ from tests.webui.fakes import GRID, channel_mask, fake_comparison, three_colours
 from webui.blocks import build_demo
 from webui.programs.functions import TOOL_NAMES
 from workbench.datasets.scenes import scene
-from workbench.exporting import png_bytes
+from workbench.export.results import png_bytes
 
 IMAGE = "data:image/png;base64," + b64encode(png_bytes(three_colours())).decode()
 ASKED = {"image": IMAGE, "phrase": "a square"}

@@ -4,7 +4,7 @@ from html import escape
 from tests.webui.fakes import HEADS, fake_comparison, three_colours
 from webui.choices import example_buttons, head_buttons, phrase_buttons
 from webui.known_scenes import read_examples
-from workbench.attention_view import ALL_HEADS, ROLLOUT, AttentionView, attention_view
+from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView, attention_view
 
 
 def view() -> AttentionView:

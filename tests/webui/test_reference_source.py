@@ -12,7 +12,7 @@ from webui.known_scenes import random_scene
 from webui.runs import Progress, run
 from webui.tabs.opened_run import ALL_PHRASES
 from webui.tabs.reference_source import DRAWING, FILE, SCENE, Drawing, chosen_kind, offered_kinds, reference_of
-from workbench.exporting import png_bytes
+from workbench.export.results import png_bytes
 
 
 @pytest.fixture

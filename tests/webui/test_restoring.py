@@ -11,10 +11,10 @@ from webui.restoring import UPLOAD, control_value, page_address, recipe_of, rest
 from webui.run_shelf import FinishedRun
 from webui.runs import Progress
 from webui.strategy_options import OptionControl
+from workbench.export.code_snippets import DEFAULT_ADDRESS
+from workbench.export.links import encode_link
+from workbench.export.run_recipes import ExampleSource, SceneSource
 from workbench.pictures.files import read_image
-from workbench.sharing.code_snippets import DEFAULT_ADDRESS
-from workbench.sharing.links import encode_link
-from workbench.sharing.run_recipes import ExampleSource, SceneSource
 
 COMPARISON, _ = fake_comparison()
 EXAMPLES = read_examples()

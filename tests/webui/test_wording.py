@@ -8,7 +8,7 @@ from evfsam.types import PromptPoint, SamPrompt, Segmentation, StrategyCard, Tra
 from tests.webui.fakes import fake_comparison, three_colours
 from webui import wording
 from webui.trace import trace_of
-from workbench.attention_view import attention_view
+from workbench.analysis.attention_view import attention_view
 from workbench.comparison import PhraseAnswer, StrategyResult
 
 CARD = StrategyCard("evf-sam", "EVF-SAM", "Reads both.", "", "", "Finds <things>.", "")

@@ -11,7 +11,7 @@ from gradio.components.api_component import Api
 
 from evfsam.errors import EvfSamError
 from webui.programs.images import IMAGE_WORDS, image_input
-from workbench.wire.schema import About, json_schema
+from workbench.export.json_schema import About, json_schema
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from webui.findings import checked_choice
 from webui.known_scenes import SCENE_SIZE
 from webui.programs.endpoints import ImageArgument, add_endpoint, answers_plainly
 from webui.programs.images import read_image_argument
-from workbench.attention_view import attention_view
+from workbench.analysis.attention_view import attention_view
 from workbench.comparison import Comparison, StrategyOptions
 from workbench.datasets.scenes import scene, split_seeds
-from workbench.wire.answers import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
-from workbench.wire.schema import About
-from workbench.wire.types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
+from workbench.export.answer_types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
+from workbench.export.answers import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
+from workbench.export.json_schema import About
 
 TOOL_NAMES: Final = ("list_strategies", "segment", "compare_strategies", "explain_attention", "draw_scene")
 """The endpoints of this module; those of `webui.api` need a session, which a tool's caller has not."""

@@ -32,7 +32,7 @@ from webui.tabs.reference_source import (
     problem_of,
     reference_of,
 )
-from workbench.agreement import (
+from workbench.analysis.agreement import (
     TwoWayRegions,
     answered_masks,
     disagreement_map,
@@ -41,11 +41,11 @@ from workbench.agreement import (
     regions_of_pair,
     vote_map,
 )
+from workbench.analysis.agreement_picture import LegendedPicture, disagreement_picture, regions_picture, votes_picture
+from workbench.analysis.reference_masks import figures_against_references
 from workbench.comparison import StrategyResult
-from workbench.measuring.metrics import Mask
-from workbench.pictures.agreement import LegendedPicture, disagreement_picture, regions_picture, votes_picture
+from workbench.metrics.masks import Mask
 from workbench.pictures.files import shown_pair
-from workbench.reference_masks import figures_against_references
 
 REFERENCE: Final = "reference"
 """Stands for the reference mask in place of a strategy's key."""

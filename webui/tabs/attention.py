@@ -19,9 +19,9 @@ from webui.run_shelf import FinishedRun
 from webui.tabs.compare import ComparePage
 from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening
 from webui.wording import percent
-from workbench.attention_view import ALL_HEADS, CAVEAT, ROLLOUT, AttentionView, attention_views, side_by_side
-from workbench.exporting import png_bytes
-from workbench.pictures.attention_figure import FigureFormat, attention_figure, map_title
+from workbench.analysis.attention_figure import FigureFormat, attention_figure, map_title
+from workbench.analysis.attention_view import ALL_HEADS, CAVEAT, ROLLOUT, AttentionView, attention_views, side_by_side
+from workbench.export.results import png_bytes
 
 NO_TOKEN: Final = -1
 """Stands for [CLS] in place of a word's number."""

@@ -27,9 +27,9 @@ from webui.runs import Progress, run
 from webui.strategy_options import chosen_options, only_of
 from webui.uploads import read_upload
 from webui.viewer import build_viewer
-from workbench.attention_view import AttentionView
+from workbench.analysis.attention_view import AttentionView
 from workbench.comparison import Comparison
-from workbench.exporting import write_zip
+from workbench.export.results import write_zip
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from webui.language import retold, say
 from webui.runs import Progress
 from webui.tabs.compare import STATE_SECONDS
 from webui.tabs.opened_run import ALL_PHRASES
-from workbench.exporting import png_bytes
-from workbench.measuring.metrics import Mask, ReferenceMask
+from workbench.analysis.reference_masks import drawn_mask, read_reference
+from workbench.export.results import png_bytes
+from workbench.metrics.masks import Mask, ReferenceMask
 from workbench.pictures.files import shown_pair
-from workbench.reference_masks import drawn_mask, read_reference
 
 SCENE, FILE, DRAWING = "scene", "file", "drawing"
 _TITLES: Final = {SCENE: "This scene's own mask", FILE: "A file of yours", DRAWING: "Draw one"}

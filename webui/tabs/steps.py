@@ -22,7 +22,7 @@ from webui.tabs.opened_run import (
     wire_opening,
 )
 from webui.trace import trace_of
-from workbench.candidates import candidates_of
+from workbench.analysis.candidates import candidates_of
 from workbench.comparison import StrategyResult
 from workbench.pictures.files import enlarged, shrunk
 from workbench.pictures.probability_grid import asked_points, probability_picture, rows_of

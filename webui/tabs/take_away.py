@@ -18,12 +18,12 @@ from webui.language import retold, say
 from webui.restoring import UPLOAD, control_value, page_address, recipe_of, restored
 from webui.run_shelf import FinishedRun
 from webui.tabs.compare import STATE_SECONDS, ComparePage
-from workbench.formats.bundle import FORMATS, write_bundle, write_format
-from workbench.formats.exported_run import ExportedRun, exported_run
-from workbench.formats.manifest import weight_digests
-from workbench.sharing.code_snippets import client_snippet, curl_snippet, library_snippet
-from workbench.sharing.links import encode_link, holds_recipe
-from workbench.sharing.run_recipes import RunRecipe
+from workbench.export.code_snippets import client_snippet, curl_snippet, library_snippet
+from workbench.export.exported_run import ExportedRun, exported_run
+from workbench.export.formats import FORMATS, write_bundle, write_format
+from workbench.export.links import encode_link, holds_recipe
+from workbench.export.manifest import weight_digests
+from workbench.export.run_recipes import RunRecipe
 
 logger = logging.getLogger(__name__)
 

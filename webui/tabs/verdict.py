@@ -25,11 +25,11 @@ from webui.tabs.opened_run import (
     wire_opening,
 )
 from webui.wording import percent
-from workbench.absence import AbsenceJudgement, judge_presence
+from workbench.analysis.absence import AbsenceJudgement, judge_presence
+from workbench.analysis.finishing import FinishedMask, FinishingOptions, decision_logits, finish
 from workbench.comparison import StrategyResult
-from workbench.exporting import png_bytes
-from workbench.finishing import FinishedMask, FinishingOptions, decision_logits, finish
-from workbench.measuring.metrics import Mask
+from workbench.export.results import png_bytes
+from workbench.metrics.masks import Mask
 from workbench.pictures.files import shown_pair
 from workbench.pictures.rendering import overlay
 

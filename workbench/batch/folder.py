@@ -20,11 +20,11 @@ from PIL import Image
 
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
 from workbench.batch.files import BatchError, Fault
-from workbench.exporting import coco_rle, installed_versions, mask_box, png_bytes
-from workbench.measuring.metrics import Mask
+from workbench.export.files import as_json_value, json_bytes, write_whole
+from workbench.export.results import coco_rle, installed_versions, mask_box, png_bytes
+from workbench.metrics.masks import Mask
 from workbench.pictures.files import shown_pair
 from workbench.pictures.rendering import overlay
-from workbench.result_files import as_json_value, json_bytes, write_whole
 
 MANIFEST_NAME: Final = "manifest.json"
 JOURNAL_NAME: Final = "masks.jsonl"

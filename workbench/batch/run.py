@@ -14,7 +14,7 @@ from workbench.batch.files import Fault
 from workbench.batch.folder import BatchFolder, ReadImage
 from workbench.batch.plan import AskedImage, BatchPlan
 from workbench.comparison import Comparison, StrategyOptions
-from workbench.formats.manifest import weight_digests
+from workbench.export.manifest import weight_digests
 from workbench.suites.hub_entries import HubEntry
 from workbench.suites.registry import Suite
 from workbench.zero_gpu import LONGEST_SECONDS, ZeroGpuComparison

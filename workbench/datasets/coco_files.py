@@ -12,7 +12,7 @@ import numpy as np
 from workbench.datasets.coco_masks import union_mask
 from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Question, Sample
 from workbench.datasets.layout import expected_file, expected_folder, image_reader, read_json, records
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 
 PHRASE_FIELDS = ("phrases", "captions", "phrase", "caption")
 """Where an annotation may keep its phrases: a text or a list of texts."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from workbench.datasets.contract import SampleError
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 
 _LEAST_COORDINATES = 6
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import RgbImage
-from workbench.measuring.metrics import ReferenceMask
+from workbench.metrics.masks import ReferenceMask
 
 ABSENT: Final = "absent"
 """The kind of expressions that name nothing in the image. They have no place in cIoU, gIoU and Pr@X."""

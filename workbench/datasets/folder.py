@@ -13,7 +13,7 @@ from typing import Final
 from evfsam.types import RgbImage
 from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Question, Sample
 from workbench.datasets.layout import expected_folder, files_in, image_reader, label_reader
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 
 _NAME: Final = "folder"
 _SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")

@@ -16,7 +16,7 @@ import numpy as np
 
 from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, Question, Sample, SampleError, unreadable_sample
 from workbench.datasets.layout import expected_file, expected_folder, files_in, image_reader, label_reader
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 
 KIND: Final = "semantic"
 

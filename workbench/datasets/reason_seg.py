@@ -16,7 +16,7 @@ from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import part_masks
 from workbench.datasets.contract import DatasetError, Question, Sample, SampleError, unreadable_sample
 from workbench.datasets.layout import expected_folder, files_in, image_reader, read_json, records
-from workbench.measuring.metrics import IGNORED_LABEL
+from workbench.metrics.masks import IGNORED_LABEL
 
 _NAME: Final = "reasonseg"
 _DEPRECATED: Final = "flag"

@@ -16,7 +16,7 @@ from evfsam.preprocess import load_image
 from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import part_masks
 from workbench.datasets.contract import DatasetError, Question, Sample, SampleError
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 
 _NAME: Final = "refcoco-m"
 _KIND: Final = "referring"

@@ -8,7 +8,7 @@ from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
 from workbench.datasets.contract import Question, Sample
 from workbench.datasets.scenes import Scene, Split, scene, split_seeds
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 

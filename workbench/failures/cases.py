@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from workbench.datasets.scenes import Scene, SceneObject, scene
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 
 SCENE_SIZE: Final = 512
 """Side of the scenes in pixels: the one that the page draws."""

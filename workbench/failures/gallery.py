@@ -18,12 +18,12 @@ from evfsam.attention import cls_to_image, mass_inside
 from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
 from workbench.comparison import Comparison, StrategyResult
+from workbench.export.files import as_json_value, json_bytes, write_whole
+from workbench.export.manifest import weight_digests
 from workbench.failures.cases import FAILURE_CASES, FailureCase
-from workbench.formats.manifest import weight_digests
-from workbench.measuring.metrics import Mask, box_iou, mask_iou
+from workbench.metrics.masks import Mask, box_iou, mask_iou
 from workbench.pictures.files import shrunk, shrunk_mask
 from workbench.pictures.rendering import overlay
-from workbench.result_files import as_json_value, json_bytes, write_whole
 
 FAILURES: Final = Path(__file__).resolve().parents[2] / "examples" / "failures"
 LISTING: Final = "failures.json"

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from evfsam.errors import GeometryError
 from evfsam.types import RgbImage
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 from workbench.pictures.colours import BLACK, WHITE, phrase_colour
 from workbench.pictures.rendering import TINT, contour
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from evfsam.attention import to_image
 from evfsam.errors import GeometryError
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, Segmentation
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 from workbench.pictures.colours import (
     BLACK,
     BLUE,

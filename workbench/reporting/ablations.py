@@ -17,7 +17,7 @@ from typing import Final
 from scipy.stats import t as student
 
 from evfsam.errors import ConfigurationError
-from workbench.measuring.intervals import LEVEL
+from workbench.metrics.intervals import LEVEL
 from workbench.reporting.markdown import table
 from workbench.reporting.paper import PaperAblation, ablation_groups
 from workbench.suites.registry import CHECKPOINTS

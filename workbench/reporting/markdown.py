@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from workbench.measuring.merging import FIGURE_NAMES, Figure, MergedRun
+from workbench.evaluation.merging import FIGURE_NAMES, Figure, MergedRun
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows, paper_source
 from workbench.reporting.scores import fault_lines, percent
 

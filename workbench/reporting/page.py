@@ -11,7 +11,8 @@ from typing import Final
 from PIL import Image
 
 from evfsam.types import RgbImage
-from workbench.measuring.merging import Figure, MergedRun
+from workbench.evaluation.merging import Figure, MergedRun
+from workbench.export.files import write_whole
 from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.markdown import (
     fault_notes,
@@ -22,7 +23,6 @@ from workbench.reporting.markdown import (
 )
 from workbench.reporting.paper import paper_source
 from workbench.reporting.showcase import Exhibit, exhibits
-from workbench.result_files import write_whole
 
 PER_TITLE: Final = 4
 """Samples shown of each strategy's best and worst, and of the most disputed."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from workbench.datasets.contract import ABSENT
-from workbench.measuring.answers import Scores
-from workbench.measuring.metrics import Tally
+from workbench.evaluation.answers import Scores
+from workbench.metrics.masks import Tally
 
 _HEADINGS = ("cIoU", "gIoU", "Pr@0.5", "count")
 

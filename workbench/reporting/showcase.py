@@ -12,10 +12,10 @@ from evfsam.errors import EvfSamError
 from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import decode_mask, run_length_iou
 from workbench.datasets.contract import Question, Sample
-from workbench.measuring.answers import Answer, check_size
-from workbench.measuring.evaluation import load_dataset
-from workbench.measuring.merging import MergedRun
-from workbench.measuring.metrics import Mask, wanted_pixels
+from workbench.evaluation.answers import Answer, check_size
+from workbench.evaluation.evaluation import load_dataset
+from workbench.evaluation.merging import MergedRun
+from workbench.metrics.masks import Mask, wanted_pixels
 from workbench.pictures.files import shrunk, shrunk_mask
 from workbench.pictures.rendering import overlay
 

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.exporting import coco_rle, png_bytes
+from workbench.export.files import as_json_value, json_bytes, write_whole
+from workbench.export.results import coco_rle, png_bytes
 from workbench.pictures.rendering import overlay
-from workbench.result_files import as_json_value, json_bytes, write_whole
 from workbench.video.clips import ClipPart, open_part
 from workbench.video.files import VideoWriter
 from workbench.video.run import ClipProgress

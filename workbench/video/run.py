@@ -12,7 +12,7 @@ from evfsam.frame_masks import FrameMask
 from evfsam.preprocess import check_phrase
 from evfsam.types import RgbImage
 from evfsam.video.followers import VideoFollower, follower_of
-from workbench.absence import judge_presence
+from workbench.analysis.absence import judge_presence
 from workbench.comparison import Comparison
 from workbench.pictures.files import shrunk, shrunk_mask
 from workbench.pictures.rendering import overlay

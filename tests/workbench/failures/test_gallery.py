@@ -12,6 +12,7 @@ from evfsam.types import Segmentation, Verdict
 from tests.webui.fakes import fake_comparison
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import scene, split_seeds
+from workbench.export.manifest import weight_digests
 from workbench.failures.cases import FAILURE_CASES, FAILURE_KINDS, FailureCase
 from workbench.failures.gallery import (
     FAILURES,
@@ -24,8 +25,7 @@ from workbench.failures.gallery import (
     outcome_of,
     read_failures,
 )
-from workbench.formats.manifest import weight_digests
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 from workbench.suites.registry import MINI
 
 BY_KEY = {case.key: case for case in FAILURE_CASES}

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from evfsam.errors import GeometryError
 from evfsam.types import PromptPoint, RgbImage, SamPrompt, Segmentation, Verdict
-from workbench.measuring.metrics import Mask
+from workbench.metrics.masks import Mask
 from workbench.pictures.colours import (
     BLUE,
     HEAT_STOPS,

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.workbench.doubles import half_lit, suite_of
-from tests.workbench.measuring.test_merging import RUN, answer, written
+from tests.workbench.evaluation.test_merging import RUN, answer, written
+from workbench.cli.evaluate import Order, carry_out
 from workbench.comparison import Comparison
-from workbench.measuring.command import Order, carry_out
-from workbench.measuring.evaluation import Shard
-from workbench.measuring.merging import Figure, MergedRun, merged_runs
+from workbench.evaluation.evaluation import Shard
+from workbench.evaluation.merging import Figure, MergedRun, merged_runs
 from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.markdown import report_markdown
 from workbench.reporting.page import report_html, write_report

@@ -1,0 +1,61 @@
+"""An answer is doubted where its figures fall below the strategy's thresholds, and never without a reason."""
+
+import pytest
+import torch
+
+from evfsam.types import Segmentation, Verdict
+from workbench.analysis.absence import EVF_SAM_MINI, RULES, judge_presence
+
+RULE = EVF_SAM_MINI
+
+
+def answer(logit: float, pred_iou: float | None, *, border: float = -9.0) -> Segmentation:
+    """A mask of one logit everywhere, on a ground of another."""
+    logits = torch.full((20, 20), border)
+    logits[5:15, 5:15] = logit
+    return Segmentation(Verdict("found"), logits, pred_iou=pred_iou)
+
+
+def judged(segmentation: Segmentation, strategy: str = "evf-sam") -> tuple[bool | None, str]:
+    judgement = judge_presence(segmentation, "mini", strategy)
+    return judgement.is_likely_absent, judgement.reason
+
+
+def test_a_firm_mask_stands() -> None:
+    assert judged(answer(6.0, 0.6)) == (False, "The figures give no reason to doubt the mask.")
+
+
+def test_faint_logits_are_doubted_with_their_figure() -> None:
+    faint = RULE.least_mean_logit - 0.05
+    assert judged(answer(faint, 0.5)) == (
+        True,
+        f"Probably not in this image: the mean logit {faint:.2f} is below {RULE.least_mean_logit}.",
+    )
+    assert judged(answer(RULE.least_mean_logit + 0.05, 0.5))[0] is False
+
+
+def test_an_unstable_mask_is_doubted() -> None:
+    # The ground is just below 0: with the threshold one lower, the mask is four times as large.
+    is_absent, reason = judged(answer(6.0, 0.5, border=-0.5))
+    assert is_absent is True
+    assert "stability 0.25 is below 0.35" in reason
+
+
+def test_a_sure_pred_iou_outweighs_the_doubts() -> None:
+    assert judged(answer(0.5, RULE.sure_pred_iou))[0] is False
+    assert judged(answer(0.5, RULE.sure_pred_iou - 0.01))[0] is True
+    assert judged(answer(0.5, None))[0] is True
+
+
+@pytest.mark.parametrize("strategy", ["evf-sam", "clip-text"])
+def test_an_empty_mask_says_so_itself(strategy: str) -> None:
+    nothing = Segmentation(Verdict("absent", "It says so."), torch.full((3, 3), -torch.inf))
+    assert judged(nothing, strategy) == (True, "Probably not in this image: the mask is empty.")
+
+
+def test_strategies_without_a_rule_are_not_judged_but_measured() -> None:
+    assert ("mini", "clip-text") not in RULES
+    judgement = judge_presence(answer(0.5, 0.3), "mini", "clip-text")
+    assert judgement.is_likely_absent is None
+    assert (judgement.pred_iou, judgement.mean_logit) == (0.3, 0.5)
+    assert judge_presence(answer(0.5, 0.3), "full", "evf-sam").is_likely_absent is None

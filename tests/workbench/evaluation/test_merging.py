@@ -1,0 +1,103 @@
+"""Files of one run add up, whatever their order; figures carry intervals over images."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from workbench.evaluation.answers import Answer, Place
+from workbench.evaluation.evaluation import Shard
+from workbench.evaluation.merging import FIGURE_NAMES, merged_runs
+from workbench.evaluation.results import Header, ResultsError, ResultsFile, Run
+
+RUN = Run("mini", "refcoco:val", None, {"light": "a1", "dark": "b2"}, "cpu")
+
+
+def answer(sample: int, question: int, strategy: str = "light", **changes: object) -> Answer:
+    kept = Answer(
+        Place(sample, str(sample), question, strategy),
+        "the light",
+        "category",
+        "found",
+        intersection=30 + sample,
+        union=50,
+        marked=40,
+        wanted=40,
+        size=(10, 20),
+        boundary_f=0.5,
+        box_iou=0.6,
+        attention_mass=0.8,
+    )
+    return replace(kept, **changes)
+
+
+def written(
+    path: Path, answers: list[Answer], *, run: Run = RUN, shard: Shard | None = None, ended: bool = True
+) -> Path:
+    with ResultsFile(path, Header(run, shard or Shard())) as file:
+        file.append(answers)
+        if ended:
+            file.finish()
+    return path
+
+
+ANSWERS = [answer(sample, question, key) for sample in range(6) for question in (0, 1) for key in RUN.strategies]
+
+
+def test_shards_in_any_order_are_the_run(tmp_path: Path) -> None:
+    whole = written(tmp_path / "whole.jsonl", ANSWERS)
+    parts = [
+        written(
+            tmp_path / f"{number}.jsonl",
+            [each for each in ANSWERS[::-1] if each.place.sample_index % 3 == number - 1],
+            shard=Shard(number, 3),
+        )
+        for number in (2, 3, 1)
+    ]
+    (expected,), (together,) = merged_runs([whole]), merged_runs(parts)
+    assert together == expected
+    assert together.figures == expected.figures
+
+
+def test_figures_are_those_of_the_answers(tmp_path: Path) -> None:
+    absent = answer(9, 0, kind="absent", intersection=0, union=7, marked=7, wanted=0, boundary_f=None, box_iou=None)
+    path = written(tmp_path / "a.jsonl", [answer(0, 0), answer(1, 0, intersection=10, marked=0), absent])
+    (run,) = merged_runs([path])
+    values = {name: figure.value for name, figure in run.figures["light"].items()}
+    assert values == {
+        "cIoU": 0.4,
+        "gIoU": pytest.approx(0.4),
+        "Pr@0.5": 0.5,
+        "Pr@0.6": 0.0,
+        "Pr@0.7": 0.0,
+        "Pr@0.8": 0.0,
+        "Pr@0.9": 0.0,
+        "boundary F": 0.5,
+        "box accuracy": 1.0,
+        "T-acc": 0.5,
+        "N-acc": 0.0,
+        "attention mass": pytest.approx(0.8),
+        "attention gain": pytest.approx(4.0),
+    }
+    assert set(values) == set(FIGURE_NAMES)
+    assert run.figures["light"]["cIoU"].interval == (pytest.approx(0.2), pytest.approx(0.6))
+    assert run.figures["dark"]["cIoU"].value is None
+
+
+def test_a_missing_shard_and_an_unfinished_file_are_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "second.jsonl", ANSWERS[:2], shard=Shard(2, 3), ended=False)
+    (run,) = merged_runs([path])
+    assert run.notes == (
+        "second.jsonl ends before its run did; run the same command again and it goes on from there",
+        "shard 1 of 3 is missing",
+        "shard 3 of 3 is missing",
+    )
+
+
+def test_other_runs_stand_apart_and_the_same_answers_are_refused(tmp_path: Path) -> None:
+    one = written(tmp_path / "one.jsonl", ANSWERS)
+    other = written(tmp_path / "other.jsonl", ANSWERS, run=replace(RUN, dataset="refcoco:testA"))
+    copy = written(tmp_path / "copy.jsonl", ANSWERS)
+    assert [run.run.dataset for run in merged_runs([one, other, one])] == ["refcoco:val", "refcoco:testA"]
+    with pytest.raises(ResultsError, match=r"one\.jsonl and .*copy\.jsonl have the same answers; give one of them"):
+        merged_runs([one, copy])

@@ -1,0 +1,118 @@
+"""How far the strategies agree with each other and with a known mask: figures, votes and regions."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evfsam.errors import ConfigurationError, GeometryError
+from workbench.comparison import StrategyResult
+from workbench.metrics.masks import IGNORED_LABEL, Mask, ReferenceMask, iou_of, mask_iou, wanted_pixels
+
+VoteMap = NDArray[np.uint8]
+"""(H, W) uint8: how many strategies marked each pixel."""
+
+
+@dataclass(frozen=True, eq=False)
+class TwoWayRegions:
+    """Where two masks lie apart and together; the three regions do not overlap.
+
+    Attributes:
+        only_a, only_b, both: (H, W) bool.
+        ignored: (H, W) bool, pixels that a reference leaves out of every count; empty between two strategies.
+    """
+
+    only_a: Mask
+    only_b: Mask
+    both: Mask
+    ignored: Mask
+
+    @property
+    def iou(self) -> float:
+        """IoU of the two masks in [0, 1]; 1 where both are empty."""
+        together = int(np.count_nonzero(self.both))
+        return iou_of(together, together + int(np.count_nonzero(self.only_a)) + int(np.count_nonzero(self.only_b)))
+
+
+def answered_masks(results: Iterable[StrategyResult]) -> dict[str, Mask]:
+    """Return the masks by strategy key; failed strategies have no opinion and are left out."""
+    return {result.key: result.segmentation.mask for result in results if result.segmentation.verdict.kind != "failed"}
+
+
+def pairwise_iou(results: Iterable[StrategyResult]) -> dict[str, dict[str, float]]:
+    """Return the IoU in [0, 1] of every two strategies' masks, by key and key; failed strategies are left out.
+
+    Symmetric with ones on the diagonal; two strategies that both found nothing agree wholly.
+    """
+    masks = answered_masks(results)
+    return {one: {other: mask_iou(masks[one], masks[other]) for other in masks} for one in masks}
+
+
+def vote_map(masks: Mapping[str, Mask]) -> VoteMap:
+    """Count for every pixel how many of the masks hold it.
+
+    Args:
+        masks: (H, W) bool by strategy key, one to 255 of one size.
+
+    Raises:
+        ConfigurationError: there are no masks, or more than 255.
+        GeometryError: their sizes differ.
+    """
+    if not 1 <= len(masks) <= np.iinfo(np.uint8).max:
+        raise ConfigurationError(f"expected 1 to 255 masks to count, got {len(masks)}; run a strategy first")
+    sizes = {mask.shape for mask in masks.values()}
+    if len(sizes) > 1:
+        raise GeometryError(f"expected masks of one size, got {sorted(sizes)}; compare answers to one image")
+    votes = np.zeros(sizes.pop(), dtype=np.uint8)
+    for mask in masks.values():
+        votes += mask
+    return votes
+
+
+def disagreement_map(masks: Mapping[str, Mask]) -> NDArray[np.float32]:
+    """Return how divided the strategies are on every pixel.
+
+    Returns:
+        (H, W) float32: the number of pairs that differ over the most that can: 0 where all say the same, 1 where they
+        are split as evenly as their number allows. With one mask all is 0.
+
+    Raises:
+        ConfigurationError: as `vote_map`.
+        GeometryError: as `vote_map`.
+    """
+    count = len(masks)
+    votes = vote_map(masks)
+    most = max(1, (count // 2) * (count - count // 2))
+    by_votes = np.array([vote * (count - vote) / most for vote in range(count + 1)], dtype=np.float32)
+    divided: NDArray[np.float32] = by_votes[votes]
+    return divided
+
+
+def regions_of_pair(one: Mask, other: Mask) -> TwoWayRegions:
+    """Split two strategies' masks into only the first, only the second, and both.
+
+    Raises:
+        GeometryError: the sizes differ.
+    """
+    _check_sizes(one, other)
+    return TwoWayRegions(one & ~other, other & ~one, one & other, np.zeros_like(one))
+
+
+def regions_against_reference(mask: Mask, reference: ReferenceMask) -> TwoWayRegions:
+    """Split a mask and a known one: only the strategy's (too much), only the reference's (missed), and both (right).
+
+    Raises:
+        GeometryError: the sizes differ.
+    """
+    _check_sizes(mask, reference)
+    wanted = wanted_pixels(reference)
+    ignored = np.zeros_like(mask) if reference.dtype == np.bool_ else reference == IGNORED_LABEL
+    return TwoWayRegions(mask & ~wanted & ~ignored, wanted & ~mask, mask & wanted, ignored)
+
+
+def _check_sizes(one: Mask, other: ReferenceMask) -> None:
+    if one.shape != other.shape:
+        raise GeometryError(
+            f"expected two masks of one size, got {one.shape} and {other.shape}; bring both to the original size"
+        )

@@ -1,0 +1,161 @@
+"""A figure of attention maps fit for a paper: vector text and outlines, one scale of colours, values on a bar."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import numpy as np
+
+from evfsam.errors import ConfigurationError
+from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView, common_peak
+from workbench.pictures.colours import BLACK, HEAT_STOPS, SKY_BLUE, WHITE, Colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+FigureFormat = Literal["pdf", "svg", "png"]
+
+MAX_VIEWS: Final = 6
+DPI_RANGE: Final = (50, 600)
+_COLUMN_WIDTH: Final = 7.0
+"""Inches: the text width of most two-column papers."""
+_ROW_HEIGHT: Final = 2.2
+_BAR_HEIGHT: Final = 0.5
+_FONT_SIZE: Final = 8
+_CJK_FAMILIES: Final = ("Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Zen Hei", "Source Han Sans SC", "SimHei")
+_SETTINGS: Final = {
+    "pdf.fonttype": 42,  # TrueType: many publishers refuse Type 3 fonts
+    "svg.hashsalt": "attention",  # equal figures make equal files
+}
+_METADATA: Final = {"pdf": {"CreationDate": None, "Creator": None}, "svg": {"Date": None}, "png": {"Software": None}}
+_RC_LOCK: Final = Lock()
+"""The two settings can be given to matplotlib's writers by its global settings alone: one figure at a time."""
+
+
+def attention_figure(
+    views: Sequence[AttentionView], layer: int, head: int, file_format: FigureFormat = "pdf", *, dpi: int = 300
+) -> bytes:
+    """Draw one row a phrase: the image with the mask, the map with the mask's outline, and the phrase's tokens.
+
+    Args:
+        views: one to six, such as those of two phrases; all maps share one scale.
+        layer: as in `AttentionView.map_of`; 0 stands for the rollout.
+        head: likewise; 0 stands for the sum of the heads.
+        file_format: "pdf", "svg" or "png".
+        dpi: pixels an inch of a PNG, and of the photographs within a PDF or SVG; 50 to 600.
+
+    Returns:
+        The file. Equal arguments make equal bytes.
+
+    Raises:
+        ConfigurationError: an argument is out of range.
+    """
+    if file_format not in get_args(FigureFormat):
+        raise ConfigurationError(f"expected a figure as {', '.join(get_args(FigureFormat))}, got {file_format!r}")
+    if not DPI_RANGE[0] <= dpi <= DPI_RANGE[1]:
+        raise ConfigurationError(f"expected {DPI_RANGE[0]} to {DPI_RANGE[1]} dpi, got {dpi}")
+    if not 1 <= len(views) <= MAX_VIEWS:
+        raise ConfigurationError(f"expected 1 to {MAX_VIEWS} answers with attention, got {len(views)}")
+    # Read here and not above: it takes half a second that only those who want a figure should wait for.
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    with _RC_LOCK, rc_context(_SETTINGS):
+        figure = _figure(views, layer, head)
+        figure.savefig(buffer, format=file_format, dpi=dpi, metadata=_METADATA[file_format])
+    return buffer.getvalue()
+
+
+def map_title(view: AttentionView, layer: int, head: int) -> str:
+    """Say which map it is and how it lies to the mask, such as "head 2: 41% inside the mask, 2.3× its area"."""
+    if layer == ROLLOUT:
+        name = "rollout over all layers"
+    else:
+        name = f"layer {layer}, " + ("all heads" if head == ALL_HEADS else f"head {head}")
+    gain = view.mass_gain(layer, head)
+    if gain is None:
+        return f"{name}: no mask"
+    return f"{name}: {100 * view.mass_inside(layer, head):.0f}% inside the mask, {gain:.1f}\u00d7 its area"
+
+
+def _figure(views: Sequence[AttentionView], layer: int, head: int) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    figure = Figure(figsize=(_COLUMN_WIDTH, _ROW_HEIGHT * len(views) + _BAR_HEIGHT), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(views), 3, squeeze=False, width_ratios=(1, 1, 0.7))
+    colours = LinearSegmentedColormap.from_list("heat", [_unit(stop) for stop in HEAT_STOPS])
+    peak = common_peak(views, layer, head) or 1.0
+    for row, view in zip(axes, views, strict=True):
+        _draw_image(row[0], view)
+        drawn = _draw_map(row[1], view, layer, head, colours, peak)
+        _draw_tokens(row[2], view, layer, head)
+    bar = figure.colorbar(drawn, ax=axes[:, 1].tolist(), location="bottom", aspect=30, pad=0.02)
+    bar.ax.tick_params(labelsize=_FONT_SIZE - 2)
+    families = _families()
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)  # a phrase may hold a dollar sign
+        text.set_fontfamily(families)
+    return figure
+
+
+def _draw_image(axes: Axes, view: AttentionView) -> None:
+    axes.imshow(view.picture, interpolation="antialiased")
+    _outline(axes, view)
+    axes.set_title(view.phrase or view.title, fontsize=_FONT_SIZE, wrap=True)
+    axes.set_axis_off()
+
+
+def _draw_map(axes: Axes, view: AttentionView, layer: int, head: int, colours: Colormap, peak: float) -> AxesImage:
+    height, width = view.picture.shape[:2]
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    grey = view.picture.mean(axis=2)
+    axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=extent)
+    drawn = axes.imshow(
+        view.map_of(layer, head), cmap=colours, vmin=0, vmax=peak, alpha=0.7, extent=extent, interpolation="nearest"
+    )
+    _outline(axes, view)
+    axes.set_title(map_title(view, layer, head).replace(": ", "\n", 1), fontsize=_FONT_SIZE - 1)
+    axes.set_axis_off()
+    return drawn
+
+
+def _draw_tokens(axes: Axes, view: AttentionView, layer: int, head: int) -> None:
+    shares = view.shares_of_tokens(layer, head)
+    places = np.arange(len(shares))
+    axes.barh(places, [100 * token.share for token in shares], color=_unit(SKY_BLUE), edgecolor="black", linewidth=0.4)
+    axes.set_yticks(places, [token.text for token in shares])
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=_FONT_SIZE - 2, length=2)
+    axes.set_xlabel("% of [CLS]'s attention", fontsize=_FONT_SIZE - 1)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _outline(axes: Axes, view: AttentionView) -> None:
+    if not view.mask.any() or view.mask.all():
+        return
+    for colour, width in ((BLACK, 1.6), (WHITE, 0.8)):  # one of the two shows on anything
+        axes.contour(view.mask.astype(np.float32), levels=[0.5], colors=[_unit(colour)], linewidths=width)
+
+
+def _families() -> list[str]:
+    """Return font families to look in for a letter; installed ones alone, since each missing one is logged."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(family for family in _CJK_FAMILIES if family in installed)]
+
+
+def _unit(colour: Colour) -> tuple[float, float, float]:
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255

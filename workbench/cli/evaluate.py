@@ -1,0 +1,154 @@
+"""What `evaluate` does once its arguments are read: measure, keep the answers, and lay the figures out."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import Final
+
+from tqdm import tqdm
+
+from evfsam.errors import ConfigurationError
+from workbench.comparison import Comparison
+from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
+from workbench.datasets.registry import open_dataset
+from workbench.evaluation.answers import Scores, scores_of
+from workbench.evaluation.evaluation import Shard, checked_limit, evaluate, limited, measure
+from workbench.evaluation.results import Header, ResultsFile, Run, read_results, weights_digest
+from workbench.export.files import as_json_value, check_writable, json_bytes, write_whole
+from workbench.reporting.scores import scores_dict, scores_table
+
+LINES_SUFFIX: Final = ".jsonl"
+"""An output of this kind gets a line an answer and can be continued; any other gets the figures."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be measured.
+
+    Attributes:
+        dataset: see `workbench.datasets.registry.NAMES`.
+        root: folder of its files.
+        limit: expressions to ask; None for the data set's own.
+        strategies: keys.
+        shard: which part of the run.
+        out: file to write, or None.
+        device: name of the device's type.
+    """
+
+    dataset: str
+    root: Path | None
+    limit: int | None
+    strategies: Sequence[str]
+    shard: Shard
+    out: Path | None
+    device: str
+
+
+def carry_out(order: Order, comparison: Comparison) -> tuple[str, dict[str, Scores]]:
+    """Measure, write what is to be written, and return the text for the screen and the scores.
+
+    Raises:
+        ConfigurationError: the order cannot be carried out.
+        EvfSamError: a strategy cannot be loaded.
+    """
+    lines_path = order.out if order.out is not None and order.out.suffix == LINES_SUFFIX else None
+    if order.shard.count > 1 and lines_path is None:
+        raise ConfigurationError(
+            f"expected --out FILE{LINES_SUFFIX} for a run in {order.shard.count} shards, whose files "
+            "`report` brings together"
+        )
+    scores = _in_memory(order, comparison) if lines_path is None else _with_lines(order, comparison, lines_path)
+    return _text(order, comparison.suite.key, scores), scores
+
+
+def _in_memory(order: Order, comparison: Comparison) -> dict[str, Scores]:
+    dataset, limit = open_dataset(order.dataset, order.root), checked_limit(order.dataset, order.limit)
+    if order.out is not None:
+        check_writable(order.out)
+    with _Progress(order, dataset, limit) as progress:
+        progress.begin()
+        scores = evaluate(comparison, progress.over(limited(dataset, limit)), order.strategies, progress.advance)
+    if order.out is not None:
+        content = as_json_value(scores_dict(order.dataset, comparison.suite.key, scores))
+        write_whole(order.out, json_bytes(content))
+    return scores
+
+
+def _with_lines(order: Order, comparison: Comparison, out: Path) -> dict[str, Scores]:
+    dataset, limit = open_dataset(order.dataset, order.root), checked_limit(order.dataset, order.limit)
+    digests = {key: weights_digest(comparison.suite, key) for key in order.strategies}
+    run = Run(comparison.suite.key, order.dataset, limit, digests, order.device)
+    root = "" if order.root is None else str(order.root.resolve())
+    path = order.shard.path_of(out)
+    with ResultsFile(path, Header(run, order.shard, root)) as file, _Progress(order, dataset, limit) as progress:
+        answers = measure(
+            comparison,
+            progress.over(limited(dataset, limit)),
+            order.strategies,
+            shard=order.shard,
+            done=file.done,
+            on_question=progress.advance,
+        )
+        for of_image in answers:
+            progress.begin()
+            file.append(of_image)
+        file.finish()
+    return scores_of(read_results(path).answers, order.strategies)
+
+
+def _text(order: Order, suite_key: str, scores: Mapping[str, Scores]) -> str:
+    asked = scores[order.strategies[0]]
+    part = "" if order.shard.count == 1 else f", shard {order.shard.number} of {order.shard.count}"
+    return (
+        f"{order.dataset}, suite {suite_key}{part}: {asked.total.count} expressions, in percent;\n"
+        f"{asked.absent.count} absent ones come on top of these and count for N-acc alone.\n\n{scores_table(scores)}"
+    )
+
+
+class _Progress:
+    """A bar with the time left: expressions where there is a limit, else images, whose number is known beforehand.
+
+    What an earlier run had answered does not count as speed.
+    """
+
+    def __init__(self, order: Order, dataset: Dataset, limit: int | None) -> None:
+        self._is_limited = limit is not None
+        self._bar = tqdm(
+            total=len(dataset) if limit is None else -(-limit // order.shard.count),
+            desc=order.dataset,
+            unit="image" if limit is None else "expression",
+            delay=1,
+            disable=order.shard.number > 1,
+        )
+        self._skipped_count = 0
+        self._has_begun = False
+
+    def begin(self) -> None:
+        """Start the clock; called again, does nothing."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._bar.initial = self._bar.n = self._skipped_count
+            self._bar.start_t = time()
+
+    def over(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """Go through samples and count them as the next is asked for."""
+        for sample in samples:
+            yield sample
+            self._count(int(not self._is_limited))
+
+    def advance(self, question: Question) -> None:
+        """Count a question; absent ones come on top of a limit and are not counted there."""
+        self._count(int(self._is_limited and question.kind != ABSENT))
+
+    def _count(self, more: int) -> None:
+        if self._has_begun:
+            self._bar.update(more)
+        else:
+            self._skipped_count += more
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

@@ -1,0 +1,225 @@
+"""Measure the strategies of a suite on images with known masks."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from evfsam.errors import ConfigurationError, EvfSamError
+from evfsam.preprocess import check_phrase
+from evfsam.types import ImageView
+from workbench.asking import answers_to
+from workbench.comparison import Comparison
+from workbench.datasets.contract import ABSENT, Question, Sample
+from workbench.datasets.registry import open_dataset
+from workbench.evaluation.answers import Answer, Place, Scores, check_size, measured, scores_of, unread
+from workbench.metrics.masks import ReferenceMask
+
+__all__ = ["ABSENT", "Question", "Sample", "Scores", "Shard", "evaluate", "load_dataset", "measure"]
+
+SCENES_LIMIT: Final = 500
+"""Expressions asked of generated scenes where no limit is given; other data sets are asked whole."""
+
+PHRASES_AT_ONCE: Final = 16
+"""Most phrases asked together; bounds memory."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of a run: every `count`-th image, so that an image is encoded in one part alone.
+
+    Attributes:
+        number: from 1 to `count`.
+        count: how many parts there are.
+
+    Raises:
+        ConfigurationError: the numbers do not fit.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise ConfigurationError(
+                f"expected a shard I/N with 1 <= I <= N, such as 1/4, got {self.number}/{self.count}"
+            )
+
+    def path_of(self, path: Path) -> Path:
+        """Return where this part of the results goes: beside the name that the whole would have."""
+        if self.count == 1:
+            return path
+        return path.with_name(f"{path.stem}.{self.number}-of-{self.count}{path.suffix}")
+
+
+def load_dataset(name: str, limit: int | None, root: Path | None = None) -> Iterator[Sample]:
+    """Return the samples of a data set in their fixed order; see `limited`.
+
+    Args:
+        name: see `workbench.datasets.registry.NAMES`.
+        limit: at least 1; None for the whole data set, and for `SCENES_LIMIT` expressions of scenes.
+        root: folder of the data set's files.
+
+    Raises:
+        ConfigurationError: the name, the limit or the data set's files cannot be used.
+    """
+    return limited(open_dataset(name, root), checked_limit(name, limit))
+
+
+def checked_limit(name: str, limit: int | None) -> int | None:
+    """Return the limit that holds for a data set; None for none.
+
+    Raises:
+        ConfigurationError: it is under 1.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigurationError(f"expected a limit of at least 1 expression, got {limit}")
+    return SCENES_LIMIT if limit is None and name.startswith("scenes:") else limit
+
+
+def limited(samples: Iterable[Sample], limit: int | None) -> Iterator[Sample]:
+    """Go through samples until `limit` expressions that are not "absent" are reached; nothing is read ahead.
+
+    "Absent" ones met on the way, those of the last image included, come on top of the limit. So a smaller limit asks
+    the beginning of what a larger one asks.
+    """
+    left = limit if limit is not None else -1
+    for sample in samples:
+        present = [question for question in sample.questions if question.kind != ABSENT]
+        kept = present[:left] if limit is not None else present
+        absent = [question for question in sample.questions if question.kind == ABSENT]
+        left -= len(kept)
+        yield replace(sample, questions=(*kept, *absent))
+        if left == 0:
+            return
+
+
+def evaluate(
+    comparison: Comparison,
+    samples: Iterable[Sample],
+    strategies: Sequence[str] | None = None,
+    on_question: Callable[[Question], None] = lambda _: None,
+) -> dict[str, Scores]:
+    """Ask every strategy every question and measure the answers.
+
+    Args:
+        comparison: the strategies; its cache holds the one embedding a sample needs.
+        samples: read once, one at a time.
+        strategies: keys; all by default.
+        on_question: called after each question, for a progress bar.
+
+    Returns:
+        Scores by strategy key.
+
+    Raises:
+        ConfigurationError: a strategy's key is unknown.
+        EvfSamError: a strategy cannot be loaded; measuring a failure a thousand times would help nobody.
+    """
+    chosen = comparison.choose(strategies)
+    scores = {key: Scores() for key in chosen}
+    for answers in measure(comparison, samples, chosen, on_question=on_question):
+        for key, more in scores_of(answers).items():
+            scores[key] += more
+    return scores
+
+
+def measure(
+    comparison: Comparison,
+    samples: Iterable[Sample],
+    strategies: Sequence[str] | None = None,
+    *,
+    shard: Shard | None = None,
+    done: Collection[tuple[int, int, str]] = (),
+    on_question: Callable[[Question], None] = lambda _: None,
+) -> Iterator[list[Answer]]:
+    """Ask every strategy every question; the weights are read before this returns.
+
+    Args:
+        comparison: the strategies.
+        samples: read once, one at a time.
+        strategies: keys; all by default.
+        shard: which part of the samples; by default all.
+        done: answers at hand already, as (index of the sample, index of the question, strategy): they are not given
+            again, and where no answer is missing the image is not even read.
+        on_question: called after each question.
+
+    Returns:
+        The answers of one image after the other, strategy by strategy.
+
+    Raises:
+        ConfigurationError, EvfSamError: see `evaluate`.
+    """
+    chosen = comparison.choose(strategies)
+    for key in chosen:
+        comparison.strategy(key)
+    return _measured(comparison, _of_shard(samples, shard or Shard()), chosen, done, on_question)
+
+
+def _measured(
+    comparison: Comparison,
+    samples: Iterable[tuple[int, Sample]],
+    chosen: Sequence[str],
+    done: Collection[tuple[int, int, str]],
+    on_question: Callable[[Question], None],
+) -> Iterator[list[Answer]]:
+    for index, sample in samples:
+        count = len(sample.questions)
+        missing = {key: [i for i in range(count) if (index, i, key) not in done] for key in chosen}
+        if any(missing.values()):
+            answers = _sample_answers(comparison, index, sample, [key for key in chosen if missing[key]])
+            yield [each for each in answers if each.place.question_index in missing[each.place.strategy]]
+        for question in sample.questions:
+            on_question(question)
+
+
+def _sample_answers(comparison: Comparison, index: int, sample: Sample, keys: Sequence[str]) -> Iterator[Answer]:
+    faults: dict[int, str] = {}
+    references: dict[int, ReferenceMask] = {}
+    try:
+        view = comparison.view(sample.image)
+    except EvfSamError as error:
+        view = None
+        faults = dict.fromkeys(range(len(sample.questions)), str(error))
+    if view is not None:
+        references, faults = _read_questions(sample, view.size)
+    for key in keys:
+        places = [Place(index, sample.sample_id or str(index), i, key) for i in range(len(sample.questions))]
+        for position, reason in faults.items():
+            yield unread(places[position], sample.questions[position], reason)
+        if view is not None:
+            yield from _asked(comparison, view, sample, [(places[i], reference) for i, reference in references.items()])
+
+
+def _read_questions(sample: Sample, size: tuple[int, int]) -> tuple[dict[int, ReferenceMask], dict[int, str]]:
+    """Return the known masks, and why there is none, by the question's index."""
+    references: dict[int, ReferenceMask] = {}
+    faults: dict[int, str] = {}
+    for position, question in enumerate(sample.questions):
+        try:
+            check_phrase(question.phrase)
+            reference = question.reference
+            check_size(reference, size)
+            references[position] = reference
+        except EvfSamError as error:
+            faults[position] = str(error)
+    return references, faults
+
+
+def _asked(
+    comparison: Comparison, view: ImageView, sample: Sample, asked: Sequence[tuple[Place, ReferenceMask]]
+) -> Iterator[Answer]:
+    """Ask one strategy about one image, phrases together where it can; a segmentation goes once it is measured."""
+    for start in range(0, len(asked), PHRASES_AT_ONCE):
+        part = [
+            (place, sample.questions[place.question_index], known) for place, known in asked[start:][:PHRASES_AT_ONCE]
+        ]
+        phrases = [check_phrase(question.phrase) for _, question, _ in part]
+        key = part[0][0].strategy
+        found = answers_to(comparison.strategy(key), key, view, phrases)
+        for (place, question, known), segmentation in zip(part, found, strict=True):
+            yield measured(place, question, known, segmentation)
+
+
+def _of_shard(samples: Iterable[Sample], shard: Shard) -> Iterator[tuple[int, Sample]]:
+    return islice(enumerate(samples), shard.number - 1, None, shard.count)

@@ -1,0 +1,134 @@
+"""Files of results brought together: the shards of a run, and several runs."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Final
+
+from workbench.evaluation.answers import Answer, Scores, scores_of
+from workbench.evaluation.results import Results, ResultsError, Run, read_results
+from workbench.metrics.intervals import bootstrap_interval
+from workbench.metrics.masks import HIT_IOUS, MeanTally
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and how sure it is.
+
+    Attributes:
+        value: None where nothing counts for it.
+        interval: 95 % bootstrap interval over images.
+    """
+
+    value: float | None
+    interval: Interval | None
+
+
+def _parts(mean: MeanTally) -> tuple[float, float]:
+    return float(mean.total), mean.count
+
+
+def _hits(place: int, scores: Scores) -> tuple[float, float]:
+    return scores.total.hit_counts[place], scores.total.count
+
+
+_RATIOS: Final[Mapping[str, Callable[[Scores], tuple[float, float]]]] = {
+    "cIoU": lambda scores: (scores.total.intersection, scores.total.union),
+    "gIoU": lambda scores: (float(scores.total.iou_sum), scores.total.count),
+    **{f"Pr@{least}": partial(_hits, place) for place, least in enumerate(HIT_IOUS)},
+    "boundary F": lambda scores: _parts(scores.details.boundary_f),
+    "box accuracy": lambda scores: _parts(scores.details.box_hit),
+    "T-acc": lambda scores: _parts(scores.details.answered),
+    "N-acc": lambda scores: (scores.absent.right_count, scores.absent.count),
+    "attention mass": lambda scores: _parts(scores.details.attention_mass),
+    "attention gain": lambda scores: _parts(scores.details.attention_gain),
+}
+"""Numerator and denominator of each figure; of all but the last a share in [0, 1]."""
+
+FIGURE_NAMES: Final = tuple(_RATIOS)
+
+
+@dataclass(frozen=True)
+class MergedRun:
+    """All there is of one run.
+
+    Attributes:
+        run: what it was.
+        root: where the data set's files were; "" where it has none.
+        answers: in the order of the data set, whatever the order of files and lines.
+        notes: what is missing, a sentence each; empty where the run is whole.
+    """
+
+    run: Run
+    root: str
+    answers: tuple[Answer, ...]
+    notes: tuple[str, ...]
+
+    @cached_property
+    def scores(self) -> dict[str, Scores]:
+        """Scores by strategy."""
+        return scores_of(self.answers, self.run.strategies)
+
+    @cached_property
+    def figures(self) -> dict[str, dict[str, Figure]]:
+        """Every figure with its interval, by strategy and name out of `FIGURE_NAMES`."""
+        return {key: self._figures_of(key) for key in self.run.strategies}
+
+    def _figures_of(self, strategy: str) -> dict[str, Figure]:
+        by_image: dict[int, Scores] = defaultdict(Scores)
+        for answer in self.answers:
+            if answer.place.strategy == strategy:
+                by_image[answer.place.sample_index] += Scores.of(answer)
+        images = [by_image[index] for index in sorted(by_image)]
+        return {name: _figure(parts, self.scores[strategy], images) for name, parts in _RATIOS.items()}
+
+
+def merged_runs(paths: Sequence[Path]) -> list[MergedRun]:
+    """Read files of results and bring those of one run together, in the order in which runs are first met.
+
+    Raises:
+        ResultsError: a file cannot be read, or two have the same answer.
+    """
+    by_run: dict[str, list[Results]] = defaultdict(list)
+    for path in dict.fromkeys(paths):
+        results = read_results(path)
+        by_run[results.header.run.fingerprint].append(results)
+    return [_merged(parts) for parts in by_run.values()]
+
+
+def _merged(parts: Sequence[Results]) -> MergedRun:
+    answers: dict[tuple[int, int, str], Answer] = {}
+    source: dict[tuple[int, int, str], Path] = {}
+    for part in parts:
+        for answer in part.answers:
+            place = (answer.place.sample_index, answer.place.question_index, answer.place.strategy)
+            if place in answers:
+                raise ResultsError(f"{source[place]} and {part.path} have the same answers; give one of them")
+            answers[place], source[place] = answer, part.path
+    header = parts[0].header
+    order = {key: number for number, key in enumerate(header.run.strategies)}
+    places = sorted(answers, key=lambda place: (place[0], place[1], order[place[2]]))
+    return MergedRun(header.run, header.root, tuple(answers[place] for place in places), tuple(_notes(parts)))
+
+
+def _notes(parts: Sequence[Results]) -> Iterable[str]:
+    for part in parts:
+        if not part.is_complete:
+            yield f"{part.path.name} ends before its run did; run the same command again and it goes on from there"
+    shards = [part.header.shard for part in parts]
+    missing = set(range(1, shards[0].count + 1)) - {shard.number for shard in shards}
+    for number in sorted(missing):
+        yield f"shard {number} of {shards[0].count} is missing"
+
+
+def _figure(parts: Callable[[Scores], tuple[float, float]], scores: Scores, images: Sequence[Scores]) -> Figure:
+    numerator, denominator = parts(scores)
+    if not scores.total.count and not scores.absent.count:
+        return Figure(None, None)
+    numerators, denominators = zip(*(parts(image) for image in images), strict=True)
+    value = numerator / denominator if denominator else None
+    return Figure(value, bootstrap_interval(numerators, denominators))

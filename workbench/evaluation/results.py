@@ -1,0 +1,315 @@
+"""Files of measured answers, one JSON object a line, which outlive a kill at any moment.
+
+The first line says which run the file is of, then comes a line an answer, and a last line says that the run is whole.
+A line counts once its newline is there: what follows the last newline was cut short, and is dropped and asked again.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, cast
+
+from evfsam.errors import ConfigurationError
+from workbench.evaluation.answers import Answer, Outcome, Place
+from workbench.evaluation.evaluation import Shard
+from workbench.export.files import as_json_value
+from workbench.suites.hub_entries import HubEntry
+from workbench.suites.registry import StrategyEntry, Suite
+
+FORMAT: Final = "workbench-results-1"
+_LARGEST_DIGESTED: Final = 256 * 2**20
+_WEIGHT_SUFFIXES: Final = frozenset({".json", ".safetensors", ".bin", ".pt", ".pth", ".model"})
+
+
+class ResultsError(ConfigurationError):
+    """A file of results cannot be used or written."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What decides every answer of a run; two files belong together where all of this is equal.
+
+    Attributes:
+        suite, dataset: names on the command line.
+        limit: expressions asked, or None for all.
+        strategies: digest of the weights by strategy key, in the order in which they were asked.
+        device: type of device, since arithmetic differs between them.
+    """
+
+    suite: str
+    dataset: str
+    limit: int | None
+    strategies: Mapping[str, str]
+    device: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal runs."""
+        return sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first line of a file.
+
+    Attributes:
+        run: what the file is of.
+        shard: which part of it.
+        root: where the data set's files were; "" where it has none.
+    """
+
+    run: Run
+    shard: Shard
+    root: str = ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a file holds.
+
+    Attributes:
+        path: of the file.
+        header: its first line.
+        answers: in the order in which they were written.
+        is_complete: whether the run reached its end.
+        good_bytes: length of the file up to the last complete line.
+    """
+
+    path: Path
+    header: Header
+    answers: tuple[Answer, ...]
+    is_complete: bool
+    good_bytes: int
+
+
+def weights_digest(suite: Suite, key: str) -> str:
+    """Return a digest of a strategy's weights and settings; of files above 256 MB the size alone counts."""
+    entry = suite.strategies[key]
+    if isinstance(entry, HubEntry):
+        return entry.digest
+    assert isinstance(entry, StrategyEntry)
+    directory = entry.directory
+    digest = sha256()
+    for path in sorted(directory.rglob("*")):
+        if path.suffix in _WEIGHT_SUFFIXES and path.is_file():
+            size = path.stat().st_size
+            digest.update(f"{path.relative_to(directory).as_posix()} {size}\n".encode())
+            if size <= _LARGEST_DIGESTED:
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_results(path: Path) -> Results:
+    """Read a file of results, whether its run is complete or not.
+
+    Raises:
+        ResultsError: it cannot be read, is something else, or is damaged before its last line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}; give files that evaluate --out wrote") from error
+    complete = content[: content.rfind(b"\n") + 1]
+    lines = complete.splitlines()
+    header = _header_of(path, lines[0] if lines else b"")
+    answers: dict[Place, Answer] = {}
+    is_complete = False
+    for number, line in enumerate(lines[1:], start=2):
+        record = _object(path, number, line)
+        if record.get("end") is True:
+            is_complete = True
+            continue
+        answer = _answer_of(path, number, record)
+        if answer.place in answers:
+            raise ResultsError(f"{path} has the same answer twice, again in line {number}; write a new file with --out")
+        answers[answer.place] = answer
+    return Results(path, header, tuple(answers.values()), is_complete, len(complete))
+
+
+class ResultsFile:
+    """A file of results that is being written; continues what an earlier run of the same kind left.
+
+    Args:
+        path: of the file; made where there is none.
+        header: of this run.
+
+    Raises:
+        ResultsError: the file is of another run, is something else, or cannot be written.
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self.earlier: Results | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            self._take_up(header)
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def done(self) -> frozenset[tuple[int, int, str]]:
+        """Answers at hand, as `measure` wants to know them."""
+        places = (answer.place for answer in self.earlier.answers) if self.earlier else ()
+        return frozenset((each.sample_index, each.question_index, each.strategy) for each in places)
+
+    def append(self, answers: Iterable[Answer]) -> None:
+        """Add the answers of one image; they are on the disk when this returns.
+
+        Raises:
+            ResultsError: the disk is full, or cannot be written for another reason.
+        """
+        self._append(b"".join(_line(_answer_record(answer)) for answer in answers))
+
+    def finish(self) -> None:
+        """Mark the run as complete.
+
+        Raises:
+            ResultsError: see `append`.
+        """
+        if self.earlier is None or not self.earlier.is_complete:
+            self._append(_line({"end": True}))
+
+    def __enter__(self) -> "ResultsFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _take_up(self, header: Header) -> None:
+        first_line = _line(_header_record(header))
+        try:
+            _lock(self._file)
+            content = self._file.read(len(first_line))
+            if content and not _is_cut_short(content, first_line):
+                self.earlier = read_results(self.path)
+                _check_same_run(self.earlier, header)
+            self._file.truncate(self.earlier.good_bytes if self.earlier else 0)
+            self._file.seek(0, os.SEEK_END)
+        except BlockingIOError as error:
+            raise ResultsError(
+                f"another process is writing {self.path}; wait for it, or choose another file"
+            ) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if self.earlier is None:
+            self._append(first_line)
+
+    def _append(self, content: bytes) -> None:
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> ResultsError:
+        return ResultsError(
+            f"cannot write {self.path}: {error.strerror or error}; make room or choose another place, then run "
+            "the same command again: what is written is not asked again"
+        )
+
+
+def _lock(file: FileIO) -> None:
+    """Keep a second process from the file, where the system can; raises BlockingIOError where another has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows refuses to share an open file by itself
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # some network file systems know no locks
+        return
+
+
+def _is_cut_short(content: bytes, first_line: bytes) -> bool:
+    """Whether a file holds the beginning of our own header and no more; nothing else may be overwritten."""
+    return content != first_line and first_line.startswith(content)
+
+
+def _check_same_run(earlier: Results, header: Header) -> None:
+    before, now = earlier.header, header
+    differences = [
+        f"{name} was {old!r} and is {new!r}"
+        for name, old, new in (
+            *((name, getattr(before.run, name), getattr(now.run, name)) for name in asdict(now.run)),
+            ("shard", f"{before.shard.number}/{before.shard.count}", f"{now.shard.number}/{now.shard.count}"),
+        )
+        if old != new
+    ]
+    if differences:
+        raise ResultsError(
+            f"{earlier.path} holds another run: {'; '.join(differences)}; choose another file with --out, or delete it"
+        )
+
+
+def _header_record(header: Header) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "fingerprint": header.run.fingerprint,
+        "run": asdict(header.run),
+        "shard": [header.shard.number, header.shard.count],
+        "root": header.root,
+    }
+
+
+def _header_of(path: Path, line: bytes) -> Header:
+    foreign = f"expected results of evaluate in {path}, got something else; choose another file"
+    try:
+        record = json.loads(line)
+        if record["format"] != FORMAT:
+            raise ResultsError(foreign)
+        return Header(Run(**record["run"]), Shard(*record["shard"]), str(record["root"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultsError(foreign) from error
+
+
+def _answer_record(answer: Answer) -> dict[str, object]:
+    record = asdict(answer)
+    return {**record.pop("place"), **record}
+
+
+def _answer_of(path: Path, number: int, record: dict[str, Any]) -> Answer:
+    try:
+        place = Place(*(record.pop(name) for name in ("sample_index", "sample_id", "question_index", "strategy")))
+        height, width = record.pop("size")
+        outcome = cast(Outcome, record.pop("outcome"))
+        return Answer(place=place, outcome=outcome, size=(int(height), int(width)), **record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, number) from error
+
+
+def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise _damaged(path, number) from error
+    if not isinstance(record, dict):
+        raise _damaged(path, number)
+    return record
+
+
+def _damaged(path: Path, number: int) -> ResultsError:
+    return ResultsError(
+        f"expected an answer in line {number} of {path}, got something else: the file is damaged; write a new one"
+    )
+
+
+def _line(record: Mapping[str, object]) -> bytes:
+    text = json.dumps(as_json_value(record), ensure_ascii=False, allow_nan=False)
+    # A phrase may hold lone surrogates; "backslashreplace" writes them as JSON's own \udXXX.
+    return text.encode("utf-8", "backslashreplace") + b"\n"

@@ -1,0 +1,157 @@
+"""Masks in the annotation formats of other tools: COCO, SA-1B, Label Studio and labelme, as JSON values.
+
+Sources: COCO, https://cocodataset.org/#format-data; SA-1B, arXiv:2304.02643 and its published data card; Label Studio,
+https://labelstud.io/guide/task_format and https://labelstud.io/tags/brushlabels; labelme, its own JSON files.
+"""
+
+from typing import Final
+from xml.sax.saxutils import quoteattr
+
+from workbench.export.exported_run import IMAGE_NAME, ExportedMask, ExportedRun
+from workbench.export.label_studio_rle import label_studio_rle
+from workbench.export.polygons import mask_polygons
+from workbench.export.results import coco_rle, mask_box
+
+LABELME_VERSION: Final = "5.5.0"
+"""The version whose fields are written; labelme compares the first number with its own."""
+LABEL_STUDIO_FROM: Final = "tag"
+LABEL_STUDIO_TO: Final = "image"
+
+
+def coco_dict(run: ExportedRun, strategy: str) -> dict[str, object]:
+    """Return one strategy's masks as a COCO data set of one image: a category a phrase, RLE segmentations.
+
+    Empty masks have no annotation. `score` (pred_iou) and `stability_score` come on top of COCO's own fields.
+    """
+    height, width = run.size
+    annotations = [
+        {
+            "id": number,
+            "image_id": 1,
+            "category_id": mask.number,
+            "segmentation": coco_rle(mask.mask),
+            "area": mask.area,
+            "bbox": _corner_and_size(mask),
+            "iscrowd": 0,
+            "score": mask.segmentation.pred_iou,
+            "stability_score": mask.stability,
+        }
+        for number, mask in enumerate(_marked(run, strategy), start=1)
+    ]
+    return {
+        "info": {"description": f"{strategy} ({run.suite}) on {run.image_title}", "version": "1.0"},
+        "licenses": [],
+        "images": [{"id": 1, "file_name": IMAGE_NAME, "height": height, "width": width}],
+        "categories": [
+            {"id": number, "name": phrase, "supercategory": "phrase"}
+            for number, phrase in enumerate(run.phrases, start=1)
+        ],
+        "annotations": annotations,
+    }
+
+
+def sa1b_dict(run: ExportedRun, strategy: str) -> dict[str, object]:
+    """Return one strategy's masks with the fields of SA-1B, and `phrase` on top; boxes are (x, y, width, height)."""
+    height, width = run.size
+    return {
+        "image": {"image_id": 1, "width": width, "height": height, "file_name": IMAGE_NAME},
+        "annotations": [
+            {
+                "id": number,
+                "segmentation": coco_rle(mask.mask),
+                "bbox": _corner_and_size(mask),
+                "area": mask.area,
+                "predicted_iou": mask.segmentation.pred_iou,
+                "stability_score": mask.stability,
+                "crop_box": [0.0, 0.0, float(width), float(height)],
+                "point_coords": [[point.x, point.y] for point in mask.points],
+                "phrase": mask.phrase,
+            }
+            for number, mask in enumerate(_marked(run, strategy), start=1)
+        ],
+    }
+
+
+def label_studio_tasks(run: ExportedRun) -> list[dict[str, object]]:
+    """Return one Label Studio task, with a prediction a strategy and a brush region a phrase.
+
+    It fits the labelling set-up of `label_studio_config`. `data.image` is a file name: put the image where Label Studio
+    serves its files, and its address here.
+    """
+    predictions = [
+        {
+            "model_version": strategy,
+            "score": _score(run.masks_of(strategy)),
+            "result": [_brush_region(run, mask) for mask in _marked(run, strategy)],
+        }
+        for strategy in run.answered
+    ]
+    return [{"data": {"image": IMAGE_NAME}, "predictions": predictions}]
+
+
+def label_studio_config(run: ExportedRun) -> str:
+    """Return the labelling set-up whose names and labels the task uses."""
+    labels = "".join(f"    <Label value={quoteattr(phrase)}/>\n" for phrase in dict.fromkeys(run.phrases))
+    return (
+        f'<View>\n  <Image name="{LABEL_STUDIO_TO}" value="$image"/>\n'
+        f'  <BrushLabels name="{LABEL_STUDIO_FROM}" toName="{LABEL_STUDIO_TO}">\n{labels}  </BrushLabels>\n</View>\n'
+    )
+
+
+def labelme_dict(run: ExportedRun, strategy: str) -> dict[str, object]:
+    """Return one strategy's masks as labelme polygons; those of one phrase share a `group_id`.
+
+    labelme has no holes: a part with holes is cut into polygons that touch. Points are pixels, as labelme draws them.
+    """
+    height, width = run.size
+    return {
+        "version": LABELME_VERSION,
+        "flags": {},
+        "shapes": [
+            {
+                "label": mask.phrase,
+                "points": [[float(x), float(y)] for x, y in polygon],
+                "group_id": mask.number,
+                "description": mask.title,
+                "shape_type": "polygon",
+                "flags": {},
+                "mask": None,
+            }
+            for mask in _marked(run, strategy)
+            for part in mask_polygons(mask.mask)
+            for polygon in part
+        ],
+        "imagePath": IMAGE_NAME,
+        "imageData": None,
+        "imageHeight": height,
+        "imageWidth": width,
+    }
+
+
+def _brush_region(run: ExportedRun, mask: ExportedMask) -> dict[str, object]:
+    height, width = run.size
+    return {
+        "id": mask.stem,
+        "type": "brushlabels",
+        "from_name": LABEL_STUDIO_FROM,
+        "to_name": LABEL_STUDIO_TO,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": {"format": "rle", "rle": label_studio_rle(mask.mask), "brushlabels": [mask.phrase]},
+    }
+
+
+def _marked(run: ExportedRun, strategy: str) -> list[ExportedMask]:
+    return [mask for mask in run.masks_of(strategy) if mask.area]
+
+
+def _corner_and_size(mask: ExportedMask) -> list[float]:
+    x1, y1, x2, y2 = mask_box(mask.mask) or (0.0, 0.0, 0.0, 0.0)
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _score(masks: tuple[ExportedMask, ...]) -> float | None:
+    """Return the lowest pred_iou, brought into [0, 1] as Label Studio wants it."""
+    known = [mask.segmentation.pred_iou for mask in masks if mask.segmentation.pred_iou is not None]
+    return min(1.0, max(0.0, min(known))) if known else None

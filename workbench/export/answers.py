@@ -1,0 +1,163 @@
+"""What programs get of comparisons, attention and scenes; the types are in `workbench.export.answer_types`."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from evfsam.attention import cls_to_image, mass_inside
+from evfsam.types import ImageView, Segmentation, StrategyCard, TraceEntry
+from workbench.analysis.agreement import pairwise_iou
+from workbench.analysis.attention_view import CAVEAT, AttentionView
+from workbench.comparison import Comparison, StrategyResult
+from workbench.datasets.scenes import Scene
+from workbench.export.answer_types import (
+    AttentionAnswer,
+    CompareAnswer,
+    PhraseAnswer,
+    Rle,
+    SceneAnswer,
+    SegmentAnswer,
+    StrategyAnswer,
+    StrategyInfo,
+    StrategyList,
+    TraceStep,
+)
+from workbench.export.results import coco_rle, mask_box
+from workbench.metrics.masks import Mask
+
+LONGEST_TRACE_TEXT: Final = 400
+_DIGITS: Final = 6
+
+
+def segment_answer(result: StrategyResult, view: ImageView, phrases: Sequence[str]) -> SegmentAnswer:
+    """Say what one strategy found."""
+    return {**strategy_answer(result, phrases), "image_size": view.size}
+
+
+def compare_answer(results: Sequence[StrategyResult], view: ImageView, phrases: Sequence[str]) -> CompareAnswer:
+    """Say what several strategies found in one image, and how far they agree."""
+    agreement = pairwise_iou(results)
+    return {
+        "image_size": view.size,
+        "phrases": list(phrases),
+        "answers": [strategy_answer(result, phrases) for result in results],
+        "agreement_iou": {one: {other: _rounded(iou) for other, iou in row.items()} for one, row in agreement.items()},
+    }
+
+
+def strategy_answer(result: StrategyResult, phrases: Sequence[str]) -> StrategyAnswer:
+    """Say what one strategy answered to all phrases together and to each."""
+    return {
+        **_phrase_answer("; ".join(phrases), result.segmentation),
+        "strategy": result.key,
+        "title": result.card.title,
+        "seconds": _rounded(result.seconds),
+        "stage_seconds": {stage: _rounded(seconds) for stage, seconds in result.segmentation.seconds.items()},
+        "by_phrase": [_phrase_answer(answer.phrase, answer.segmentation) for answer in result.answers],
+    }
+
+
+def attention_answer(result: StrategyResult, attention: AttentionView, layer: int, head: int) -> AttentionAnswer:
+    """Say where a strategy looked; layer and head as in `AttentionView.map_of`.
+
+    Raises:
+        ConfigurationError: there is no such layer or head.
+    """
+    grid = attention.map_of(layer, head)
+    gain = attention.mass_gain(layer, head)
+    verdict = result.segmentation.verdict
+    return {
+        "strategy": result.key,
+        "phrase": attention.phrase,
+        "verdict": verdict.kind,
+        "reason": verdict.reason,
+        "layer": layer,
+        "head": head,
+        "layer_count": attention.layer_count,
+        "head_count": attention.head_count,
+        "patch_grid": (grid.shape[0], grid.shape[1]),
+        "map": np.round(grid.astype(np.float64), _DIGITS).tolist(),
+        "mass_inside_mask": _rounded(attention.mass_inside(layer, head)),
+        "mass_gain": None if gain is None else _rounded(gain),
+        "tokens": [
+            {"text": token.text, "share": _rounded(token.share), "is_special": token.is_special}
+            for token in attention.shares_of_tokens(layer, head)
+        ],
+        "caveat": CAVEAT,
+    }
+
+
+def scene_answer(drawn: Scene) -> SceneAnswer:
+    """Say what is in a scene, with the true mask of every phrase."""
+    return {
+        "seed": drawn.seed,
+        "image_size": (drawn.image.shape[0], drawn.image.shape[1]),
+        "expressions": [
+            {"phrase": expression.text, "kind": expression.kind, "mask_rle": rle(drawn.mask(expression))}
+            for expression in drawn.expressions
+        ],
+    }
+
+
+def strategy_list(comparison: Comparison) -> StrategyList:
+    """Say which strategies there are."""
+    suite = comparison.suite
+    cards = comparison.cards.items()
+    return {
+        "suite": suite.key,
+        "notice": suite.notice,
+        "strategies": [_strategy_info(key, card) for key, card in cards],
+    }
+
+
+def rle(mask: Mask) -> Rle:
+    """Encode a mask; see `workbench.export.results.coco_rle`."""
+    encoded = coco_rle(mask)
+    return {"size": (mask.shape[0], mask.shape[1]), "counts": str(encoded["counts"])}
+
+
+def _strategy_info(key: str, card: StrategyCard) -> StrategyInfo:
+    return {
+        "key": key,
+        "title": card.title,
+        "summary": card.summary,
+        "can": card.can,
+        "cannot": card.cannot,
+        "paper": card.paper,
+        "licence": card.licence,
+    }
+
+
+def _phrase_answer(phrase: str, segmentation: Segmentation) -> PhraseAnswer:
+    mask, pred_iou = segmentation.mask, segmentation.pred_iou
+    return {
+        "phrase": phrase,
+        "verdict": segmentation.verdict.kind,
+        "reason": segmentation.verdict.reason,
+        "area_share": _rounded(segmentation.area_share),
+        "pred_iou": None if pred_iou is None or not math.isfinite(pred_iou) else _rounded(pred_iou),
+        "box": mask_box(mask),
+        "mask_rle": rle(mask),
+        "attention_share_in_mask": _attention_share(segmentation),
+        "trace": [_trace_step(entry) for entry in segmentation.trace],
+    }
+
+
+def _attention_share(segmentation: Segmentation) -> float | None:
+    if segmentation.attention is None or not segmentation.mask.any():
+        return None
+    return _rounded(mass_inside(cls_to_image(segmentation.attention), segmentation.mask))
+
+
+def _trace_step(entry: TraceEntry) -> TraceStep:
+    return {"step": entry.step, "asked": _short(entry.asked), "answered": _short(entry.answered)}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_TRACE_TEXT else text[: LONGEST_TRACE_TEXT - 1] + "…"
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), _DIGITS)

@@ -1,0 +1,115 @@
+"""A run as code to copy: Python for the library and for `gradio_client`, bash for curl."""
+
+import json
+import shlex
+from typing import Final
+
+from workbench.analysis.finishing import FinishingOptions
+from workbench.export.run_recipes import ExampleSource, RunRecipe, SceneSource, Source
+
+DEFAULT_ADDRESS: Final = "http://127.0.0.1:7860"
+UPLOAD_NAME: Final = "your-image.png"
+_DEFAULTS_NOTE: Final = "# The endpoint asks with default options and answers with raw masks; the library takes both.\n"
+
+
+def library_snippet(recipe: RunRecipe) -> str:
+    """Write Python that makes the same run with this repository's library, and prints what each strategy found.
+
+    Run it in the root of the repository. `masks` holds a (H, W) bool mask by strategy and number of the phrase.
+    """
+    phrases = _text(recipe.phrases[0]) if len(recipe.phrases) == 1 else repr(list(recipe.phrases))
+    options = {key: dict(values) for key, values in recipe.options.items()}
+    is_finished = recipe.finishing != FinishingOptions()
+    imports = {
+        _image_import(recipe.source),
+        "from workbench.comparison import Comparison",
+        "from workbench.suites.registry import find_suite",
+    }
+    if is_finished:
+        imports.add("from workbench.analysis.finishing import FinishingOptions, decision_logits, finish")
+    finishing = f"finishing = {recipe.finishing!r}\n" if is_finished else ""
+    mask = "finish(decision_logits(answer), finishing).mask" if is_finished else "answer.mask"
+    return (
+        "\n".join(sorted(imports)) + "\n\n"
+        f"image = {_image_expression(recipe.source)}\n"
+        f'comparison = Comparison(find_suite("{recipe.suite}"))\n'
+        f"strategies = {list(recipe.strategies)!r}\n"
+        f"options = {options!r}\n"
+        f"{finishing}"
+        "masks = {}\n"
+        f"for result in comparison.run(image, {phrases}, strategies, options):\n"
+        "    for number, answer in enumerate(result.by_phrase, start=1):\n"
+        f"        masks[result.key, number] = {mask}\n"
+        "        print(result.key, number, answer.verdict.kind, answer.area_share, answer.pred_iou)\n"
+    )
+
+
+def client_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
+    """Write Python that asks a running page by `gradio_client`; only scenes need this repository."""
+    drawing = "" if not isinstance(recipe.source, SceneSource) else f"{_drawing(recipe.source)}\n"
+    imports = "from gradio_client import Client, handle_file\n"
+    if isinstance(recipe.source, SceneSource):
+        imports += "from PIL import Image\n\nfrom workbench.datasets.scenes import scene\n"
+    return (
+        f"{imports}\n{drawing}{_note(recipe)}"
+        f'client = Client("{address}")\n'
+        "archive, result = client.predict(\n"
+        f"    image=handle_file({_text(file_name(recipe.source))}),\n"
+        f"    phrase={_text(recipe.request)},\n"
+        f"    strategies={list(recipe.strategies)!r},\n"
+        '    api_name="/compare",\n'
+        ")\n"
+        'for key, answer in result["strategies"].items():\n'
+        '    print(key, answer["verdict"], answer["area_share"], answer["pred_iou"])\n'
+    )
+
+
+def curl_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
+    """Write bash that uploads the picture, asks a running page, and prints the stream of answers."""
+    drawing = ""
+    if isinstance(recipe.source, SceneSource):
+        code = f"from PIL import Image; from workbench.datasets.scenes import scene; {_drawing(recipe.source)}"
+        drawing = f"python -c {shlex.quote(code)}\n"
+    asked = json.dumps([recipe.request, list(recipe.strategies)], ensure_ascii=False).removeprefix("[")
+    start, end = '{"data": [{"path": "', f'", "meta": {{"_type": "gradio.FileData"}}}}, {asked}}}'
+    posted = "-H 'Content-Type: application/json' -d \"$body\""
+    return (
+        f"{drawing}{_note(recipe)}"
+        f"base={shlex.quote(address.rstrip('/') + '/gradio_api')}\n"
+        f'path=$(curl -sf -F {shlex.quote("files=@" + file_name(recipe.source))} "$base/upload" | cut -d\'"\' -f2)\n'
+        f'body={shlex.quote(start)}"$path"{shlex.quote(end)}\n'
+        f'event=$(curl -sf "$base/call/compare" {posted} | cut -d\'"\' -f4)\n'
+        'curl -sfN "$base/call/compare/$event"\n'
+    )
+
+
+def file_name(source: Source) -> str:
+    """Return the file that the client's snippets read."""
+    if isinstance(source, ExampleSource):
+        return f"examples/{source.file}"
+    return f"scene-{source.seed}.png" if isinstance(source, SceneSource) else UPLOAD_NAME
+
+
+def _text(text: str) -> str:
+    """Write a text as Python; in double quotes, as the rest of the snippet, where that needs no escapes."""
+    return f'"{text}"' if text.isprintable() and not set(text) & {'"', "\\"} else repr(text)
+
+
+def _image_import(source: Source) -> str:
+    if isinstance(source, SceneSource):
+        return "from workbench.datasets.scenes import scene"
+    return "from evfsam.preprocess import load_image"
+
+
+def _image_expression(source: Source) -> str:
+    if isinstance(source, SceneSource):
+        return f"scene({source.seed}, {source.size}).image"
+    return f"load_image({_text(file_name(source))})"
+
+
+def _drawing(source: SceneSource) -> str:
+    return f'Image.fromarray({_image_expression(source)}).save("{file_name(source)}")'
+
+
+def _note(recipe: RunRecipe) -> str:
+    return _DEFAULTS_NOTE if recipe.options or recipe.finishing != FinishingOptions() else ""

@@ -1,0 +1,195 @@
+"""Links that restore a run: a recipe as the query of an address, strictly read back and bounded in length.
+
+Example: `v=1&example=scene-colour.png&phrase=the+blue+bus&suite=mini&strategy=evf-sam&option=point-query.grid_size=7`.
+"""
+
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, fields
+from typing import Final
+from urllib.parse import parse_qsl, urlencode
+
+from evfsam.errors import ConfigurationError
+from workbench.analysis.finishing import FinishingOptions
+from workbench.export.run_recipes import (
+    ExampleSource,
+    OptionValue,
+    RunRecipe,
+    SceneSource,
+    Source,
+    UploadSource,
+    check_recipe,
+)
+from workbench.suites.registry import SUITES, Suite
+
+VERSION: Final = "1"
+MAX_LENGTH: Final = 2_000
+"""Characters of a query: every browser, chat and mail program carries this much."""
+
+_MARK: Final = "v"
+_ONCE: Final = frozenset({_MARK, "example", "scene", "size", "suite"})
+_MANY: Final = frozenset({"phrase", "strategy", "option"})
+_FINISHING: Final = tuple(each.name for each in fields(FinishingOptions))
+_FOREIGN_PREFIX: Final = "__"
+"""Gradio's own settings, such as `__theme`, stand in the same query."""
+_MAX_FIELDS: Final = 100
+
+
+def encode_link(recipe: RunRecipe) -> str:
+    """Write a recipe as a query without the question mark; settings at their defaults are left out.
+
+    Raises:
+        ConfigurationError: the picture was uploaded, so that no link can restore it, or the link would be too long.
+    """
+    pairs = [(_MARK, VERSION), *_source_pairs(recipe.source)]
+    pairs += [("phrase", phrase) for phrase in recipe.phrases]
+    pairs += [("suite", recipe.suite)] + [("strategy", key) for key in recipe.strategies]
+    pairs += [
+        ("option", f"{key}.{name}={json.dumps(value)}")
+        for key, named in recipe.options.items()
+        for name, value in named.items()
+    ]
+    defaults = asdict(FinishingOptions())
+    pairs += [(name, json.dumps(value)) for name, value in asdict(recipe.finishing).items() if value != defaults[name]]
+    query = urlencode(pairs)
+    if len(query) > MAX_LENGTH:
+        raise ConfigurationError(
+            f"expected a link of at most {MAX_LENGTH} characters, got {len(query)}; use fewer or shorter phrases"
+        )
+    return query
+
+
+def holds_recipe(query: str) -> bool:
+    """Say whether a query claims to hold a recipe; the page is also opened without one."""
+    text = query.removeprefix("?")[: 2 * MAX_LENGTH]
+    return any(part.partition("=")[0] == _MARK for part in text.split("&"))
+
+
+def decode_link(query: str, *, examples: Collection[str], suites: Mapping[str, Suite] = SUITES) -> RunRecipe:
+    """Read a query that anybody may have written.
+
+    Args:
+        query: with or without the question mark.
+        examples: file names of the examples that exist.
+        suites: by key.
+
+    Raises:
+        ConfigurationError: it is too long, of another version, incomplete, or names what does not exist.
+        PhraseError: a phrase is empty or too long, or there are too many.
+    """
+    text = query.removeprefix("?")
+    if len(text) > MAX_LENGTH:
+        raise ConfigurationError(f"expected a link of at most {MAX_LENGTH} characters, got {len(text)}; copy it again")
+    single, many = _fields_of(text)
+    if single.get(_MARK) != VERSION:
+        raise ConfigurationError(f"expected a link of version {VERSION}, got {single.get(_MARK, 'none')!r}")
+    recipe = RunRecipe(
+        source=_source_of(single),
+        phrases=tuple(many["phrase"]),
+        suite=_required(single, "suite"),
+        strategies=tuple(many["strategy"]),
+        options=_options_of(many["option"]),
+        finishing=_finishing_of(single),
+    )
+    return check_recipe(recipe, examples=examples, suites=suites)
+
+
+def _source_pairs(source: Source) -> list[tuple[str, str]]:
+    if isinstance(source, ExampleSource):
+        return [("example", source.file)]
+    if isinstance(source, SceneSource):
+        return [("scene", str(source.seed)), ("size", str(source.size))]
+    assert isinstance(source, UploadSource)
+    raise ConfigurationError(
+        "expected an example or a scene, got an uploaded image, which no link can restore; save the results instead"
+    )
+
+
+def _fields_of(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise ConfigurationError(f"expected a link in UTF-8 of at most {_MAX_FIELDS} parts: {error}") from error
+    single: dict[str, str] = {}
+    many: dict[str, list[str]] = {name: [] for name in _MANY}
+    for name, value in pairs:
+        if name.startswith(_FOREIGN_PREFIX):
+            continue
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+            raise ConfigurationError(f"expected plain text as {name[:40]!r} in the link, got control characters")
+        if name in _MANY:
+            many[name].append(value)
+        elif name not in _ONCE and name not in _FINISHING:
+            raise ConfigurationError(f"unknown part {name[:40]!r} in the link; copy it again")
+        elif name in single:
+            raise ConfigurationError(f"expected {name!r} once in the link, got it twice; copy it again")
+        else:
+            single[name] = value
+    return single, many
+
+
+def _source_of(single: Mapping[str, str]) -> Source:
+    if ("example" in single) == ("scene" in single):
+        raise ConfigurationError("expected either an example or a scene in the link; copy it again")
+    if "example" in single:
+        return ExampleSource(single["example"])
+    return SceneSource(_whole(single, "scene"), _whole(single, "size"))
+
+
+def _whole(single: Mapping[str, str], name: str) -> int:
+    text = _required(single, name)
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise ConfigurationError(f"expected a whole number as {name!r} in the link, got {text[:40]!r}")
+    return int(text)
+
+
+def _required(single: Mapping[str, str], name: str) -> str:
+    if name not in single:
+        raise ConfigurationError(f"expected {name!r} in the link, got none; copy it again")
+    return single[name]
+
+
+def _options_of(entries: Iterable[str]) -> dict[str, dict[str, OptionValue]]:
+    options: dict[str, dict[str, OptionValue]] = {}
+    for entry in entries:
+        place, separator, value = entry.partition("=")
+        strategy, dot, name = place.partition(".")
+        if not separator or not dot:
+            raise ConfigurationError(f"expected strategy.option=value in the link, got {entry[:40]!r}")
+        if name in options.setdefault(strategy, {}):
+            raise ConfigurationError(f"expected {place[:80]!r} once in the link, got it twice; copy it again")
+        options[strategy][name] = _scalar(place, value)
+    return options
+
+
+def _scalar(name: str, text: str) -> OptionValue:
+    """Read one JSON value that is a text, a finite number or a truth value."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ConfigurationError(f"expected a JSON text, number or truth value as {name[:80]!r}, got {text[:40]!r}")
+
+
+def _finishing_of(single: Mapping[str, str]) -> FinishingOptions:
+    plain = FinishingOptions()
+    return FinishingOptions(
+        threshold=_number(single, "threshold", plain.threshold),
+        smoothing=_number(single, "smoothing", plain.smoothing),
+        largest_hole=_area(single, "largest_hole", plain.largest_hole),
+        least_island=_area(single, "least_island", plain.least_island),
+    )
+
+
+def _number(single: Mapping[str, str], name: str, default: float) -> float:
+    value = _scalar(name, single[name]) if name in single else default
+    if isinstance(value, bool | str):
+        raise ConfigurationError(f"expected a number as {name!r} in the link, got {single[name][:40]!r}")
+    return value
+
+
+def _area(single: Mapping[str, str], name: str, default: int) -> int:
+    return _whole(single, name) if name in single else default

@@ -1,0 +1,94 @@
+"""What a run was made with and what its files are: enough to make it again and to check a copy."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Final, cast
+
+from evfsam.types import Segmentation
+from workbench.export.exported_run import ExportedRun
+from workbench.export.files import as_json_value
+from workbench.export.results import result_dict
+from workbench.suites.registry import Suite
+
+MANIFEST_NAME: Final = "manifest.json"
+MANIFEST_FORMAT: Final = 1
+WEIGHT_SUFFIX: Final = ".safetensors"
+
+
+def weight_digests(suite: Suite, strategies: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the SHA-256 of each weight file of strategies whose weights lie in a directory.
+
+    A file is read once; after that its time and size tell whether it changed.
+
+    Returns:
+        Digests by strategy key and file name inside the strategy's directory; nothing where there are no such files.
+    """
+    return {key: _digests_below(getattr(suite.strategies[key], "directory", None)) for key in strategies}
+
+
+def manifest_dict(run: ExportedRun, files: Sequence[tuple[str, bytes, str]]) -> dict[str, object]:
+    """Return the content of manifest.json.
+
+    Args:
+        run: what was exported.
+        files: (name, content, what it is) of every other file.
+    """
+    result = result_dict(run.image, "; ".join(run.phrases), run.suite, run.results, run.reference)
+    content = {
+        "format": MANIFEST_FORMAT,
+        "suite": run.suite,
+        "phrases": run.phrases,
+        "image": {"title": run.image_title, **cast(Mapping[str, object], result["image"])},
+        "finishing": asdict(run.finishing),
+        "strategies": {result.key: _strategy_dict(run, index) for index, result in enumerate(run.results)},
+        "versions": result["versions"],
+        "files": [
+            {"name": name, "bytes": len(data), "sha256": sha256(data).hexdigest(), "content": what}
+            for name, data, what in files
+        ],
+    }
+    return cast(dict[str, object], as_json_value(content))
+
+
+def _strategy_dict(run: ExportedRun, index: int) -> dict[str, object]:
+    result = run.results[index]
+    return {
+        "title": result.card.title,
+        "paper": result.card.paper,
+        "licence": result.card.licence,
+        "options": dict(run.options.get(result.key, {})),
+        "weights_sha256": run.weights.get(result.key, {}),
+        "seconds": {"total": result.seconds, "load": result.load_seconds, "stages": result.segmentation.seconds},
+        "answers": [
+            _answer_dict(phrase, segmentation)
+            for phrase, segmentation in zip(run.phrases, result.by_phrase, strict=True)
+        ],
+    }
+
+
+def _answer_dict(phrase: str, segmentation: Segmentation) -> dict[str, object]:
+    return {
+        "phrase": phrase,
+        "verdict": segmentation.verdict.kind,
+        "reason": segmentation.verdict.reason,
+        "pred_iou": segmentation.pred_iou,
+    }
+
+
+def _digests_below(directory: Path | None) -> dict[str, str]:
+    if directory is None:
+        return {}
+    found = {}
+    for path in sorted(Path(directory).rglob(f"*{WEIGHT_SUFFIX}")):
+        state = path.stat()
+        found[path.relative_to(directory).as_posix()] = _digest(path, state.st_mtime_ns, state.st_size)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, _changed_ns: int, _nbytes: int) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,235 @@
+"""Write what a comparison found: result.json, lossless pictures without metadata, and a zip of them all."""
+
+import io
+import platform
+import zipfile
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from evfsam.attention import cls_to_image, mass_inside
+from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
+from workbench.analysis.agreement import pairwise_iou
+from workbench.comparison import StrategyResult
+from workbench.export.files import as_json_value, json_bytes, write_whole
+from workbench.metrics.masks import Mask, ReferenceMask, mask_iou
+from workbench.pictures.phrase_overlay import phrase_overlay
+from workbench.pictures.rendering import evidence, heat_map, overlay
+
+RESULT_FORMAT = 1
+RESULT_NAME = "result.json"
+VERSIONED_PACKAGES = ("torch", "transformers", "segment-anything", "numpy", "pillow")
+
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def result_dict(
+    image: RgbImage,
+    phrase: str,
+    suite_key: str,
+    results: Sequence[StrategyResult],
+    reference: ReferenceMask | None = None,
+) -> dict[str, object]:
+    """Return the content of result.json: JSON values alone, without NaN or infinity.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, as the strategies saw it.
+        phrase: as it was asked; several with ";" between them.
+        suite_key: which weights answered.
+        results: one a strategy. Where several phrases were asked, each strategy has their answers under `answers`, and
+            beside them all of them joined.
+        reference: (H, W), the known mask where there is one; adds `iou_with_reference` to every strategy.
+    """
+    height, width = image.shape[:2]
+    content = {
+        "format": RESULT_FORMAT,
+        "suite": suite_key,
+        "phrase": phrase,
+        "phrases": _phrases(phrase, results),
+        "image": {"height": height, "width": width, "pixels_sha256": sha256(image.tobytes()).hexdigest()},
+        "strategies": {result.key: _strategy_dict(result, reference) for result in results},
+        "agreement_iou": pairwise_iou(results),
+        "versions": installed_versions(),
+    }
+    return cast(dict[str, object], as_json_value(content))
+
+
+def coco_rle(mask: Mask) -> dict[str, object]:
+    """Encode a mask as COCO's compressed RLE: {"size": [H, W], "counts": text}, column by column."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+
+
+def mask_box(mask: Mask) -> BoxXyxy | None:
+    """Return the least box around the mask, XYXY in pixels, or None of an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def png_bytes(picture: NDArray[np.uint8]) -> bytes:
+    """Encode (H, W) grey or (H, W, 3) RGB as a PNG that holds the pixels and nothing else."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_results(
+    directory: Path,
+    image: RgbImage,
+    phrase: str,
+    suite_key: str,
+    results: Sequence[StrategyResult],
+    reference: ReferenceMask | None = None,
+) -> list[Path]:
+    """Write result.json and the pictures; a file is there whole or not at all, and result.json comes last.
+
+    Raises:
+        ConfigurationError: the directory cannot be made or written.
+    """
+    files = _files(image, phrase, suite_key, results, reference)
+    return [write_whole(directory / name, content) for name, content in files]
+
+
+def write_zip(
+    path: Path,
+    image: RgbImage,
+    phrase: str,
+    suite_key: str,
+    results: Sequence[StrategyResult],
+    reference: ReferenceMask | None = None,
+) -> Path:
+    """Write the files of `write_results` into one zip; equal results make equal bytes.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in _files(image, phrase, suite_key, results, reference):
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=zipfile.ZIP_DEFLATED)
+    return write_whole(path, buffer.getvalue())
+
+
+def _files(
+    image: RgbImage,
+    phrase: str,
+    suite_key: str,
+    results: Sequence[StrategyResult],
+    reference: ReferenceMask | None,
+) -> Iterator[tuple[str, bytes]]:
+    for result in results:
+        segmentation, key = result.segmentation, result.key
+        yield f"{key}-mask.png", _mask_png(segmentation.mask)
+        yield f"{key}-overlay.png", png_bytes(_overlay(image, result))
+        yield f"{key}-evidence.png", png_bytes(evidence(image, segmentation, key))
+        if segmentation.attention is not None:
+            yield f"{key}-attention.png", _attention_png(image, segmentation)
+        for number, answer in enumerate(result.answers, start=1):
+            yield f"{key}-mask-{number}.png", _mask_png(answer.segmentation.mask)
+            if answer.segmentation.attention is not None:
+                yield f"{key}-attention-{number}.png", _attention_png(image, answer.segmentation)
+    yield RESULT_NAME, json_bytes(result_dict(image, phrase, suite_key, results, reference))
+
+
+def _phrases(phrase: str, results: Sequence[StrategyResult]) -> list[str]:
+    answers = next((result.answers for result in results if result.answers), ())
+    return [answer.phrase for answer in answers] or [phrase]
+
+
+def _overlay(image: RgbImage, result: StrategyResult) -> RgbImage:
+    if not result.answers:
+        return overlay(image, result.segmentation.mask, result.key)
+    return phrase_overlay(image, [answer.segmentation.mask for answer in result.answers])
+
+
+def _mask_png(mask: Mask) -> bytes:
+    return png_bytes(mask.astype(np.uint8) * 255)
+
+
+def _attention_png(image: RgbImage, segmentation: Segmentation) -> bytes:
+    assert segmentation.attention is not None
+    return png_bytes(heat_map(image, cls_to_image(segmentation.attention), segmentation.mask))
+
+
+def _strategy_dict(result: StrategyResult, reference: ReferenceMask | None) -> dict[str, object]:
+    content: dict[str, object] = {
+        "title": result.card.title,
+        "licence": result.card.licence,
+        **_segmentation_dict(result.segmentation),
+        "seconds": {
+            "total": result.seconds,
+            "load": result.load_seconds,
+            "stages": result.segmentation.seconds,
+        },
+        "embedding_was_cached": result.segmentation.embedding_was_cached,
+    }
+    if result.answers:
+        content["answers"] = [
+            {"phrase": answer.phrase, **_segmentation_dict(answer.segmentation)} for answer in result.answers
+        ]
+    if reference is not None:
+        content["iou_with_reference"] = mask_iou(result.segmentation.mask, reference)
+    return content
+
+
+def _segmentation_dict(segmentation: Segmentation) -> dict[str, object]:
+    return {
+        "verdict": segmentation.verdict.kind,
+        "reason": segmentation.verdict.reason,
+        "pred_iou": segmentation.pred_iou,
+        "area_share": segmentation.area_share,
+        "box": mask_box(segmentation.mask),
+        "mask_rle": coco_rle(segmentation.mask),
+        "sam_prompts": [_prompt_dict(prompt) for prompt in segmentation.prompts],
+        "attention_share_in_mask": _attention_share(segmentation),
+        "trace": [
+            {"step": entry.step, "asked": entry.asked, "answered": entry.answered, "values": entry.values}
+            for entry in segmentation.trace
+        ],
+    }
+
+
+def _attention_share(segmentation: Segmentation) -> float | None:
+    if segmentation.attention is None or not segmentation.mask.any():
+        return None
+    return mass_inside(cls_to_image(segmentation.attention), segmentation.mask)
+
+
+def _prompt_dict(prompt: SamPrompt) -> dict[str, object]:
+    return {
+        "box": prompt.box,
+        "points": [_point_dict(point) for point in prompt.points],
+        "text_prompt_embeddings": prompt.text_prompt_embeddings,
+    }
+
+
+def _point_dict(point: PromptPoint) -> dict[str, object]:
+    return {
+        "x": point.x,
+        "y": point.y,
+        "label": point.label,
+        "confidence": point.confidence,
+        "is_kept": point.is_kept,
+        "p_yes": point.p_yes,
+    }
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the packages that decide an answer; None of those not installed."""
+    return {"python": platform.python_version()} | {name: _installed(name) for name in VERSIONED_PACKAGES}
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

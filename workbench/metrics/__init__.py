@@ -1,0 +1,1 @@
+"""Measures of masks and of their boundaries, and intervals of the figures."""

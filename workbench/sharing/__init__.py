@@ -1,1 +1,0 @@
-"""A run told to others: as a recipe, a link, or code that repeats it."""

@@ -1,1 +1,0 @@
-"""What programs get over the wire: types, values, JSON schemas."""
