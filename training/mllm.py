@@ -34,6 +34,7 @@ from transformers import (
 )
 
 from baselines.point_query import dialects
+from baselines.transformers_releases import llava_image_tokens
 from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import clip_pixels
 from training.batches import draw_phrases, held_out_phrases
@@ -422,7 +423,7 @@ class MllmStage:
         return Answers(
             logits=self.model.lm_head(output.last_hidden_state[at]).float(),
             labels=labels[labels != -100].to(device),
-            image_tokens=output.image_hidden_states.unflatten(0, (len(packed), IMAGE_TOKENS)),
+            image_tokens=llava_image_tokens(output).unflatten(0, (len(packed), IMAGE_TOKENS)),
             pointed=tuple(
                 pointer(states[at][is_aimed], states[:, image_span], rows[is_aimed])
                 for pointer, states in zip(

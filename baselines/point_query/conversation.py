@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from transformers.cache_utils import Cache, DynamicCache
 
+from baselines.transformers_releases import cache_argument
 from evfsam.errors import ConfigurationError, ImageFormatError
 from evfsam.types import RgbImage
 
@@ -117,7 +118,9 @@ class Conversation:
         """Return the greedy answer and the (V,) logits of its first token; keeps the cache for what follows."""
         inputs = self._language.encode(self._image, messages)
         cache = DynamicCache(config=self._language.model.config)
-        output = self._generate(inputs, max_new_tokens, past_key_values=cache, output_logits=True)
+        output = self._generate(
+            inputs, max_new_tokens, output_logits=True, **cache_argument(self._language.model, cache)
+        )
         sequence = output.sequences[0]
         # The last token was chosen but never fed back, so the cache does not hold it.
         self._cache, self._cached_ids = cache, sequence[: cache.get_seq_length()].tolist()
@@ -189,11 +192,11 @@ class Conversation:
             first = {
                 name: value[:, :length] if _is_per_token(value, inputs) else value for name, value in inputs.items()
             }
-            self._language.model(**first, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            self._forward(cache, logits_to_keep=1, **first)
         else:
             cache = copy.deepcopy(self._cache)
             cache.crop(known - cache.get_seq_length())
-            self._forward(cache, inputs["input_ids"][:, known:length])
+            self._forward(cache, input_ids=inputs["input_ids"][:, known:length])
         return cache
 
     def _next_logits(self, cache: Cache, suffixes: Sequence[list[int]]) -> torch.Tensor:
@@ -205,16 +208,17 @@ class Conversation:
             row[: len(suffix)] = torch.tensor(suffix, device=device)
         # Unlike batch_repeat_interleave, this also repeats the states of linear attention.
         cache.reorder_cache(torch.zeros(len(suffixes), dtype=torch.long, device=device))
-        logits = self._forward(cache, ids)
+        logits = self._forward(cache, input_ids=ids)
         return logits[torch.arange(len(suffixes), device=device), lengths - 1]
 
-    def _forward(self, cache: Cache, input_ids: torch.Tensor) -> torch.Tensor:
-        """Return the logits of tokens that follow the cache.
+    def _forward(self, cache: Cache, **inputs: Any) -> torch.Tensor:
+        """Return the logits of tokens that follow the cache, which holds them too afterwards.
 
-        There is no mask: padding stands on the right, where a causal model never lets a real token see it, and M-RoPE
-        models would count positions over a mask of the whole length instead of the new tokens.
+        With a filled cache, `inputs` hold no mask: padding stands on the right, where a causal model never lets a real
+        token see it, and M-RoPE models would count positions over a mask of the whole length instead of the new tokens.
         """
-        output = self._language.model(input_ids=input_ids, past_key_values=cache, use_cache=True)
+        model = self._language.model
+        output = model(**inputs, **cache_argument(model, cache), use_cache=True)
         logits: torch.Tensor = output.logits
         return logits
 

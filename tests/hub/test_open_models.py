@@ -206,8 +206,7 @@ def test_adapters_change_what_llava_next_says(hub: Path, tmp_path: Path) -> None
     assert isinstance(plain, LanguageModel)
     adapted = LlavaNextForConditionalGeneration.from_pretrained(open_models.weights_directory(LLAVA_NEXT))
     settings = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    adapted.add_adapter(settings)
-    adapted.save_pretrained(tmp_path)
+    peft.get_peft_model(adapted, settings).save_pretrained(tmp_path)
     loaded = load_strategy({"mllm": LLAVA_NEXT, "sam": SAM, "adapter": tmp_path}, device="cpu", dtype=torch.float32)
     assert isinstance(loaded.language, LanguageModel)
     messages: list[Message] = [dialects.user_turn("Where is it?", with_image=True)]
