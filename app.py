@@ -60,7 +60,7 @@ def read_weights(comparison: Comparison) -> None:
 def main() -> None:
     """Serve the page at once, and read weights that are at hand meanwhile; a lent GPU wants them read before."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    # Gradio warns before webui.programs.mcp_tools takes those endpoints out of its list of tools.
+    # Gradio warns before webui.api.mcp_tools takes those endpoints out of its list of tools.
     warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
     settings = read_settings()
     try:

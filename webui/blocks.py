@@ -8,25 +8,25 @@ from typing import Final
 import gradio as gr
 from starlette.middleware import Middleware
 
-from webui.api import add_api
+from webui.accessibility import build_accessibility, name_tabs
+from webui.api.functions import add_programs
+from webui.api.page_functions import add_api
+from webui.api.serving import serving_arguments
+from webui.browser_settings import remember
+from webui.i18n.language_switch import build_head, language_switch, wire_switch
+from webui.i18n.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
+from webui.i18n.translate import retold, say
 from webui.known_scenes import Example, read_examples
-from webui.language import retold, say
-from webui.language_switch import build_head, language_switch, wire_switch
-from webui.manners import build_manners, name_tabs
-from webui.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
-from webui.programs.functions import add_programs
-from webui.programs.serving import serving_arguments
-from webui.remembered import remember
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
-from webui.tabs.batch import build_batch
-from webui.tabs.compare import MODEL_QUEUE, build_compare
-from webui.tabs.failures import build_failures
-from webui.tabs.refine import build_refine
+from webui.tabs.batch.tab import build_batch
+from webui.tabs.compare.tab import MODEL_QUEUE, build_compare
+from webui.tabs.export.tab import build_take_away
+from webui.tabs.failures.tab import build_failures
+from webui.tabs.refine.tab import build_refine
 from webui.tabs.steps import build_steps
-from webui.tabs.take_away import build_take_away
 from webui.tabs.verdict import build_verdict
-from webui.tabs.video import build_video
+from webui.tabs.video.tab import build_video
 from webui.theme import STYLE_SHEET, page_theme
 from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
@@ -62,7 +62,7 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
 
 def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlocks:
     with SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
-        build_manners()
+        build_accessibility()
         head = build_head(_head(comparison.suite))
         build_weights_notice(comparison)
         # First of all: Gradio gives a name to the first handler that bears it, also to private ones.

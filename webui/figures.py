@@ -9,7 +9,7 @@ from typing import Final
 from PIL import Image
 
 from evfsam.types import RgbImage
-from webui.language import retold, say
+from webui.i18n.translate import retold, say
 from webui.wording import percent
 from workbench.analysis.agreement_picture import LegendEntry
 from workbench.pictures.files import shrunk

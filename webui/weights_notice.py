@@ -6,7 +6,7 @@ from typing import Final
 
 import gradio as gr
 
-from webui.language import retold, say
+from webui.i18n.translate import retold, say
 from workbench.comparison import Comparison
 from workbench.suites.loading_board import LoadingState
 

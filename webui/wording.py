@@ -5,7 +5,7 @@ from html import escape
 from typing import Final
 
 from evfsam.types import Segmentation, StrategyCard
-from webui.language import retold, say
+from webui.i18n.translate import retold, say
 from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView
 from workbench.comparison import PhraseAnswer, StrategyResult
 from workbench.pictures.colours import phrase_colour, strategy_colour

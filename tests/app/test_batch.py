@@ -11,9 +11,9 @@ from PIL import Image
 
 from tests.webui.fakes import fake_comparison, three_colours
 from webui.blocks import LAUNCH_LIMITS
-from webui.tabs import batch as batch_tab
-from webui.tabs.batch import BatchTab, build_batch
-from webui.tabs.compare import build_compare
+from webui.tabs.batch import tab as batch_tab
+from webui.tabs.batch.tab import BatchTab, build_batch
+from webui.tabs.compare.tab import build_compare
 from workbench.batch.files import PAGE_LIMITS
 
 ALL = ["evf-sam", "clip-text", "point-query"]

@@ -17,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from tests.webui.fakes import channel_mask, three_colours
-from webui.programs.functions import TOOL_NAMES
+from webui.api.functions import TOOL_NAMES
 from workbench.export.results import png_bytes
 
 IMAGE = "data:image/png;base64," + b64encode(png_bytes(three_colours())).decode()

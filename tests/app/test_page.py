@@ -14,10 +14,10 @@ from PIL import Image
 
 from evfsam.types import RgbImage
 from tests.webui.fakes import channel_mask, fake_comparison, three_colours
+from webui.api.functions import TOOL_NAMES
 from webui.blocks import LAUNCH_LIMITS, build_demo, launch_arguments
 from webui.known_scenes import read_examples
-from webui.programs.functions import TOOL_NAMES
-from webui.tabs.compare import ComparePage, build_compare
+from webui.tabs.compare.tab import ComparePage, build_compare
 from workbench.export.results import coco_rle
 
 ALL = ["evf-sam", "clip-text", "point-query"]
@@ -144,7 +144,7 @@ def test_a_broken_file_is_said_at_once_and_when_asked(page: ComparePage, tmp_pat
 def test_an_unexpected_error_is_logged_and_said_without_its_details(
     page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("webui.tabs.compare.write_zip", lambda *_: 1 / 0)
+    monkeypatch.setattr("webui.tabs.compare.tab.write_zip", lambda *_: 1 / 0)
     *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
     assert "Something went wrong on our side" in str(last[page.status])
     assert "division" not in str(last[page.status])

@@ -18,8 +18,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from tests.webui.fakes import GRID, channel_mask, fake_comparison, three_colours
+from webui.api.functions import TOOL_NAMES
 from webui.blocks import build_demo
-from webui.programs.functions import TOOL_NAMES
 from workbench.datasets.scenes import scene
 from workbench.export.results import png_bytes
 

@@ -11,10 +11,10 @@ from tests.browser.clips import colour_clip
 from tests.webui.fakes import fake_comparison
 from tests.workbench.videos import write_video
 from webui.blocks import LAUNCH_LIMITS
-from webui.tabs import video
-from webui.tabs.compare import build_compare
-from webui.tabs.video import VideoTab
-from webui.video_parts import build_parts
+from webui.tabs.compare.tab import build_compare
+from webui.tabs.video import tab as video
+from webui.tabs.video.layout import build_parts
+from webui.tabs.video.tab import VideoTab
 from workbench.video import clips as video_clips
 from workbench.video.clips import LARGEST_FILE_MB
 from workbench.video.zero_gpu import clip_asker
@@ -149,4 +149,4 @@ def test_strategies_without_memory_say_so(tab: VideoTab) -> None:
 
 def test_the_size_told_is_the_size_that_uploads_may_have() -> None:
     assert LAUNCH_LIMITS["max_file_size"] == f"{LARGEST_FILE_MB}mb"
-    assert json.loads((Path(video.__file__).parents[1] / "languages/zh/video.json").read_text("utf-8"))
+    assert json.loads((Path(video.__file__).parents[2] / "i18n/languages/zh/video.json").read_text("utf-8"))

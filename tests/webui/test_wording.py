@@ -7,7 +7,7 @@ import torch
 from evfsam.types import PromptPoint, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
 from tests.webui.fakes import fake_comparison, three_colours
 from webui import wording
-from webui.trace import trace_of
+from webui.tabs.compare.trace import trace_of
 from workbench.analysis.attention_view import attention_view
 from workbench.comparison import PhraseAnswer, StrategyResult
 

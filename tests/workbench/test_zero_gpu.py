@@ -17,7 +17,7 @@ import app
 from evfsam.errors import CheckpointError
 from evfsam.types import SamPrompt, Segmentation, TraceEntry, Verdict
 from tests.workbench.doubles import half_lit, suite_of
-from webui.tabs.compare import build_compare
+from webui.tabs.compare.tab import build_compare
 from workbench.suites.full import full_suite
 from workbench.suites.hub_entries import HubEntry
 from workbench.zero_gpu import (

@@ -10,10 +10,10 @@ import numpy as np
 from evfsam.errors import EvfSamError
 from evfsam.types import RgbImage
 from webui import figures, wording
-from webui.columns import Updates
-from webui.language import retold, say
-from webui.runs import Progress
-from webui.tabs.compare import ComparePage
+from webui.i18n.translate import retold, say
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.runs import Progress
+from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import (
     ALL_PHRASES,
     answers_to,

@@ -11,12 +11,12 @@ import gradio as gr
 from evfsam.errors import EvfSamError
 from evfsam.types import RgbImage
 from webui import figures, wording
-from webui.choices import choice_list
-from webui.columns import Updates
-from webui.findings import checked_choice, layer_choices
-from webui.language import retold, say
-from webui.run_shelf import FinishedRun
-from webui.tabs.compare import ComparePage
+from webui.i18n.translate import retold, say
+from webui.run_cache import FinishedRun
+from webui.tabs.compare.choices import choice_list
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.details import checked_choice, layer_choices
+from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening
 from webui.wording import percent
 from workbench.analysis.attention_figure import FigureFormat, attention_figure, map_title

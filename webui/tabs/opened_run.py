@@ -7,11 +7,11 @@ from typing import Final, TypeVar
 import gradio as gr
 from gradio.blocks import Block
 
-from webui.columns import Updates
-from webui.language import retold, say
-from webui.run_shelf import FinishedRun, RunGoneError
-from webui.runs import Progress
-from webui.tabs.compare import ComparePage
+from webui.i18n.translate import retold, say
+from webui.run_cache import FinishedRun, RunGoneError
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.runs import Progress
+from webui.tabs.compare.tab import ComparePage
 from workbench.comparison import StrategyResult
 
 Value = TypeVar("Value", int, str)

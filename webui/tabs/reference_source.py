@@ -9,10 +9,10 @@ import numpy as np
 
 from evfsam.errors import EvfSamError, GeometryError
 from webui import wording
-from webui.columns import Updates
-from webui.language import retold, say
-from webui.runs import Progress
-from webui.tabs.compare import STATE_SECONDS
+from webui.i18n.translate import retold, say
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.runs import Progress
+from webui.tabs.compare.tab import STATE_SECONDS
 from webui.tabs.opened_run import ALL_PHRASES
 from workbench.analysis.reference_masks import drawn_mask, read_reference
 from workbench.export.results import png_bytes

@@ -9,10 +9,11 @@ import gradio as gr
 
 from evfsam.types import PromptPoint, Segmentation, TraceEntry
 from webui import figures
-from webui.columns import Updates
-from webui.language import retold, say
-from webui.run_shelf import FinishedRun
-from webui.tabs.compare import ComparePage
+from webui.i18n.translate import retold, say
+from webui.run_cache import FinishedRun
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.tab import ComparePage
+from webui.tabs.compare.trace import trace_of
 from webui.tabs.opened_run import (
     answers_to,
     asked_in_words,
@@ -21,7 +22,6 @@ from webui.tabs.opened_run import (
     run_or_words,
     wire_opening,
 )
-from webui.trace import trace_of
 from workbench.analysis.candidates import candidates_of
 from workbench.comparison import StrategyResult
 from workbench.pictures.files import enlarged, shrunk

@@ -11,10 +11,10 @@ import numpy as np
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import Segmentation
 from webui import figures, wording
-from webui.columns import Updates
-from webui.language import retold, say
-from webui.run_shelf import FinishedRun
-from webui.tabs.compare import ComparePage
+from webui.i18n.translate import retold, say
+from webui.run_cache import FinishedRun
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import (
     answers_to,
     asked_in_words,

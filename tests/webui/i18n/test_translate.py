@@ -1,0 +1,117 @@
+import ast
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import webui
+from webui.i18n.translate import CATALOGUES, LANGUAGES, catalogue, preferred_language, retold, say, speaking
+
+SOURCES = sorted(Path(webui.__file__).parent.rglob("*.py"))
+PLACEHOLDER = re.compile(r"\{(\w*)\}")
+TRANSLATED = [language for language in LANGUAGES if language != "en"]
+
+
+def said_in_code() -> Iterator[tuple[str, str]]:
+    """Yield place and sentence of every `say`; an empty one where the code does not tell what may be said."""
+    for source in SOURCES:
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+        assigned = dict(assignments_in(tree))
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "say":
+                sentences = list(sentences_of(call.args[0], assigned)) or [""]
+                yield from ((f"{source.name}:{call.lineno}", sentence) for sentence in sentences)
+
+
+def assignments_in(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            yield node.target.id, node.value
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value
+
+
+def sentences_of(node: ast.expr, assigned: dict[str, ast.expr]) -> Iterator[str]:
+    """Yield what an expression may be: a literal, what is assigned to a name, or the values of a table."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.Name) and node.id in assigned:
+        yield from sentences_of(assigned[node.id], {})
+    elif isinstance(node, ast.IfExp):
+        yield from sentences_of(node.body, assigned)
+        yield from sentences_of(node.orelse, assigned)
+    elif isinstance(node, ast.Subscript):
+        yield from sentences_of(node.value, assigned)
+    elif isinstance(node, ast.Dict):
+        for value in node.values:
+            yield from sentences_of(value, assigned)
+
+
+def entries(language: str) -> list[tuple[str, str, str]]:
+    files = sorted((CATALOGUES / language).glob("*.json"))
+    read = [(file.name, json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    return [(name, key, told) for name, content in read for key, told in content.items()]
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_every_sentence_said_in_the_code_has_a_translation(language: str) -> None:
+    missing = [f"{name}: {sentence}" for name, sentence in said_in_code() if not catalogue(language).get(sentence)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_placeholders_are_the_same_on_both_sides(language: str) -> None:
+    for name, key, told in entries(language):
+        assert sorted(set(PLACEHOLDER.findall(key))) == sorted(set(PLACEHOLDER.findall(told))), f"{name}: {key}"
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_a_sentence_is_not_translated_in_two_ways(language: str) -> None:
+    counted = Counter(key for key, _ in {(key, told) for _, key, told in entries(language)})
+    assert [key for key, count in counted.items() if count > 1] == []
+
+
+def test_the_chinese_is_chinese() -> None:
+    names = {"logit"}
+    plain = [key for _, key, told in entries("zh") if not re.search(r"[\u4e00-\u9fff]", told) and key not in names]
+    assert [key for key in plain if re.search(r"[A-Za-z]{3}", PLACEHOLDER.sub("", key))] == []
+
+
+def test_english_is_said_as_it_is_written_and_chinese_from_the_catalogue() -> None:
+    assert say("Compare") == "Compare"
+    with speaking("zh"):
+        assert say("Compare") == "比较"
+        assert say("nobody translated {this}", this="that") == "nobody translated that"
+    assert say("Compare") == "Compare"
+
+
+def test_a_link_wins_over_the_page_it_came_from_the_cookie_and_the_browser() -> None:
+    browser = {"accept-language": "zh-CN,zh;q=0.9", "host": "here"}
+    remembered = {**browser, "cookie": "other=1; language=en"}
+    linked = {**remembered, "referer": "http://here/?lang=zh"}
+    assert preferred_language("", browser) == "zh"
+    assert preferred_language("", remembered) == "en"
+    assert preferred_language("", linked) == "zh"
+    assert preferred_language("v=1&lang=en", linked) == "en"
+
+
+def test_only_this_page_may_say_where_a_request_came_from() -> None:
+    assert preferred_language("", {"referer": "http://elsewhere/?lang=zh", "host": "here"}) == "en"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [("", "en"), ("de, zh-Hant;q=0.5, en;q=0.4", "zh"), ("en, zh;q=0.9", "en"), ("fr;q=1, ;q=x, *", "en")],
+)
+def test_the_most_welcome_language_is_spoken(accepted: str, language: str) -> None:
+    assert preferred_language("lang=xx", {"accept-language": accepted}) == language
+
+
+def test_a_librarys_sentence_is_retold_with_its_numbers() -> None:
+    assert retold("expected a whole number as layer, got 'x'") == "expected a whole number as layer, got 'x'"
+    with speaking("zh"):
+        assert retold("expected a whole number as layer, got 'x'") == "layer 应为整数，收到 'x'"
+        assert retold("a sentence that nobody knows") == "a sentence that nobody knows"

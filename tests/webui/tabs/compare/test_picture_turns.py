@@ -1,0 +1,44 @@
+"""A run belongs to the picture that its visitor was at when it was asked for."""
+
+from types import SimpleNamespace
+
+import pytest
+from gradio.context import LocalContext
+
+from webui.tabs.compare.picture_turns import PictureTurns
+
+
+@pytest.fixture
+def turns() -> PictureTurns:
+    return PictureTurns()
+
+
+def test_a_run_on_the_picture_before_is_not_current(turns: PictureTurns) -> None:
+    first, second = turns.begin(), turns.begin()
+
+    assert turns.is_current(second)
+    assert not turns.is_current(first)
+
+
+def test_a_run_on_an_upload_is_current_before_the_page_has_its_number(turns: PictureTurns) -> None:
+    before = turns.begin()
+    turns.begin("/uploads/cat.png")
+
+    assert turns.is_current(before, "/uploads/cat.png")
+    assert not turns.is_current(before, "/uploads/dog.png")
+
+
+def test_a_visitor_from_before_a_restart_is_heard(turns: PictureTurns) -> None:
+    assert turns.is_current(7)
+
+
+def test_visitors_are_kept_apart(turns: PictureTurns) -> None:
+    mine = turns.begin()
+    token = LocalContext.request.set(SimpleNamespace(session_hash="somebody else"))
+    try:
+        turns.begin()
+        turns.begin()
+    finally:
+        LocalContext.request.reset(token)
+
+    assert turns.is_current(mine)

@@ -1,0 +1,1 @@
+"""The languages of the page: catalogues, translation, and a page a language."""

@@ -1,0 +1,141 @@
+"""One page in several languages: built once for each, served by what a request asks for.
+
+Gradio can translate labels in the browser (`gr.I18n`), but neither text inside `gr.HTML` nor what a handler answers,
+and it asks the browser alone. So the page is laid out once a language by the same code; the components' ids and events
+are those of the English one, and only what is written on them differs. Gradio's own words follow the page.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from webui.i18n.translate import LANGUAGE_TAGS, LANGUAGES, catalogue, preferred_language, speaking, spoken_language
+
+_HEAD: Final = b"<head>"
+_SCRIPT: Final = Path(__file__).with_name("pages.js")
+"""Tells Gradio, which asks the navigator, the language of the page; and says the words that Gradio has in English only.
+"""
+_GRADIO_WORDS: Final = "gradio"
+"""File of a catalogue: words of Gradio's own controls."""
+
+
+class SpokenBlocks(gr.Blocks):
+    """A page whose configuration is told in the language of the request that reads it."""
+
+    _english: dict[str, Any]
+    _told: Mapping[str, dict[str, Any]]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What Gradio sends to a browser."""
+        language = spoken_language()
+        other = self.__dict__.get("_told", {}).get(language)
+        return _retold(self._english, other) if other else self._english
+
+    @config.setter
+    def config(self, config: dict[str, Any]) -> None:
+        self._english = config
+
+    def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> Any:
+        """Describe the endpoints in English, also where Gradio keeps what the first visitor's request asked for."""
+        with speaking("en"):
+            return super().get_api_info(all_endpoints, page)
+
+    def take_translations(self, told: Mapping[str, dict[str, Any]]) -> None:
+        """Keep the same page's configuration in other languages, by language."""
+        self._told = told
+
+
+class LanguageMiddleware:
+    """Answers each request in its language, and tells the document which one that is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        is_document = "text/html" in request.headers.get("accept", "")
+        headers = {name: value for name, value in request.headers.items() if not (is_document and name == "referer")}
+        language = preferred_language(request.url.query, headers)
+        with speaking(language):
+            await self._app(scope, receive, _DocumentSender(send, language) if is_document else send)
+
+
+class _DocumentSender:
+    """Marks an HTML document with its language on the way out; whatever else passes as it is."""
+
+    def __init__(self, send: Send, language: str) -> None:
+        self._send = send
+        self._language = language
+        self._start: Message | None = None
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and _is_html(message):
+            self._start = message
+        elif self._start is None or message["type"] != "http.response.body":
+            await self._send(message)
+        else:
+            self._body += message.get("body", b"")
+            if not message.get("more_body"):
+                await self._finish(self._start)
+
+    async def _finish(self, start: Message) -> None:
+        tag = LANGUAGE_TAGS[self._language].encode()
+        body = self._body.replace(b'lang="en"', b'lang="' + tag + b'"', 1)
+        body = body.replace(_HEAD, _HEAD + _script(self._language).encode(), 1)
+        kept = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+        added = [
+            (b"content-length", str(len(body)).encode()),
+            (b"content-language", tag),
+            (b"vary", b"Accept-Language, Cookie"),
+        ]
+        await self._send({**start, "headers": [*kept, *added]})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def in_all_languages(build: Callable[[], SpokenBlocks]) -> SpokenBlocks:
+    """Build a page once a language; the English one serves, and is written in the other languages on request."""
+    told = {}
+    for language in LANGUAGES:
+        if language != "en":
+            with speaking(language):
+                told[language] = build()._english
+    with speaking("en"):
+        page = build()
+    page.take_translations(told)
+    return page
+
+
+@cache
+def _script(language: str) -> str:
+    told = json.dumps({"tag": LANGUAGE_TAGS[language], "words": dict(catalogue(language, _GRADIO_WORDS))})
+    return f"<script>{_SCRIPT.read_text(encoding='utf-8').replace('TOLD', told)}</script>"
+
+
+def _is_html(start: Message) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in start["headers"])
+
+
+def _retold(english: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Write the other page's words on the English one; both were laid out by the same code, in the same order."""
+    components = [
+        {**component, "props": twin["props"]}
+        for component, twin in zip(english["components"], other["components"], strict=True)
+    ]
+    dependencies = [
+        {**dependency, "js": twin["js"]}
+        for dependency, twin in zip(english["dependencies"], other["dependencies"], strict=True)
+    ]
+    return {**english, "title": other["title"], "components": components, "dependencies": dependencies}

@@ -1,0 +1,163 @@
+"""The words of the page in the visitor's language: English as it is written in the code, Chinese from a catalogue.
+
+How to put a string through it:
+
+* Say it where it is shown, with the English sentence as the key and what varies as named values:
+  `say("Compare")`, `say("Layer {layer} of {count}", layer=3, count=12)`. Placeholders are plain names; format the
+  value beforehand (`say("{share} of the image", share=percent(0.3))`). Escape what `say` returns, not what goes in.
+* Say whole sentences, not pieces that are put together: the order of words differs. For one and many, say two
+  sentences. Keep a module's constants in English and write `say(_START)` inside the function: what is said at
+  import time is English for everybody.
+* Nothing else is needed. In a function that lays out components (labels, `info`, `placeholder`, choices, `gr.HTML`,
+  `js` of an event) `say` speaks each language in turn, because `webui/i18n/pages.py` builds the page once a language.
+  In a handler it speaks the language of the request, found through Gradio; no argument is passed on.
+* A sentence that a library made (`str(error)`, `verdict.reason`, a card's title) goes through `retold(sentence)`:
+  the catalogue's `libraries.json` knows such sentences, with placeholders for their numbers and names.
+* Put the Chinese into `webui/i18n/languages/zh/`: a file for each part of the page, `{"English": "中文"}`, with the
+  same placeholders on both sides. `tests/webui/i18n/test_translate.py` fails for a sentence without Chinese.
+
+What models read (phrases, prompts) and what programs get (the endpoints, result.json) stays English.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from gradio.context import LocalContext
+
+LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({"en": "English", "zh": "中文"})
+"""Key to name in that language. The first is what the code is written in."""
+LANGUAGE_TAGS: Final[Mapping[str, str]] = MappingProxyType({"en": "en", "zh": "zh-CN"})
+"""Key to what a browser calls it."""
+LANGUAGE_PARAMETER: Final = "lang"
+"""Of the page's address."""
+LANGUAGE_COOKIE: Final = "language"
+CATALOGUES: Final = Path(__file__).resolve().parent / "languages"
+_LIBRARIES: Final = "libraries"
+_FIGURES: Final = r"[-+]?\d[\d.,]*"
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+
+_spoken: ContextVar[str] = ContextVar("spoken", default="en")
+
+
+def say(sentence: str, **values: object) -> str:
+    """Return a sentence of the page in the visitor's language, with the values in place of its `{names}`.
+
+    A sentence that the catalogue lacks stays English.
+    """
+    told = catalogue(spoken_language()).get(sentence, sentence)
+    return told.format(**values) if values else told
+
+
+def retold(sentence: str) -> str:
+    """Return a sentence that a library made in the visitor's language; unknown ones stay English.
+
+    Names and numbers are carried over as they are: `{number...}` stands for figures alone, any other name for any
+    text; what stands for `{said...}` is retold itself.
+    """
+    language = spoken_language()
+    known = catalogue(language)
+    if sentence in known or not known:
+        return known.get(sentence, sentence)
+    for pattern, told in _patterns(language):
+        found = pattern.fullmatch(sentence)
+        if found:
+            values = {
+                name: retold(text) if name.startswith("said") else text for name, text in found.groupdict().items()
+            }
+            return told.format(**values)
+    return sentence
+
+
+def spoken_language() -> str:
+    """Return the key of the language of the request at work, or the one set with `speaking`."""
+    request = LocalContext.request.get(None)
+    return _spoken.get() if request is None else preferred_language("", request.headers)
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Say everything in a language, where no request tells another."""
+    token = _spoken.set(language)
+    try:
+        yield
+    finally:
+        _spoken.reset(token)
+
+
+def preferred_language(query: str, headers: Mapping[str, str]) -> str:
+    """Return the language for a request: its link's, the page's it came from, the remembered one, the browser's.
+
+    Args:
+        query: of the request's own address.
+        headers: of the request, with names in lower case.
+    """
+    page = urlsplit(headers.get("referer", ""))
+    own_page = page.query if page.netloc == headers.get("host") else ""
+    asked = (*_asked(query), *_asked(own_page), _remembered(headers))
+    wanted = (*asked, *_accepted(headers.get("accept-language", "")))
+    return next((key for key in map(_language_of, wanted) if key), "en")
+
+
+@cache
+def catalogue(language: str, part: str = "*") -> Mapping[str, str]:
+    """Read what is said in a language, or one file of it: English sentence to translation; nothing for English."""
+    files = sorted((CATALOGUES / language).glob(f"{part}.json"))
+    return MappingProxyType({key: told for file in files for key, told in _read(file).items()})
+
+
+@cache
+def _patterns(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Return the sentences of libraries that have placeholders, those with more words of their own first."""
+    sentences = catalogue(language, _LIBRARIES)
+    varying = [key for key in sentences if _PLACEHOLDER.search(key)]
+    varying.sort(key=lambda key: len(_PLACEHOLDER.sub("", key)), reverse=True)
+    return tuple((_pattern_of(key), sentences[key]) for key in varying)
+
+
+def _pattern_of(sentence: str) -> re.Pattern[str]:
+    pieces = _PLACEHOLDER.split(sentence)
+    literals = (re.escape(piece) for piece in pieces[::2])
+    names = (f"(?P<{name}>{_FIGURES if name.startswith('number') else '.+?'})" for name in pieces[1::2])
+    return re.compile("".join(part for pair in zip(literals, (*names, ""), strict=True) for part in pair), re.DOTALL)
+
+
+def _read(file: Path) -> dict[str, str]:
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _asked(query: str) -> list[str]:
+    return parse_qs(query).get(LANGUAGE_PARAMETER, [])
+
+
+def _remembered(headers: Mapping[str, str]) -> str:
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(LANGUAGE_COOKIE)
+    except CookieError:
+        return ""
+    return cookie.value if cookie else ""
+
+
+def _accepted(header: str) -> list[str]:
+    """Return the languages of an `Accept-Language` header, the most welcome first."""
+    weighted = []
+    for entry in header.split(",")[:20]:
+        tag, _, weight = entry.partition(";q=")
+        try:
+            weighted.append((-float(weight or 1), tag.strip()))
+        except ValueError:
+            continue
+    return [tag for _, tag in sorted(weighted, key=lambda pair: pair[0])]
+
+
+def _language_of(tag: str) -> str | None:
+    key = tag.lower().partition("-")[0]
+    return key if key in LANGUAGES else None

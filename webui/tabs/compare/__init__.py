@@ -1,0 +1,1 @@
+"""The tab Compare: an image, a phrase, an answer a strategy."""

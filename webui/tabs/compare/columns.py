@@ -1,0 +1,195 @@
+"""The answers on the right of the page: one column a strategy."""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+
+from evfsam.types import RgbImage, Segmentation, StrategyCard
+from webui import wording
+from webui.i18n.translate import retold, say
+from webui.tabs.compare.runs import Progress
+from webui.tabs.compare.viewer import readout
+from workbench.analysis.attention_view import ALL_HEADS, AttentionView
+from workbench.comparison import StrategyResult
+from workbench.export.results import png_bytes
+from workbench.pictures.files import shown_pair, shrunk
+from workbench.pictures.phrase_overlay import phrase_overlay
+from workbench.pictures.rendering import evidence, overlay
+
+Updates = dict[gr.components.Component, object]
+"""New values by component; what is left out stays as it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerColumn:
+    """The components of one strategy."""
+
+    key: str
+    card: gr.HTML
+    overlay: gr.Image
+    readout: gr.HTML
+    evidence: gr.Image
+    caption: gr.HTML
+
+    @property
+    def components(self) -> list[gr.components.Component]:
+        """Everything that an answer changes."""
+        return [self.card, self.overlay, self.readout, self.evidence, self.caption]
+
+    def emptied(self, card: str) -> Updates:
+        """Show a card without pictures."""
+        return {
+            self.card: card,
+            self.overlay: gr.update(value=None, visible=False),
+            self.readout: gr.update(value="", visible=False),
+            self.evidence: gr.update(value=None, visible=False),
+            self.caption: gr.update(value="", visible=False),
+        }
+
+    def answered(self, progress: Progress, result: StrategyResult, attention: AttentionView | None) -> Updates:
+        """Show an answer: words, mask and evidence."""
+        segmentation = result.segmentation
+        title, words = retold(result.card.title), wording.verdict_in_words(segmentation).rstrip(".。")
+        card = wording.result_card(result, progress.iou_of(result), progress.ious_by_phrase(result))
+        if segmentation.verdict.kind == "failed":
+            return self.emptied(card)
+        mass = attention.mass_inside(attention.layer_count, ALL_HEADS) if attention else None
+        caption = wording.evidence_caption(result.by_phrase[0] if attention else segmentation, mass)
+        if attention and result.answers:
+            caption = say("For “{phrase}”: {caption}", phrase=result.answers[0].phrase, caption=_lowered(caption))
+        return {
+            self.card: card,
+            self.overlay: gr.update(
+                value=self._overlay(progress, result),
+                visible=True,
+                alt_text=say(
+                    "{title}, mask for “{phrase}”. {words}.", title=title, phrase=progress.phrase, words=words
+                ),
+            ),
+            self.readout: gr.update(value=readout(segmentation, result.card.title) + _saving(result), visible=True),
+            self.evidence: self._evidence(progress, result, attention, caption),
+            self.caption: gr.update(value=f'<p class="caption">{escape(caption)}</p>', visible=True),
+        }
+
+    def _overlay(self, progress: Progress, result: StrategyResult) -> RgbImage:
+        if not result.answers:
+            return overlay(*shown_pair(progress.view.image, result.segmentation.mask), self.key)
+        pairs = [shown_pair(progress.view.image, answer.segmentation.mask) for answer in result.answers]
+        return phrase_overlay(pairs[0][0], [mask for _, mask in pairs])
+
+    def _evidence(
+        self, progress: Progress, result: StrategyResult, attention: AttentionView | None, caption: str
+    ) -> Mapping[str, object]:
+        alt_text = say("{title}, evidence. {caption}", title=retold(result.card.title), caption=caption)
+        if attention is not None:
+            picture = attention.heat_map(attention.layer_count, ALL_HEADS)
+            return gr.update(value=picture, visible=True, alt_text=alt_text)
+        if not _has_place(result.segmentation):
+            return gr.update(value=None, visible=False)
+        picture = shrunk(evidence(progress.view.image, result.segmentation, self.key))
+        return gr.update(value=picture, visible=True, alt_text=alt_text)
+
+
+def build_columns(cards: Mapping[str, StrategyCard]) -> tuple[AnswerColumn, ...]:
+    """Lay out a column for each strategy, each introducing itself."""
+    with gr.Row(elem_id="columns"):
+        return tuple(_build_column(key, card) for key, card in cards.items())
+
+
+def idle(columns: tuple[AnswerColumn, ...], cards: Mapping[str, StrategyCard]) -> Updates:
+    """Return every column to its introduction."""
+    return dict(_joined(column.emptied(wording.idle_card(cards[column.key])) for column in columns))
+
+
+def started(columns: tuple[AnswerColumn, ...], cards: Mapping[str, StrategyCard], progress: Progress) -> Updates:
+    """Announce a run that has no answer yet."""
+    words = {column.key: wording.pending_card(cards[column.key], _state(column.key, progress)) for column in columns}
+    return dict(_joined(column.emptied(words[column.key]) for column in columns))
+
+
+def advanced(
+    columns: tuple[AnswerColumn, ...],
+    cards: Mapping[str, StrategyCard],
+    progress: Progress,
+    attention: AttentionView | None,
+) -> Updates:
+    """Show the latest answer, and who works next."""
+    latest = progress.results[-1]
+    by_key = {column.key: column for column in columns}
+    updates = by_key[latest.key].answered(progress, latest, attention)
+    if progress.running is not None:
+        updates[by_key[progress.running].card] = wording.pending_card(cards[progress.running], "running")
+    return updates
+
+
+def _build_column(key: str, card: StrategyCard) -> AnswerColumn:
+    with gr.Column(min_width=240, elem_id=f"column-{key}"):
+        return AnswerColumn(
+            key=key,
+            card=gr.HTML(wording.idle_card(card), elem_id=f"card-{key}"),
+            overlay=_picture(say("{title}: mask", title=retold(card.title)), f"overlay-{key}"),
+            readout=gr.HTML("", visible=False, elem_id=f"readout-{key}"),
+            evidence=_picture(say("{title}: evidence", title=retold(card.title)), f"evidence-{key}"),
+            caption=gr.HTML("", visible=False),
+        )
+
+
+def _picture(label: str, elem_id: str) -> gr.Image:
+    return gr.Image(
+        label=label,
+        show_label=False,
+        visible=False,
+        interactive=False,
+        format="png",
+        buttons=["fullscreen", "download"],
+        container=False,
+        elem_id=elem_id,
+    )
+
+
+def _saving(result: StrategyResult) -> str:
+    """Write a link that saves each mask: the shortest way from an answer to a file."""
+    masks = [(say("Save mask (PNG)"), f"{result.key}-mask.png", result.segmentation)]
+    if result.answers:
+        masks = [
+            (say("Save mask {number}", number=number), f"{result.key}-mask-{number}.png", answer.segmentation)
+            for number, answer in enumerate(result.answers, start=1)
+        ]
+    links = "".join(
+        _link(words, name, segmentation.mask, retold(result.card.title))
+        for words, name, segmentation in masks
+        if segmentation.area_share > 0
+    )
+    return f'<p class="files">{links}</p>' if links else ""
+
+
+def _link(words: str, name: str, mask: NDArray[np.bool_], title: str) -> str:
+    data = b64encode(png_bytes(mask.astype(np.uint8) * 255)).decode("ascii")
+    return (
+        f'<a class="file save" download="{name}" href="data:image/png;base64,{data}">{escape(words)}'
+        f'<span class="unseen"> {escape(title)}</span></a>'
+    )
+
+
+def _state(key: str, progress: Progress) -> str:
+    if key not in progress.chosen:
+        return "skipped"
+    return "running" if key == progress.running else "waiting"
+
+
+def _lowered(caption: str) -> str:
+    return caption[:1].lower() + caption[1:]
+
+
+def _has_place(segmentation: Segmentation) -> bool:
+    return any(prompt.box is not None or prompt.points for prompt in segmentation.prompts)
+
+
+def _joined(updates: Iterator[Updates]) -> Iterator[tuple[gr.components.Component, object]]:
+    for update in updates:
+        yield from update.items()

@@ -1,0 +1,353 @@
+"""The comparison: what happens when a visitor asks, takes another picture, or looks into the attention."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.events import Dependency
+
+from evfsam.errors import EvfSamError, PhraseError
+from webui import wording
+from webui.i18n.translate import retold, say
+from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
+from webui.run_cache import FinishedRun, RunShelf
+from webui.tabs.compare import columns as answer_columns
+from webui.tabs.compare.choices import phrase_buttons
+from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
+from webui.tabs.compare.controls import Controls, build_controls
+from webui.tabs.compare.details import Findings, build_findings, checked_choice
+from webui.tabs.compare.picture_turns import PictureTurns
+from webui.tabs.compare.runs import Progress, run
+from webui.tabs.compare.strategy_options import chosen_options, only_of
+from webui.tabs.compare.uploads import read_upload
+from webui.tabs.compare.viewer import build_viewer
+from workbench.analysis.attention_view import AttentionView
+from workbench.comparison import Comparison
+from workbench.export.results import write_zip
+
+logger = logging.getLogger(__name__)
+
+ARCHIVE_NAME: Final = "comparison.zip"
+MODEL_QUEUE: Final = "models"
+"""Every event that runs a model shares this queue: one at a time, because each takes all the cores there are."""
+STATE_SECONDS: Final = 3600
+_OUR_FAULT: Final = "Something went wrong on our side. Your image and phrase are still here: try once more."
+_ASKED: Final = "Asked. The answers come as soon as the models are free."
+_ON_ASK: Final = """
+() => {
+  document.dispatchEvent(new Event('asked'));
+  if (window.matchMedia('(max-width: 900px)').matches) {
+    document.getElementById('status-row').scrollIntoView({behavior: 'smooth', block: 'start'});
+  }
+  return [WORDS, {__type__: 'update', interactive: true}];
+}
+"""
+"""Answer a visitor at once, even where others are ahead; on a phone, go to the answers, below the controls."""
+_STOPPED: Final = "Stopped. Your image and phrase are still here."
+_START: Final = (
+    "1. Take an example, a random scene or your own image. 2. Say what to segment. "
+    "3. Press Compare, and save the masks."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ComparePage:
+    """The components of the comparison, and the handlers of its events.
+
+    Attributes:
+        known: the scene on this visitor's page, or None.
+        attention: the attention of this visitor's last run, or None.
+        last_run: its key on the shelf, or None; tabs that build on a run listen to its changes.
+        shelf: the finished runs.
+        unanswered: keys of the strategies that a run under way still has to ask.
+        turn: number of the picture on the page, which runs are asked with.
+        turns: which picture each visitor is at.
+    """
+
+    comparison: Comparison
+    examples: tuple[Example, ...]
+    controls: Controls
+    columns: tuple[AnswerColumn, ...]
+    findings: Findings
+    status: gr.HTML
+    download: gr.DownloadButton
+    known: gr.State
+    attention: gr.State
+    last_run: gr.State
+    shelf: RunShelf
+    unanswered: gr.State
+    turn: gr.Number
+    turns: PictureTurns
+
+    def ask(
+        self,
+        payload: object,
+        phrase: object,
+        strategies: object,
+        known: KnownScene | None,
+        turn: object,
+        *option_values: object,
+    ) -> Iterator[Updates]:
+        """Run the strategies; what a visitor can mend is said in the status line, and nothing they gave is lost.
+
+        A run that belongs to a picture before ends without a word.
+        """
+        options = chosen_options(self.controls.options, option_values)
+        try:
+            asked = self.comparison.choose(strategies) if isinstance(strategies, list) and strategies else ()
+            taken = only_of(options, asked)
+            for progress in run(self.comparison, payload, phrase, strategies, taken, known):
+                for updates in self._show(FinishedRun(progress, taken, known)):
+                    if not self.turns.is_current(turn, _file_of(payload)):
+                        yield {self.status: gr.skip()}  # without any answer, Gradio would empty every output
+                        return
+                    yield updates
+        except EvfSamError as error:
+            yield {self.status: wording.problem(_for_the_page(error)), **self._at_rest()}
+        except Exception:
+            logger.exception("a run failed")
+            yield {self.status: wording.problem(say(_OUR_FAULT)), **self._at_rest()}
+
+    def stop(self, unanswered: Sequence[str]) -> Updates:
+        """Say of each strategy that will not be asked any more that it was stopped; answers that came stay."""
+        cards = self.comparison.cards
+        stopped = [column for column in self.columns if column.key in unanswered]
+        words: Updates = {column.card: wording.pending_card(cards[column.key], "stopped") for column in stopped}
+        return {self.status: wording.hint(say(_STOPPED)), **words, **self._at_rest()}
+
+    def _show(self, so_far: FinishedRun) -> Iterator[Updates]:
+        progress = so_far.progress
+        cards = self.comparison.cards
+        running = cards[progress.running].title if progress.running else None
+        status = wording.status_line(progress.results, len(progress.chosen), progress.seconds, running)
+        updates: Updates = {self.status: status, **self._at_rest(progress.chosen[len(progress.results) :])}
+        if not progress.results:
+            updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
+            yield updates | {self.download: _no_download(), self.last_run: None}
+            return
+        attention = progress.attention_of(progress.results[-1])
+        updates |= answer_columns.advanced(self.columns, cards, progress, attention) | self.findings.advanced(progress)
+        if not progress.is_done:
+            yield updates
+            return
+        with TemporaryDirectory(prefix="comparison-") as directory:
+            yield updates | self._finish(so_far, Path(directory) / ARCHIVE_NAME)
+
+    def _finish(self, finished: FinishedRun, archive: Path) -> Updates:
+        progress = finished.progress
+        suite_key = self.comparison.suite.key
+        image = progress.view.image
+        write_zip(archive, image, progress.phrase, suite_key, progress.results, progress.known_mask)
+        attention = first_attention(progress)
+        return {
+            self.attention: attention,
+            self.last_run: self.shelf.put(finished),
+            self.download: gr.update(value=str(archive), interactive=True),
+            **self.findings.finished(progress, suite_key, attention),
+        }
+
+    def take_random_scene(self) -> Updates:
+        """Put a new scene on the page, with phrases that mean something in it."""
+        drawn, known = random_scene()
+        phrases = suggested_phrases(drawn)
+        ready = say("A new scene, which no model was trained on. Press Enter for this phrase, or choose another.")
+        return {self.controls.image: drawn.image, self.known: known, **self._fresh(phrases, ready)}
+
+    def take_example(self, event: gr.SelectData) -> Updates:
+        """Put an example on the page."""
+        if not isinstance(event.index, int) or not 0 <= event.index < len(self.examples):
+            return {self.status: wording.problem(say("There is no such example."))}
+        example = self.examples[event.index]
+        image = read_upload({"path": str(example.file)})
+        ready = say("{title}. Press Enter for this phrase, or choose another.", title=retold(example.title))
+        fresh = self._fresh(example.phrases, ready)
+        return {self.controls.image: image, self.known: example.known_scene(image), **fresh}
+
+    def take_upload(self, payload: object) -> Updates:
+        """Check an image as soon as it is there, so that a broken one is known before anything is typed."""
+        try:
+            height, width = read_upload(payload).shape[:2]
+        except EvfSamError as error:
+            return {self.status: wording.problem(_for_the_page(error)), **self._emptied(payload)}
+        ready = "Your image, {width} × {height} pixels. Say what to segment and press Enter."
+        words = say(ready, width=width, height=height)
+        return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied(payload)}
+
+    def clear(self) -> Updates:
+        """Forget answers that belonged to a removed image."""
+        return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(say(_START)), **self._emptied()}
+
+    def take_phrase(self, event: gr.SelectData) -> str:
+        """Put a suggested phrase into the phrase field."""
+        return str(event.value)
+
+    def introduce(self) -> Updates:
+        """Say of each strategy what is known by now: its card is full once its weights are read."""
+        return answer_columns.idle(self.columns, self.comparison.cards)
+
+    def look(self, layer: object, head: object, attention: AttentionView | None) -> Updates:
+        """Show another layer or head of the attention."""
+        if attention is None:
+            return {self.status: gr.skip()}
+        try:
+            return self.findings.attention_of(attention, checked_choice(layer, "layer"), checked_choice(head, "head"))
+        except EvfSamError as error:
+            return {self.status: wording.problem(str(error))}
+
+    def look_at_head(self, layer: object, attention: AttentionView | None, event: gr.SelectData) -> Updates:
+        """Show the head whose thumbnail was chosen."""
+        return self.look(layer, event.index, attention)
+
+    def _at_rest(self, unanswered: Sequence[str] = ()) -> Updates:
+        """Offer to stop as long as a strategy has not answered."""
+        return {self.unanswered: tuple(unanswered), self.controls.stop: gr.update(interactive=bool(unanswered))}
+
+    def _fresh(self, phrases: Sequence[str], words: str) -> Updates:
+        return {
+            self.controls.phrase: phrases[0] if phrases else "",
+            self.controls.chips: phrase_buttons(phrases),
+            self.status: wording.hint(words),
+            **self._emptied(),
+        }
+
+    def _emptied(self, payload: object = None) -> Updates:
+        """Begin with another picture: an uploaded one where there is a payload."""
+        turn = self.turns.begin(_file_of(payload))
+        nothing = {self.attention: None, self.last_run: None, self.download: _no_download(), self.turn: turn}
+        return {**nothing, **self._at_rest(), **self.introduce(), **self.findings.emptied()}
+
+
+def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> ComparePage:
+    """Lay out the comparison and wire its events."""
+    known, attention, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(3))
+    unanswered = gr.State((), time_to_live=STATE_SECONDS)
+    turn = gr.Number(0, visible=False)
+    with gr.Row(elem_id="workplace"):
+        controls = build_controls(comparison.cards, examples)
+        with gr.Column(elem_id="answers"):
+            with gr.Row(elem_id="status-row"):
+                status = gr.HTML(wording.hint(say(_START)), elem_id="status")
+                download = gr.DownloadButton(
+                    say("Download all"), interactive=False, elem_id="download", scale=0, min_width=150
+                )
+            gr.HTML(f'<h2 id="results">{say("Results")}</h2>', elem_classes=["unseen"])
+            build_viewer()
+            columns = build_columns(comparison.cards)
+            findings = build_findings()
+    page = ComparePage(
+        comparison,
+        examples,
+        controls,
+        columns,
+        findings,
+        status,
+        download,
+        known,
+        attention,
+        last_run,
+        RunShelf(),
+        unanswered,
+        turn,
+        PictureTurns(),
+    )
+    runs = _wire_runs(page)
+    _wire_pictures(page)
+    _wire_stop(page, runs)
+    _wire_attention(page)
+    return page
+
+
+def first_attention(progress: Progress) -> AttentionView | None:
+    """Return the attention of the first strategy that has any."""
+    views = (progress.attention_of(result) for result in progress.results)
+    return next((view for view in views if view is not None), None)
+
+
+def _wire_runs(page: ComparePage) -> list[Dependency]:
+    controls = page.controls
+    inputs = [controls.image, controls.phrase, controls.strategies, page.known, page.turn]
+    inputs += [control.component for control in controls.options]
+    outputs = [page.status, *_answers_of(page)]
+
+    def wire(listen: Callable[..., Dependency]) -> Dependency:
+        listen(
+            None, None, [page.status, controls.stop], js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(say(_ASKED))))
+        )
+        return listen(
+            page.ask,
+            inputs,
+            outputs,
+            preprocess=False,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            concurrency_limit=1,
+            concurrency_id=MODEL_QUEUE,
+            api_visibility="private",
+        )
+
+    chosen = controls.chips.select(page.take_phrase, None, controls.phrase, queue=False, api_visibility="private")
+    return [wire(listen) for listen in (controls.phrase.submit, controls.compare.click, chosen.success)]
+
+
+def _wire_pictures(page: ComparePage) -> None:
+    controls = page.controls
+    emptied = _answers_of(page)
+    fresh = [controls.image, page.known, controls.phrase, controls.chips, page.status, *emptied]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    controls.new_scene.click(page.take_random_scene, None, fresh, **quiet)
+    controls.examples.select(page.take_example, None, fresh, **quiet)
+    uploaded = [controls.chips, page.status, *emptied]
+    controls.image.input(page.take_upload, controls.image, uploaded, preprocess=False, **quiet)
+    controls.image.clear(page.clear, None, uploaded, **quiet)
+
+
+def _wire_stop(page: ComparePage, runs: list[Dependency]) -> None:
+    stop = page.controls.stop
+    stopped = [page.status, page.unanswered, stop, *(column.card for column in page.columns)]
+    quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    stop.click(page.stop, page.unanswered, stopped, cancels=runs, **quiet)
+
+
+def _wire_attention(page: ComparePage) -> None:
+    findings = page.findings
+    inputs = [findings.layer, findings.head, page.attention]
+    outputs = [page.status, *findings.attention_parts]
+    quiet = {"preprocess": False, "show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    findings.layer.input(page.look, inputs, outputs, **quiet)
+    findings.heads.select(page.look_at_head, [findings.layer, page.attention], outputs, **quiet)
+
+
+def _answers_of(page: ComparePage) -> list[Block]:
+    answers = [component for column in page.columns for component in column.components]
+    return [
+        page.attention,
+        page.last_run,
+        page.unanswered,
+        page.turn,
+        page.controls.stop,
+        page.download,
+        *answers,
+        *page.findings.components,
+    ]
+
+
+def _file_of(payload: object) -> str | None:
+    path = payload.get("path") if isinstance(payload, dict) else None
+    return path if isinstance(path, str) else None
+
+
+def _no_download() -> object:
+    return gr.update(value=None, interactive=False)
+
+
+def _for_the_page(error: EvfSamError) -> str:
+    if isinstance(error, PhraseError) and "empty" in str(error):
+        return say("The phrase is empty. Type what to segment, such as “the dog on the left”.")
+    told = retold(str(error))
+    return told[:1].upper() + told[1:]

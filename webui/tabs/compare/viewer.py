@@ -1,0 +1,75 @@
+"""What the results' pictures share: zoom, pan, a wipe to the plain image, and the value under the pointer.
+
+The work is done in the browser, by `viewer.js`; here are its tool bar, its words, and the values it reads.
+"""
+
+import json
+from base64 import b64encode
+from html import escape
+from pathlib import Path
+from typing import Final
+
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from evfsam.types import Segmentation
+from webui import wording
+from webui.i18n.translate import retold, say
+from workbench.export.results import png_bytes
+
+SCRIPT: Final = Path(__file__).with_name("viewer.js")
+VALUES_SIDE: Final = 512
+"""Longest side of the map of values."""
+MIDDLE: Final = 128
+"""Level of logit 0, and of those below that round to it: a level above is in the mask, as the logit is."""
+LEVELS_PER_LOGIT: Final = 4
+
+
+def build_viewer() -> gr.HTML:
+    """Build the tool bar; its script serves every picture in `#columns`."""
+    return gr.HTML(_bar(), js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="viewer")
+
+
+def readout(segmentation: Segmentation, title: str) -> str:
+    """Write the line that shows the value under the pointer, with the values it reads."""
+    height, width = segmentation.mask_logits.shape
+    picture = b64encode(png_bytes(value_map(segmentation))).decode("ascii")
+    return (
+        f'<p class="readout" data-title="{escape(retold(title))}" data-width="{width}" data-height="{height}" '
+        f'data-middle="{MIDDLE}" data-scale="{LEVELS_PER_LOGIT}" '
+        f'data-values="data:image/png;base64,{picture}">&nbsp;</p>'
+    )
+
+
+def value_map(segmentation: Segmentation) -> NDArray[np.uint8]:
+    """Return the mask's logits as levels, with the longest side at most 512.
+
+    Returns:
+        (h, w) uint8: 128 + 4 x logit, rounded and bounded; above 128 exactly where the mask is.
+    """
+    logits = segmentation.mask_logits.cpu().numpy()
+    factor = min(1.0, VALUES_SIDE / max(logits.shape))
+    if factor < 1:
+        size = (max(1, round(logits.shape[1] * factor)), max(1, round(logits.shape[0] * factor)))
+        logits = np.asarray(Image.fromarray(logits).resize(size, Image.Resampling.NEAREST))
+    levels = np.rint(np.nan_to_num(logits * LEVELS_PER_LOGIT, nan=0.0) + MIDDLE)
+    bounded = np.where(logits > 0, np.clip(levels, MIDDLE + 1, 255), np.clip(levels, 0, MIDDLE))
+    return bounded.astype(np.uint8)
+
+
+def _bar() -> str:
+    view, plain = say("View of all results"), say("Show the plain image instead of the result")
+    words = escape(json.dumps(wording.viewer_words(), ensure_ascii=False))
+    return (
+        f'<div class="viewer" role="group" aria-label="{view}" data-words="{words}">'
+        f'<span class="zoom"><button type="button" data-do="out" aria-label="{say("Zoom out")}">−</button>'
+        "<output>100 %</output>"
+        f'<button type="button" data-do="in" aria-label="{say("Zoom in")}">+</button></span>'
+        f'<label class="wipe"><span>{say("Image")}</span>'
+        f'<input type="range" min="0" max="100" value="0" aria-label="{plain}" '
+        f'aria-valuetext="0 %"><span>{say("Result")}</span></label>'
+        f'<button type="button" data-do="reset">{say("Reset view")}</button>'
+        f'<p class="caption">{wording.viewer_hint()}</p><span class="unseen" role="status"></span></div>'
+    )

@@ -1,0 +1,1 @@
+"""The tab Take away: files, links and code of a run, and a run filled in from them."""

@@ -1,0 +1,107 @@
+"""Between a finished run and its recipe: what a link holds, and what it brings back."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+import gradio as gr
+
+from evfsam.errors import ConfigurationError
+from evfsam.types import ImageView, RgbImage
+from webui.i18n.translate import LANGUAGE_PARAMETER
+from webui.known_scenes import Example, KnownScene, suggested_phrases
+from webui.run_cache import FinishedRun
+from webui.tabs.compare.strategy_options import OptionControl
+from workbench.datasets.scenes import scene
+from workbench.export.code_snippets import DEFAULT_ADDRESS
+from workbench.export.links import decode_link
+from workbench.export.run_recipes import ExampleSource, RecipeOptions, RunRecipe, SceneSource, Source, UploadSource
+from workbench.pictures.files import read_image
+from workbench.suites.registry import Suite
+
+UPLOAD: Final = UploadSource("an uploaded image")
+_ADDRESS: Final = re.compile(r"https?://[\w.\-\[\]:/~%]{1,200}")
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """What a link brings back to the page.
+
+    Attributes:
+        recipe: of the run.
+        image: (H, W, 3) uint8.
+        known: the scene behind it, if there is one.
+        phrases: to try on it.
+    """
+
+    recipe: RunRecipe
+    image: RgbImage
+    known: KnownScene | None
+    phrases: tuple[str, ...]
+
+
+def recipe_of(run: FinishedRun, examples: Sequence[Example], suite_key: str) -> RunRecipe:
+    """Return what makes this run again."""
+    progress = run.progress
+    options = cast(RecipeOptions, run.options)
+    return RunRecipe(_source_of(run, examples), progress.phrases, suite_key, progress.chosen, options)
+
+
+def restored(query: str, examples: Sequence[Example], suite: Suite) -> Restored:
+    """Read a link's query and make its picture.
+
+    Raises:
+        ConfigurationError: the link is broken, or made for another suite.
+        PhraseError: a phrase is empty or too long, or there are too many.
+    """
+    by_name = {example.file.name: example for example in examples}
+    recipe = decode_link(_without_language(query), examples=tuple(by_name), suites={suite.key: suite})
+    source = recipe.source
+    if isinstance(source, ExampleSource):
+        example = by_name[source.file]
+        image = read_image(example.file)
+        return Restored(recipe, image, example.known_scene(image), example.phrases)
+    if isinstance(source, SceneSource):
+        drawn = scene(source.seed, source.size)
+        known = KnownScene(ImageView(drawn.image).content_hash, source.seed, source.size)
+        return Restored(recipe, drawn.image, known, suggested_phrases(drawn))
+    raise ConfigurationError("the image was uploaded, and only its owner has it; upload it again")
+
+
+def control_value(options: RecipeOptions, control: OptionControl) -> object:
+    """Return what a control shall show for a recipe's options: its default where they are silent.
+
+    Raises:
+        ConfigurationError: the control cannot take the value.
+    """
+    value = options.get(control.strategy, {}).get(control.name, control.default)
+    component = control.component
+    if isinstance(component, gr.Slider):
+        is_fit = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_fit or not component.minimum <= value <= component.maximum:
+            expected = f"{component.minimum} to {component.maximum}"
+            raise ConfigurationError(f"expected {expected} as {control.name}, got {value!r}")
+    elif value not in [each for _, each in getattr(component, "choices", [("", value)])]:
+        raise ConfigurationError(f"{value!r} is none of the choices of {control.name}")
+    return value
+
+
+def page_address(text: object) -> str:
+    """Return the page's address as the browser told it; the usual one where it told none that can be quoted."""
+    return text if isinstance(text, str) and _ADDRESS.fullmatch(text) else DEFAULT_ADDRESS + "/"
+
+
+def _without_language(query: str) -> str:
+    parts = query.removeprefix("?").split("&")
+    return "&".join(part for part in parts if part.partition("=")[0] != LANGUAGE_PARAMETER)
+
+
+def _source_of(run: FinishedRun, examples: Sequence[Example]) -> Source:
+    content = run.progress.view.content_hash
+    example = next((example for example in examples if example.content_hash == content), None)
+    if example is not None:
+        return ExampleSource(example.file.name)
+    known = run.known
+    is_scene = known is not None and known.content_hash == content
+    return SceneSource(known.seed, known.size) if known is not None and is_scene else UPLOAD

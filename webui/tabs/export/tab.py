@@ -1,0 +1,240 @@
+"""Take away: files for other tools, code that makes the run again, and a link that brings it back."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import gradio as gr
+
+from evfsam.errors import EvfSamError
+from webui import wording
+from webui.i18n.translate import retold, say
+from webui.run_cache import FinishedRun
+from webui.tabs.compare.choices import choice_list, phrase_buttons
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.tab import STATE_SECONDS, ComparePage
+from webui.tabs.export.restoring import UPLOAD, control_value, page_address, recipe_of, restored
+from workbench.export.code_snippets import client_snippet, curl_snippet, library_snippet
+from workbench.export.exported_run import ExportedRun, exported_run
+from workbench.export.formats import FORMATS, write_bundle, write_format
+from workbench.export.links import encode_link, holds_recipe
+from workbench.export.manifest import weight_digests
+from workbench.export.run_recipes import RunRecipe
+
+logger = logging.getLogger(__name__)
+
+ALL: Final = "all"
+LIBRARY, CLIENT, CURL = "library", "client", "curl"
+_EMPTY: Final = "Once a comparison is finished, its files, its code and a link to it are here."
+_OUR_FAULT: Final = "Something went wrong on our side. The run is still here: try once more."
+_READY: Final = "Each button makes a file of the last comparison and downloads it."
+_LINK: Final = "It brings back image, phrase, strategies and options, in any browser, also after a restart."
+_NO_LINK: Final = "The image was uploaded and nobody else has it, so no link can bring it back. Take the files instead."
+_WRITERS: Final = 2
+"""Files that are written at one time, of all visitors."""
+_SAVE: Final = """
+(file) => {
+  if (!file || !file.url) return;
+  const anchor = document.createElement('a');
+  anchor.href = file.url;
+  anchor.download = file.orig_name || '';
+  document.body.append(anchor);
+  anchor.click();
+  anchor.remove();
+}
+"""
+_WHERE: Final = "() => [location.search, location.origin + location.pathname]"
+
+
+@dataclass(frozen=True, eq=False)
+class TakeAwayTab:
+    """The components of the tab, and the handlers of its events."""
+
+    page: ComparePage
+    empty: gr.HTML
+    place: gr.Row
+    status: gr.HTML
+    files: gr.HTML
+    file: gr.DownloadButton
+    link: gr.Textbox
+    link_note: gr.HTML
+    language: gr.Radio
+    code: gr.Code
+    address: gr.State
+
+    def open(self, key: str | None, language: object, address: object) -> Updates:
+        """Show link and code of the visitor's latest run, or say what will be here."""
+        if key is None:
+            nothing = {self.file: None, self.link: gr.update(value="")}
+            return {self.empty: gr.update(visible=True), self.place: gr.update(visible=False), **nothing}
+        try:
+            recipe = self._recipe(self.page.shelf.get(key))
+        except EvfSamError as error:
+            return {self.status: wording.problem(str(error))}
+        return {
+            self.empty: gr.update(visible=False),
+            self.place: gr.update(visible=True),
+            self.status: wording.hint(say(_READY)),
+            self.file: None,
+            **self._linked(recipe, page_address(address)),
+            self.code: _code(recipe, language, page_address(address)),
+        }
+
+    def write_code(self, key: str | None, language: object, address: object) -> Updates:
+        """Write the run's code in another language."""
+        if key is None:
+            return {}
+        try:
+            return {self.code: _code(self._recipe(self.page.shelf.get(key)), language, page_address(address))}
+        except EvfSamError as error:
+            return {self.status: wording.problem(str(error))}
+
+    def make_file(self, key: str | None, event: gr.SelectData) -> Iterator[Updates]:
+        """Write the chosen format of the run."""
+        if key is None:
+            return
+        try:
+            with TemporaryDirectory(prefix="take-away-") as directory:
+                written = self._write(self.page.shelf.get(key), str(event.value), Path(directory))
+                size = f"{written.stat().st_size / 1000:,.0f} kB".replace(",", " ")
+                yield {
+                    self.file: str(written),
+                    self.status: wording.hint(say("{name}, {size}, is downloaded.", name=written.name, size=size)),
+                }
+        except EvfSamError as error:
+            yield {self.file: None, self.status: wording.problem(str(error))}
+        except Exception:
+            logger.exception("a file could not be made")
+            yield {self.file: None, self.status: wording.problem(say(_OUR_FAULT))}
+
+    def restore(self, query: object, address: object) -> Updates:
+        """Fill the comparison with what the page's address holds, if anything."""
+        told = {self.address: page_address(address)}
+        if not isinstance(query, str) or not holds_recipe(query):
+            return told
+        page, controls = self.page, self.page.controls
+        try:
+            found = restored(query, page.examples, page.comparison.suite)
+            recipe = found.recipe
+            options = {each.component: control_value(recipe.options, each) for each in controls.options}
+        except EvfSamError as error:
+            reason = retold(str(error))
+            return {**told, page.status: wording.problem(say("This link cannot be restored: {reason}", reason=reason))}
+        return {
+            **told,
+            **options,
+            controls.image: found.image,
+            page.known: found.known,
+            controls.phrase: recipe.request,
+            controls.chips: phrase_buttons(found.phrases),
+            controls.strategies: list(recipe.strategies),
+            page.status: wording.hint(say("Restored from the link. Press Compare to run it again.")),
+        }
+
+    def _recipe(self, run: FinishedRun) -> RunRecipe:
+        return recipe_of(run, self.page.examples, self.page.comparison.suite.key)
+
+    def _linked(self, recipe: RunRecipe, address: str) -> Updates:
+        try:
+            link, note = f"{address}?{encode_link(recipe)}", say(_LINK)
+        except EvfSamError as error:
+            link, note = "", say(_NO_LINK) if recipe.source == UPLOAD else retold(str(error))
+        return {
+            self.link: gr.update(value=link, visible=bool(link)),
+            self.link_note: f'<p class="caption">{escape(note)}</p>',
+        }
+
+    def _write(self, run: FinishedRun, chosen: str, directory: Path) -> Path:
+        if chosen != ALL:
+            return write_format(directory, self._exported(run, has_weights=False), chosen)
+        return write_bundle(directory, self._exported(run, has_weights=True))
+
+    def _exported(self, run: FinishedRun, *, has_weights: bool) -> ExportedRun:
+        progress, suite = run.progress, self.page.comparison.suite
+        return exported_run(
+            progress.view.image,
+            progress.phrase,
+            suite.key,
+            progress.results,
+            options=run.options,
+            weights=weight_digests(suite, progress.chosen) if has_weights else None,
+            reference=progress.known_mask,
+        )
+
+
+def build_take_away(page: ComparePage) -> gr.Textbox:
+    """Lay out the tab and wire its events; it follows the visitor's latest run.
+
+    Returns:
+        The field that holds the link to that run; empty where none can be made.
+    """
+    empty = gr.HTML(f'<p class="empty">{say(_EMPTY)}</p>')
+    with gr.Row(visible=False, elem_id="take-away") as place:
+        with gr.Column(scale=4, min_width=300):
+            status = gr.HTML(wording.hint(say(_READY)), elem_id="take-status")
+            files = choice_list(_file_buttons(), "formats")
+            file = gr.DownloadButton(say("File"), visible="hidden", elem_id="take-file")
+        with gr.Column(scale=5, min_width=300):
+            linked = say("Link to this run")
+            link = gr.Textbox(label=linked, interactive=False, buttons=["copy"], lines=2, elem_id="link")
+            link_note = gr.HTML("", elem_id="link-note")
+            languages = [
+                (say("Python, this library"), LIBRARY),
+                (say("Python, gradio_client"), CLIENT),
+                ("curl", CURL),
+            ]
+            language = gr.Radio(languages, value=LIBRARY, label=say("Copy as code"), elem_id="language")
+            code = gr.Code(
+                language="python",
+                label=say("Code that makes this run"),
+                interactive=False,
+                buttons=["copy", "download"],
+                wrap_lines=True,
+                visible=False,  # until there is code: its scripts are large
+                elem_id="code",
+            )
+    address = gr.State("", time_to_live=STATE_SECONDS)
+    _wire(TakeAwayTab(page, empty, place, status, files, file, link, link_note, language, code, address))
+    return link
+
+
+def _wire(tab: TakeAwayTab) -> None:
+    page, key = tab.page, tab.page.last_run
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    asked = [key, tab.language, tab.address]
+    opened = [tab.empty, tab.place, tab.status, tab.file, tab.link, tab.link_note, tab.code]
+    key.change(tab.open, asked, opened, queue=False, **quiet)
+    tab.language.input(tab.write_code, asked, [tab.code, tab.status], queue=False, **quiet)
+    made = tab.files.select(tab.make_file, key, [tab.file, tab.status], concurrency_limit=_WRITERS, **quiet)
+    made.success(None, tab.file, None, js=_SAVE)
+    controls = page.controls
+    fields = [controls.image, controls.phrase, controls.chips, controls.strategies]
+    fields += [each.component for each in controls.options]
+    search, place = gr.Textbox(visible=False), gr.Textbox(visible=False)
+    restored_to = [tab.address, page.known, page.status, *fields]
+    gr.on(None, tab.restore, [search, place], restored_to, js=_WHERE, queue=False, **quiet)
+
+
+def _code(recipe: RunRecipe, language: object, address: str) -> object:
+    if language == CURL:
+        return gr.update(value=curl_snippet(recipe, address), language="shell", visible=True)
+    is_client = language == CLIENT
+    text = client_snippet(recipe, address) if is_client else library_snippet(recipe)
+    return gr.update(value=text, language="python", visible=True)
+
+
+def _file_buttons() -> str:
+    everything = say("Everything in one zip"), say("All the files below, and a manifest that lists them.")
+    rows = [(ALL, *everything)]
+    rows += [(each.key, retold(each.title), retold(each.summary)) for each in FORMATS.values()]
+    items = "".join(
+        f'<li><button type="button" data-index="{index}" data-value="{key}"><b>{escape(title)}</b>'
+        f"<span>{escape(summary)}</span></button></li>"
+        for index, (key, title, summary) in enumerate(rows)
+    )
+    title = f'<p class="section" id="formats-label">{say("Download")}</p>'
+    return f'{title}<ul class="formats" aria-labelledby="formats-label">{items}</ul>'

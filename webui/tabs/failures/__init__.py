@@ -1,0 +1,1 @@
+"""The tab Failures: hard questions and the answers kept of them."""

@@ -1,0 +1,1 @@
+"""The tab Refine: a person's marks beside the phrase."""

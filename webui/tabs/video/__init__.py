@@ -1,0 +1,1 @@
+"""The tab Video: a phrase through a clip."""

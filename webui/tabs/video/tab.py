@@ -1,0 +1,227 @@
+"""Video: a clip and a phrase; the masks as a video to play, and as files."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import Final
+
+import gradio as gr
+
+from evfsam.errors import EvfSamError, PhraseError
+from webui import wording
+from webui.i18n.translate import retold, say
+from webui.known_scenes import EXAMPLES
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage
+from webui.tabs.video import wording as video_wording
+from webui.tabs.video.layout import VideoParts, build_parts
+from workbench.pictures.files import shrunk
+from workbench.video.clips import Clip, frame_limit, open_part, read_clip
+from workbench.video.files import VideoFileError
+from workbench.video.results import clip_files, write_clip
+from workbench.video.run import PREVIEW_SIDE, ClipAsker, ClipOrder, ClipProgress, StopSign, run_clip
+from workbench.video.zero_gpu import clip_asker
+
+logger = logging.getLogger(__name__)
+
+EXAMPLE_CLIP: Final = EXAMPLES / "clip-moving.mp4"
+EXAMPLE_PHRASE: Final = "the yellow penguin"
+_ASKED: Final = "Asked. The frames come as soon as the models are free."
+_BEGUN: Final = "Reading the clip and, the first time, the weights."
+_STOPPING: Final = "Stopping after this frame; what is done is kept."
+_NO_CLIP: Final = "There is no clip yet. Choose one, or take the example."
+_NO_PHRASE: Final = "The phrase is empty. Type what to segment, such as “the dog on the left”."
+_OUR_FAULT: Final = "Something went wrong on our side. Your clip and phrase are still here: try once more."
+_REDRAW_SECONDS: Final = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class VideoTab:
+    """The handlers of the tab's events.
+
+    Attributes:
+        page: whose strategies are asked.
+        asker: asks them.
+        ui: the tab's components.
+    """
+
+    page: ComparePage
+    asker: ClipAsker
+    ui: VideoParts
+
+    @property
+    def limit(self) -> int:
+        """Frames that are segmented at one time."""
+        return frame_limit(self.page.comparison)
+
+    def take_upload(self, payload: object) -> Updates:
+        """Look at a clip as soon as it is there, so that what cannot be used is known before anything is typed."""
+        path = payload.get("path") if isinstance(payload, Mapping) else None
+        try:
+            if not isinstance(path, str) or not path:
+                raise VideoFileError(say(_NO_CLIP))
+            return self._taken(read_clip(Path(path)))
+        except EvfSamError as error:
+            return {**self.emptied(), self.ui.status: wording.problem(_sentence(error))}
+
+    def take_example(self) -> Updates:
+        """Take the moving scene of this project."""
+        return {**self._taken(read_clip(EXAMPLE_CLIP)), self.ui.file: str(EXAMPLE_CLIP), self.ui.phrase: EXAMPLE_PHRASE}
+
+    def emptied(self) -> Updates:
+        """Forget the clip; a result stays until another is made."""
+        hidden = gr.update(visible=False)
+        nothing = {
+            self.ui.clip: None,
+            self.ui.picture: video_wording.no_picture(),
+            self.ui.start: hidden,
+            self.ui.frame: hidden,
+        }
+        return {**nothing, self.ui.status: video_wording.beginning()}
+
+    def look(self, clip: Clip | None, start: object, frame: object) -> Updates:
+        """Show the frame that the phrase is about, and keep it within the part that is segmented."""
+        if clip is None:
+            return {self.ui.status: wording.problem(say(_NO_CLIP))}
+        first, count = self._part(clip, start)
+        chosen = min(max(_whole(frame), first), first + count - 1)
+        try:
+            with open_part(clip.path, chosen, 1) as part:
+                picture = shrunk(part[0], PREVIEW_SIDE)
+                shown = video_wording.frame_picture(picture, chosen, float(part.clip_seconds(0)))
+        except EvfSamError as error:
+            return {self.ui.status: wording.problem(_sentence(error))}
+        return {
+            self.ui.picture: shown,
+            self.ui.status: video_wording.plan(clip, first, count),
+            self.ui.frame: gr.update(minimum=first, maximum=first + count - 1, value=chosen, visible=count > 1),
+        }
+
+    def take_strategy(self, key: object) -> str:
+        """Say whether memory is at work."""
+        return video_wording.memory_note(self.asker.carries_memory(str(key)))
+
+    def segment(
+        self, clip: Clip | None, phrase: object, strategy: object, start: object, frame: object
+    ) -> Iterator[Updates]:
+        """Segment the part of the clip; what a visitor can mend is said in the status line, and nothing is lost."""
+        if clip is None:
+            yield {self.ui.status: wording.problem(say(_NO_CLIP)), **self._at_rest()}
+            return
+        first, count = self._part(clip, start)
+        with TemporaryDirectory(prefix="clip-") as folder:
+            sign = StopSign(Path(folder) / "stop")
+            words = phrase if isinstance(phrase, str) else ""
+            order = ClipOrder(clip.path, str(strategy), words, first, count, _whole(frame) - first, sign)
+            try:
+                yield from self._work(order, Path(folder) / "files")
+            except EvfSamError as error:
+                yield {self.ui.status: wording.problem(_sentence(error)), **self._at_rest()}
+            except Exception:
+                logger.exception("a clip could not be segmented")
+                yield {self.ui.status: wording.problem(say(_OUR_FAULT)), **self._at_rest()}
+
+    def stop(self, sign: StopSign | None) -> Updates:
+        """Ask for an end after the frame under way."""
+        if sign is None:
+            return self._at_rest()
+        sign.put_up()
+        return {self.ui.status: wording.hint(say(_STOPPING)), self.ui.stop: gr.update(interactive=False)}
+
+    def _work(self, order: ClipOrder, folder: Path) -> Iterator[Updates]:
+        progresses = run_clip(self.asker, order)
+        title = retold(self.page.comparison.cards[order.strategy].title)
+        running = {self.ui.sign: order.stop, self.ui.stop: gr.update(interactive=True)}
+        yield {self.ui.status: wording.hint(say(_BEGUN)), **running, **self._no_result()}
+        latest, drawn, fault = None, float("-inf"), ""
+        try:
+            for latest in progresses:
+                if monotonic() - drawn >= _REDRAW_SECONDS or latest.is_done:
+                    drawn = monotonic()
+                    shown = {self.ui.picture: video_wording.latest_picture(latest, title)}
+                    yield {self.ui.status: video_wording.progress_line(latest), **shown}
+        except EvfSamError as error:
+            if latest is None:
+                raise
+            fault = _sentence(error)  # what is done is kept
+        assert latest is not None, "a clip has frames"
+        ended = {self.ui.status: video_wording.finished_line(latest, fault), **self._at_rest()}
+        if not latest.found_count:
+            yield ended
+            return
+        for done in write_clip(folder, latest):
+            if monotonic() - drawn >= _REDRAW_SECONDS:
+                drawn = monotonic()
+                yield {self.ui.status: video_wording.writing_line(done, len(latest.masks))}
+        yield {**ended, **self._result(latest, folder)}
+
+    def _result(self, progress: ClipProgress, folder: Path) -> Updates:
+        files = clip_files(folder)
+        named = zip(self.ui.downloads, (files.video, files.masks, files.run_lengths), strict=True)
+        return {
+            self.ui.memory: video_wording.memory_note(progress.latest.carries_memory),
+            self.ui.place: gr.update(visible=False),
+            self.ui.result: gr.update(value=str(files.video), visible=True),
+            **{button: gr.update(value=str(path), interactive=True) for button, path in named},
+        }
+
+    def _taken(self, clip: Clip) -> Updates:
+        latest_start = clip.seconds_of(clip.frame_count - clip.part_count(self.limit))
+        start = gr.update(value=0, maximum=max(0.1, round(latest_start, 1)), visible=latest_start > 0)
+        return {self.ui.clip: clip, self.ui.start: start, **self.look(clip, 0, 0)}
+
+    def _part(self, clip: Clip, start: object) -> tuple[int, int]:
+        """Return first frame and number of frames of the part that begins at a second."""
+        seconds = start if isinstance(start, int | float) and not isinstance(start, bool) else 0.0
+        count = clip.part_count(self.limit)
+        first = round(seconds * clip.frame_count / clip.seconds)
+        return min(max(first, 0), clip.frame_count - count), count
+
+    def _at_rest(self) -> Updates:
+        return {self.ui.sign: None, self.ui.stop: gr.update(interactive=False)}
+
+    def _no_result(self) -> Updates:
+        gone = {button: gr.update(value=None, interactive=False) for button in self.ui.downloads}
+        return {self.ui.place: gr.update(visible=True), self.ui.result: gr.update(value=None, visible=False), **gone}
+
+
+def build_video(page: ComparePage) -> None:
+    """Lay out the tab and wire its events."""
+    asker = clip_asker(page.comparison)
+    _wire(VideoTab(page, asker, build_parts(asker)))
+
+
+def _wire(tab: VideoTab) -> None:
+    ui = tab.ui
+    quiet = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
+    seen = [ui.clip, ui.status, ui.picture, ui.start, ui.frame]
+    ui.file.upload(tab.take_upload, ui.file, seen, **quiet)
+    ui.file.clear(tab.emptied, None, seen, **quiet)
+    ui.example.click(tab.take_example, None, [*seen, ui.file, ui.phrase], **quiet)
+    for slider in (ui.start, ui.frame):
+        looked = [ui.picture, ui.status, ui.frame]
+        slider.input(tab.look, [ui.clip, ui.start, ui.frame], looked, trigger_mode="always_last", **quiet)
+    ui.strategy.input(tab.take_strategy, ui.strategy, ui.memory, **quiet)
+    inputs = [ui.clip, ui.phrase, ui.strategy, ui.start, ui.frame]
+    done = [ui.status, ui.picture, ui.memory, ui.place, ui.result, *ui.downloads, ui.sign, ui.stop]
+    at_once = f"() => {json.dumps(wording.hint(say(_ASKED)))}"
+    for listen in (ui.ask.click, ui.phrase.submit):
+        listen(None, None, ui.status, js=at_once)
+        listen(tab.segment, inputs, done, concurrency_limit=1, concurrency_id=MODEL_QUEUE, **quiet)
+    ui.stop.click(tab.stop, ui.sign, [ui.status, ui.sign, ui.stop], queue=False, **quiet)
+
+
+def _whole(value: object) -> int:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return round(value) if is_number and abs(value) < 1e9 else 0
+
+
+def _sentence(error: EvfSamError) -> str:
+    if isinstance(error, PhraseError) and "empty" in str(error):
+        return say(_NO_PHRASE)
+    told = retold(str(error))
+    return told[:1].upper() + told[1:]

@@ -1,0 +1,155 @@
+"""What the page says of clips: plain functions from values to words and escaped HTML. No gradio."""
+
+from html import escape
+from typing import Final
+
+from evfsam.types import RgbImage
+from webui import figures, wording
+from webui.i18n.translate import retold, say
+from webui.tabs.batch.wording import time_in_words
+from workbench.video.clips import LARGEST_FILE_MB, Clip
+from workbench.video.run import PREVIEW_SIDE, ClipProgress
+
+_USUAL_RATE: Final = 24
+_WAITING_PICTURE: Final = "The chosen frame appears here, and during the work the latest frame with its mask."
+
+
+def beginning() -> str:
+    """Say what to do first."""
+    return wording.hint(say("Choose a clip or take the example, say what to segment, and press Segment."))
+
+
+def limits(frame_limit: int) -> str:
+    """Say which clips can be used, before there is one."""
+    words = say(
+        "At most {frames} frames are segmented at one time, {seconds} s at {rate} a second; of a longer clip you "
+        "choose the part. MP4, WebM, MOV, MKV or GIF, up to {megabytes} MB. Sound is left out.",
+        frames=frame_limit,
+        seconds=f"{frame_limit / _USUAL_RATE:.3g}",
+        rate=_USUAL_RATE,
+        megabytes=LARGEST_FILE_MB,
+    )
+    return f'<p class="caption">{escape(words)}</p>'
+
+
+def memory_note(carries_memory: bool) -> str:
+    """Say how the mask gets from frame to frame."""
+    if carries_memory:
+        words = say("The phrase is asked on one frame; memory carries the mask to the others.")
+    else:
+        words = say(
+            "No memory carries the mask between frames: this strategy is asked the phrase of every frame alone, so "
+            "masks may jump from one frame to the next."
+        )
+    return f'<p class="caption" role="status">{escape(words)}</p>'
+
+
+def plan(clip: Clip, first: int, count: int) -> str:
+    """Say what a clip is and which part of it will be segmented."""
+    height, width = clip.size
+    said = [
+        say(
+            "{name}: {seconds} s, {count} frames of {width} × {height} pixels.",
+            name=clip.path.name,
+            seconds=f"{clip.seconds:.1f}",
+            count=clip.frame_count,
+            width=width,
+            height=height,
+        )
+    ]
+    if clip.stored_size != clip.size:
+        old_height, old_width = clip.stored_size
+        said.append(say("They are scaled down from {width} × {height}.", width=old_width, height=old_height))
+    if count == clip.frame_count:
+        said.append(say("All of it is segmented."))
+    else:
+        said.append(
+            say(
+                "That is too long for one time: only {part} s are segmented, frames {first} to {last}. Move the start "
+                "to choose which.",
+                part=f"{clip.seconds_of(count):.1f}",
+                first=first,
+                last=first + count - 1,
+            )
+        )
+    return wording.hint(" ".join(said))
+
+
+def frame_picture(frame: RgbImage, index: int, seconds: float) -> str:
+    """Show the frame that the phrase is about."""
+    caption = say("Frame {frame}, at {seconds} s: the phrase is about this one.", frame=index, seconds=f"{seconds:.2f}")
+    return figures.figure(frame, caption, caption, side=PREVIEW_SIDE)
+
+
+def latest_picture(progress: ClipProgress, title: str) -> str:
+    """Show the latest frame with its mask."""
+    frame = progress.order.first + progress.latest.index
+    area = progress.latest.mask.area / (progress.latest.mask.size[0] * progress.latest.mask.size[1])
+    caption = say("Frame {frame}: the mask covers {share} of it.", frame=frame, share=wording.percent(area))
+    alt_text = say(
+        "{title}, mask for “{phrase}”. {caption}", title=title, phrase=progress.order.phrase.strip(), caption=caption
+    )
+    return figures.figure(progress.latest.preview, alt_text, caption, side=PREVIEW_SIDE)
+
+
+def no_picture() -> str:
+    """Say what will be where the frame is."""
+    return f'<div class="clip-place"><p class="empty">{escape(say(_WAITING_PICTURE))}</p></div>'
+
+
+def no_result() -> str:
+    """Say what will be where the segmented clip is."""
+    words = say("The segmented clip appears here, to play and to download.")
+    return f'<div class="clip-place"><p class="empty">{escape(words)}</p></div>'
+
+
+def progress_line(progress: ClipProgress) -> str:
+    """Say how many frames are done, and how long the others will take."""
+    done, total = len(progress.masks), progress.order.count
+    words = say("{done} of {total} frames are segmented.", done=done, total=total)
+    return _bar(done, total, f"{words} {_left(progress.seconds_left)}")
+
+
+def writing_line(done: int, total: int) -> str:
+    """Say how many frames of the video are written."""
+    return _bar(done, total, say("Writing the video: {done} of {total} frames.", done=done, total=total))
+
+
+def finished_line(progress: ClipProgress, fault: str = "") -> str:
+    """Say what was found, and what to do where it was not.
+
+    Args:
+        progress: at the end.
+        fault: what ended the work early, in words.
+    """
+    done, total = len(progress.masks), progress.order.count
+    counts = {"done": done, "total": total, "found": progress.found_count}
+    if fault:
+        words = say("Ended early: {done} of {total} frames are kept, with a mask on {found}.", **counts)
+    elif done < total and not (progress.doubt and progress.latest.carries_memory):
+        words = say("Stopped: {done} of {total} frames are kept, with a mask on {found}.", **counts)
+    else:
+        words = say("Done: {done} frames, with a mask on {found}.", **counts)
+    wrong = " ".join(part for part in (fault, doubt(progress) if progress.doubt else "") if part)
+    return wording.problem(f"{words} {wrong}") if wrong else wording.hint(words)
+
+
+def doubt(progress: ClipProgress) -> str:
+    """Say that the phrase is probably not on its frame, why, and what to do."""
+    what_next = say(
+        "That is frame {frame}, which the phrase is about: choose a frame that shows it, or other words.",
+        frame=progress.order.first + progress.order.prompt_frame,
+    )
+    return f"{retold(progress.doubt)} {what_next}"
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else say("About {time} left.", time=time_in_words(seconds))
+
+
+def _bar(done: int, total: int, words: str) -> str:
+    label = escape(say("frames done"))
+    return (
+        f'<div class="status" role="status"><progress max="{total}" value="{done}" aria-label="{label}"></progress>'
+        f"<span>{escape(words)}</span></div>"
+    )
