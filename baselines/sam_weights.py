@@ -18,7 +18,8 @@ from evfsam.sam.efficient_sam import EfficientSamMaskBackbone
 from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam
 from evfsam.sam.sam2 import Sam2MaskBackbone
 from evfsam.types import MaskBackbone
-from evfsam.weights.files import load_strictly, read_config, read_weights
+from evfsam.weights.files import read_config, read_weights
+from evfsam.weights.loading import load_strictly
 
 _OURS: Final[Mapping[str, type[SamMaskBackbone] | type[Sam2MaskBackbone] | type[EfficientSamMaskBackbone]]] = (
     MappingProxyType({"sam": SamMaskBackbone, "sam2": Sam2MaskBackbone, "efficient_sam": EfficientSamMaskBackbone})

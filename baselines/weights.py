@@ -11,7 +11,7 @@ from typing import Final
 from huggingface_hub import snapshot_download
 
 from evfsam.errors import CheckpointError
-from evfsam.hub_faults import fault_in_words
+from evfsam.weights.hub import fault_in_words
 
 FETCHED_FILES: Final = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 LEFT_OUT_FILES: Final = ("open_clip_*.safetensors", "original/*", "onnx/*")

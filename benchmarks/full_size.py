@@ -25,9 +25,8 @@ import torch
 from benchmarks.memory import GIB, peak_bytes, resident_bytes
 from evfsam.encoders.tokenizers import PhraseTokenizer
 from evfsam.model.configuration import EvfSamConfig
-from evfsam.model.export import MAX_SHARD_BYTES
+from evfsam.model.export import MAX_SHARD_BYTES, released_values
 from evfsam.model.modeling import EvfSamModel
-from evfsam.model.released_layout import released_values
 from evfsam.model.strategy import EvfSamStrategy
 from evfsam.weights.files import save_weights, write_config
 from evfsam.weights.loading import build_without_storage

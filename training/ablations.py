@@ -129,7 +129,7 @@ def run_trained(places: Places, name: str, seed: int) -> dict[str, object]:
     stage.model.save_pretrained(directory, storage_dtype=torch.float16)
     stage.processor.tokenizer.save_pretrained(directory)
     places.state(state).unlink()
-    entry = StrategyEntry("Ablation", "A row of the ablations.", "evfsam.model.modeling:load_strategy", directory)
+    entry = StrategyEntry("Ablation", "A row of the ablations.", "evfsam.model.strategy:load_strategy", directory)
     scores = _scores("evf-sam", entry, places.device, _test_samples(0))
     made = {"steps": measured.schedule.steps, "seconds": round(measured.seconds), "hardware": measured.hardware}
     return {"row": name, "seed": seed, **_figures(scores), **made}

@@ -21,8 +21,8 @@ from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel, LossWeights
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
-from evfsam.weights.files import load_strictly
 from evfsam.weights.hub import local_checkpoint
+from evfsam.weights.loading import load_strictly
 from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
 from training.res_data import Mixture
 from training.res_objectives import EvfSamObjective, Objective

@@ -17,7 +17,8 @@ from baselines.sam_weights import load_mask_backbone
 from baselines.weights import weights_directory
 from evfsam.errors import CheckpointError
 from evfsam.sam.sam import SamMaskBackbone
-from evfsam.weights.files import load_strictly, read_config, read_weights, save_weights, write_config
+from evfsam.weights.files import read_config, read_weights, save_weights, write_config
+from evfsam.weights.loading import load_strictly
 
 _MODEL_TYPE: Final = "clip-text-projector"
 _PARTS: Final = ("projectors.", "sam.mask_decoder.")

@@ -34,7 +34,8 @@ from evfsam.types import (
     TraceEntry,
     Verdict,
 )
-from evfsam.weights.files import load_strictly, read_config, read_weights, save_weights, write_config
+from evfsam.weights.files import read_config, read_weights, save_weights, write_config
+from evfsam.weights.loading import load_strictly
 
 Variant = Literal["text", "late-concat"]
 VARIANTS: Final[tuple[Variant, ...]] = get_args(Variant)

@@ -1,24 +1,25 @@
-"""Rewriting a checkpoint in another layout, bit for bit: the work behind `python -m evfsam.weights.files`."""
+"""Rewriting a checkpoint in another layout, bit for bit: the work behind `python -m evfsam export`."""
 
-import argparse
-import sys
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import torch
 
 from evfsam.encoders.tokenizers import PhraseTokenizer
-from evfsam.errors import CheckpointError, EvfSamError
-from evfsam.model.configuration import EvfSamConfig
+from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.model.configuration import BEIT3_SCALES, EvfSamConfig
 from evfsam.model.modeling import EvfSamModel
-from evfsam.model.released_layout import check_family, read_model_weights, released_values
+from evfsam.model.released_layout import check_family, read_model_weights
 from evfsam.weights.files import CONFIG_NAME, save_weights, write_config
 from evfsam.weights.hub import local_checkpoint
 from evfsam.weights.loading import build_without_storage, check_fit
 
 Layout = Literal["released", "ours"]
 MAX_SHARD_BYTES: Final = 5_000_000_000
+
+logger = logging.getLogger(__name__)
 
 
 def export_checkpoint(
@@ -36,7 +37,7 @@ def export_checkpoint(
         destination: another directory; made if missing.
         layout: "released" as the paper's authors publish them, "ours" with every size spelled out.
         revision: of a Hub id.
-        max_shard_bytes: as in `checkpoints.save_weights`.
+        max_shard_bytes: as in `save_weights`.
 
     Returns:
         The destination.
@@ -50,7 +51,7 @@ def export_checkpoint(
         raise CheckpointError(f"expected another directory than the source to write to, got {target}; name a new one")
     config = EvfSamConfig.load(folder)
     weights = read_model_weights(folder)
-    check_family(config, weights.keys(), str(folder))
+    check_family(config.visual_family, weights.keys(), str(folder))
     check_fit(build_without_storage(lambda: EvfSamModel(config), str(folder / CONFIG_NAME)), weights, str(folder))
     tokenizer = PhraseTokenizer.from_pretrained(folder, config.encoder_sizes.max_text_tokens)
     write_checkpoint(target, config, weights, tokenizer, layout, max_shard_bytes=max_shard_bytes)
@@ -75,8 +76,8 @@ def write_checkpoint(
         weights: a model's state dict, of that configuration.
         tokenizer: its files.
         layout: as in `export_checkpoint`.
-        storage_dtype: as in `checkpoints.save_weights`.
-        max_shard_bytes: as in `checkpoints.save_weights`.
+        storage_dtype: as in `save_weights`.
+        max_shard_bytes: as in `save_weights`.
 
     Raises:
         CheckpointError: a weight is not finite.
@@ -92,21 +93,42 @@ def write_checkpoint(
         write_config(directory, values)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when the checkpoint is written, 1 with a plain reason when it is not."""
-    parser = argparse.ArgumentParser(prog="python -m evfsam.weights.files", description="Rewrite EVF-SAM checkpoints.")
-    export = parser.add_subparsers(dest="command", required=True).add_parser(
-        "export", help="write a checkpoint in another layout, bit for bit"
-    )
-    export.add_argument("source", metavar="SRC", help="directory or Hub id")
-    export.add_argument("destination", metavar="DST", help="directory to write")
-    export.add_argument("--layout", required=True, choices=get_args(Layout), help="of the copy")
-    export.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    given = parser.parse_args(arguments)
-    try:
-        written = export_checkpoint(given.source, given.destination, given.layout, revision=given.revision)
-    except (EvfSamError, OSError) as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 1
-    sys.stdout.write(f"wrote {written} in the layout {given.layout!r}\n")
-    return 0
+def released_values(config: EvfSamConfig, dtypes: Iterable[torch.dtype]) -> dict[str, object]:
+    """Return the released `config.json` of a configuration.
+
+    Sizes that the scale words do not cover are spelled out beside them; then only this library reads the result.
+
+    Args:
+        config: with the encoder of the released weights.
+        dtypes: of the weights; the first floating-point one is noted.
+
+    Raises:
+        ConfigurationError: the configuration has an encoder that was never released.
+    """
+    if (config.encoder, config.encoder_choice) != ("beit3", EvfSamConfig().encoder_choice):
+        raise ConfigurationError(
+            f"the released layout only knows BEiT-3 with early fusion and its [CLS], got {config.encoder_choice}; "
+            "export with --layout ours"
+        )
+    family, floats = config.visual_family, [dtype for dtype in dtypes if dtype.is_floating_point]
+    values: dict[str, object] = {
+        "architectures": [family.architecture],
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+        "hidden_size": config.hidden_size,
+        "mm_extractor_scale": _word(config.beit3_config, BEIT3_SCALES.items()),
+        "model_type": "evf",
+        "out_dim": config.out_dim,
+        "pad_token_id": config.pad_token_id,
+        "sam_scale": _word(config.sam_config, family.scales.items()),
+        "tie_word_embeddings": False,
+        "torch_dtype": str(floats[0] if floats else torch.float32).removeprefix("torch."),
+    }
+    if None in (values["mm_extractor_scale"], values["sam_scale"]):
+        values |= {"family": family.key, "beit3": config.beit3, "sam": config.sam}
+        logger.warning("the released layout has no words for these sizes; they are spelled out in %s", CONFIG_NAME)
+    return values
+
+
+def _word(sizes: object, scales: Iterable[tuple[str, object]]) -> str | None:
+    return next((word for word, known in scales if known == sizes), None)

@@ -20,7 +20,7 @@ from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.losses import MaskLoss, batch_mask_loss
 from evfsam.model.released_layout import check_family, read_model_weights
 from evfsam.sam.families import EncodedImages, Family
-from evfsam.types import MaskBackbone, Strategy
+from evfsam.types import MaskBackbone
 from evfsam.weights.files import CONFIG_NAME, save_weights
 from evfsam.weights.hub import local_checkpoint
 from evfsam.weights.loading import assign_strictly, build_without_storage
@@ -113,7 +113,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             )
         path = local_checkpoint(id_or_dir, revision)
         config, weights = EvfSamConfig.load(path), read_model_weights(path)
-        check_family(config, weights.keys(), str(path))
+        check_family(config.visual_family, weights.keys(), str(path))
         model = build_without_storage(lambda: cls(config), str(path / CONFIG_NAME))
         exact = tuple(f"visual_model.{part}." for part in model.family.float32_parts)
         assign_strictly(model, weights, str(path), device=device, dtype=dtype, float32_parts=exact)
@@ -310,10 +310,3 @@ def _prompt_counts(image_count: int, prompt_count: int, offset: Sequence[int] | 
             "give every image at least one phrase"
         )
     return counts
-
-
-def load_strategy(directory: str | Path, *, device: str | torch.device, dtype: torch.dtype) -> Strategy:
-    """Build the EVF-SAM strategy from a checkpoint directory; see `evfsam.model.strategy.load_strategy`."""
-    from evfsam.model.strategy import load_strategy as load
-
-    return load(directory, device=device, dtype=dtype)

@@ -6,18 +6,15 @@ checkpoint, is ignored in both.
 
 import logging
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 
-from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.errors import CheckpointError
 from evfsam.sam.families import FAMILIES, Family
 from evfsam.weights.files import CONFIG_NAME, has_weights, read_config, read_weights
-
-if TYPE_CHECKING:
-    from evfsam.model.configuration import EvfSamConfig
 
 RELEASED_FIELDS: Final = (
     *("architectures", "bos_token_id", "eos_token_id", "hidden_size", "mm_extractor_scale", "model_type", "out_dim"),
@@ -60,13 +57,13 @@ def weights_family(names: Collection[str], origin: str) -> Family | None:
     return FAMILIES[found[0]] if len(found) == 1 else None
 
 
-def check_family(config: "EvfSamConfig", names: Collection[str], origin: str) -> None:
-    """Check that weights are of the configuration's family, before their keys are compared one by one.
+def check_family(expected: Family, names: Collection[str], origin: str) -> None:
+    """Check that weights are of the family that a configuration names, before their keys are compared one by one.
 
     Raises:
         CheckpointError: they are of another one, or of none.
     """
-    family, expected = weights_family(names, origin), config.visual_family
+    family = weights_family(names, origin)
     if family is not None and family.key != expected.key:
         raise CheckpointError(
             f"{origin}: {CONFIG_NAME} describes an {expected.title} (family {expected.key!r}), but the weights are of "
@@ -75,7 +72,7 @@ def check_family(config: "EvfSamConfig", names: Collection[str], origin: str) ->
 
 
 def read_model_weights(directory: Path) -> dict[str, torch.Tensor]:
-    """Read a checkpoint's weights under the names in use, as `checkpoints.read_weights` does.
+    """Read a checkpoint's weights under the names in use, as `read_weights` does.
 
     SAM-2's memory encoder has a scale called gamma, which transformers' loader takes for an old name of "weight"; the
     authors renamed it for that, and files saved before still hold the first name.
@@ -119,46 +116,3 @@ def configuration_values(directory: Path) -> dict[str, Any]:
         if family is not None:
             kept["architectures"] = [family.architecture]
     return kept
-
-
-def released_values(config: "EvfSamConfig", dtypes: Iterable[torch.dtype]) -> dict[str, object]:
-    """Return the released `config.json` of a configuration.
-
-    Sizes that the scale words do not cover are spelled out beside them; then only this library reads the result.
-
-    Args:
-        config: with the encoder of the released weights.
-        dtypes: of the weights; the first floating-point one is noted.
-
-    Raises:
-        ConfigurationError: the configuration has an encoder that was never released.
-    """
-    from evfsam.model.configuration import BEIT3_SCALES, EvfSamConfig
-
-    if (config.encoder, config.encoder_choice) != ("beit3", EvfSamConfig().encoder_choice):
-        raise ConfigurationError(
-            f"the released layout only knows BEiT-3 with early fusion and its [CLS], got {config.encoder_choice}; "
-            "export with --layout ours"
-        )
-    family, floats = config.visual_family, [dtype for dtype in dtypes if dtype.is_floating_point]
-    values: dict[str, object] = {
-        "architectures": [family.architecture],
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
-        "hidden_size": config.hidden_size,
-        "mm_extractor_scale": _word(config.beit3_config, BEIT3_SCALES.items()),
-        "model_type": "evf",
-        "out_dim": config.out_dim,
-        "pad_token_id": config.pad_token_id,
-        "sam_scale": _word(config.sam_config, family.scales.items()),
-        "tie_word_embeddings": False,
-        "torch_dtype": str(floats[0] if floats else torch.float32).removeprefix("torch."),
-    }
-    if None in (values["mm_extractor_scale"], values["sam_scale"]):
-        values |= {"family": family.key, "beit3": config.beit3, "sam": config.sam}
-        logger.warning("the released layout has no words for these sizes; they are spelled out in %s", CONFIG_NAME)
-    return values
-
-
-def _word(sizes: object, scales: Iterable[tuple[str, object]]) -> str | None:
-    return next((word for word, known in scales if known == sizes), None)

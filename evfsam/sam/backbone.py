@@ -23,7 +23,8 @@ from evfsam.prompts import (
     weights_digest,
 )
 from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
-from evfsam.weights.files import load_strictly, read_config, read_weights, save_weights, write_config
+from evfsam.weights.files import read_config, read_weights, save_weights, write_config
+from evfsam.weights.loading import load_strictly
 
 
 class VisualConfig(Protocol):

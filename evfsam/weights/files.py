@@ -1,45 +1,34 @@
-"""Checkpoints on disk: weights and configuration in and out, strict about keys and shapes, plain about damage.
+"""Checkpoints on disk: `config.json`, and weights as safetensors or torch pickles, whole or in shards behind an index.
 
-`python -m evfsam.weights.files export SRC DST --layout released` rewrites a checkpoint in the layout of the released
-ones, `--layout ours` in this library's.
+Nothing in a file is ever run: pickles are read by torch's reader for plain tensors, which refuses everything else.
+Tensors are mapped, not copied: a page is read when it is first touched, so do not change a file in place while a model
+made from it lives. `save_weights` replaces files, which is safe.
 """
 
 import json
-import logging
-import sys
-from collections.abc import Mapping
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
-from evfsam.weight_files import (
-    INDEX_NAME,
-    PICKLE_NAME,
-    WEIGHTS_NAME,
-    has_weights,
-    read_json,
-    read_weights,
-    save_weights,
-)
-from evfsam.weights.loading import check_fit
-
-__all__ = [
-    "CONFIG_NAME",
-    "INDEX_NAME",
-    "PICKLE_NAME",
-    "WEIGHTS_NAME",
-    "has_weights",
-    "load_strictly",
-    "read_config",
-    "read_weights",
-    "save_weights",
-    "write_config",
-]
+from evfsam.errors import CheckpointError
 
 CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = f"{WEIGHTS_NAME}.index.json"
+PICKLE_NAME = "pytorch_model.bin"
 
-logger = logging.getLogger(__name__)
+_SHOWN_NAMES = 5
+_LONGEST_NAME = 120  # keys come from the file and may be of any length
+_LONGEST_REASON = 200
+_LFS_START = b"version https://git-lfs"
+
+_Reader = Callable[[Path], dict[str, torch.Tensor]]
 
 
 def read_config(directory: Path) -> dict[str, object]:
@@ -57,23 +46,219 @@ def write_config(directory: Path, values: Mapping[str, object]) -> None:
     (directory / CONFIG_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Copy weights into a module; every key and shape must fit, and every value is converted to the module's type.
+def has_weights(directory: Path) -> bool:
+    """Tell whether a directory holds weights under any name that `read_weights` knows."""
+    return any(
+        (directory / f"{name}{ending}").exists()
+        for name in (WEIGHTS_NAME, PICKLE_NAME)
+        for ending in ("", ".index.json")
+    )
 
-    Args:
-        module: takes the weights.
-        tensors: its whole state dict.
-        origin: where they come from, for messages.
+
+def read_weights(directory: Path) -> dict[str, torch.Tensor]:
+    """Read all tensors of a checkpoint directory; safetensors are preferred where there are both kinds.
 
     Raises:
-        CheckpointError: keys are missing or unexpected, or shapes differ; names them.
+        CheckpointError: no weights, a missing shard, a damaged file, or a pickle that holds more than tensors.
     """
-    check_fit(module, tensors, origin)
-    module.load_state_dict(dict(tensors))
-    logger.debug("loaded %d tensors from %s", len(tensors), origin)
+    readers: dict[str, _Reader] = {WEIGHTS_NAME: _read_safetensors, PICKLE_NAME: _read_pickle}
+    for name, read in readers.items():
+        whole, index = directory / name, directory / f"{name}.index.json"
+        if whole.exists() or whole.is_symlink():  # a link into a cache may have lost its target
+            return read(whole)
+        if index.exists():
+            return _read_shards(index, read)
+    raise CheckpointError(
+        f"expected {WEIGHTS_NAME} or {PICKLE_NAME} in {directory}, found none; check the path or download it again"
+    )
 
 
-if __name__ == "__main__":
-    from evfsam.model.export import main
+def save_weights(
+    directory: Path,
+    tensors: Mapping[str, torch.Tensor],
+    storage_dtype: torch.dtype | None = None,
+    max_shard_bytes: int | None = None,
+) -> Path:
+    """Write safetensors, replacing older ones only once the new ones are whole.
 
-    sys.exit(main())
+    Args:
+        directory: made if missing.
+        tensors: names to tensors; storage shared between names is written twice.
+        storage_dtype: type that floating-point tensors are stored in; None keeps their own.
+        max_shard_bytes: above this size in all, write shards of at most this size and an index; None never does.
+
+    Returns:
+        The path of `model.safetensors`, or of the index.
+
+    Raises:
+        CheckpointError: a value is not finite, or overflows `storage_dtype`.
+    """
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value.detach().to(storage_dtype or value.dtype)).all():
+            raise CheckpointError(
+                f"expected finite weights, but {name!r} is not in {storage_dtype or value.dtype}; do not save it"
+            )
+    directory.mkdir(parents=True, exist_ok=True)
+    shards = _shards(tensors, storage_dtype, max_shard_bytes)
+    if len(shards) == 1:
+        _save_file(directory / WEIGHTS_NAME, tensors, storage_dtype)
+        return directory / WEIGHTS_NAME
+    weight_map = {}
+    for number, names in enumerate(shards, start=1):
+        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        _save_file(directory / file, {name: tensors[name] for name in names}, storage_dtype)
+        weight_map.update(dict.fromkeys(names, file))
+    total = sum(_stored_bytes(value, storage_dtype) for value in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    (directory / INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    (directory / WEIGHTS_NAME).unlink(missing_ok=True)  # an older whole file would be read before the index
+    return directory / INDEX_NAME
+
+
+def listed(what: str, names: list[str]) -> str:
+    """Say how many names there are and show the first few, shortened: "7 missing: a, b, c, d, e and 2 more".
+
+    Returns:
+        Nothing for no names.
+    """
+    if not names:
+        return ""
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return f"{len(names)} {what}: {', '.join(shortened(name) for name in names[:_SHOWN_NAMES])}{more}"
+
+
+def shortened(text: str, longest: int = _LONGEST_NAME) -> str:
+    """Cut a text that came from a file."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: the file is missing, or holds something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise CheckpointError(f"expected {path.name} in {path.parent}, found none; check the path") from err
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
+        raise CheckpointError(f"{path} cannot be read as JSON ({err}); restore the file") from err
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds a {type(values).__name__}, expected a JSON object; restore the file")
+    return values
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    _check_content(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as err:
+        raise _damaged(path, err) from err
+
+
+def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    _check_content(path)
+    try:
+        # Files of torch before 1.6 are no archives and cannot be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as err:
+        found = re.search(r"GLOBAL \S+|Unsupported \w+ \S+|Can only \w+[^.\n]*", str(err))
+        raise CheckpointError(
+            f"{path} holds more than weights ({shortened(found[0]) if found else 'it is no plain list of tensors'}) "
+            "and could run code, so it was not read; get the checkpoint's safetensors"
+        ) from err
+    except Exception as err:  # a damaged pickle can fail its reader in any way
+        raise _damaged(path, err) from err
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided
+        for name, value in content.items()
+    ):
+        raise CheckpointError(f"{path} does not map names to dense tensors; save it from model.state_dict()")
+    return {name: value.detach() for name, value in content.items()}
+
+
+def _check_content(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_START))
+    except OSError as err:
+        raise _damaged(path, err) from err
+    if start == _LFS_START:
+        raise CheckpointError(f"{path} only points to the weights in Git LFS; run 'git lfs pull' in its repository")
+
+
+def _damaged(path: Path, err: Exception) -> CheckpointError:
+    reason = shortened(" ".join(str(err).split()) or type(err).__name__, _LONGEST_REASON)
+    return CheckpointError(f"{path} is damaged, cut short or missing ({reason}); download or save it again")
+
+
+def _read_shards(index: Path, read: _Reader) -> dict[str, torch.Tensor]:
+    weight_map = _weight_map(index)
+    files = sorted(set(weight_map.values()))
+    absent = [name for name in files if not (index.parent / name).exists()]
+    if absent:
+        raise CheckpointError(
+            f"{index} names shards that are not beside it, {listed('missing', absent)}; download them"
+        )
+    tensors: dict[str, torch.Tensor] = {}
+    for file in files:
+        stored = read(index.parent / file)
+        lost = sorted(name for name, place in weight_map.items() if place == file and name not in stored)
+        if lost:
+            raise CheckpointError(
+                f"{index.parent / file} lacks weights that {index.name} places in it, {listed('missing', lost)}; "
+                "download both again"
+            )
+        tensors |= {name: value for name, value in stored.items() if weight_map.get(name, file) == file}
+    return tensors
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    entries = read_json(index).get("weight_map")
+    names = list(entries.values()) if isinstance(entries, dict) else []
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise CheckpointError(f"{index} does not map weights to files beside it; download it again")
+    return dict(entries) if isinstance(entries, dict) else {}
+
+
+def _save_file(path: Path, tensors: Mapping[str, torch.Tensor], storage_dtype: torch.dtype | None) -> None:
+    stored: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu()
+        stored[name] = value.to(_storage_dtype(value, storage_dtype)).contiguous()
+    end = 0
+    for name in sorted(stored, key=lambda name: stored[name].data_ptr()):
+        start, size = stored[name].data_ptr(), stored[name].nbytes
+        if start < end:
+            stored[name] = stored[name].clone()  # the format has no word for names that share memory
+        end = max(end, start + size)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.touch()
+    usual_mode = partial.stat().st_mode
+    save_file(stored, partial, metadata={"format": "pt"})
+    partial.chmod(usual_mode)  # safetensors makes files that only their owner may read
+    partial.replace(path)
+
+
+def _storage_dtype(value: torch.Tensor, wanted: torch.dtype | None) -> torch.dtype:
+    return wanted if wanted is not None and value.is_floating_point() else value.dtype
+
+
+def _stored_bytes(value: torch.Tensor, storage_dtype: torch.dtype | None) -> int:
+    return value.numel() * _storage_dtype(value, storage_dtype).itemsize
+
+
+def _shards(
+    tensors: Mapping[str, torch.Tensor], storage_dtype: torch.dtype | None, max_shard_bytes: int | None
+) -> list[list[str]]:
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name, value in tensors.items():
+        size = _stored_bytes(value, storage_dtype)
+        if max_shard_bytes is not None and shards[-1] and filled + size > max_shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += size
+    return shards

@@ -3,6 +3,7 @@
 A model of 1.3 G parameters would otherwise be drawn at random first, copied over, and then converted.
 """
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
@@ -11,9 +12,11 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from evfsam.errors import CheckpointError, ConfigurationError
-from evfsam.weight_files import listed, shortened
+from evfsam.weights.files import listed, shortened
 
 _M = TypeVar("_M", bound=nn.Module)
+
+logger = logging.getLogger(__name__)
 
 # What parameters are allocated with. Constants that modules work out for themselves (drop rates, rotary and sine
 # tables, indices) begin with arange, linspace, tensor or whole numbers and keep their values, which the meta device
@@ -124,3 +127,19 @@ def assign_strictly(
     empty = [name for name, value in (*module.named_parameters(), *module.named_buffers()) if value.is_meta]
     assert not empty, f"left without values: {empty}"
     module.to(device)
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Copy weights into a module; every key and shape must fit, and every value is converted to the module's type.
+
+    Args:
+        module: takes the weights.
+        tensors: its whole state dict.
+        origin: where they come from, for messages.
+
+    Raises:
+        CheckpointError: keys are missing or unexpected, or shapes differ; names them.
+    """
+    check_fit(module, tensors, origin)
+    module.load_state_dict(dict(tensors))
+    logger.debug("loaded %d tensors from %s", len(tensors), origin)

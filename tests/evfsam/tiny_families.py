@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.export import released_values
 from evfsam.model.modeling import EvfSamModel
-from evfsam.model.released_layout import released_values
 from tests.evfsam.tiny import BEIT3, SAM, TOKENIZER_DIRECTORY
 
 SAM2 = {

@@ -22,7 +22,7 @@ from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel
 from evfsam.preprocess import beit3_pixels
 from evfsam.types import RgbImage
-from evfsam.weights.files import load_strictly
+from evfsam.weights.loading import load_strictly
 
 _OWN_FIXTURES = Path(__file__).parent.parent / "fixtures" / "golden"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from evfsam.model.modeling import EvfSamModel, load_strategy
+from evfsam.model.modeling import EvfSamModel
+from evfsam.model.strategy import load_strategy
 from training import ablation_command, ablations, clip, pretrain, sam
 from training.ablations import TRAINED_ROWS, run_asked, run_trained
 from training.recipes import STAGES, Places

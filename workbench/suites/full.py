@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from evfsam.errors import ConfigurationError
-from evfsam.hub_faults import fault_in_words
+from evfsam.weights.hub import fault_in_words
 from workbench.suites.hub_entries import HubEntry, SharedSams
 from workbench.suites.loading_board import LoadingBoard
 from workbench.suites.model_store import ModelStore
@@ -47,14 +47,14 @@ _RECIPES: Final[Mapping[str, _Recipe]] = MappingProxyType(
         "evf-sam": _Recipe(
             "EVF-SAM",
             "BEiT-3 reads image and phrase together; its [CLS] token becomes the prompt of SAM ViT-H.",
-            "evfsam.model.modeling:load_strategy",
+            "evfsam.model.strategy:load_strategy",
             {"model": "YxZhang/evf-sam-multitask"},
             takes_directory=True,
         ),
         "evf-sam2": _Recipe(
             "EVF-SAM2",
             "BEiT-3 reads image and phrase together; its [CLS] token becomes the prompt of SAM-2.",
-            "evfsam.model.modeling:load_strategy",
+            "evfsam.model.strategy:load_strategy",
             {"model": "YxZhang/evf-sam2"},
             takes_directory=True,
         ),

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Final, Protocol
 
 from evfsam.errors import CheckpointError
-from evfsam.hub_faults import fault_in_words
+from evfsam.weights.hub import fault_in_words
 from workbench.suites.model_lock import MAIN, LockedModel, find_model
 from workbench.suites.model_record import ModelRecord, RecordedModel, recorded_files
 

@@ -105,7 +105,7 @@ MINI: Final = Suite(
             "evf-sam": StrategyEntry(
                 title="EVF-SAM",
                 summary="BEiT-3 reads image and phrase together; its [CLS] token becomes SAM's prompt.",
-                loader="evfsam.model.modeling:load_strategy",
+                loader="evfsam.model.strategy:load_strategy",
                 directory=CHECKPOINTS / "mini" / "evf-sam",
             ),
             "clip-text": StrategyEntry(

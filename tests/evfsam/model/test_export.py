@@ -1,13 +1,16 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from evfsam.__main__ import main
 from evfsam.encoders.tokenizers import PhraseTokenizer
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
-from evfsam.model.export import Layout, export_checkpoint, main
+from evfsam.model.export import Layout, export_checkpoint
 from evfsam.model.modeling import EvfSamModel
 from evfsam.weights.files import read_weights, save_weights
 from tests.evfsam.tiny import BEIT3, SAM, TOKENIZER_DIRECTORY
@@ -124,3 +127,10 @@ def test_the_command_line_writes_and_says_so(ours: Path, tmp_path: Path, capsys:
 def test_the_command_line_gives_the_reason_of_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(tmp_path / "nothing"), str(tmp_path / "copy"), "--layout", "ours"]) == 1
     assert "error: expected a checkpoint directory or a Hub id owner/name, found no" in capsys.readouterr().err
+
+
+def test_the_library_is_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "evfsam", "export", "--help"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("usage: python -m evfsam export")

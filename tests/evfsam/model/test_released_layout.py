@@ -13,8 +13,9 @@ import torch
 
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.export import released_values
 from evfsam.model.modeling import EvfSamModel
-from evfsam.model.released_layout import released_values, weights_family
+from evfsam.model.released_layout import weights_family
 from evfsam.sam.families import FAMILIES
 from evfsam.weights.files import save_weights
 from evfsam.weights.loading import build_without_storage

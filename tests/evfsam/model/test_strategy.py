@@ -7,9 +7,9 @@ import torch
 
 from evfsam.encoders.multimodal import EncoderChoice
 from evfsam.errors import GeometryError, PhraseError
-from evfsam.model.modeling import EvfSamModel, load_strategy
+from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
-from evfsam.model.strategy import EvfSamStrategy
+from evfsam.model.strategy import EvfSamStrategy, load_strategy
 from evfsam.types import ImageEmbedding, ImageView, MaskPrediction, PromptPoint, SamPrompt, Strategy
 from tests.evfsam.tiny import MAX_TOKENS, noise_image, tiny_model, tiny_processor
 

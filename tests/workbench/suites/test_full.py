@@ -176,7 +176,7 @@ def test_a_device_without_room_is_told_in_words(tmp_path: Path, monkeypatch: pyt
     def load(directory: Path, **places: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("evfsam.model.modeling.load_strategy", load)
+    monkeypatch.setattr("evfsam.model.strategy.load_strategy", load)
     with pytest.raises(ConfigurationError, match="EVF-SAM is not loaded: the device ran out of memory"):
         entry(full(f"evf-sam={tmp_path}"), "evf-sam").load(CPU, torch.float32)
 
