@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from baselines.point_query import dialects
-from baselines.point_query.conversation import Message, YesNo
+from baselines.point_query.dialogue import Message, YesNo
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.strategy import grid_points
 from evfsam.types import RgbImage

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from baselines.point_query import dialects
-from baselines.point_query.conversation import Message
+from baselines.point_query.dialogue import Message
 from baselines.point_query.language_model import LanguageModel
 from evfsam.errors import ConfigurationError
 from training.res_data import DrawnImage, object_pixels

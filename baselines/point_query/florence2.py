@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
 from baselines.checkpoint_files import existing_directory, raise_unless_complete, without_progress_bars
-from baselines.point_query.conversation import Message, YesNo
+from baselines.point_query.dialogue import Message, YesNo
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from evfsam.types import RgbImage
 

@@ -12,8 +12,8 @@ import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from baselines.checkpoint_files import existing_directory
-from baselines.point_query.conversation import AskedModel
 from baselines.point_query.dialects import Dialect, dialect_of_model, find_dialect
+from baselines.point_query.dialogue import ChatModel
 from baselines.point_query.florence2 import Florence2Model
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import default_options
@@ -96,7 +96,7 @@ def card_of(dialect: Dialect) -> StrategyCard:
 
 def _load_model(
     dialect: Dialect, directory: Path, adapter: str | Path | None, *, device: str | torch.device, dtype: torch.dtype
-) -> AskedModel:
+) -> ChatModel:
     if dialect.reads == "florence2":
         return Florence2Model.from_pretrained(directory, device=device, dtype=dtype)
     return LanguageModel.from_pretrained(

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from baselines.point_query import dialects
-from baselines.point_query.conversation import AskedModel, Message, Talk, YesNo
 from baselines.point_query.dialects import (
     CoordinateGrid,
     Dialect,
@@ -29,6 +28,7 @@ from baselines.point_query.dialects import (
     SpokenPoint,
 )
 from baselines.point_query.dialects.registry import SAM4MLLM
+from baselines.point_query.dialogue import Chat, ChatModel, Message, YesNo
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import PointQueryOptions, check_options
 from baselines.strategy_options import changed
@@ -97,7 +97,7 @@ class PointQueryStrategy:
         ConfigurationError: the family cannot follow the options.
     """
 
-    language: AskedModel
+    language: ChatModel
     backbone: MaskBackbone
     options: PointQueryOptions = field(default_factory=PointQueryOptions)
     card: StrategyCard = CARD
@@ -123,18 +123,18 @@ class PointQueryStrategy:
         phrase = check_phrase(phrase)
         self.language.check_words(phrase)
         log = _Log()
-        with self.language.conversation(view.image) as talk:
+        with self.language.conversation(view.image) as chat:
             needs_size = self.dialect.convention.unit == "pixels"
-            grid = self.dialect.convention.grid(view.size, talk.resized_size() if needs_size else None)
-            verdict = self._ask_presence(talk, phrase, log)
+            grid = self.dialect.convention.grid(view.size, chat.resized_size() if needs_size else None)
+            verdict = self._ask_presence(chat, phrase, log)
             ask = self._query if self.options.form == "pqpp" else self._generate
-            prompts = verdict if verdict is not None else ask(talk, grid, phrase, log)
+            prompts = verdict if verdict is not None else ask(chat, grid, phrase, log)
         if isinstance(prompts, Verdict):
             nothing = torch.full(view.size, -torch.inf)
             return Segmentation(prompts, nothing, trace=tuple(log.steps), seconds=log.seconds)
         return self._draw(view, prompts, log)
 
-    def _ask_presence(self, talk: Talk, phrase: str, log: _Log) -> Verdict | None:
+    def _ask_presence(self, chat: Chat, phrase: str, log: _Log) -> Verdict | None:
         """Ask whether the object is there; a verdict if it is not.
 
         Source: most multimodal models box absent objects too, so the question comes before the box.
@@ -144,7 +144,7 @@ class PointQueryStrategy:
             return None
         question = ask(phrase)
         with log.timed("ask whether it is there"):
-            answer = talk.ask_each([[dialects.user_turn(question, with_image=True)]])
+            answer = chat.ask_each([[dialects.user_turn(question, with_image=True)]])
         p_yes, mass = float(answer.p_yes[0]), float(answer.mass[0])
         if not 0 <= p_yes <= 1:
             return _NOT_FINITE
@@ -160,7 +160,7 @@ class PointQueryStrategy:
             f"{self.options.presence_threshold:.0%} are asked for.",
         )
 
-    def _query(self, talk: Talk, grid: CoordinateGrid, phrase: str, log: _Log) -> tuple[SamPrompt, ...] | Verdict:
+    def _query(self, chat: Chat, grid: CoordinateGrid, phrase: str, log: _Log) -> tuple[SamPrompt, ...] | Verdict:
         """Ask for boxes, then of a grid of points in each (PQPP)."""
         assert self.dialect.box_question is not None
         question = self.dialect.box_question(phrase, self.options.count)
@@ -168,9 +168,9 @@ class PointQueryStrategy:
         bound, rival, p_absent = self.options.max_new_tokens, self.dialect.absent_answer, 0.0
         with log.timed("ask for the box"):
             if rival is None:
-                answer = talk.ask(first, max_new_tokens=bound)
+                answer = chat.ask(first, max_new_tokens=bound)
             else:
-                answer, p_absent = talk.ask_weighing(first, max_new_tokens=bound, rival=rival)
+                answer, p_absent = chat.ask_weighing(first, max_new_tokens=bound, rival=rival)
         parsed = self.dialect.parse_boxes(answer, grid)
         boxes = tuple(dict.fromkeys(parsed.boxes))[:MAX_OBJECTS]
         values = self._values(boxes, parsed, len(parsed.boxes) - len(boxes), grid)
@@ -188,14 +188,14 @@ class PointQueryStrategy:
         first.append(dialects.assistant_turn(answer))
         prompts = []
         for box in boxes:
-            points = () if self.options.prompt == "box" else self._ask_points(talk, first, phrase, box, grid, log)
+            points = () if self.options.prompt == "box" else self._ask_points(chat, first, phrase, box, grid, log)
             if any(point.p_yes is not None and not 0 <= point.p_yes <= 1 for point in points):
                 return _NOT_FINITE
             prompts.append(self._prompt(box, points, grid, log))
         return tuple(prompts)
 
     def _ask_points(
-        self, talk: Talk, first: Sequence[Message], phrase: str, box: SpokenBox, grid: CoordinateGrid, log: _Log
+        self, chat: Chat, first: Sequence[Message], phrase: str, box: SpokenBox, grid: CoordinateGrid, log: _Log
     ) -> tuple[PromptPoint, ...]:
         """Ask which points of the box's grid lie on the object; points that got no answer are left out."""
         ask = self.dialect.points_question
@@ -204,11 +204,11 @@ class PointQueryStrategy:
         with log.timed("ask for the points"):
             if self.options.turns == "independent":
                 questions = [ask(phrase, box, [point], grid) for point in asked]
-                answers = talk.ask_each([[*first, dialects.user_turn(question)] for question in questions])
+                answers = chat.ask_each([[*first, dialects.user_turn(question)] for question in questions])
                 spoken = dialects.points_answer(bool(p > 0.5) for p in answers.p_yes)
             else:
                 questions = [ask(phrase, box, asked, grid)]
-                spoken, answers = talk.ask_list([*first, dialects.user_turn(questions[0])], count=len(asked))
+                spoken, answers = chat.ask_list([*first, dialects.user_turn(questions[0])], count=len(asked))
         points = self._judge(asked, answers, grid)
         values = {
             "turns": self.options.turns,
@@ -237,13 +237,13 @@ class PointQueryStrategy:
             points.append(PromptPoint(x, y, 1 if p_yes > 0.5 else 0, confidence, is_kept, p_yes))
         return tuple(points)
 
-    def _generate(self, talk: Talk, grid: CoordinateGrid, phrase: str, log: _Log) -> tuple[SamPrompt, ...] | Verdict:
+    def _generate(self, chat: Chat, grid: CoordinateGrid, phrase: str, log: _Log) -> tuple[SamPrompt, ...] | Verdict:
         """Ask for points, and boxes where the family has them, in one answer (PPG)."""
         assert self.dialect.prompt_points_question is not None
         question = self.dialect.prompt_points_question(phrase, self.options.count)
         with log.timed("ask for the prompt"):
             messages = [dialects.user_turn(question, with_image=True)]
-            answer = talk.ask(messages, max_new_tokens=self.options.max_new_tokens)
+            answer = chat.ask(messages, max_new_tokens=self.options.max_new_tokens)
         parsed = self.dialect.parse_prompt_points(answer, grid)
         groups = tuple(dict.fromkeys(parsed.groups))[:MAX_OBJECTS]
         boxes = tuple(group.box for group in groups if group.box is not None)

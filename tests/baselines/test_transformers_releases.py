@@ -8,7 +8,8 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from baselines.point_query import dialects
-from baselines.point_query.language_model import LanguageModel, Message
+from baselines.point_query.dialogue import Message
+from baselines.point_query.language_model import LanguageModel
 from baselines.transformers_releases import cache_argument, llava_image_tokens
 from tests.baselines.tiny_models import BOX, PHRASE, tiny_llava, tiny_qwen
 

@@ -9,9 +9,9 @@ from PIL import Image
 from transformers import LlavaNextForConditionalGeneration
 
 from baselines.point_query import dialects, open_models
-from baselines.point_query.conversation import Conversation, Message, YesNo
 from baselines.point_query.dialects import DIALECTS
-from baselines.point_query.language_model import LanguageModel
+from baselines.point_query.dialogue import Message, YesNo
+from baselines.point_query.language_model import Conversation, LanguageModel
 from baselines.point_query.open_models import family_of, load_strategy
 from baselines.point_query.strategy import PointQueryStrategy, grid_points
 from evfsam.errors import CheckpointError, ConfigurationError, ImageFormatError, PhraseError

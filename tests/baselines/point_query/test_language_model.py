@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from baselines.point_query import dialects
-from baselines.point_query.language_model import LanguageModel, Message
+from baselines.point_query.dialogue import Message
+from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.strategy import grid_points
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from tests.baselines.tiny_models import (

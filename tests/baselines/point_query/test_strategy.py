@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from baselines.point_query import dialects
-from baselines.point_query.language_model import LanguageModel, Message, YesNo
+from baselines.point_query.dialogue import Message, YesNo
+from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import default_options
 from baselines.point_query.strategy import PointQueryOptions, PointQueryStrategy, grid_points, load_strategy
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
