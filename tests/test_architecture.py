@@ -1,6 +1,7 @@
 """The house rules that a reader relies on and that only a machine keeps: who imports whom, and what no file does."""
 
 import ast
+import graphlib
 import importlib.metadata
 import re
 import subprocess
@@ -61,6 +62,35 @@ def test_imports_run_down_only(room: str) -> None:
     files = python_files(room)
     assert files, f"the room {room} has no files"
     assert breaking(files, above) == []
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Map every module to ours that it names, wherever the import stands, and in loaders' strings.
+
+    `from package import module` leads to the module: the package's own file runs before any of its modules anyway.
+    """
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in python_files(*ROOMS, "training")
+    }
+    graph = {}
+    for module, path in paths.items():
+        named = set(lazily_named_modules(path))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                within = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= {name if name in paths else str(node.module) for name in within}
+        graph[module] = named & set(paths)
+    return graph
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    try:
+        tuple(graphlib.TopologicalSorter(import_graph()).static_order())
+    except graphlib.CycleError as err:
+        pytest.fail(f"a circle of imports: {' <- '.join(err.args[1])}")
 
 
 def test_training_and_scripts_do_not_reach_into_the_page() -> None:
