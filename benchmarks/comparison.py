@@ -156,7 +156,7 @@ def measure(suite_key: str, device: str, image_count: int) -> dict[str, Any]:
     weights = time_weights(comparison)
     timings = []
     for seed in split_seeds("val")[1000 : 1000 + image_count]:
-        drawn = scene(seed, HEIGHT)
+        drawn = scene(seed, HEIGHT, is_plain=True)
         image = wide_image(drawn)
         timings.append([asdict(time_phrase(comparison, image, phrase)) for phrase in two_phrases(drawn)])
     return {

@@ -14,7 +14,7 @@ from typing import Final
 from PIL import Image
 from skimage import data
 
-from workbench.datasets.expressions import Expression, ExpressionKind
+from workbench.datasets.expressions import KINDS, Expression, ExpressionKind
 from workbench.datasets.scenes import Scene, scene
 
 SCENE_SIZE: Final = 384
@@ -56,14 +56,16 @@ class ExampleEntry:
 
 
 def chosen_phrases(drawn: Scene, kind: ExpressionKind) -> tuple[str, ...]:
-    """Return phrases of a scene: two of the kind it stands for, then one of each other kind, the absent one last."""
+    """Return phrases of a scene: two of the kind it stands for, then one of each kind after it, the absent one last."""
     shown = [e for e in drawn.expressions if e.kind == kind][:2]
     others: dict[ExpressionKind, Expression] = {}
     for expression in drawn.expressions:
         if expression.kind not in (kind, "absent"):
             others.setdefault(expression.kind, expression)
     absent = [e for e in drawn.expressions if e.kind == "absent" and kind != "absent"][:1]
-    middle = list(others.values())[: _PHRASES - len(shown) - len(absent)]
+    start = sum(KINDS.index(other) < KINDS.index(kind) for other in others)
+    in_turn = [*list(others.values())[start:], *list(others.values())[:start]]
+    middle = in_turn[: _PHRASES - len(shown) - len(absent)]
     return tuple(expression.text for expression in [*shown, *middle, *absent])
 
 
@@ -71,7 +73,7 @@ def write_scenes(folder: Path) -> list[ExampleEntry]:
     """Draw the scenes as PNG files."""
     entries = []
     for kind, seed, title in _SCENES:
-        drawn = scene(seed, SCENE_SIZE, per_kind=2)
+        drawn = scene(seed, SCENE_SIZE, per_kind=2, is_plain=True)
         name = f"scene-{kind}.png"
         Image.fromarray(drawn.image).save(folder / name, optimize=True)
         entries.append(ExampleEntry(name, title, chosen_phrases(drawn, kind), seed, _SCENE_LICENCE, _SCENE_SOURCE))

@@ -1,7 +1,7 @@
 """Batches of scenes and phrases that several stages draw alike."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,9 @@ KIND_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {
     "relation": 1.6,
     "several": 0.6,
     "semantic": 0.5,
+    "negation": 0.8,
+    "group": 1.2,
+    "combined": 1.2,
     "absent": 0.6,
 }
 """How often each kind is drawn: kinds that need comparing objects more often than those that name them."""
@@ -72,7 +75,7 @@ def capitalised(expression: Expression, rng: np.random.Generator) -> Expression:
     """Write one phrase in ten with a capital letter, as people do."""
     if rng.random() >= 0.1:
         return expression
-    return Expression(expression.text[:1].upper() + expression.text[1:], expression.kind, expression.object_indices)
+    return replace(expression, text=expression.text[:1].upper() + expression.text[1:])
 
 
 def held_out_phrases(scenes: SceneCache, count: int) -> PhraseBatch:

@@ -8,7 +8,7 @@ is written last, so a killed run leaves whole chunks only and goes on from there
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,10 @@ class SceneCache:
     def __getitem__(self, index: int) -> CachedScene:
         chunk, row = divmod(index, self.chunk_size)
         words = self._words[index]
-        expressions = tuple(Expression(text, kind, tuple(indices)) for text, kind, indices in words["expressions"])
+        stored = words["expressions"]
+        expressions = tuple(
+            Expression(**entry | {"object_indices": tuple(entry["object_indices"])}) for entry in stored
+        )
         return CachedScene(
             self._images[chunk][row],
             self._objects[chunk][row],
@@ -106,13 +109,13 @@ class SceneCache:
     def allowing(self, kind: ExpressionKind) -> NDArray[np.int64]:
         """Numbers of the scenes that hold an expression of a kind."""
         if kind not in self._allowing:
-            held = [any(of == kind for _, of, _ in words["expressions"]) for words in self._words]
+            held = [any(e["kind"] == kind for e in words["expressions"]) for words in self._words]
             self._allowing[kind] = np.flatnonzero(held)
         return self._allowing[kind]
 
     def texts(self) -> Iterator[str]:
         """Every phrase of the cache, in order."""
-        return (text for words in self._words for text, _, _ in words["expressions"])
+        return (e["text"] for words in self._words for e in words["expressions"])
 
 
 def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -155,7 +158,7 @@ def _draw_chunk(job: _Chunk) -> None:
             {
                 "categories": [item.category for item in drawn.objects],
                 "colours": [item.colour for item in drawn.objects],
-                "expressions": [[e.text, e.kind, list(e.object_indices)] for e in drawn.expressions],
+                "expressions": [asdict(e) for e in drawn.expressions],
             }
         )
     np.save(job.folder / f"{job.number:05d}-images.npy", images)

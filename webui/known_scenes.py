@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evfsam.types import ImageView, RgbImage
+from workbench.datasets.known_phrases import known_expression
 from workbench.datasets.scenes import Scene, scene, split_seeds
 from workbench.metrics.masks import mask_iou
 from workbench.pictures.files import read_image
 
 EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"
 SCENE_SIZE: Final = 512
-_PER_KIND: Final = 12
-"""Expressions of each kind that a typed phrase is looked up among; those suggested are fewer."""
 _THUMBNAIL_SIDE: Final = 160
 
 
@@ -42,9 +41,8 @@ class KnownScene:
         """(H, W) bool: what the phrase means in this scene; None for another image or a phrase nobody knows."""
         if view.content_hash != self.content_hash:
             return None
-        drawn = scene(self.seed, self.size, per_kind=_PER_KIND)
-        known = {_normalised(expression.text): expression for expression in drawn.expressions}
-        expression = known.get(_normalised(phrase))
+        drawn = scene(self.seed, self.size)
+        expression = known_expression(drawn.objects, phrase)
         return None if expression is None else drawn.mask(expression)
 
 
@@ -80,7 +78,7 @@ class Example:
 
 def random_scene() -> tuple[Scene, KnownScene]:
     """Draw a scene of the test split, which no model was trained on."""
-    drawn = scene(choice(split_seeds("test")), SCENE_SIZE)
+    drawn = scene(choice(split_seeds("test")), SCENE_SIZE, is_plain=True)
     return drawn, KnownScene(ImageView(drawn.image).content_hash, drawn.seed, SCENE_SIZE)
 
 
@@ -119,7 +117,3 @@ def _thumbnail(file: Path) -> str:
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _normalised(phrase: str) -> str:
-    return " ".join(phrase.casefold().split())

@@ -66,7 +66,7 @@ def test_a_drawn_scene_can_be_asked_about_by_its_address(address: str) -> None:
     _, drawn = post(f"{address}programs/draw_scene", {"seed": 7})
     _, answer = post(f"{address}programs/segment", {"image": drawn["picture_url"], "phrase": "anything"})
     assert answer["image_size"] == [512, 512]
-    truth = scene(7, 512)
+    truth = scene(7, 512, is_plain=True)
     first = drawn["expressions"][0]
     assert first["phrase"] == truth.expressions[0].text
     assert np.array_equal(coco_mask.decode(first["mask_rle"]) == 1, truth.mask(truth.expressions[0]))

@@ -27,6 +27,16 @@ def test_case_and_spaces_of_a_phrase_do_not_matter() -> None:
     assert known.mask_of(ImageView(drawn.image), f"  {phrase.upper().replace(' ', '   ')} ") is not None
 
 
+def test_a_phrase_is_known_with_a_sentence_around_it_and_without_its_article() -> None:
+    drawn, known = random_scene()
+    view = ImageView(drawn.image)
+    (phrase,) = [e.text for e in drawn.expressions if e.kind == "semantic"]
+    noun = phrase.removeprefix("[semantic] ")
+    texts = (f"[semantic] {noun}", f"Please show me each {noun}.", f"the mask of any {noun}")
+    masks = [known.mask_of(view, text) for text in texts]
+    assert all(mask is not None and np.array_equal(mask, masks[0]) for mask in masks)
+
+
 def test_another_image_or_an_unknown_phrase_has_no_known_mask() -> None:
     drawn, known = random_scene()
     changed = drawn.image.copy()
@@ -50,7 +60,7 @@ def test_without_a_known_mask_there_is_no_measured_iou() -> None:
 
 
 def test_an_example_of_a_scene_knows_its_masks(tmp_path: Path) -> None:
-    drawn = scene(20_000_001, 64)
+    drawn = scene(20_000_001, 64, is_plain=True)
     Image.fromarray(drawn.image).save(tmp_path / "scene.png")
     entry = {"file": "scene.png", "title": "A scene", "phrases": [drawn.expressions[0].text], "scene_seed": drawn.seed}
     (tmp_path / "examples.json").write_text(json.dumps([entry | {"licence": "MIT", "source": "made here"}]))

@@ -144,7 +144,7 @@ class Programs:
 
         Answers with the picture, then the seed and the phrases with their masks as COCO RLE, to measure answers by.
         """
-        drawn = scene(choice(split_seeds("test")) if seed is None else _seed(seed), SCENE_SIZE)
+        drawn = scene(choice(split_seeds("test")) if seed is None else _seed(seed), SCENE_SIZE, is_plain=True)
         return drawn.image, scene_answer(drawn)
 
 

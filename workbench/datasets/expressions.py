@@ -1,45 +1,42 @@
 """Referring expressions of a scene: what is worth saying about its objects, and which objects each one means.
 
-An expression means exactly the objects its mask holds. With "foxes" for all objects of one category, sorted by the
-centres of their full extents (hidden parts included), the wordings mean:
+An expression means exactly the objects its mask holds. The wordings, and what each of them means, are in
+`grammar.toml`; `meanings.py` finds what can be meant in a scene, and `phrasing.py` writes it down. The kinds are those
+of the grammar, and two more:
 
-- category ("the fox", "fox"): the only fox of the scene.
-- colour ("the red fox"): the only fox painted red, where every fox is painted.
-- position ("the left fox", "the fox on the right", "the top fox", "the fox at the bottom", "the middle fox"): the fox
-  with the smallest or largest centre x or y; "middle" is the second by x of exactly three.
-- ordinal ("the second fox from the left"): the n-th by centre x, counted from the side named, of three or four foxes.
-- size ("the big fox", "the largest fox", "the small fox", "the smallest fox"): the tallest or the least tall fox.
-- relation ("the fox left of the cup", "right of", "above", "below"): the only fox whose centre lies on that side of the
-  centre of the only cup.
-- several ("both foxes", "the two foxes", "all foxes", "all three foxes", "the fox and the cup"): all of them.
-- semantic ("[semantic] fox"): every fox, be it one or more.
-- absent ("the zebra", "the blue fox", "the left zebra"): nothing; no such object is in the scene.
-
-Comparisons are only made where they are clear: centres at least `MARGIN` of the image's side apart, heights at least
-`SIZE_RATIO` apart.
+- group: a group word, or a word for all objects, in place of a name ("the animal", "every fruit", "the thing on the
+  left").
+- absent: names, synonyms, groups and colours that are not in the scene; they mean nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final, Literal, Protocol, get_args
+from random import Random
+from typing import Final, Literal, get_args
 
 import numpy as np
 
-from workbench.datasets.vocabulary import CATEGORIES, HUES
+from workbench.datasets.absent import some_absent
+from workbench.datasets.comparisons import Describable
+from workbench.datasets.meanings import Meaning, meanings_of
+from workbench.datasets.phrasing import Wordings, phrase
+from workbench.datasets.scenery import Scenery
 
 ExpressionKind = Literal[
-    "category", "colour", "position", "ordinal", "size", "relation", "several", "semantic", "absent"
+    "category",
+    "colour",
+    "position",
+    "ordinal",
+    "size",
+    "relation",
+    "several",
+    "semantic",
+    "negation",
+    "group",
+    "combined",
+    "absent",
 ]
 KINDS: Final[tuple[ExpressionKind, ...]] = get_args(ExpressionKind)
-
-MARGIN: Final = 0.09
-"""Least distance of two centres that are compared, as a share of the image's side."""
-SIZE_RATIO: Final = 1.3
-"""Least ratio of two heights that are compared."""
-
-_ORDINALS: Final = ("first", "second", "third", "fourth")
-_NUMBERS: Final = {2: "two", 3: "three", 4: "four"}
 
 
 @dataclass(frozen=True)
@@ -48,164 +45,118 @@ class Expression:
 
     Attributes:
         text: the phrase.
-        kind: see the module's list.
+        kind: see the module's list and the grammar.
         object_indices: indices into the scene's objects, ascending; empty for "absent".
+        wording: the template that it fills, in the sentence around it.
+        is_unseen_wording: whether template or sentence are held out of training.
     """
 
     text: str
     kind: ExpressionKind
     object_indices: tuple[int, ...]
+    wording: str = ""
+    is_unseen_wording: bool = False
 
 
-class Describable(Protocol):
-    """What expressions need to know of an object; lengths are shares of the image's side."""
+def describe(
+    objects: Sequence[Describable],
+    rng: np.random.Generator,
+    *,
+    per_kind: int,
+    wordings: Wordings = "all",
+    is_plain: bool = False,
+) -> tuple[Expression, ...]:
+    """Draw up to `per_kind` expressions of every kind that the objects allow, in the order of `KINDS`.
 
-    @property
-    def category(self) -> str:
-        """Singular name."""
-        ...
+    With the same generator, more of each kind begin with the same ones as fewer.
 
-    @property
-    def colour(self) -> str | None:
-        """Colour word it was painted with, or None for its natural colours."""
-        ...
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """(x, y) of its full extent."""
-        ...
-
-    @property
-    def height(self) -> float:
-        """Height of its full extent."""
-        ...
-
-
-def describe(objects: Sequence[Describable], rng: np.random.Generator, *, per_kind: int) -> tuple[Expression, ...]:
-    """Draw up to `per_kind` expressions of every kind that the objects allow, in the order of `KINDS`."""
-    groups = {name: [i for i, o in enumerate(objects) if o.category == name] for name in CATEGORIES}
-    groups = {name: indices for name, indices in groups.items() if indices}
-    candidates: list[Expression] = []
-    for name, indices in groups.items():
-        candidates += _category(name, indices, rng)
-        candidates += _colours(name, indices, objects)
-        candidates += _positions(name, indices, objects, rng)
-        candidates += _ordinals(name, indices, objects)
-        candidates += _sizes(name, indices, objects, rng)
-        candidates += _relations(name, indices, groups, objects)
-        candidates += _all_of(name, indices, rng)
-        candidates.append(Expression(f"[semantic] {name}", "semantic", tuple(indices)))
-    candidates += _pairs(groups)
-    candidates += _absent(groups, objects, rng)
+    Args:
+        objects: of the scene.
+        rng: draws.
+        per_kind: at most so many of each kind, no meaning twice.
+        wordings: "seen" keeps to what training may see, "unseen" to what it never does.
+        is_plain: whether to leave out sentences around phrases, slips and capital letters.
+    """
+    seed = int(rng.integers(2**48))
+    source = _Source(objects)
     chosen: list[Expression] = []
-    for kind in KINDS:
-        of_kind = [e for e in candidates if e.kind == kind]
-        picks = rng.permutation(len(of_kind))[:per_kind]
-        chosen += [of_kind[i] for i in picks]
+    for number, kind in enumerate(KINDS):
+        own = Random(seed * len(KINDS) + number)
+        by_section = source.shuffled(kind, own)
+        found: list[Expression] = []
+        while by_section and len(found) < per_kind:
+            key = own.choice(sorted(by_section))
+            expression = _expression(kind, by_section[key].pop(), own, wordings, is_plain)
+            found += [expression] if expression and all(expression.text != e.text for e in found) else []
+            by_section = {key: left for key, left in by_section.items() if left}
+        chosen += found
     return tuple(chosen)
 
 
-def _pick(rng: np.random.Generator, *texts: str) -> str:
-    return texts[int(rng.integers(len(texts)))]
+def draw(
+    objects: Sequence[Describable],
+    rng: np.random.Generator,
+    count: int,
+    weights: Mapping[ExpressionKind, float],
+    *,
+    wordings: Wordings = "seen",
+    is_plain: bool = False,
+) -> list[Expression]:
+    """Draw expressions one by one, kinds by their weights; the same may come again.
 
+    Args:
+        objects: of the scene.
+        rng: draws.
+        count: how many.
+        weights: how often each kind is drawn, where the objects allow it; kinds not named are not drawn.
+        wordings: as for `describe`.
+        is_plain: as for `describe`.
 
-def _category(name: str, indices: list[int], rng: np.random.Generator) -> Iterator[Expression]:
-    if len(indices) == 1:
-        yield Expression(_pick(rng, f"the {name}", f"the {name}", name), "category", tuple(indices))
-
-
-def _colours(name: str, indices: list[int], objects: Sequence[Describable]) -> Iterator[Expression]:
-    colours = [objects[i].colour for i in indices]
-    if None in colours:
-        return
-    for i, colour in zip(indices, colours, strict=True):
-        if colours.count(colour) == 1:
-            yield Expression(f"the {colour} {name}", "colour", (i,))
-
-
-def _is_spread(values: Sequence[float], margin: float = MARGIN) -> bool:
-    return all(b - a >= margin for a, b in pairwise(values))
-
-
-def _positions(
-    name: str, indices: list[int], objects: Sequence[Describable], rng: np.random.Generator
-) -> Iterator[Expression]:
-    if len(indices) < 2:
-        return
-    sides = ((0, "left", "on the left", "right", "on the right"), (1, "top", "at the top", "bottom", "at the bottom"))
-    for axis, low, at_low, high, at_high in sides:
-        order = sorted(indices, key=lambda i: objects[i].centre[axis])
-        values = [objects[i].centre[axis] for i in order]
-        if values[1] - values[0] >= MARGIN:
-            yield Expression(_pick(rng, f"the {low} {name}", f"the {name} {at_low}"), "position", (order[0],))
-        if values[-1] - values[-2] >= MARGIN:
-            yield Expression(_pick(rng, f"the {high} {name}", f"the {name} {at_high}"), "position", (order[-1],))
-        if axis == 0 and len(order) == 3 and _is_spread(values):
-            yield Expression(_pick(rng, f"the middle {name}", f"the {name} in the middle"), "position", (order[1],))
-
-
-def _ordinals(name: str, indices: list[int], objects: Sequence[Describable]) -> Iterator[Expression]:
-    order = sorted(indices, key=lambda i: objects[i].centre[0])
-    if len(order) not in (3, 4) or not _is_spread([objects[i].centre[0] for i in order]):
-        return
-    for side, ranked in (("left", order), ("right", order[::-1])):
-        for word, i in zip(_ORDINALS, ranked, strict=False):
-            yield Expression(f"the {word} {name} from the {side}", "ordinal", (i,))
-
-
-def _sizes(
-    name: str, indices: list[int], objects: Sequence[Describable], rng: np.random.Generator
-) -> Iterator[Expression]:
-    if len(indices) < 2:
-        return
-    order = sorted(indices, key=lambda i: objects[i].height)
-    heights = [objects[i].height for i in order]
-    if heights[1] >= SIZE_RATIO * heights[0]:
-        yield Expression(_pick(rng, f"the small {name}", f"the smallest {name}"), "size", (order[0],))
-    if heights[-1] >= SIZE_RATIO * heights[-2]:
-        yield Expression(_pick(rng, f"the big {name}", f"the largest {name}"), "size", (order[-1],))
-
-
-def _relations(
-    name: str, indices: list[int], groups: dict[str, list[int]], objects: Sequence[Describable]
-) -> Iterator[Expression]:
-    for anchor_name, anchors in groups.items():
-        if anchor_name == name or len(anchors) != 1:
+    Returns:
+        `count` expressions, or none where the objects allow no kind that has a weight.
+    """
+    own, source = Random(int(rng.integers(2**48))), _Source(objects)
+    left = {kind: weight for kind, weight in weights.items() if weight > 0}
+    drawn: list[Expression] = []
+    while left and len(drawn) < count:
+        (kind,) = own.choices(list(left), list(left.values()))
+        by_section = source.by_section(kind, own)
+        if not by_section:
+            del left[kind]
             continue
-        anchor = objects[anchors[0]].centre
-        for word, axis, sign in (("left of", 0, -1), ("right of", 0, 1), ("above", 1, -1), ("below", 1, 1)):
-            offsets = [sign * (objects[i].centre[axis] - anchor[axis]) for i in indices]
-            on_side = [i for i, offset in zip(indices, offsets, strict=True) if offset > 0]
-            if len(on_side) == 1 and all(abs(offset) >= MARGIN for offset in offsets):
-                yield Expression(f"the {name} {word} the {anchor_name}", "relation", tuple(on_side))
+        meaning = own.choice(by_section[own.choice(list(by_section))])
+        expression = _expression(kind, meaning, own, wordings, is_plain)
+        if expression is not None:
+            drawn.append(expression)
+        elif wordings == "unseen" and kind == "semantic":
+            del left[kind]
+    return drawn
 
 
-def _all_of(name: str, indices: list[int], rng: np.random.Generator) -> Iterator[Expression]:
-    if len(indices) < 2:
-        return
-    plural, number = CATEGORIES[name], _NUMBERS[len(indices)]
-    texts = [f"all {plural}", f"the {number} {plural}"]
-    texts.append(f"both {plural}" if len(indices) == 2 else f"all {number} {plural}")
-    yield Expression(_pick(rng, *texts), "several", tuple(indices))
+def _expression(
+    kind: ExpressionKind, meaning: Meaning, rng: Random, wordings: Wordings, is_plain: bool
+) -> Expression | None:
+    said = phrase(meaning, rng, wordings=wordings, is_plain=is_plain)
+    return None if said is None else Expression(said.text, kind, meaning.indices, said.wording, said.is_unseen)
 
 
-def _pairs(groups: dict[str, list[int]]) -> Iterator[Expression]:
-    single = [(name, indices[0]) for name, indices in groups.items() if len(indices) == 1]
-    for name, i in single:
-        for other, j in single:
-            if i != j:
-                yield Expression(f"the {name} and the {other}", "several", tuple(sorted((i, j))))
+class _Source:
+    """What can be meant in a scene, found when a kind is first asked for."""
 
+    def __init__(self, objects: Sequence[Describable]) -> None:
+        self._scenery = Scenery.of(objects)
+        self._found: dict[ExpressionKind, dict[str, list[Meaning]]] = {}
 
-def _absent(
-    groups: dict[str, list[int]], objects: Sequence[Describable], rng: np.random.Generator
-) -> Iterator[Expression]:
-    missing = [name for name in CATEGORIES if name not in groups]
-    for name in rng.permutation(missing)[:3]:
-        text = _pick(rng, f"the {name}", f"the {name}", str(name), f"the {_pick(rng, 'left', 'right')} {name}")
-        yield Expression(text, "absent", ())
-    for name, indices in groups.items():
-        present = {objects[i].colour for i in indices}
-        if None not in present:
-            others = [colour for colour in HUES if colour not in present]
-            yield Expression(f"the {_pick(rng, *others)} {name}", "absent", ())
+    def by_section(self, kind: ExpressionKind, rng: Random) -> dict[str, list[Meaning]]:
+        """Meanings of a kind by section of the grammar."""
+        if kind not in self._found:
+            meanings = some_absent(self._scenery, rng) if kind == "absent" else meanings_of(kind, self._scenery)
+            by_section: dict[str, list[Meaning]] = {}
+            for meaning in meanings:
+                by_section.setdefault(meaning.section, []).append(meaning)
+            self._found[kind] = by_section
+        return self._found[kind]
+
+    def shuffled(self, kind: ExpressionKind, rng: Random) -> dict[str, list[Meaning]]:
+        """Return copies of the lists in random order."""
+        return {key: rng.sample(found, len(found)) for key, found in self.by_section(kind, rng).items()}

@@ -1,7 +1,7 @@
 """Scenes: images with exact masks and referring expressions, drawn from a seed.
 
 One source serves training, scoring and offline use. A scene puts two to seven sprites on a background; sprites vary in
-scale, flip, rotation, colour and mild occlusion. What the expressions mean is written in `expressions.py`.
+scale, flip, rotation, colour and mild occlusion. What the expressions mean is written in `grammar.toml`.
 Layout is drawn in shares of the image's side, so one seed gives the same scene at any size.
 """
 
@@ -18,6 +18,7 @@ from PIL import Image
 from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage
 from workbench.datasets.expressions import Expression, describe
+from workbench.datasets.phrasing import Wordings
 from workbench.datasets.vocabulary import CATEGORIES, HUES
 
 _SPRITES: Final = Path(__file__).with_name("sprites")
@@ -68,6 +69,12 @@ class SceneObject:
     height: float
     mask: NDArray[np.bool_]
 
+    @property
+    def area(self) -> float:
+        """Of its box, as a share of the image's."""
+        x1, y1, x2, y2 = self.box
+        return (x2 - x1) * (y2 - y1) / self.mask.size
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:
@@ -93,13 +100,14 @@ class Scene:
         return mask
 
 
-def scene(seed: int, size: int = 256, *, per_kind: int = 1) -> Scene:
-    """Draw the scene of a seed.
+def scene(seed: int, size: int = 256, *, per_kind: int = 1, is_plain: bool = False) -> Scene:
+    """Draw the scene of a seed; one of the split "train" has no wording that is held out of training.
 
     Args:
         seed: any non-negative number; see `split_seeds`.
         size: side of the square image in pixels, at least 32.
         per_kind: at most this many expressions of each kind.
+        is_plain: whether to keep to wordings that training sees, without sentences around them, slips and capitals.
 
     Raises:
         ConfigurationError: `seed` is negative or `size` is under 32.
@@ -115,7 +123,9 @@ def scene(seed: int, size: int = 256, *, per_kind: int = 1) -> Scene:
         x, y = item.centre
         box = ((x - width / 2) * size, (y - height / 2) * size, (x + width / 2) * size, (y + height / 2) * size)
         objects.append(SceneObject(item.category, item.colour, box, item.centre, height, mask))
-    return Scene(seed, image, tuple(objects), describe(objects, rng, per_kind=per_kind))
+    wordings: Wordings = "seen" if is_plain or seed in _SPLITS["train"] else "all"
+    expressions = describe(objects, rng, per_kind=per_kind, wordings=wordings, is_plain=is_plain)
+    return Scene(seed, image, tuple(objects), expressions)
 
 
 @dataclass(frozen=True)

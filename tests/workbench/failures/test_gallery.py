@@ -11,6 +11,7 @@ from evfsam.errors import ConfigurationError
 from evfsam.types import Segmentation, Verdict
 from tests.webui.fakes import fake_comparison
 from workbench.comparison import Comparison
+from workbench.datasets.known_phrases import known_expression
 from workbench.datasets.scenes import scene, split_seeds
 from workbench.export.manifest import weight_digests
 from workbench.failures.cases import FAILURE_CASES, FAILURE_KINDS, FailureCase
@@ -46,8 +47,9 @@ def test_every_kind_has_a_case_and_none_is_of_the_test_split() -> None:
 @pytest.mark.parametrize("key", ["position", "count", "crowded"])
 def test_what_a_phrase_of_the_scene_means_is_what_the_scene_says(key: str) -> None:
     case = BY_KEY[key]
-    known = {each.text: each.object_indices for each in scene(case.seed, 64, per_kind=12).expressions}
-    assert known[case.phrase] == case.wanted
+    known = known_expression(scene(case.seed, 64).objects, case.phrase)
+    assert known is not None
+    assert known.object_indices == case.wanted
 
 
 @pytest.mark.parametrize(
