@@ -14,12 +14,11 @@ import torch
 from PIL import Image
 from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-from baselines.checkpoint_files import raise_unless_complete, without_progress_bars
 from baselines.clip.proposals import box_nms
 from baselines.control_tokens import refuse_control_tokens
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_options import changed, check_number
-from baselines.weights import weights_directory
+from baselines.weights import raise_unless_complete, weights_directory, without_progress_bars
 from evfsam.errors import CheckpointError
 from evfsam.preprocess import check_phrase
 from evfsam.types import (

@@ -17,13 +17,12 @@ from PIL import Image
 from transformers import Sam3Model, Sam3Processor
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
-from baselines.checkpoint_files import raise_unless_complete, without_progress_bars
 from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed, check_number
-from baselines.weights import unavailable_reason, weights_directory
+from baselines.weights import raise_unless_complete, unavailable_reason, weights_directory, without_progress_bars
 from evfsam.errors import CheckpointError, GeometryError
 from evfsam.preprocess import check_phrase
-from evfsam.prompts import weights_digest
+from evfsam.sam.backbone import weights_digest
 from evfsam.types import (
     ImageEmbedding,
     ImageView,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 
 from evfsam.errors import CheckpointError
-from evfsam.prompts import place_module
+from evfsam.sam.backbone import place_module
 from evfsam.sam.efficient_sam import EfficientSamMaskBackbone
 from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam
 from evfsam.sam.sam2 import Sam2MaskBackbone

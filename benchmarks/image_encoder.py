@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.memory import GIB, peak_bytes, resident_bytes
 from evfsam.sam.image_encoder import ImageEncoder
 from evfsam.sam.sam import SamConfig
-from evfsam.sam2_modules import Sam2Config, build_sam2
+from evfsam.sam.sam2 import Sam2Config, build_sam2
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 KINDS: Final[Mapping[str, type[ImageEncoderViT]]] = {"ours": ImageEncoder, "segment_anything": ImageEncoderViT}

@@ -19,9 +19,9 @@ from transformers import AutoTokenizer
 from baselines.point_query.strategy import PointQueryStrategy
 from evfsam.encoders.multimodal import EncoderChoice
 from evfsam.encoders.sizes import ClipSizes
+from evfsam.encoders.tokenizers import PretrainedPhraseTokenizer
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.processing import EvfSamProcessor
-from evfsam.pretrained_tokenizer import PretrainedPhraseTokenizer
 from evfsam.types import Strategy, StrategyCard
 from training import clip, pretrain, sam
 from training.finetune import FinetuneStage, TrainedParts, starting_model

@@ -13,8 +13,14 @@ from webui.api.functions import add_programs
 from webui.api.page_functions import add_api
 from webui.api.serving import serving_arguments
 from webui.browser_settings import remember
-from webui.i18n.language_switch import build_head, language_switch, wire_switch
-from webui.i18n.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
+from webui.i18n.pages import (
+    LanguageMiddleware,
+    SpokenBlocks,
+    build_head,
+    in_all_languages,
+    language_switch,
+    wire_switch,
+)
 from webui.i18n.translate import retold, say
 from webui.known_scenes import Example, read_examples
 from webui.tabs.agreement import build_agreement

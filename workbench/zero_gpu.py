@@ -16,8 +16,7 @@ import torch
 
 from evfsam.errors import EvfSamError
 from evfsam.types import EmbeddingStore, ImageView, RgbImage, SamPrompt, Strategy
-from workbench.asking import PhraseAnswer, failure, joined
-from workbench.comparison import Comparison, StrategyOptions, StrategyResult
+from workbench.comparison import Comparison, PhraseAnswer, StrategyOptions, StrategyResult, failure, joined
 from workbench.suites.hub_entries import HubEntry
 from workbench.suites.registry import Suite
 

@@ -21,7 +21,7 @@ from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.preprocess import check_phrase, clip_pixels
-from evfsam.prompts import place_module
+from evfsam.sam.backbone import place_module
 from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.types import (
     BoxXyxy,

@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPModel, CLIPTokenizerFast, PreTrainedTokenizerFast
 
-from baselines.checkpoint_files import raise_unless_complete, without_progress_bars
-from baselines.weights import weights_directory
+from baselines.weights import raise_unless_complete, weights_directory, without_progress_bars
 from evfsam.errors import CheckpointError
 from evfsam.weights.files import read_config
 

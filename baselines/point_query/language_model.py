@@ -23,11 +23,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import is_peft_available
 
-from baselines.checkpoint_files import existing_directory, raise_unless_complete, without_progress_bars
 from baselines.control_tokens import refuse_control_tokens
 from baselines.point_query.dialects import NO, YES, format_box, format_point
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.transformers_releases import cache_argument
+from baselines.weights import existing_directory, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, ConfigurationError, ImageFormatError
 from evfsam.types import RgbImage
 

@@ -11,7 +11,6 @@ import torch
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from baselines.checkpoint_files import existing_directory
 from baselines.point_query.dialects import Dialect, dialect_of_model, find_dialect
 from baselines.point_query.dialogue import ChatModel
 from baselines.point_query.florence2 import Florence2Model
@@ -19,7 +18,7 @@ from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import default_options
 from baselines.point_query.strategy import CARD, PointQueryStrategy
 from baselines.sam_weights import load_mask_backbone
-from baselines.weights import weights_directory
+from baselines.weights import existing_directory, weights_directory
 from evfsam.errors import ConfigurationError
 from evfsam.types import StrategyCard
 from evfsam.weights.files import read_config

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 
-from evfsam.encoders.tokenizers import PhraseTokenizer
+from evfsam.encoders.tokenizers import PhraseTokenizer, PretrainedPhraseTokenizer
 from evfsam.errors import CheckpointError
 from evfsam.geometry import Frame, upsample_logits
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.preprocess import beit3_pixels, clip_pixels, split_phrases
-from evfsam.pretrained_tokenizer import PretrainedPhraseTokenizer
 from evfsam.types import RgbImage
 from evfsam.weights.hub import local_checkpoint
 

@@ -13,7 +13,7 @@ from evfsam.encoders.multimodal import EncoderChoice, EncoderOutput
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.preprocess import check_phrases
-from evfsam.prompts import decode_together
+from evfsam.sam.backbone import decode_together
 from evfsam.types import (
     AttentionRecord,
     BoxXyxy,

@@ -11,16 +11,19 @@ from typing import Any, Final, Protocol
 import torch
 from torch import nn
 
-from evfsam.efficient_sam_modules import EfficientSamConfig, build_efficient_sam
 from evfsam.errors import ConfigurationError
 from evfsam.geometry import Frame
 from evfsam.preprocess import sam_pixels, stretched_pixels
 from evfsam.sam.backbone import VisualConfig
 from evfsam.sam.efficient_sam import FLOAT32_PARTS as EFFICIENT_FLOAT32_PARTS
-from evfsam.sam.efficient_sam import EfficientSamMaskBackbone, decode_efficient_prompts
+from evfsam.sam.efficient_sam import (
+    EfficientSamConfig,
+    EfficientSamMaskBackbone,
+    build_efficient_sam,
+    decode_efficient_prompts,
+)
 from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
-from evfsam.sam.sam2 import Sam2MaskBackbone, decode_sam2_prompts, encode_sam2_pixels
-from evfsam.sam2_modules import Sam2Config, build_sam2
+from evfsam.sam.sam2 import Sam2Config, Sam2MaskBackbone, build_sam2, decode_sam2_prompts, encode_sam2_pixels
 from evfsam.types import MaskBackbone, RgbImage
 
 

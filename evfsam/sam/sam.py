@@ -15,8 +15,7 @@ from torch import nn
 from evfsam.errors import ConfigurationError
 from evfsam.geometry import Frame
 from evfsam.preprocess import sam_pixels
-from evfsam.prompts import check_image_count, prompt_box, prompt_points
-from evfsam.sam.backbone import BaseMaskBackbone
+from evfsam.sam.backbone import BaseMaskBackbone, check_image_count, prompt_box, prompt_points
 from evfsam.sam.image_encoder import ImageEncoder
 from evfsam.types import ImageEmbedding, RgbImage, SamPrompt
 from evfsam.weights.known_fields import with_known_fields

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 
-from evfsam.frame_masks import FrameMask, check_options
 from evfsam.preprocess import check_phrase
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
+from evfsam.video.tracking import FrameMask, check_options
 
 if TYPE_CHECKING:
     from evfsam.model.strategy import EvfSamStrategy

@@ -8,8 +8,7 @@ import pytest
 import torch
 from transformers import SamModel
 
-from baselines.clip.proposals import point_grid
-from baselines.prompt_batches import at_original_size, decode_in_batches
+from baselines.clip.proposals import at_original_size, decode_in_batches, point_grid
 from baselines.sam_weights import load_mask_backbone
 from evfsam.errors import CheckpointError
 from evfsam.preprocess import sam_pixels

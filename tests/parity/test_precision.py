@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from evfsam.prompts import place_module
+from evfsam.sam.backbone import place_module
 from evfsam.types import SamPrompt
 from tests.parity.golden_outputs import Golden, load_golden
 

@@ -88,7 +88,7 @@ def test_a_failing_strategy_says_why_and_stops_no_other(tmp_path: Path, loader: 
 
 def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     suite = suite_of(tmp_path, only="load_buggy")
-    with caplog.at_level(logging.ERROR, logger="workbench.asking"):
+    with caplog.at_level(logging.ERROR, logger="workbench.comparison"):
         list(Comparison(suite).run(half_lit(), "the light"))
     assert "strategy only failed" in caplog.text
     assert "a secret detail" in caplog.text

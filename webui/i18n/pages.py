@@ -2,12 +2,14 @@
 
 Gradio can translate labels in the browser (`gr.I18n`), but neither text inside `gr.HTML` nor what a handler answers,
 and it asks the browser alone. So the page is laid out once a language by the same code; the components' ids and events
-are those of the English one, and only what is written on them differs. Gradio's own words follow the page.
+are those of the English one, and only what is written on them differs. Gradio's own words follow the page. The switch
+between the languages opens the page anew, and takes along what a link can hold of the run.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +17,17 @@ import gradio as gr
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from webui.i18n.translate import LANGUAGE_TAGS, LANGUAGES, catalogue, preferred_language, speaking, spoken_language
+from webui.i18n.translate import (
+    LANGUAGE_COOKIE,
+    LANGUAGE_PARAMETER,
+    LANGUAGE_TAGS,
+    LANGUAGES,
+    catalogue,
+    preferred_language,
+    say,
+    speaking,
+    spoken_language,
+)
 
 _HEAD: Final = b"<head>"
 _SCRIPT: Final = Path(__file__).with_name("pages.js")
@@ -23,6 +35,27 @@ _SCRIPT: Final = Path(__file__).with_name("pages.js")
 """
 _GRADIO_WORDS: Final = "gradio"
 """File of a catalogue: words of Gradio's own controls."""
+
+_ON_LOAD: Final = """
+element.addEventListener('click', (event) => {
+  const link = event.target.closest('.languages a');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  document.cookie = `COOKIE=${link.dataset.language}; path=/; max-age=31536000; samesite=lax`;
+  link.parentElement.dataset.chosen = link.dataset.language;
+  trigger('select', {index: 0, value: link.dataset.language});
+});
+""".replace("COOKIE", LANGUAGE_COOKIE)
+_GO: Final = """
+(run) => {
+  const here = new URL(location.href), next = new URL(run || here, here);
+  const theme = here.searchParams.get('__theme');
+  if (theme) next.searchParams.set('__theme', theme);
+  next.searchParams.set('PARAMETER', document.querySelector('.languages').dataset.chosen);
+  location.assign(next);
+}
+""".replace("PARAMETER", LANGUAGE_PARAMETER)
+"""Open the run's link, or else the address that the page has, in the language chosen."""
 
 
 class SpokenBlocks(gr.Blocks):
@@ -139,3 +172,29 @@ def _retold(english: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         for dependency, twin in zip(english["dependencies"], other["dependencies"], strict=True)
     ]
     return {**english, "title": other["title"], "components": components, "dependencies": dependencies}
+
+
+def language_switch() -> str:
+    """Write links to the page in each language; they work without scripts, which only remember the choice."""
+    spoken = spoken_language()
+    links = "".join(
+        f'<a href="?{LANGUAGE_PARAMETER}={key}" data-language="{key}" lang="{LANGUAGE_TAGS[key]}" '
+        f'hreflang="{LANGUAGE_TAGS[key]}" aria-current="{str(key == spoken).lower()}">{name}</a>'
+        for key, name in LANGUAGES.items()
+    )
+    return f'<nav class="languages" aria-label="{escape(say("Language"))}">{links}</nav>'
+
+
+def build_head(value: str) -> gr.HTML:
+    """Show the head of the page; its switch is wired by `wire_switch`, once there is a link to take along."""
+    return gr.HTML(value, js_on_load=_ON_LOAD)
+
+
+def wire_switch(head: gr.HTML, link: gr.Textbox) -> None:
+    """Open the page in the language that was chosen, by the link to this visitor's run where there is one.
+
+    Args:
+        head: from `build_head`.
+        link: its value is the link to the latest run, or empty. The server is not asked.
+    """
+    head.select(None, link, None, js=_GO, api_visibility="private")

@@ -4,6 +4,7 @@ Nothing is passed over in silence: what cannot be used is a `Fault` with its pla
 """
 
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,6 @@ from typing import Final
 from unicodedata import normalize
 
 from evfsam.errors import EvfSamError, ImageFormatError
-from workbench.batch.zip_directory import directory_bytes
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"}
@@ -27,6 +27,13 @@ _ENTRY_LIST_BYTES: Final = 512
 """Generous for one entry of a zip's list of contents; bounds what is read before anything is known."""
 _ENCRYPTED: Final = 0x1
 _NAME_IS_UTF8: Final = 0x800
+
+_END: Final = b"PK\x05\x06"
+_END_BYTES: Final = 22
+_LONGEST_COMMENT: Final = 2**16
+_LOCATOR: Final = b"PK\x06\x07"
+_LOCATOR_BYTES: Final = 20
+_END_64_BYTES: Final = 56
 
 
 class BatchError(EvfSamError):
@@ -282,3 +289,27 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 def _megabytes(nbytes: int) -> str:
     return f"{nbytes / _MEGABYTE:,.0f}".replace(",", " ")
+
+
+def directory_bytes(path: Path) -> int:
+    """Return the bytes of a zip's central directory, as its end record gives them.
+
+    Raises:
+        zipfile.BadZipFile: there is no end record.
+        OSError: the file cannot be read.
+
+    Source:
+        APPNOTE.TXT 6.3.10, sections 4.3.14 to 4.3.16.
+    """
+    span = _END_BYTES + _LONGEST_COMMENT + _LOCATOR_BYTES + _END_64_BYTES
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - span))
+        tail = file.read()
+    at = tail.rfind(_END)
+    if at < 0 or at + _END_BYTES > len(tail):
+        raise zipfile.BadZipFile("its end is missing")
+    (size,) = struct.unpack_from("<L", tail, at + 12)
+    locator, end_64 = at - _LOCATOR_BYTES, at - _LOCATOR_BYTES - _END_64_BYTES
+    if end_64 >= 0 and tail[locator : locator + 4] == _LOCATOR:
+        (size,) = struct.unpack_from("<Q", tail, end_64 + 40)
+    return int(size)

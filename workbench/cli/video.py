@@ -16,7 +16,7 @@ from workbench.comparison import Comparison
 from workbench.metrics.masks import Mask
 from workbench.pictures.rendering import overlay
 from workbench.video.files import VideoFileError, VideoFrames, VideoWriter, check_output
-from workbench.video.masks import PackedMask
+from workbench.video.run import PackedMask
 
 RELEASED = "YxZhang/evf-sam2"
 """The checkpoint that is taken unless another is named: EVF-SAM2 on Hiera-L, from the Hub."""

@@ -9,8 +9,7 @@ from typing import Final
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.preprocess import check_phrase
 from evfsam.types import ImageView
-from workbench.asking import answers_to
-from workbench.comparison import Comparison
+from workbench.comparison import Comparison, answers_to
 from workbench.datasets.contract import ABSENT, Question, Sample
 from workbench.datasets.registry import open_dataset
 from workbench.evaluation.answers import Answer, Place, Scores, check_size, measured, scores_of, unread

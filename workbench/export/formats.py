@@ -8,14 +8,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from evfsam.errors import ConfigurationError
+import numpy as np
+from numpy.typing import NDArray
+
+from evfsam.errors import ConfigurationError, GeometryError
+from evfsam.types import RgbImage
 from workbench.export.annotations import coco_dict, label_studio_config, label_studio_tasks, labelme_dict, sa1b_dict
-from workbench.export.arrays import npz_bytes
-from workbench.export.exported_run import IMAGE_NAME, ExportedRun
+from workbench.export.exported_run import IMAGE_NAME, ExportedMask, ExportedRun
 from workbench.export.files import as_json_value, json_bytes, write_whole
 from workbench.export.manifest import MANIFEST_NAME, manifest_dict
-from workbench.export.pictures import cut_out_png, mask_png
 from workbench.export.results import RESULT_NAME, png_bytes, result_dict
+from workbench.metrics.masks import Mask
 from workbench.suites.registry import unknown_name
 
 BUNDLE_NAME: Final = "take-away.zip"
@@ -159,3 +162,53 @@ def _zip(files: Sequence[NamedFile]) -> bytes:
 
 def _json(content: object) -> bytes:
     return json_bytes(as_json_value(content))
+
+
+def mask_png(mask: Mask) -> bytes:
+    """Encode a mask as a grey PNG of the image's size: 255 on the object, 0 off it."""
+    return png_bytes(mask.astype(np.uint8) * 255)
+
+
+def cut_out_png(image: RgbImage, mask: Mask) -> bytes:
+    """Encode the image as a PNG that is transparent outside the mask, with nothing of the image left there.
+
+    Raises:
+        GeometryError: the mask has another size than the image.
+    """
+    if mask.shape != image.shape[:2]:
+        raise GeometryError(f"expected a mask of the image's size {image.shape[:2]}, got {mask.shape}")
+    return png_bytes(np.dstack([image * mask[..., None], mask.astype(np.uint8) * 255]))
+
+
+def npz_bytes(run: ExportedRun, strategy: str) -> bytes:
+    """Write the numbers behind one strategy's masks; read them with `numpy.load`.
+
+    For every phrase, from 1: `mask_logits_1` (H, W) float32, `mask_1` and `raw_mask_1` (H, W) bool. Where SAM was
+    asked: `low_res_logits_1_1` (M, 4h, 4w) float32 and `pred_ious_1_1` (M,); the second number is the prompt's. Where
+    there is attention: `attention_1` (L, A, S, S) float16, `patch_grid_1` (h, w) and `text_tokens_1`, texts.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for mask in run.masks_of(strategy):
+            for name, values in _numbers_behind(mask):
+                content = io.BytesIO()
+                np.lib.format.write_array(content, values, allow_pickle=False)
+                entry = zipfile.ZipInfo(f"{name}.npy", _ZIP_TIME)
+                archive.writestr(entry, content.getvalue(), compress_type=zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def _numbers_behind(mask: ExportedMask) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    number, segmentation = mask.number, mask.segmentation
+    yield f"mask_logits_{number}", segmentation.mask_logits.float().cpu().numpy()
+    yield f"mask_{number}", mask.mask
+    yield f"raw_mask_{number}", mask.raw
+    for place, prediction in enumerate(segmentation.predictions, start=1):
+        yield f"low_res_logits_{number}_{place}", prediction.low_res_logits.float().cpu().numpy()
+        yield f"pred_ious_{number}_{place}", prediction.pred_ious.float().cpu().numpy()
+    attention = segmentation.attention
+    if attention is not None:
+        # Half precision: the published model has 24 layers of 16 heads, 70 MB a phrase in single precision.
+        yield f"attention_{number}", attention.probabilities.cpu().numpy().astype(np.float16)
+        yield f"patch_grid_{number}", np.array(attention.patch_grid)
+        yield f"text_tokens_{number}", np.array(attention.text_tokens, dtype=np.str_)

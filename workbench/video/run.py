@@ -1,27 +1,57 @@
 """One clip and one phrase: masks frame by frame, how far the work is, and a way to stop it and keep what is done."""
 
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
+
+import numpy as np
 
 from evfsam.errors import ConfigurationError
-from evfsam.frame_masks import FrameMask
 from evfsam.preprocess import check_phrase
 from evfsam.types import RgbImage
 from evfsam.video.followers import VideoFollower, follower_of
+from evfsam.video.tracking import FrameMask
 from workbench.analysis.absence import judge_presence
 from workbench.comparison import Comparison
+from workbench.metrics.masks import Mask
 from workbench.pictures.files import shrunk, shrunk_mask
 from workbench.pictures.rendering import overlay
 from workbench.video.clips import frame_limit, open_part
-from workbench.video.masks import PackedMask
 
 PREVIEW_SIDE: Final = 640
 MEMORY_KEYS: Final = ("evf-sam2", "evf-sam")
 """Strategies that a clip is given to unless another is chosen, the best first."""
+
+
+@dataclass(frozen=True)
+class PackedMask:
+    """A mask in a few kilobytes, without loss.
+
+    Attributes:
+        size: (H, W).
+        data: its bits, row by row, compressed.
+        area: pixels of the mask.
+    """
+
+    size: tuple[int, int]
+    data: bytes
+    area: int
+
+    @classmethod
+    def of(cls, mask: Mask) -> Self:
+        """Pack a mask (H, W)."""
+        height, width = mask.shape
+        return cls((height, width), zlib.compress(np.packbits(mask).tobytes()), int(np.count_nonzero(mask)))
+
+    @property
+    def mask(self) -> Mask:
+        """(H, W) bool."""
+        bits = np.frombuffer(zlib.decompress(self.data), dtype=np.uint8)
+        return np.unpackbits(bits, count=self.size[0] * self.size[1]).reshape(self.size).astype(np.bool_)
 
 
 @dataclass(frozen=True)

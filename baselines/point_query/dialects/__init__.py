@@ -6,6 +6,7 @@ entries of `DIALECTS`.
 
 from baselines.point_query.dialects.answers import ParsedBoxes, ParsedPromptPoints, PromptGroup
 from baselines.point_query.dialects.conventions import CoordinateConvention, CoordinateGrid, SpokenBox, SpokenPoint
+from baselines.point_query.dialects.questions import assistant_turn, user_turn
 from baselines.point_query.dialects.registry import DIALECTS, Dialect, dialect_of_model, find_dialect
 from baselines.point_query.dialects.sam4mllm import (
     LARGEST_WRITTEN,
@@ -33,7 +34,6 @@ from baselines.point_query.dialects.sam4mllm import (
     relative_box,
     relative_point,
 )
-from baselines.point_query.dialects.turns import assistant_turn, user_turn
 
 __all__ = [
     "DIALECTS",

@@ -9,6 +9,17 @@ from baselines.point_query.dialects.conventions import CoordinateGrid, SpokenBox
 from baselines.point_query.dialects.sam4mllm import ObjectCount
 
 
+def user_turn(text: str, *, with_image: bool = False) -> dict[str, object]:
+    """Return a user's message for a chat template; the image stands before the text."""
+    image: list[dict[str, str]] = [{"type": "image"}] if with_image else []
+    return {"role": "user", "content": [*image, {"type": "text", "text": text}]}
+
+
+def assistant_turn(text: str) -> dict[str, object]:
+    """Return the model's message for a chat template."""
+    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
+
+
 def presence_question(phrase: str) -> str:
     """Ask whether the image shows what the phrase describes."""
     return f'Does this image show "{phrase}"? Answer with one word, Yes or No.'

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from baselines.clip.proposals import (
     ProposalSettings,
+    at_original_size,
     box_ious,
     box_nms,
+    decode_in_batches,
     mask_boxes,
     point_grid,
     propose,
     stability_scores,
 )
-from baselines.prompt_batches import at_original_size, decode_in_batches
 from evfsam.types import ImageEmbedding, ImageView, MaskBackbone, MaskPrediction, PromptPoint, RgbImage, SamPrompt
 from tests.baselines.tiny_models import tiny_sam
 

@@ -7,8 +7,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from evfsam.encoders.tokenizers import PretrainedPhraseTokenizer
 from evfsam.errors import CheckpointError, PhraseError
-from evfsam.pretrained_tokenizer import PretrainedPhraseTokenizer
 
 WORDS = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3, "the": 4, "blue": 5, "bus": 6}
 

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from evfsam.efficient_sam_modules import EfficientSamConfig
 from evfsam.encoders.beit3 import Beit3Config
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
+from evfsam.sam.efficient_sam import EfficientSamConfig
 from evfsam.sam.families import FAMILIES
 from evfsam.sam.sam import SamConfig
-from evfsam.sam2_modules import Sam2Config
+from evfsam.sam.sam2 import Sam2Config
 from tests.evfsam.tiny import BEIT3, SAM
 
 RELEASED = {

@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from evfsam.efficient_sam_modules import EfficientSamConfig, build_efficient_sam
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError
 from evfsam.geometry import stretched_frame
 from evfsam.model.modeling import EvfSamModel, LossWeights
 from evfsam.model.strategy import load_strategy
-from evfsam.sam.efficient_sam import EfficientSamMaskBackbone
+from evfsam.sam.efficient_sam import EfficientSamConfig, EfficientSamMaskBackbone, build_efficient_sam
 from evfsam.sam.families import FAMILIES
-from evfsam.sam.sam2 import Sam2MaskBackbone, decode_sam2_prompts
-from evfsam.sam2_modules import Sam2Config, build_sam2
+from evfsam.sam.sam2 import Sam2Config, Sam2MaskBackbone, build_sam2, decode_sam2_prompts
 from evfsam.types import ImageEmbedding, ImageView, PromptPoint, SamPrompt
 from tests.evfsam.tiny import EFFICIENT_SAM, SAM, SAM2, noise_image, tiny_model, tiny_processor
 

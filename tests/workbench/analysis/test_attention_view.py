@@ -16,8 +16,7 @@ from workbench.analysis.attention_view import (
     common_peak,
     side_by_side,
 )
-from workbench.asking import PhraseAnswer, joined
-from workbench.comparison import StrategyResult
+from workbench.comparison import PhraseAnswer, StrategyResult, joined
 
 LAYERS, HEADS, GRID, TEXT = 3, 2, (4, 6), 5
 SIZE = (400, 600)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from evfsam.errors import ImageFormatError
-from workbench.batch.files import PAGE_LIMITS, BatchError, Limits, Sources, read_sources
-from workbench.batch.zip_directory import directory_bytes
+from workbench.batch.files import PAGE_LIMITS, BatchError, Limits, Sources, directory_bytes, read_sources
 
 SMALL = Limits(images=3, phrases=2, questions=4, entries=6, file_megabytes=1, megabytes=2)
 

@@ -14,8 +14,7 @@ from evfsam.types import (
     Verdict,
 )
 from workbench.analysis.finishing import FinishingOptions
-from workbench.asking import PhraseAnswer, joined
-from workbench.comparison import StrategyResult
+from workbench.comparison import PhraseAnswer, StrategyResult, joined
 from workbench.export.exported_run import ExportedRun, exported_run
 from workbench.metrics.masks import Mask
 

@@ -14,9 +14,8 @@ from PIL import Image
 from evfsam.errors import ConfigurationError, GeometryError
 from tests.workbench.export.runs import IMAGE, PHRASES, ring, run_of_two_phrases
 from workbench.analysis.finishing import FinishingOptions
-from workbench.export.formats import FORMATS, bundle_bytes, export_files, write_bundle, write_format
+from workbench.export.formats import FORMATS, bundle_bytes, cut_out_png, export_files, write_bundle, write_format
 from workbench.export.manifest import weight_digests
-from workbench.export.pictures import cut_out_png
 from workbench.suites.registry import StrategyEntry, Suite
 
 

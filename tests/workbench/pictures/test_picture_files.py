@@ -13,7 +13,7 @@ from PIL import Image
 from evfsam.preprocess import load_image
 from tests.contract.tiny_checkpoints import save_evf_sam
 from tests.workbench.doubles import suite_of
-from webui.tabs.compare.uploads import read_upload
+from webui.tabs.compare.runs import read_upload
 from workbench.comparison import Comparison
 from workbench.suites.registry import SUITES, Suite
 

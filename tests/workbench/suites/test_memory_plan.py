@@ -3,7 +3,7 @@ import torch
 
 from evfsam.types import ImageView
 from tests.workbench.doubles import half_lit
-from workbench.asking import failure
+from workbench.comparison import failure
 from workbench.suites.full import full_suite
 from workbench.suites.hub_entries import HubEntry
 from workbench.suites.memory_plan import (

@@ -14,7 +14,7 @@ from workbench.suites.registry import MINI
 from workbench.video import clips as video_clips
 from workbench.video.clips import FRAME_LIMIT, SLOW_FRAME_LIMIT, Clip, frame_limit, open_part, read_clip
 from workbench.video.files import VideoFileError
-from workbench.video.masks import PackedMask
+from workbench.video.run import PackedMask
 
 
 def write_gif(path: Path, count: int = 4) -> Path:

@@ -1,18 +1,27 @@
-"""One run of the page: from what a visitor sent to answers that come one by one. Holds nothing between runs."""
+"""One run of the page: from what a visitor sent to answers that come one by one.
 
-from collections.abc import Iterator, Sequence
+Nothing is held between runs but the number of each visitor's picture.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from time import perf_counter
+from typing import Final
 
 import numpy as np
+from gradio.context import LocalContext
 from numpy.typing import NDArray
 
-from evfsam.errors import ConfigurationError
-from evfsam.types import ImageView
+from evfsam.errors import ConfigurationError, ImageFormatError
+from evfsam.types import ImageView, RgbImage
 from webui.known_scenes import KnownScene, measured_iou
-from webui.tabs.compare.uploads import read_upload
 from workbench.analysis.attention_view import AttentionView, attention_view
 from workbench.comparison import Comparison, StrategyOptions, StrategyResult
+from workbench.pictures.files import read_image
+
+_VISITORS: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,3 +125,77 @@ def _keys(strategies: object) -> tuple[str, ...]:
     if not isinstance(strategies, Sequence) or isinstance(strategies, str) or not strategies:
         raise ConfigurationError("No strategy is chosen. Choose at least one.")
     return tuple(str(key) for key in strategies)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """The visitor's picture: its number, and its file where the visitor uploaded it."""
+
+    number: int
+    path: str | None
+
+
+class PictureTurns:
+    """Numbers the pictures of each visitor; safe to share between threads, bounded in visitors.
+
+    A run on an earlier picture must not write its answers beside the new one. It is asked for with the number that was
+    on the page when the button was pressed, and looks before every answer whether that is still the visitor's. Gradio's
+    own `cancels` acts on the browser's side, some time after the press: it can hit the run that was asked for next, and
+    leave it unfinished for good.
+    """
+
+    def __init__(self) -> None:
+        self._turns: OrderedDict[str, _Turn] = OrderedDict()
+        self._lock = Lock()
+
+    def begin(self, path: str | None = None) -> int:
+        """Count another picture of this visitor and return its number.
+
+        Args:
+            path: file of an uploaded picture: runs on it count as current before the page has its number.
+        """
+        visitor = _visitor()
+        with self._lock:
+            before = self._turns.pop(visitor, None)
+            self._turns[visitor] = _Turn(1 if before is None else before.number + 1, path)
+            while len(self._turns) > _VISITORS:
+                self._turns.popitem(last=False)
+            return self._turns[visitor].number
+
+    def is_current(self, number: object, path: str | None = None) -> bool:
+        """Whether a run belongs to this visitor's picture; one of a visitor who is not known here does.
+
+        Args:
+            number: as the page sent it with the run.
+            path: file of the run's picture.
+        """
+        with self._lock:
+            turn = self._turns.get(_visitor())
+        return turn is None or number == turn.number or (turn.path is not None and path == turn.path)
+
+
+def _visitor() -> str:
+    request = LocalContext.request.get(None)
+    return str(getattr(request, "session_hash", "") or "")
+
+
+def read_upload(payload: object) -> RgbImage:
+    """Decode the image field's unprocessed value.
+
+    Gradio's own decoding is passed over: it has no bound on the size and no plain words for a broken file.
+
+    Args:
+        payload: a mapping whose "path" is the uploaded file, already checked by Gradio to lie in its upload folder.
+
+    Returns:
+        (H, W, 3) uint8 RGB, upright, without metadata.
+
+    Raises:
+        ImageFormatError: there is no image, or it cannot be read.
+    """
+    if payload is None:
+        raise ImageFormatError("There is no image yet. Upload or paste one, or take a random scene.")
+    path = payload.get("path") if isinstance(payload, Mapping) else None
+    if not isinstance(path, str) or not path:
+        raise ImageFormatError("expected an uploaded image file, got something else; upload the image again")
+    return read_image(path)

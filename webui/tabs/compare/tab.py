@@ -22,10 +22,8 @@ from webui.tabs.compare.choices import phrase_buttons
 from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
 from webui.tabs.compare.controls import Controls, build_controls
 from webui.tabs.compare.details import Findings, build_findings, checked_choice
-from webui.tabs.compare.picture_turns import PictureTurns
-from webui.tabs.compare.runs import Progress, run
+from webui.tabs.compare.runs import PictureTurns, Progress, read_upload, run
 from webui.tabs.compare.strategy_options import chosen_options, only_of
-from webui.tabs.compare.uploads import read_upload
 from webui.tabs.compare.viewer import build_viewer
 from workbench.analysis.attention_view import AttentionView
 from workbench.comparison import Comparison

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from gradio.context import LocalContext
 
-from webui.tabs.compare.picture_turns import PictureTurns
+from webui.tabs.compare.runs import PictureTurns
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from evfsam.errors import ImageFormatError
-from webui.tabs.compare.uploads import read_upload
+from webui.tabs.compare.runs import read_upload
 
 
 def test_no_image_is_said_in_plain_words() -> None:
