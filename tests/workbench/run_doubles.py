@@ -2,7 +2,7 @@
 
 Usage: python -m tests.workbench.run_doubles WEIGHTS ARGUMENTS...
 
-The strategy "mortal" kills its process at its seventh question, unless a file tells that it did so before.
+The strategy "mortal" kills its process at its fifteenth question, unless a file tells that it did so before.
 """
 
 import os
@@ -20,12 +20,12 @@ from workbench.__main__ import main
 from workbench.suites import registry as suites
 from workbench.suites.registry import StrategyEntry, Suite
 
-DEADLY_QUESTION = 7
+DEADLY_QUESTION = 15
 
 
 @dataclass(frozen=True)
 class MortalStrategy(BrightStrategy):
-    """Bright, and dead at its seventh question where it has not died before."""
+    """Bright, and dead at its fifteenth question where it has not died before."""
 
     marker: Path = Path()
     asked: list[str] = field(default_factory=list)

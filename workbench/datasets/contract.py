@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, NoReturn, Protocol
+from typing import Final, Literal, NoReturn, Protocol
 
 import numpy as np
 
@@ -15,6 +15,10 @@ ABSENT: Final = "absent"
 
 SEMANTIC_PREFIX: Final = "[semantic] "
 """Before the name of a category: all of its pixels are meant."""
+
+
+Wording = Literal["seen", "unseen", ""]
+"""Whether a phrase is worded as in training; "" where the data set does not know."""
 
 
 class DatasetError(ConfigurationError):
@@ -33,11 +37,13 @@ class Question:
         phrase: the expression.
         kind: of the expression; `ABSENT` where it names nothing.
         reference_source: the known mask, or a function that reads it.
+        wording: whether it is one that training saw.
     """
 
     phrase: str
     kind: str
     reference_source: ReferenceMask | Callable[[], ReferenceMask]
+    wording: Wording = ""
 
     @property
     def reference(self) -> ReferenceMask:

@@ -43,7 +43,7 @@ def scene_sample(seed: int) -> Sample:
     """Draw the scene of a seed, and ask all of its expressions."""
     drawn = scene(seed)
     questions = (
-        Question(each.text, each.kind, partial(_mask, drawn, position))
+        Question(each.text, each.kind, partial(_mask, drawn, position), "unseen" if each.is_unseen_wording else "seen")
         for position, each in enumerate(drawn.expressions)
     )
     return Sample(partial(_image, drawn), tuple(questions), str(seed))

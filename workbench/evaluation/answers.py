@@ -1,6 +1,6 @@
 """What is measured of each answer, and what many answers come to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -9,7 +9,7 @@ import numpy as np
 from evfsam.attention import cls_to_image, mass_inside
 from evfsam.errors import GeometryError
 from evfsam.types import Segmentation
-from workbench.datasets.contract import ABSENT, Question
+from workbench.datasets.contract import ABSENT, Question, Wording
 from workbench.export.results import coco_rle, mask_box
 from workbench.metrics.boundaries import boundary_f
 from workbench.metrics.masks import (
@@ -52,7 +52,7 @@ class Answer:
 
     Attributes:
         place: which answer this is.
-        phrase, kind: of the question.
+        phrase, kind, wording: of the question.
         outcome: the verdict's kind; "unread" where the question could not be put, since the image, the mask or the
             phrase is of no use. Such answers are counted, and are in no figure.
         reason: the verdict's, or why the question could not be put.
@@ -81,6 +81,7 @@ class Answer:
     pred_iou: float | None = None
     seconds: float = 0.0
     mask_counts: str = ""
+    wording: Wording = ""
 
     @property
     def is_about_nothing(self) -> bool:
@@ -117,6 +118,7 @@ def measured(place: Place, question: Question, reference: ReferenceMask, segment
         pred_iou=segmentation.pred_iou,
         seconds=sum(segmentation.seconds.values()),
         mask_counts=str(coco_rle(mask)["counts"]),
+        wording=question.wording,
     )
     if answer.is_about_nothing:
         return answer
@@ -131,7 +133,7 @@ def measured(place: Place, question: Question, reference: ReferenceMask, segment
 
 def unread(place: Place, question: Question, reason: str) -> Answer:
     """Return what stands for an answer where the question could not be put."""
-    return Answer(place, question.phrase, question.kind, "unread", reason)
+    return Answer(place, question.phrase, question.kind, "unread", reason, wording=question.wording)
 
 
 def check_size(reference: ReferenceMask, size: tuple[int, int]) -> None:
@@ -155,6 +157,7 @@ class Scores:
         unread_count: questions that could not be put; they are in no figure.
         untargeted_count: expressions that should name something, but whose known mask is empty.
         details: boundary, box, target accuracy and attention, all kinds together.
+        wordings: tallies of the same expressions by "seen" and "unseen", as far as the data set knows.
     """
 
     kinds: dict[str, Tally] = field(default_factory=dict)
@@ -163,18 +166,17 @@ class Scores:
     unread_count: int = 0
     untargeted_count: int = 0
     details: DetailTally = field(default_factory=DetailTally)
+    wordings: dict[str, Tally] = field(default_factory=dict)
 
     def __add__(self, other: "Scores") -> "Scores":
-        kinds = dict(self.kinds)
-        for kind, tally in other.kinds.items():
-            kinds[kind] = kinds.get(kind, Tally()) + tally
         return Scores(
-            kinds,
+            _added(self.kinds, other.kinds),
             self.absent + other.absent,
             self.failed_count + other.failed_count,
             self.unread_count + other.unread_count,
             self.untargeted_count + other.untargeted_count,
             self.details + other.details,
+            _added(self.wordings, other.wordings),
         )
 
     @property
@@ -202,9 +204,15 @@ class Scores:
         if answer.is_about_nothing:
             is_right = not has_failed and answer.marked == 0
             absent = AbsentTally(int(is_right), 1, answer.marked)
-            return cls({}, absent, int(has_failed), untargeted_count=int(answer.kind != ABSENT))
+            untargeted_count = int(answer.kind != ABSENT)
+            return cls(absent=absent, failed_count=int(has_failed), untargeted_count=untargeted_count)
         tally = Tally.of_counts(answer.intersection, answer.union)
-        return cls({answer.kind: tally}, failed_count=int(has_failed), details=_details(answer))
+        wordings = {str(answer.wording): tally} if answer.wording else {}
+        return cls({answer.kind: tally}, failed_count=int(has_failed), details=_details(answer), wordings=wordings)
+
+
+def _added(some: Mapping[str, Tally], more: Mapping[str, Tally]) -> dict[str, Tally]:
+    return {name: some.get(name, Tally()) + more.get(name, Tally()) for name in dict.fromkeys((*some, *more))}
 
 
 def scores_of(answers: Iterable[Answer], strategies: Iterable[str] = ()) -> dict[str, Scores]:

@@ -1,6 +1,6 @@
 """Runs as tables in Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from workbench.evaluation.merging import FIGURE_NAMES, Figure, MergedRun
@@ -15,7 +15,7 @@ def report_markdown(runs: Sequence[MergedRun]) -> str:
     """Write everything that needs no picture: figures, kinds, what went wrong, and the papers' figures."""
     parts = ["# Measured"]
     for run in runs:
-        parts += [f"## {run_title(run)}", figures_table(run), kinds_table(run)]
+        parts += [f"## {run_title(run)}", figures_table(run), kinds_table(run), table(*wordings_rows(run))]
         faults = fault_notes(run)
         if faults:
             parts += ["What went wrong:", "\n".join(f"- {_defused(each)}" for each in faults)]
@@ -54,6 +54,16 @@ def kinds_table(run: MergedRun) -> str:
         tallies = [scores.kinds.get(kind) for kind in kinds]
         rows.append([f"`{key}`", *(percent(tally.ciou if tally else None) for tally in tallies)])
     return table(["cIoU by kind", *kinds], rows)
+
+
+def wordings_rows(run: MergedRun) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows by strategy and wording, seen in training or not; no rows where nobody knows."""
+    rows = [
+        [key, wording, percent(tally.precision), percent(tally.ciou), str(tally.count)]
+        for key, scores in run.scores.items()
+        for wording, tally in sorted(scores.wordings.items())
+    ]
+    return ["strategy", "wordings", "Pr@0.5", "cIoU", "expressions"], rows
 
 
 def fault_notes(run: MergedRun) -> list[str]:
@@ -98,8 +108,10 @@ def figure_text(name: str, figure: Figure) -> str:
     return f"{percent(figure.value)} ({percent(low)}-{percent(high)})"
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a table in Markdown; bars and line ends in cells are defused."""
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table in Markdown; bars and line ends in cells are defused. "" without rows."""
+    if not rows:
+        return ""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(_cell(each) for each in line)} |" for line in lines)
 

@@ -20,6 +20,7 @@ from workbench.reporting.markdown import (
     papers_rows,
     report_markdown,
     run_title,
+    wordings_rows,
 )
 from workbench.reporting.paper import paper_source
 from workbench.reporting.showcase import Exhibit, exhibits
@@ -72,6 +73,8 @@ def report_html(runs: Sequence[MergedRun]) -> str:
 
 def _run_parts(run: MergedRun) -> list[str]:
     parts = [f"<h2>{escape(run_title(run))}</h2>", _html_table(*figures_rows(run))]
+    headings, by_wording = wordings_rows(run)
+    parts += [_html_table(headings, by_wording)] if by_wording else []
     parts += [f'<div class="wide">{chart}</div>' for _, chart in _charts(run)]
     faults = fault_notes(run)
     if faults:

@@ -41,6 +41,7 @@ def _strategy_dict(score: Scores) -> dict[str, object]:
         "cIoU with absent": score.with_absent.ciou,
         "gIoU with absent": score.with_absent.giou,
         "kinds": {kind: _figures(tally) for kind, tally in sorted(score.kinds.items())},
+        "wordings": {wording: _figures(tally) for wording, tally in sorted(score.wordings.items())},
         ABSENT: {"N-acc": score.absent.n_acc, "count": score.absent.count},
         "failed_count": score.failed_count,
         "unread_count": score.unread_count,
@@ -56,6 +57,7 @@ def _block(key: str, score: Scores) -> str:
     lines = [f"{key:<16}" + "".join(f"{heading:>9}" for heading in _HEADINGS)]
     lines += [_line("all but absent", score.total)]
     lines += [_line(f"  {kind}", tally) for kind, tally in sorted(score.kinds.items())]
+    lines += [_line(f"{wording} wordings", tally) for wording, tally in sorted(score.wordings.items())]
     lines += [f"{ABSENT:<16}{percent(score.absent.n_acc):>9}{'N-acc':>9}{score.absent.count:>18}"]
     lines += fault_lines(score)
     return "\n".join(lines)

@@ -358,6 +358,7 @@ def test_scenes_are_asked_in_the_order_of_their_seeds() -> None:
     assert [each.phrase for each in first.questions] == [each.text for each in drawn.expressions]
     for question, expression in zip(first.questions, drawn.expressions, strict=True):
         np.testing.assert_array_equal(question.reference, drawn.mask(expression))
+        assert question.wording == ("unseen" if expression.is_unseen_wording else "seen")
 
 
 @pytest.mark.parametrize("name", [each for each in NAMES if each.partition(":")[0] not in ("scenes", "coco", "folder")])

@@ -166,12 +166,31 @@ def test_the_figures_file_keeps_absent_apart() -> None:
             "colour": {"cIoU": 0.75, "gIoU": 0.75, "Pr@0.5": 1.0, "count": 1},
             "size": {"cIoU": 0.25, "gIoU": 0.25, "Pr@0.5": 0.0, "count": 1},
         },
+        "wordings": {},
         "absent": {"N-acc": pytest.approx(1 / 3), "count": 3},
         "failed_count": 2,
         "unread_count": 0,
         "untargeted_count": 0,
     }
     assert content["strategies"]["clip-text"]["cIoU"] is None
+
+
+def test_seen_and_unseen_wordings_are_told_apart_where_the_data_set_knows(tmp_path: Path) -> None:
+    questions = (
+        Question("the light", "category", LIT, "seen"),
+        Question("light", "category", LIT, "seen"),
+        Question("the light thing", "category", ~LIT, "unseen"),
+        Question("nothing", ABSENT, np.zeros_like(LIT), "unseen"),
+    )
+    comparison = Comparison(suite_of(tmp_path, light="load_bright"))
+    asked = evaluate(comparison, [sample(), Sample(half_lit(), questions)])
+    right, wrong = Tally.of_counts(1200, 1200), Tally.of_counts(0, 2400)
+    assert asked["light"].wordings == {"seen": right + right, "unseen": wrong}
+    lines = [line.split() for line in scores_table(asked).splitlines()]
+    assert ["seen", "wordings", "100.0", "100.0", "100.0", "2"] in lines
+    assert ["unseen", "wordings", "0.0", "0.0", "0.0", "1"] in lines
+    content = scores_dict("scenes:test", "doubles", asked)["strategies"]["light"]["wordings"]
+    assert (content["seen"]["count"], content["unseen"]["Pr@0.5"]) == (2, 0.0)
 
 
 def test_the_table_has_a_line_a_kind_in_percent() -> None:

@@ -73,6 +73,16 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing(run: MergedRun) 
     assert [source for source in sources if not source.startswith("data:image/jpeg;base64,")] == []
 
 
+def test_seen_and_unseen_wordings_have_a_table_where_they_are_known(run: MergedRun) -> None:
+    headings = "| strategy | wordings | Pr@0.5 | cIoU | expressions |"
+    assert headings not in report_markdown([run])
+    assert "wordings" not in Tags(report_html([run])).texts
+    told = [replace(each, wording="seen" if each.place.sample_index else "unseen") for each in run.answers]
+    known = replace(run, answers=tuple(told))
+    assert f"{headings}\n| --- | --- | --- | --- | --- |\n| light | seen |" in report_markdown([known])
+    assert {"wordings", "seen", "unseen"} <= set(Tags(report_html([known])).texts)
+
+
 def test_phrases_are_shown_as_text_and_never_as_markup(run: MergedRun) -> None:
     page = report_html([run])
     assert MARKED_UP not in page
