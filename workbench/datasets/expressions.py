@@ -18,6 +18,7 @@ import numpy as np
 
 from workbench.datasets.absent import some_absent
 from workbench.datasets.comparisons import Describable
+from workbench.datasets.grammar import read_grammar
 from workbench.datasets.meanings import Meaning, meanings_of
 from workbench.datasets.phrasing import Wordings, phrase
 from workbench.datasets.scenery import Scenery
@@ -85,7 +86,7 @@ def describe(
         by_section = source.shuffled(kind, own)
         found: list[Expression] = []
         while by_section and len(found) < per_kind:
-            key = own.choice(sorted(by_section))
+            key = _section(by_section, own)
             expression = _expression(kind, by_section[key].pop(), own, wordings, is_plain)
             found += [expression] if expression and all(expression.text != e.text for e in found) else []
             by_section = {key: left for key, left in by_section.items() if left}
@@ -124,13 +125,19 @@ def draw(
         if not by_section:
             del left[kind]
             continue
-        meaning = own.choice(by_section[own.choice(list(by_section))])
+        meaning = own.choice(by_section[_section(by_section, own)])
         expression = _expression(kind, meaning, own, wordings, is_plain)
         if expression is not None:
             drawn.append(expression)
         elif wordings == "unseen" and kind == "semantic":
             del left[kind]
     return drawn
+
+
+def _section(by_section: Mapping[str, object], rng: Random) -> str:
+    sections = read_grammar().sections
+    (key,) = rng.choices(list(by_section), [sections[key].weight for key in by_section])
+    return key
 
 
 def _expression(

@@ -61,6 +61,7 @@ class Section:
         kind: the kind of expression.
         means: which objects they mean, in English.
         wordings: at least one.
+        weight: how often it is drawn among those of its kind, relative to the others.
         is_plural: whether the phrase is a plural.
         takes_one: whether "one" can stand for the noun.
     """
@@ -69,6 +70,7 @@ class Section:
     kind: str
     means: str
     wordings: tuple[Wording, ...]
+    weight: float
     is_plural: bool
     takes_one: bool
 
@@ -157,7 +159,8 @@ def _section(kind: str, name: str, entry: Mapping[str, Any], words: Iterable[str
     wordings = _wordings(entry, tuple(words), _NAMING_SLOTS)
     if not wordings or not entry.get("means"):
         raise ConfigurationError(f"expected wordings and `means` in the section {key} of the grammar; add them")
-    return Section(key, kind, entry["means"], wordings, bool(entry.get("many")), bool(entry.get("one")))
+    weight, is_plural, takes_one = entry.get("weight", 1.0), entry.get("many", False), entry.get("one", False)
+    return Section(key, kind, entry["means"], wordings, weight, is_plural, takes_one)
 
 
 def _wordings(entry: Mapping[str, Any], tables: Sequence[str], others: Sequence[str]) -> tuple[Wording, ...]:

@@ -87,7 +87,7 @@ WHICH = "(?:that is |which is |that's |located |you see )?"
 IS = "(?:that is|which is|that's|in)"
 NOT = "(?:that is not|which is not|that isn't|which isn't|not)"
 ALL = "(?:all of these |all of |all |any |these |every one of )?"
-NEAR_WORDS = "(?:right )?(?:next to|beside|near|close to)"
+NEAR_WORDS = "(?:right )?(?:next to|beside|near|close to|closest to)"
 MIDDLE = "(?:middle|centre|center)"
 CORNER = "(?P<vertical>top|upper|bottom|lower) (?P<horizontal>left|right)"
 
@@ -414,7 +414,7 @@ READINGS: list[tuple[str, Reading]] = [
     (rf"non-{COLOUR} {N}", not_coloured),
     (rf"{ALL}{P} (?:that are not|which are not|that aren't) {COLOUR}", not_coloured),
     (rf"{N} {NOT} {AT}", not_at_side),
-    (rf"(?:all )?{P} (?:except|but|without) {M}", all_but),
+    (rf"(?:all )?{P} (?:except|but|other than) {M}", all_but),
     (rf"every {N} (?:except|but) {M}", all_but),
     (rf"(?:everything|all) (?:except|but) {M}", all_but),
     (rf"everything (?:that is not|that isn't) {M}", all_but),
@@ -430,7 +430,7 @@ READINGS: list[tuple[str, Reading]] = [
 
 _ASKED = (
     "(?:segment|find|show me|show|highlight|select|mark|locate|see|get|give me|cut out|point to|look for|pick|outline"
-    "|detect)"
+    "|detect|identify|segment only|point out)"
 )
 _SENTENCES = [
     r"(?:tell me|can you tell me|show me) where (?P<x>.*) (?:is|are)",
@@ -438,7 +438,7 @@ _SENTENCES = [
     r"(?:is there|do you see) (?P<x>.*)",
     rf"(?:please |can you |could you |would you )?{_ASKED} (?P<x>.*)",
     r"(?:i want to see|i want|i need|i would like|i am looking for|i'm looking for) (?P<x>.*)",
-    r"(?:mask of|mask for|pixels of|what about|just) (?P<x>.*)",
+    r"(?:mask of|mask for|photo of|picture of|image of|pixels of|what about|just) (?P<x>.*)",
 ]
 
 

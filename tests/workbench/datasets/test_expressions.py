@@ -156,6 +156,15 @@ def test_drawing_keeps_to_the_kinds_that_have_a_weight() -> None:
     assert 2.5 < counts["absent"] / counts["semantic"] < 3.6
 
 
+def test_meanings_of_a_kind_are_drawn_by_their_weights() -> None:
+    lonely = [Placed("dog", None, (0.5, 0.5), 0.3, 0.1)]
+    drawn = draw(lonely, rng_of(0), 2000, {"category": 1.0})
+    asked = {wording.text for wording in read_grammar().sections["category.there"].wordings}
+    weight = read_grammar().sections["category.there"].weight
+    assert weight == 0.3
+    assert sum(each.wording in asked for each in drawn) / 2000 == pytest.approx(weight / (1 + weight), abs=0.03)
+
+
 def test_nothing_is_drawn_where_the_objects_allow_no_kind_that_is_wanted() -> None:
     lonely = [Placed("dog", None, (0.5, 0.5), 0.3, 0.1)]
     assert draw(lonely, rng_of(0), 5, {"size": 1.0, "ordinal": 1.0}) == []
