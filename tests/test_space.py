@@ -4,9 +4,9 @@ import re
 from fnmatch import fnmatch
 from pathlib import Path
 
-import gradio
 import pytest
 from huggingface_hub import metadata_load
+from packaging.requirements import Requirement
 
 from workbench.suites.full import default_model_ids
 from workbench.suites.model_lock import find_model
@@ -66,27 +66,27 @@ def test_values_are_ones_that_the_hub_knows(front: dict[str, object]) -> None:
     assert re.fullmatch(r"3\.1[12](\.\d+)?", str(front["python_version"]))
 
 
-def torch_bounds(name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    match = re.search(r"^torch>=([\d.]+),<([\d.]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
-    assert match, f"{name} bounds torch"
-    low, high = (tuple(int(part) for part in bound.split(".")) for bound in match.groups())
-    return low, high
+def required(lock: str, name: str) -> Requirement:
+    (line,) = re.findall(rf"^{name}[>=].*", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE)
+    return Requirement(line)
 
 
-def test_torch_is_a_release_that_zerogpu_works_with_and_the_requirements_allow() -> None:
-    low, high = torch_bounds("pre-requirements.txt")
-    assert (low, high) == ((2, 8), (2, 12)), "ZeroGPU: 2.8 to 2.11"
-    lowest, highest = torch_bounds("requirements.txt")
-    assert lowest <= low < high <= highest
+@pytest.mark.parametrize(("name", "oldest", "newest"), [("torch", "2.8", "2.11"), ("torchvision", "0.23", "0.26")])
+def test_torch_is_a_release_that_zerogpu_works_with_and_the_lock_leaves(name: str, oldest: str, newest: str) -> None:
+    """ZeroGPU knows torch 2.8 to 2.11; what is installed first must satisfy the lock, or it would be replaced."""
+    first = required("pre-requirements.txt", name).specifier
+    lock = required("requirements.txt", name).specifier
+    for version in (f"{oldest}.0", f"{newest}.0", f"{newest}.0+cu128"):
+        assert first.contains(version)
+        assert lock.contains(version)
+    minor = int(newest.split(".")[1])
+    assert not first.contains(newest.replace(str(minor), str(minor + 1)) + ".0")
 
 
 def test_the_entry_point_exists_and_the_page_was_tested_on_that_gradio(front: dict[str, object]) -> None:
     assert (ROOT / str(front["app_file"])).is_file()
-    requirement = re.search(r"^gradio>=(\d+\.\d+),<(\d+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-    assert requirement
-    version = tuple(int(part) for part in str(front["sdk_version"]).split("."))
-    assert tuple(int(part) for part in requirement[1].split(".")) <= version < (int(requirement[2]),)
-    assert version[0] == int(gradio.__version__.split(".")[0])
+    locked = required("requirements.txt", "gradio").specifier
+    assert str(locked) == f"=={front['sdk_version']}", "the Space installs sdk_version beside the lock"
 
 
 def test_every_listed_model_is_one_that_the_code_loads_and_none_is_missing(front: dict[str, object]) -> None:
