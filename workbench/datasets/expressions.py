@@ -9,6 +9,7 @@ of the grammar, and two more:
 - absent: names, synonyms, groups and colours that are not in the scene; they mean nothing.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -38,6 +39,9 @@ ExpressionKind = Literal[
     "absent",
 ]
 KINDS: Final[tuple[ExpressionKind, ...]] = get_args(ExpressionKind)
+
+_PATIENCE: Final = 50
+"""Meanings without a fitting wording that `draw` meets in a kind before it gives the kind up."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +118,12 @@ def draw(
         is_plain: as for `describe`.
 
     Returns:
-        `count` expressions, or none where the objects allow no kind that has a weight.
+        `count` expressions; fewer where the objects allow no kind that has a weight, or no wording is left to say it.
     """
     own, source = Random(int(rng.integers(2**48))), _Source(objects)
     left = {kind: weight for kind, weight in weights.items() if weight > 0}
     drawn: list[Expression] = []
+    missed: Counter[ExpressionKind] = Counter()
     while left and len(drawn) < count:
         (kind,) = own.choices(list(left), list(left.values()))
         by_section = source.by_section(kind, own)
@@ -129,8 +134,10 @@ def draw(
         expression = _expression(kind, meaning, own, wordings, is_plain)
         if expression is not None:
             drawn.append(expression)
-        elif wordings == "unseen" and kind == "semantic":
-            del left[kind]
+        else:
+            missed[kind] += 1
+            if missed[kind] == _PATIENCE:
+                del left[kind]
     return drawn
 
 

@@ -57,9 +57,13 @@ def _said(meaning: Meaning) -> Iterator[str]:
 
 
 def _phrases_in(text: str) -> Iterator[str]:
-    """The text itself, then what each sentence would leave of it."""
+    """The text itself, what each sentence would leave of it, and that without another sentence ("find ... please")."""
     bare = _bare(text)
-    yield bare
+    once = list(_unframed(bare))
+    return chain((bare,), once, *(_unframed(inner) for inner in once))
+
+
+def _unframed(bare: str) -> Iterator[str]:
     for frame in dict.fromkeys(frame for frames in read_grammar().frames for frame in frames):
         before, after = (_bare(part) for part in frame.text.split("{x}"))
         inner = bare.removeprefix(f"{before} " if before else "").removesuffix(after).strip(" ,")

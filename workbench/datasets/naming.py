@@ -76,9 +76,13 @@ def _words_for(noun: str) -> tuple[Word, ...]:
 def heads_of(categories: Sequence[str]) -> tuple[Head, ...]:
     """Return the heads of a scene: those of names first, then of groups, then the one of all objects.
 
+    A scene without objects has none.
+
     Args:
         categories: name of each object.
     """
+    if not categories:
+        return ()
     present = frozenset(categories)
     named: dict[tuple[int, ...], list[Word]] = {}
     grouped = []

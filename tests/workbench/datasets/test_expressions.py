@@ -170,6 +170,19 @@ def test_nothing_is_drawn_where_the_objects_allow_no_kind_that_is_wanted() -> No
     assert draw(lonely, rng_of(0), 5, {"size": 1.0, "ordinal": 1.0}) == []
 
 
+def test_drawing_ends_where_no_wording_is_left_to_say_it() -> None:
+    scissors = [Placed("scissors", None, (0.2 + 0.3 * step, 0.5), 0.3, 0.1) for step in range(3)]
+    weights: dict[ExpressionKind, float] = {"semantic": 1.0, "ordinal": 1.0}
+    assert draw(scissors, rng_of(0), 5, weights, wordings="unseen", is_plain=True) == []
+    assert len(draw(scissors, rng_of(0), 5, weights)) == 5
+
+
+def test_of_an_empty_scene_only_absent_things_are_said() -> None:
+    found = describe([], rng_of(0), per_kind=3)
+    assert len(found) == 3
+    assert {(each.kind, each.object_indices) for each in found} == {("absent", ())}
+
+
 def test_what_is_not_there_is_nothing_that_anybody_would_find() -> None:
     for seed in range(100):
         placed = layout(seed)
