@@ -13,6 +13,12 @@ from workbench.metrics.masks import Mask
 _LEAST_COORDINATES = 6
 
 
+def is_drawable(segmentation: object) -> bool:
+    """Whether a segmentation can mark a pixel: it has run lengths, or a polygon of at least three points."""
+    parts = segmentation if isinstance(segmentation, list) else [segmentation]
+    return any(isinstance(part, dict) or (isinstance(part, list) and len(part) >= _LEAST_COORDINATES) for part in parts)
+
+
 def part_masks(segmentation: object, size: tuple[int, int]) -> list[Mask]:
     """Decode each part of a segmentation by itself.
 

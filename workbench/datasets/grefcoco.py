@@ -1,6 +1,7 @@
 """gRefCOCO: expressions that name one object, several, or none: `grefcoco/grefs(unc).json` and `instances.json`.
 
-Images as for RefCOCO, below the same root. Source: Liu et al., GRES, arXiv:2306.00968.
+Images as for RefCOCO, below the same root. As in its authors' `grefer.py`, a mask is the union of the named objects
+without crowd regions. Source: Liu et al., GRES, arXiv:2306.00968.
 """
 
 from collections import defaultdict
@@ -58,6 +59,7 @@ def _questions(coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> l
         raise DatasetError(f"{_NAME}: expected annotation {missing[0]} in instances.json, found none")
     if not ids:
         return [Question(sentence, ABSENT, partial(nothing, image.size)) for sentence in sentences(_NAME, ref)]
-    reference = partial(segmentation_union, [coco.annotations[each] for each in ids], image.size)
+    objects = [coco.annotations[each] for each in ids if not coco.annotations[each].get("iscrowd")]
+    reference = partial(segmentation_union, objects, image.size)
     kind = "single" if len(ids) == 1 else "several"
     return [Question(sentence, kind, reference) for sentence in sentences(_NAME, ref)]

@@ -4,6 +4,9 @@ Layouts below the root, as they are given out:
     PASCAL-Part: SPLIT.json, VOCdevkit/VOC2010/JPEGImages/*.jpg; classes such as "bird:wing"
     PartImageNet: annotations/SPLIT/SPLIT.json, images/SPLIT/*.JPEG; classes such as "Quadruped Head"
 
+A few annotations of PartImageNet have no polygon of three points, which COCO's tools refuse. They are left out, as
+users of the data set leave them out, and a part that nothing else marks is not asked.
+
 Source: EVF-SAM, arXiv:2406.20076, section 4.1, whose multi-task training asks them so.
 """
 
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from workbench.datasets.coco_files import CocoFile, read_coco, segmentation_union
+from workbench.datasets.coco_masks import is_drawable
 from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, ListedDataset, Question, Sample
 from workbench.datasets.layout import expected_file, expected_folder, image_reader
 
@@ -51,7 +55,8 @@ def _merged(name: str, split: str, coco: CocoFile, images: Path, worded: Callabl
     for image in coco.images.values():
         of_part: dict[int, list[Mapping[str, object]]] = defaultdict(list)
         for annotation in coco.of_image.get(image.image_id, ()):
-            of_part[int(str(annotation.get("category_id", -1)))].append(annotation)
+            if is_drawable(annotation.get("segmentation")):
+                of_part[int(str(annotation.get("category_id", -1)))].append(annotation)
         unknown = [part for part in of_part if part not in coco.category_names]
         if unknown:
             raise DatasetError(f"{name}: expected category {unknown[0]} among the categories of {split}, found none")

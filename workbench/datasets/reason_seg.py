@@ -1,7 +1,7 @@
 """ReasonSeg: an image beside a JSON file of polygons and questions, `SPLIT/NAME.jpg` and `SPLIT/NAME.json`.
 
-Source: Lai et al., LISA, arXiv:2308.00692. Its own code also paints the outline of a polygon, about a pixel wide;
-here a polygon covers what COCO's rule says.
+Source: Lai et al., LISA, arXiv:2308.00692, as its own evaluation reads them: polygons cover their outline, larger ones
+are painted first, and of several questions about an image the first is asked. The split "train" asks all of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evfsam.types import RgbImage
-from workbench.datasets.coco_masks import part_masks
 from workbench.datasets.contract import DatasetError, Question, Sample, SampleError, unreadable_sample
 from workbench.datasets.layout import expected_folder, files_in, image_reader, read_json, records
-from workbench.metrics.masks import IGNORED_LABEL
+from workbench.datasets.painted_polygons import painted_polygon
+from workbench.metrics.masks import IGNORED_LABEL, Mask
 
 _NAME: Final = "reasonseg"
 _DEPRECATED: Final = "flag"
 _IGNORED: Final = "ignore"
+_ALL_ASKED: Final = "train"
 
 
 class ReasonSeg:
@@ -47,17 +48,17 @@ class ReasonSeg:
         return len(self._files)
 
     def __iter__(self) -> Iterator[Sample]:
-        return map(_sample, self._files)
+        return (_sample(path, self.split) for path in self._files)
 
 
-def _sample(path: Path) -> Sample:
+def _sample(path: Path, split: str) -> Sample:
     try:
-        return _read_sample(path)
+        return _read_sample(path, split)
     except DatasetError as error:
         return unreadable_sample(path.stem, "sentence", str(error))
 
 
-def _read_sample(path: Path) -> Sample:
+def _read_sample(path: Path, split: str) -> Sample:
     content = read_json(_NAME, path)
     if not isinstance(content, dict) or not {"text", "shapes"} <= set(content):
         raise DatasetError(f"{_NAME}: expected the fields text and shapes in {path}; fetch the file again")
@@ -66,13 +67,14 @@ def _read_sample(path: Path) -> Sample:
     image = image_reader(path.with_suffix(".jpg"))
     kind = "sentence" if content.get("is_sentence") else "phrase"
     reference = partial(_labels, shapes, image)
-    return Sample(image, tuple(Question(str(text).strip(), kind, reference) for text in texts), path.stem)
+    asked = texts if split == _ALL_ASKED else texts[:1]
+    return Sample(image, tuple(Question(str(text).strip(), kind, reference) for text in asked), path.stem)
 
 
 def _labels(shapes: list[dict[str, object]], image: Callable[[], RgbImage]) -> NDArray[np.uint8]:
-    """(H, W) uint8: 1 inside targets, 255 where nothing is counted; smaller shapes lie over larger ones."""
+    """(H, W) uint8: 1 in targets, 255 where nothing is counted; smaller shapes lie over larger, earlier over later."""
     size = image().shape[:2]
-    painted = []
+    painted: list[tuple[int, int, Mask, int]] = []
     for shape in shapes:
         label = str(shape["label"]).lower()
         if label == _DEPRECATED:
@@ -80,9 +82,9 @@ def _labels(shapes: list[dict[str, object]], image: Callable[[], RgbImage]) -> N
         points = shape["points"]
         if not isinstance(points, list) or not all(isinstance(each, list) and len(each) == 2 for each in points):
             raise SampleError(f"expected points [x, y] of a polygon, got {points!r}")
-        (mask,) = part_masks([[value for point in points for value in point]], size)
-        painted.append((int(np.count_nonzero(mask)), mask, IGNORED_LABEL if _IGNORED in label else 1))
+        mask = painted_polygon(points, size)
+        painted.append((int(np.count_nonzero(mask)), len(painted), mask, IGNORED_LABEL if _IGNORED in label else 1))
     labels = np.zeros(size, dtype=np.uint8)
-    for _, mask, value in sorted(painted, key=lambda each: each[0], reverse=True):
+    for _, _, mask, value in sorted(painted, key=lambda each: each[:2], reverse=True):
         labels[mask] = value
     return labels

@@ -229,7 +229,7 @@ def _details(answer: Answer) -> DetailTally:
     mass = answer.attention_mass
     return DetailTally(
         boundary_f=MeanTally.of(answer.boundary_f),
-        box_hit=MeanTally.of(None if answer.box_iou is None else float(answer.box_iou > HIT_IOUS[0])),
+        box_hit=MeanTally.of(None if answer.box_iou is None else float(answer.box_iou >= HIT_IOUS[0])),
         answered=MeanTally.of(float(answer.marked > 0)),
         attention_mass=MeanTally.of(mass),
         attention_gain=MeanTally.of(None if mass is None else mass * height * width / answer.wanted),

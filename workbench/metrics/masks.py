@@ -1,6 +1,7 @@
 """Measures of masks against known masks, as tallies that can be merged in any order, to the last bit.
 
-Source: EVF-SAM, arXiv:2406.20076, section 4.1 (cIoU, gIoU); N-acc and T-acc after GRES, arXiv:2306.00968.
+Source: EVF-SAM, arXiv:2406.20076, section 4.1 (cIoU, gIoU); N-acc and T-acc after GRES, arXiv:2306.00968. Pr@X is the
+share with an IoU of at least X, as the evaluations of LAVT (arXiv:2112.02244) and GRES count it.
 """
 
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ class Tally:
     Attributes:
         intersection, union: pixels, summed.
         iou_sum: sum of the IoU of each expression, kept exactly, so that the order of merging cannot show.
-        hit_counts: expressions with an IoU above each of `HIT_IOUS`.
+        hit_counts: expressions with an IoU of at least each of `HIT_IOUS`.
         count: expressions.
     """
 
@@ -99,7 +100,7 @@ class Tally:
     def of_counts(cls, intersection: int, union: int) -> "Tally":
         """Measure one mask of which only the overlap is known, in pixels."""
         iou = iou_of(intersection, union)
-        return cls(intersection, union, Fraction(iou), tuple(int(iou > least) for least in HIT_IOUS), 1)
+        return cls(intersection, union, Fraction(iou), tuple(int(iou >= least) for least in HIT_IOUS), 1)
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
@@ -122,7 +123,7 @@ class Tally:
 
     @property
     def precisions(self) -> dict[float, float | None]:
-        """Pr@X by X: share of expressions with an IoU above X, in [0, 1]; None of nothing."""
+        """Pr@X by X: share of expressions with an IoU of at least X, in [0, 1]; None of nothing."""
         shares = (hits / self.count if self.count else None for hits in self.hit_counts)
         return dict(zip(HIT_IOUS, shares, strict=True))
 
@@ -194,7 +195,7 @@ class DetailTally:
 
     Attributes:
         boundary_f: F measure of the outlines.
-        box_hit: 1 where the boxes around mask and reference have an IoU above 0.5 (box accuracy), else 0.
+        box_hit: 1 where the boxes around mask and reference have an IoU of at least 0.5 (box accuracy), else 0.
         answered: 1 where anything was marked (T-acc, target accuracy), else 0.
         attention_mass: share of the attention that lies on the object.
         attention_gain: that share over the object's share of the image.

@@ -104,9 +104,16 @@ def grefcoco(root: Path) -> Path:
     annotations = [
         {"id": 11, "image_id": 1, "category_id": 1, "segmentation": [polygon(2, 2, 12, 12)]},
         {"id": 12, "image_id": 1, "category_id": 1, "segmentation": [polygon(8, 2, 16, 12)]},
+        {
+            "id": 13,
+            "image_id": 1,
+            "category_id": 1,
+            "iscrowd": 1,
+            "segmentation": run_lengths(rectangle(18, 0, 32, 24)),
+        },
     ]
     refs = [
-        {**ref(1, 1, [11, 12], "val", "Both men"), "no_target": False},
+        {**ref(1, 1, [11, 12, 13], "val", "Both men"), "no_target": False},
         {**ref(2, 1, [-1], "val", "the zebra"), "no_target": True},
         {**ref(3, 1, [12], "val", "right man"), "no_target": False},
         {**ref(4, 1, [12], "train", "the man"), "no_target": False},
@@ -127,9 +134,10 @@ def reason_seg(root: Path) -> Path:
         {"label": "target", "points": points(2, 2, 12, 12)},
         {"label": "flag", "points": points(0, 0, 30, 20)},
     ]
-    content = {"text": ["what keeps the rain off?"], "is_sentence": True, "shapes": shapes}
-    as_json(root / "val" / "one.json", content)
-    picture(root / "val" / "one.jpg")
+    content = {"text": ["what keeps the rain off?", "a roof"], "is_sentence": True, "shapes": shapes}
+    for split in ("train", "val"):
+        as_json(root / split / "one.json", content)
+        picture(root / split / "one.jpg")
     return root
 
 
@@ -158,18 +166,21 @@ def _parts(names: Sequence[str], file_name: str) -> object:
         {"id": 1, "image_id": 7, "category_id": 1, "segmentation": [polygon(2, 2, 6, 6)]},
         {"id": 2, "image_id": 7, "category_id": 1, "segmentation": [polygon(10, 2, 14, 6)]},
         {"id": 3, "image_id": 7, "category_id": 2, "segmentation": [polygon(20, 2, 24, 6)]},
+        {"id": 4, "image_id": 7, "category_id": 2, "segmentation": [[20, 2]]},
+        {"id": 5, "image_id": 7, "category_id": 1, "segmentation": [1, 2, 3]},
+        {"id": 6, "image_id": 7, "category_id": 3, "segmentation": [[4, 2, 8, 2]]},
     ]
     return coco({7: file_name}, annotations, [{"id": n, "name": name} for n, name in enumerate(names, 1)])
 
 
 def pascal_part(root: Path) -> Path:
-    as_json(root / "val.json", _parts(["bird:wing", "bird:beak"], "2008_000001.jpg"))
+    as_json(root / "val.json", _parts(["bird:wing", "bird:beak", "bird:eye"], "2008_000001.jpg"))
     picture(root / "VOCdevkit/VOC2010/JPEGImages/2008_000001.jpg")
     return root
 
 
 def part_imagenet(root: Path) -> Path:
-    as_json(root / "annotations/val/val.json", _parts(["Bird Wing", "Bird Head"], "n01440764_10029.JPEG"))
+    as_json(root / "annotations/val/val.json", _parts(["Bird Wing", "Bird Head", "Bird Tail"], "n01440764_10029.JPEG"))
     picture(root / "images/val/n01440764_10029.JPEG")
     return root
 

@@ -221,9 +221,17 @@ def test_run_lengths_are_decoded_as_pycocotools_does(seed: int) -> None:
 def test_reason_seg_leaves_the_ignored_out_and_passes_over_what_is_deprecated(tmp_path: Path) -> None:
     sample = only_sample("reasonseg:val", layouts.reason_seg(tmp_path))
     (question,) = sample.questions
-    expected = np.where(rectangle(4, 4, 8, 8), 255, rectangle(2, 2, 12, 12)).astype(np.uint8)
+    # The corners (2, 2) and (12, 12) themselves are painted: 11 x 11 pixels, where COCO's rule gives 10 x 10.
+    expected = np.where(rectangle(4, 4, 9, 9), 255, rectangle(2, 2, 13, 13)).astype(np.uint8)
     assert (question.phrase, question.kind) == ("what keeps the rain off?", "sentence")
     np.testing.assert_array_equal(question.reference, expected)
+
+
+def test_reason_seg_asks_the_first_question_of_an_image_and_in_training_all(tmp_path: Path) -> None:
+    root = layouts.reason_seg(tmp_path)
+    asked = {split: only_sample(f"reasonseg:{split}", root).questions for split in ("val", "train")}
+    assert [each.phrase for each in asked["val"]] == ["what keeps the rain off?"]
+    assert [each.phrase for each in asked["train"]] == ["what keeps the rain off?", "a roof"]
 
 
 def test_reason_seg_in_windows_1252_is_read(tmp_path: Path) -> None:

@@ -86,9 +86,10 @@ def test_ciou_weighs_pixels_and_giou_expressions() -> None:
     assert tally.giou == pytest.approx(0.5)
 
 
-def test_an_iou_of_exactly_one_half_is_no_hit() -> None:
+def test_an_iou_of_exactly_one_half_is_a_hit_as_the_benchmarks_count_it() -> None:
     reference = np.array([[True, True]])
-    assert Tally.of(np.array([[True, False]]), reference).precision == 0
+    assert Tally.of(np.array([[True, False]]), reference).precision == 1
+    assert Tally.of_counts(49, 100).precision == 0
 
 
 def test_ignored_pixels_are_left_out_of_both_counts() -> None:
@@ -136,8 +137,8 @@ def test_boxes_apart_have_no_overlap() -> None:
     assert box_iou((0.0, 0.0, 1.0, 1.0), (2.0, 2.0, 3.0, 3.0)) == 0
 
 
-@pytest.mark.parametrize(("intersection", "hits"), [(5, 0), (6, 1), (75, 3), (90, 4), (100, 5)])
-def test_precision_counts_what_lies_above_each_threshold(intersection: int, hits: int) -> None:
+@pytest.mark.parametrize(("intersection", "hits"), [(4, 0), (5, 1), (6, 2), (75, 3), (89, 4), (90, 5), (100, 5)])
+def test_precision_counts_what_reaches_each_threshold(intersection: int, hits: int) -> None:
     union = 10 if intersection < 10 else 100
     precisions = Tally.of_counts(intersection, union).precisions
     assert list(precisions) == list(HIT_IOUS) == [0.5, 0.6, 0.7, 0.8, 0.9]
