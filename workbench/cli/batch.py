@@ -1,5 +1,6 @@
-"""What `python -m workbench batch` does: many phrases about many images, into a folder that can be gone on with."""
+"""`python -m workbench batch`: many phrases about many images, into a folder that can be gone on with."""
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,14 @@ from tqdm import tqdm
 from workbench.batch.files import COMMAND_LIMITS, BatchError, read_sources
 from workbench.batch.plan import plan_batch
 from workbench.batch.run import BatchRun, open_batch
+from workbench.cli.arguments import (
+    EXIT_ALL_FAILED,
+    EXIT_FAULTS,
+    Commands,
+    add_model_options,
+    add_suite_options,
+    comparison_of,
+)
 from workbench.comparison import Comparison
 
 
@@ -29,6 +38,51 @@ class BatchOrder:
     phrases: tuple[str, ...]
     out: Path
     strategies: tuple[str, ...]
+
+
+def add_parser(commands: Commands) -> None:
+    """Declare the command and its options."""
+    batch = commands.add_parser("batch", help="ask many phrases about many images, and keep what is done at any moment")
+    batch.add_argument("sources", type=Path, nargs="+", metavar="IMAGES", help="folders, zips or image files")
+    batch.add_argument(
+        "--phrases", nargs="+", default=[], metavar="PHRASE", help="asked of every image; quote each: 'the red cup'"
+    )
+    batch.add_argument(
+        "--csv",
+        dest="tables",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a table with the columns image and phrase, a question a line; may be repeated",
+    )
+    batch.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for masks, overlays, masks.jsonl, figures.csv and manifest.json; gone on with if it was begun",
+    )
+    add_suite_options(batch)
+    add_model_options(batch)
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Ask, print what came of it, and return the exit code."""
+    comparison = comparison_of(arguments)
+    order = BatchOrder(
+        sources=tuple(arguments.sources),
+        tables=tuple(arguments.tables),
+        phrases=tuple(arguments.phrases),
+        out=arguments.out,
+        strategies=comparison.choose(arguments.strategies),
+    )
+    text, run = carry_out(order, comparison)
+    print(text)
+    kinds = [answer.verdict for answer in run.folder.answers]
+    if not any(kind != "failed" for kind in kinds):
+        return EXIT_ALL_FAILED
+    return EXIT_FAULTS if run.faults or "failed" in kinds else 0
 
 
 def carry_out(order: BatchOrder, comparison: Comparison) -> tuple[str, BatchRun]:

@@ -1,5 +1,6 @@
-"""What `evaluate` does once its arguments are read: measure, keep the answers, and lay the figures out."""
+"""`python -m workbench evaluate`: measure on images with known masks, keep the answers, and lay the figures out."""
 
+import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,22 @@ from typing import Final
 from tqdm import tqdm
 
 from evfsam.errors import ConfigurationError
+from workbench.cli.arguments import (
+    EXIT_FAULTS,
+    Commands,
+    UsageError,
+    add_model_options,
+    add_suite_options,
+    comparison_of,
+    device_of,
+    launched_shard,
+    type_on_device,
+)
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
-from workbench.datasets.registry import open_dataset
+from workbench.datasets.registry import NAMES, open_dataset
 from workbench.evaluation.answers import Scores, scores_of
-from workbench.evaluation.evaluation import Shard, checked_limit, evaluate, limited, measure
+from workbench.evaluation.evaluation import SCENES_LIMIT, Shard, checked_limit, evaluate, limited, measure
 from workbench.evaluation.results import Header, ResultsFile, Run, read_results, weights_digest
 from workbench.export.files import as_json_value, check_writable, json_bytes, write_whole
 from workbench.reporting.scores import scores_dict, scores_table
@@ -43,6 +55,58 @@ class Order:
     shard: Shard
     out: Path | None
     device: str
+
+
+def add_parser(commands: Commands) -> None:
+    """Declare the command and its options."""
+    measure = commands.add_parser("evaluate", help="measure the strategies on images with known masks")
+    measure.add_argument("--dataset", default="scenes:test", metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    measure.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set's files")
+    measure.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help=f"expressions to ask, absent ones not counted; default: all, and {SCENES_LIMIT} of scenes",
+    )
+    measure.add_argument("--shard", metavar="I/N", help="ask only the I-th of N parts; default: that of the launcher")
+    measure.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="FILE.jsonl: a line an answer, continued where it ends if the run was cut short; else: the figures",
+    )
+    add_suite_options(measure)
+    add_model_options(measure)
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Measure, print the figures, and return the exit code."""
+    shard = _shard(launched_shard() if arguments.shard is None else arguments.shard)
+    device = device_of(arguments, is_shared_out=True)
+    comparison = comparison_of(arguments, device)
+    order = Order(
+        dataset=arguments.dataset,
+        root=arguments.root,
+        limit=arguments.limit,
+        strategies=comparison.choose(arguments.strategies),
+        shard=shard,
+        out=arguments.out,
+        device=type_on_device(arguments, device),
+    )
+    text, scores = carry_out(order, comparison)
+    print(text)
+    # A launcher ends all processes where one ends with another code than 0; `report` says it for the whole run.
+    is_one_of_many = shard.count > 1 and arguments.shard is None
+    return 0 if is_one_of_many or all(score.is_sound for score in scores.values()) else EXIT_FAULTS
+
+
+def _shard(text: str | None) -> Shard:
+    if text is None:
+        return Shard()
+    number, _, count = text.partition("/")
+    if not number.isdecimal() or not count.isdecimal():
+        raise UsageError(f"expected a shard I/N, such as 1/4, got {text!r}; see python -m workbench evaluate --help")
+    return Shard(int(number), int(count))
 
 
 def carry_out(order: Order, comparison: Comparison) -> tuple[str, dict[str, Scores]]:

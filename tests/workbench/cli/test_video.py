@@ -7,7 +7,8 @@ import pytest
 from tests.evfsam.tiny import tiny_model, tiny_processor
 from tests.workbench.doubles import suite_of
 from tests.workbench.videos import save_tiny_evf_sam2, write_video
-from workbench.__main__ import EXIT_BAD_INPUT, main
+from workbench.__main__ import main
+from workbench.cli.arguments import EXIT_BAD_INPUT
 from workbench.cli.video import _in_order
 from workbench.video.files import VideoFrames
 
@@ -105,7 +106,9 @@ def test_a_missing_checkpoint_is_named(clip: Path, tmp_path: Path, capsys: pytes
 def test_a_suites_strategy_without_memory_is_asked_frame_by_frame(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.__main__.choose_suite", lambda *_, **__: suite_of(tmp_path, bright="load_bright"))
+    monkeypatch.setattr(
+        "workbench.cli.arguments.choose_suite", lambda *_, **__: suite_of(tmp_path, bright="load_bright")
+    )
     out = tmp_path / "out.webm"
     options = ["--suite", "mini", "--strategy", "bright", "--frame", "2"]
     assert main(["video", str(clip), "light", "--out", str(out), *options]) == 0

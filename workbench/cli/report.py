@@ -1,0 +1,29 @@
+"""`python -m workbench report`: lay out what `evaluate` wrote, shards brought together."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from workbench.cli.arguments import EXIT_FAULTS, Commands, add_verbose
+from workbench.evaluation.merging import merged_runs
+from workbench.reporting.markdown import report_markdown
+from workbench.reporting.page import write_report
+
+
+def add_parser(commands: Commands) -> None:
+    """Declare the command and its options."""
+    report = commands.add_parser("report", help="lay out what evaluate wrote to FILE.jsonl, shards brought together")
+    report.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl", help="files of one or several runs")
+    report.add_argument("--out", type=Path, metavar="DIR", help="also write report.md, report.html and charts there")
+    add_verbose(report)
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Print the report, write its files if asked to, and return the exit code."""
+    runs = merged_runs(arguments.files)
+    print(report_markdown(runs), end="")
+    if arguments.out is not None:
+        for path in write_report(arguments.out, runs):
+            print(f"wrote {path}", file=sys.stderr)
+    is_sound = all(not run.notes and all(score.is_sound for score in run.scores.values()) for run in runs)
+    return 0 if is_sound else EXIT_FAULTS
