@@ -1,33 +1,25 @@
 """From a file or array to RGB, and from RGB to what each model sees: the only means and deviations in the project."""
 
-import io
-import struct
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch.nn import functional as F
 
 from evfsam.errors import ImageFormatError, PhraseError
 from evfsam.geometry import Frame, longest_side_frame, pad_to_square, stretched_frame
+from evfsam.image_files import as_shown, check_size, decoding_in_words, opened_picture, to_8_bit
 from evfsam.types import RgbImage
 
-MAX_PIXELS: Final = 64_000_000
-MAX_SIDE: Final = 16_384
 MAX_PHRASE_LENGTH: Final = 1_000
-_DEEPEST_VALUE: Final = 65_535
 MAX_PHRASES: Final = 16
 """Phrases that one request may hold; bounds the memory of a batch."""
 PHRASE_SEPARATOR: Final = ";"
 
-_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-_READABLE: Final = "use a PNG, JPEG, WebP, BMP, TIFF, still GIF or PPM file"
 SAM_MEAN: Final = (123.675, 116.28, 103.53)
 SAM_STD: Final = (58.395, 57.12, 57.375)
 BEIT3_MEAN: Final = (0.5, 0.5, 0.5)
@@ -94,18 +86,8 @@ def load_image(source: str | Path | bytes | BinaryIO) -> RgbImage:
         ImageFormatError: no such file, empty, not an image, damaged, animated, or larger than 64 megapixels or
             16,384 pixels a side.
     """
-    with _opened(source) as file, _plain_errors():
-        if not file.read(1):
-            raise ImageFormatError(f"expected an image, got an empty file of 0 bytes; {_READABLE}")
-        file.seek(0)
-        with Image.open(file, formats=_FORMATS) as picture:
-            _check_size(*picture.size)
-            # A phone's MPO is one photograph with previews behind it, not an animation.
-            if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
-                raise ImageFormatError(
-                    f"expected a still image, got {getattr(picture, 'n_frames', 1)} frames; save one of them as PNG"
-                )
-            return _pil_to_rgb(picture)
+    with opened_picture(source) as picture:
+        return _pil_to_rgb(picture)
 
 
 def as_rgb(image: NDArray[np.generic] | Image.Image) -> RgbImage:
@@ -118,8 +100,8 @@ def as_rgb(image: NDArray[np.generic] | Image.Image) -> RgbImage:
         ImageFormatError: the size, type or channel count does not fit.
     """
     if isinstance(image, Image.Image):
-        _check_size(*image.size)
-        with _plain_errors():
+        check_size(*image.size)
+        with decoding_in_words():
             return _pil_to_rgb(image)
     array = np.asarray(image)
     shape_fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
@@ -128,8 +110,8 @@ def as_rgb(image: NDArray[np.generic] | Image.Image) -> RgbImage:
             f"expected a uint8 or uint16 array (H, W) or (H, W, 1, 3 or 4), got {array.dtype} {array.shape}; "
             "convert it to 0..255 first"
         )
-    _check_size(array.shape[1], array.shape[0])
-    pixels = _to_8_bit(array) if array.dtype == np.uint16 else array.astype(np.uint8)
+    check_size(array.shape[1], array.shape[0])
+    pixels = to_8_bit(array) if array.dtype == np.uint16 else array.astype(np.uint8)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.shape[2] == 4:
@@ -227,60 +209,14 @@ def _normalise(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, 
     return (pixels - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
 
 
-@contextmanager
-def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
-    if isinstance(source, str | Path):
-        path = Path(source)
-        try:
-            with path.open("rb") as file:
-                yield file
-        except FileNotFoundError as err:
-            raise ImageFormatError(f"expected an image file, but there is no file {path}; check the path") from err
-        except (PermissionError, IsADirectoryError, ValueError) as err:
-            raise ImageFormatError(f"expected a readable image file, but {path} is not one: {err}") from err
-    elif isinstance(source, bytes):
-        yield io.BytesIO(source)
-    else:
-        yield io.BytesIO(source.read())
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Say in plain words what Pillow found wrong with a file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    except Image.DecompressionBombError as err:
-        raise ImageFormatError(
-            f"expected an image of at most {MAX_PIXELS // 10**6} megapixels, got a far larger one; shrink it first"
-        ) from err
-    except UnidentifiedImageError as err:
-        raise ImageFormatError(f"expected an image, but this file is not one that can be read; {_READABLE}") from err
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError) as err:
-        raise ImageFormatError(
-            f"expected a whole image, but the file is damaged or cut short ({err}); save it again"
-        ) from err
-
-
-def _check_size(width: int, height: int) -> None:
-    if min(width, height) < 1:
-        raise ImageFormatError(f"expected an image of at least 1 x 1 pixel, got {width} x {height}")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ImageFormatError(
-            f"expected an image of at most {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} pixels a side, "
-            f"got {width} x {height}; shrink it first"
-        )
-
-
 def _pil_to_rgb(picture: Image.Image) -> RgbImage:
-    picture = _upright(picture)
     if picture.mode == "F":
         raise ImageFormatError(
             "expected whole-number pixels, got floating-point ones; save the image with 8 or 16 bits"
         )
+    picture = as_shown(picture)
     if picture.mode.startswith("I"):
-        picture = _deep_grey(picture)
+        picture = _shallow_grey(picture)
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         layered = picture.convert("RGBA")
         picture = Image.new("RGBA", layered.size, (255, 255, 255, 255))
@@ -288,29 +224,11 @@ def _pil_to_rgb(picture: Image.Image) -> RgbImage:
     return np.array(picture.convert("RGB"))
 
 
-def _deep_grey(picture: Image.Image) -> Image.Image:
+def _shallow_grey(picture: Image.Image) -> Image.Image:
     """Bring one channel of 16 bits to 8, keeping the value that stands for transparency."""
     values = np.asarray(picture)
-    lowest, highest = int(values.min()), int(values.max())
-    if lowest < 0 or highest > _DEEPEST_VALUE:
-        raise ImageFormatError(
-            f"expected grey values of at most 16 bits, 0 to {_DEEPEST_VALUE}, got {lowest} to {highest}; "
-            "save the image with 8 or 16 bits"
-        )
-    grey = Image.fromarray(_to_8_bit(values))
+    grey = Image.fromarray(to_8_bit(values))
     clear = picture.info.get("transparency")
     if isinstance(clear, int):
         grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
     return grey
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    """Apply the EXIF rotation; a broken EXIF block leaves the picture as it lies."""
-    try:
-        return ImageOps.exif_transpose(picture)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
-        return picture
-
-
-def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    return ((values.astype(np.int64) * 255 + _DEEPEST_VALUE // 2) // _DEEPEST_VALUE).astype(np.uint8)

@@ -151,6 +151,99 @@ def test_cmyk_keeps_its_colours() -> None:
         np.testing.assert_allclose(load_image(content)[8, 8], [200, 30, 40], atol=3)
 
 
+@pytest.mark.parametrize(("photometric", "expected"), [(1, [0, 128, 255]), (0, [255, 127, 0])])
+def test_white_is_what_the_file_says_it_is(photometric: int, expected: list[int]) -> None:
+    for values in (np.array([[0, 32896, 65535]], np.uint16), np.array([[0, 128, 255]], np.uint8)):
+        # Pillow writes no white-is-zero with its values turned round; what is stored stays the same.
+        content = tiff_of(values, photometric)
+        np.testing.assert_array_equal(load_image(content)[0, :, 0], expected)
+
+
+def tiff_of(values: np.ndarray, photometric: int, bits: int | None = None) -> bytes:
+    """A grey TIFF of one strip, little-endian, with its pixels as they are given."""
+    height, width = values.shape
+    body = values.tobytes() if bits is None else packed_12(values)
+    fields = [
+        (256, 3, width),
+        (257, 3, height),
+        (258, 3, bits or values.itemsize * 8),
+        (259, 3, 1),
+        (262, 3, photometric),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 3, height),
+        (279, 4, len(body)),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in fields)
+    directory = struct.pack("<H", len(fields)) + entries + struct.pack("<I", 0)
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + directory
+
+
+def packed_12(values: np.ndarray) -> bytes:
+    """Rows of an even number of values, three bytes for two."""
+    return b"".join(
+        bytes([first >> 4, (first & 15) << 4 | second >> 8, second & 255])
+        for first, second in values.reshape(-1, 2).tolist()
+    )
+
+
+def test_twelve_bits_are_as_bright_as_eight() -> None:
+    values = np.array([[0, 4095, 2048, 1024]], dtype=np.uint16)
+    np.testing.assert_array_equal(load_image(tiff_of(values, 1, bits=12))[0, :, 0], [0, 255, 128, 64])
+
+
+def pages(*pages_and_kinds: tuple[Image.Image, int | None]) -> bytes:
+    """A TIFF of pages, each with its NewSubfileType."""
+    (first, kind), *others = pages_and_kinds
+    for picture, its_kind in others:
+        picture.encoderinfo = {"tiffinfo": {} if its_kind is None else {254: its_kind}}
+    options = {} if kind is None else {"tiffinfo": {254: kind}}
+    return file_bytes(first, "TIFF", save_all=True, append_images=[each for each, _ in others], **options)
+
+
+def test_overviews_and_masks_beside_the_picture_of_a_tiff_are_no_pictures() -> None:
+    image = noise_image(8, 12)
+    picture, small, mask = Image.fromarray(image), Image.new("RGB", (6, 4)), Image.new("1", (12, 8), 1)
+    for content in (
+        pages((picture, None), (small, 1), (mask, 4), (small, 5)),
+        pages((small, 1), (picture, 0)),
+    ):
+        np.testing.assert_array_equal(load_image(content), image)
+    with pytest.raises(ImageFormatError, match="still image, got 2 frames"):
+        load_image(pages((picture, 0), (small, 1), (picture, 2)))
+
+
+def test_the_page_that_is_the_picture_is_held_to_the_bounds() -> None:
+    large = Image.new("1", (16_385, 2))
+    with pytest.raises(ImageFormatError, match="16384 pixels a side, got 16385 x 2"):
+        load_image(pages((Image.new("1", (6, 4)), 1), (large, 0)))
+
+
+def screenshot_bmp(alpha: int) -> bytes:
+    """A BMP with a V4 header that names an alpha channel, two pixels of one red."""
+    pixels = bytes([30, 30, 200, alpha, 30, 30, 200, 0])
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 2, 1, 1, 32, 3, len(pixels), 2835, 2835, 0, 0) + masks + b"\0" * 52
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+
+
+def test_an_alpha_that_nobody_filled_in_hides_nothing() -> None:
+    np.testing.assert_array_equal(load_image(screenshot_bmp(0)), [[[200, 30, 30], [200, 30, 30]]])
+    np.testing.assert_array_equal(load_image(screenshot_bmp(255)), [[[200, 30, 30], [255, 255, 255]]])
+    layered = Image.fromarray(np.array([[[200, 30, 30, 0]]], dtype=np.uint8))
+    assert load_image(file_bytes(layered)).min() == 255, "a PNG is transparent where it says so"
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, AssertionError, RecursionError, MemoryError, SystemError])
+def test_whatever_a_decoder_raises_is_told_in_words(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise error("inside the decoder")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", broken)
+    with pytest.raises(ImageFormatError, match=r"damaged or cut short \(.*inside the decoder"):
+        load_image(file_bytes(Image.new("RGB", (4, 4))))
+
+
 def test_floating_point_pixels_are_refused() -> None:
     content = file_bytes(Image.new("F", (6, 4), 0.5), "TIFF")
     with pytest.raises(ImageFormatError, match="whole-number pixels, got floating-point ones; save the image"):

@@ -2,22 +2,22 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from evfsam.errors import GeometryError
-from evfsam.preprocess import load_image
+from evfsam.errors import GeometryError, ImageFormatError
+from evfsam.image_files import DEEPEST_VALUE, as_shown, opened_picture
 from workbench.comparison import StrategyResult
 from workbench.metrics.boundaries import boundary_f
 from workbench.metrics.masks import IGNORED_LABEL, Mask, MeanTally, ReferenceMask, Tally
 
-_HALF: Final = 128
-_LABELS: Final = frozenset({0, 1, IGNORED_LABEL})
+_LEAST_COLOUR: Final = 32
+_FEW: Final = 20
+"""Grey values that a picture of labels may have; soft edges have more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +53,9 @@ def read_reference(source: str | Path | bytes, size: tuple[int, int], *, is_inve
     """Read a mask picture: 1-bit, grey of 8 or 16 bits, palette, colour, or the alpha of a cut-out.
 
     In order: an alpha that is not the same everywhere is the mask. In a palette, index 0 is background and 255 is left
-    out. Grey values 0, 1 and 255 together are labels: 1 the object, 255 left out; 0 and 1 alone, the object. Else all
-    pixels at least half as bright as can be are the object; in colour, all that are not black.
+    out. A few grey values from 0 on, none of them bright, are labels: all above 0 are the object, and 255 beside them
+    is left out. Of two grey values the brighter is the object, of more all pixels at least half as bright as can be;
+    in colour, all that are not black. What could be several objects, or none, is refused.
 
     Args:
         source: path or bytes of the file.
@@ -62,14 +63,13 @@ def read_reference(source: str | Path | bytes, size: tuple[int, int], *, is_inve
         is_inverted: whether to swap object and background afterwards.
 
     Raises:
-        ImageFormatError: the file is no picture that can be read.
+        ImageFormatError: the file is no picture that can be read, or none that says where one object is.
         GeometryError: it has another size than the image; the message says how they differ.
     """
-    load_image(source)  # its bounds and its plain words for broken files
-    with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as opened:
-        picture = ImageOps.exif_transpose(opened)
-    check_reference_size((picture.height, picture.width), size)
-    mask, reading = _read(picture)
+    with opened_picture(source) as opened:
+        picture = as_shown(opened)
+        check_reference_size((picture.height, picture.width), size)
+        mask, reading = _read(picture)
     if is_inverted:
         mask = ~mask if mask.dtype == np.bool_ else np.where(mask == IGNORED_LABEL, mask, 1 - mask)
         reading = f"{reading}; then swapped with the background"
@@ -156,37 +156,69 @@ def _read(picture: Image.Image) -> tuple[ReferenceMask, str]:
     if picture.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in picture.info:
         alpha = np.asarray(picture.convert("RGBA"))[..., 3]
         if alpha.min() != alpha.max():
-            return alpha >= _HALF, "the object is where the picture is not transparent"
+            return alpha > alpha.max() // 2, "the object is where the picture is not transparent"
     if picture.mode == "1":
         return np.asarray(picture), "the object is white"
     if picture.mode == "P":
         return _from_indices(np.asarray(picture))
     if picture.mode in ("L", "LA", "La"):
-        return _from_grey(np.asarray(picture.getchannel(0)), 255)
+        return _from_grey(np.asarray(picture.getchannel(0)))
     if picture.mode.startswith("I"):
-        return _from_grey(np.asarray(picture), 65535)
+        return _from_grey(np.asarray(picture))
     return _from_colours(np.asarray(picture.convert("RGB")))
 
 
 def _from_indices(indices: NDArray[np.uint8]) -> tuple[ReferenceMask, str]:
     if (indices == IGNORED_LABEL).any() and np.any((indices > 0) & (indices < IGNORED_LABEL)):
-        labels = np.where(indices == IGNORED_LABEL, IGNORED_LABEL, indices > 0).astype(np.uint8)
-        return labels, "the object is every palette index above 0; index 255 is left out of the count"
+        return _labelled(indices), "the object is every palette index above 0; index 255 is left out of the count"
     return indices > 0, "the object is every palette index above 0"
 
 
-def _from_grey(values: NDArray[np.integer], brightest: int) -> tuple[ReferenceMask, str]:
-    levels = frozenset(int(level) for level in np.unique(values))
-    if levels == _LABELS:
-        return values.astype(np.uint8), "the object is grey value 1; value 255 is left out of the count"
-    if levels <= {0, 1}:
+def _from_grey(values: NDArray[np.integer]) -> tuple[ReferenceMask, str]:
+    levels, counts = np.unique(values, return_counts=True)
+    half = (IGNORED_LABEL if levels[-1] <= IGNORED_LABEL else DEEPEST_VALUE) // 2
+    if levels.tolist() == [0, 1, IGNORED_LABEL]:
+        return _labelled(values), "the object is grey value 1; value 255 is left out of the count"
+    if levels[-1] <= 1:
         return values == 1, "the object is grey value 1"
-    mask: Mask = values > brightest // 2
-    return mask, "the object is every pixel at least half as bright as white"
+    if len(levels) == 2:
+        is_told_apart_by_half = levels[0] <= half < levels[1]
+        words = "every pixel at least half as bright as white" if is_told_apart_by_half else "the brighter grey value"
+        return values == levels[1], f"the object is {words}"
+    if _are_labels(levels, counts, half):
+        words = "; value 255 is left out of the count" if levels[-1] == IGNORED_LABEL else ""
+        return _labelled(values) if words else values > 0, f"the object is every grey value above 0{words}"
+    _check_one_object(levels, counts, half)
+    return values > half, "the object is every pixel at least half as bright as white"
+
+
+def _labelled(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+    return np.where(values == IGNORED_LABEL, IGNORED_LABEL, values > 0).astype(np.uint8)
+
+
+def _are_labels(levels: NDArray[np.integer], counts: NDArray[np.intp], half: int) -> bool:
+    """Whether a few grey values are numbers of things: 0, dark ones, and perhaps 255 for what is left out."""
+    if levels[0] != 0 or not 3 <= len(levels) <= _FEW:
+        return False
+    if levels[-1] <= half:
+        return True
+    # A soft or compressed edge has dark values too, but fewer pixels than the white object.
+    return bool(levels[-1] == IGNORED_LABEL and levels[-2] <= _FEW and counts[1:-1].sum() > counts[-1])
+
+
+def _check_one_object(levels: NDArray[np.integer], counts: NDArray[np.intp], half: int) -> None:
+    is_dark, is_bright = (levels > 0) & (levels <= half), levels > half
+    is_uniform = not is_bright.any() or (is_bright.all() and len(levels) > 1)
+    may_be_several = len(levels) <= _FEW and 2 * counts[is_dark].sum() > counts[is_bright].sum()
+    if is_uniform or may_be_several:
+        raise ImageFormatError(
+            f"expected a mask of one object, white on black, got {len(levels)} grey values from {levels[0]} to "
+            f"{levels[-1]}; save the object white and all else black"
+        )
 
 
 def _from_colours(pixels: NDArray[np.uint8]) -> tuple[ReferenceMask, str]:
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
     if np.array_equal(red, green) and np.array_equal(red, blue):
-        return _from_grey(red, 255)
-    return pixels.max(axis=2) >= _HALF // 4, "the object is every pixel that is not black"
+        return _from_grey(red)
+    return pixels.max(axis=2) >= _LEAST_COLOUR, "the object is every pixel that is not black"

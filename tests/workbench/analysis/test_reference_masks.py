@@ -49,6 +49,11 @@ def coloured() -> Image.Image:
         (Image.fromarray(WANTED.astype(np.uint8)), "grey value 1"),
         (Image.fromarray(np.where(WANTED, 140, 100).astype(np.uint8)), "half as bright"),
         (Image.fromarray(WANTED.astype(np.uint16) * 65535), "half as bright"),
+        (Image.fromarray(np.where(WANTED, 100, 0).astype(np.uint8)), "brighter grey value"),
+        (Image.fromarray(np.where(WANTED, 255, 200).astype(np.uint8)), "brighter grey value"),
+        (Image.fromarray(WANTED.astype(np.uint16) * 255), "half as bright"),
+        (Image.fromarray(WANTED.astype(np.uint16) * 256), "brighter grey value"),
+        (Image.fromarray(WANTED * (1 + np.arange(30) % 3).astype(np.uint8)), "every grey value above 0"),
         (palette(), "palette index above 0"),
         (cut_out(), "not transparent"),
         (Image.fromarray(WANTED.astype(np.uint8) * 255).convert("RGB"), "half as bright"),
@@ -61,6 +66,49 @@ def test_every_sensible_form_gives_the_same_mask(picture: Image.Image, words: st
     assert uploaded.mask.dtype == np.bool_
     np.testing.assert_array_equal(uploaded.mask, WANTED)
     assert words in uploaded.reading
+
+
+def test_a_cut_out_that_is_faint_everywhere_is_read_by_its_alpha() -> None:
+    pixels = np.full((*SIZE, 4), 77, dtype=np.uint8)
+    pixels[..., 3] = WANTED * 100
+    np.testing.assert_array_equal(read_reference(png(Image.fromarray(pixels)), SIZE).mask, WANTED)
+
+
+def test_grey_labels_of_several_things_leave_value_255_out() -> None:
+    labels = WANTED * (1 + np.arange(30) % 3).astype(np.uint8)
+    labels[0] = 255
+    uploaded = read_reference(png(Image.fromarray(labels)), SIZE)
+    expected = WANTED.astype(np.uint8)
+    expected[0] = 255
+    np.testing.assert_array_equal(uploaded.mask, expected)
+    assert "255 is left out" in uploaded.reading
+
+
+def test_soft_edges_are_cut_at_half() -> None:
+    soft = np.where(WANTED, 255, 0).astype(np.uint8)
+    soft[4, 6:20], soft[3, 6:20] = 200, 60
+    np.testing.assert_array_equal(read_reference(png(Image.fromarray(soft)), SIZE).mask, WANTED)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.full(SIZE, 100), "got 1 grey values from 100 to 100"),
+        (WANTED * (60 * (1 + np.arange(30) % 4)), "got 5 grey values from 0 to 240"),
+        (np.arange(600).reshape(SIZE) % 120, "got 120 grey values from 0 to 119"),
+    ],
+    ids=["one grey", "several objects", "dark everywhere"],
+)
+def test_greys_that_tell_no_one_object_are_refused(values: np.ndarray, words: str) -> None:
+    with pytest.raises(ImageFormatError, match=f"a mask of one object, white on black, {words}"):
+        read_reference(png(Image.fromarray(values.astype(np.uint8))), SIZE)
+
+
+def test_a_mask_whose_file_says_that_white_is_zero_is_read_so() -> None:
+    stored = Image.fromarray(np.where(WANTED, 0, 65535).astype(np.uint16))
+    buffer = io.BytesIO()
+    stored.save(buffer, "TIFF", tiffinfo={262: 0})
+    np.testing.assert_array_equal(read_reference(buffer.getvalue(), SIZE).mask, WANTED)
 
 
 @pytest.mark.parametrize("kind", ["grey", "palette"])
