@@ -21,15 +21,17 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.memory import GIB, peak_bytes, resident_bytes
 from evfsam.encoders.tokenizers import PhraseTokenizer
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.export import MAX_SHARD_BYTES, released_values
 from evfsam.model.modeling import EvfSamModel
+from evfsam.model.processing import EvfSamProcessor
 from evfsam.model.strategy import EvfSamStrategy
 from evfsam.weights.files import save_weights, write_config
-from evfsam.weights.loading import build_without_storage
+from evfsam.weights.loading import assign_strictly, build_without_storage
 from workbench.comparison import Comparison, StrategyResult
 from workbench.suites.registry import SUITES, Suite
 
@@ -98,19 +100,47 @@ REFERENCE: Final[Mapping[str, Figures]] = {
 }
 
 
-def random_weights(model: EvfSamModel) -> dict[str, torch.Tensor]:
+def random_weights(model: nn.Module, device: str | torch.device = "cpu") -> dict[str, torch.Tensor]:
     """Draw values for a model without storage: scales of norms 1, other vectors 0, the rest small.
 
     The modules' own first values take minutes at this size, and time and memory do not depend on them.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     weights = {}
     for name, value in model.state_dict().items():
         if value.ndim > 1:
-            weights[name] = torch.empty(value.shape).normal_(std=0.02, generator=generator)
+            weights[name] = torch.empty(value.shape, device=device).normal_(std=0.02, generator=generator)
         else:
-            weights[name] = torch.ones(value.shape) if name.endswith("weight") else torch.zeros(value.shape)
+            fill = torch.ones if name.endswith("weight") else torch.zeros
+            weights[name] = fill(value.shape, device=device)
     return weights
+
+
+def random_model(config: EvfSamConfig, device: torch.device, dtype: torch.dtype) -> EvfSamModel:
+    """Build a model whose random weights are drawn on the device; no file is read or written.
+
+    Two models of one configuration hold the same values, rounded to their number types.
+    """
+    model = build_without_storage(lambda: EvfSamModel(config))
+    exact = tuple(f"visual_model.{part}." for part in model.family.float32_parts)
+    weights = random_weights(model, device)
+    assign_strictly(model, weights, "random weights", device=device, dtype=dtype, float32_parts=exact)
+    return model.eval().requires_grad_(False)
+
+
+def load_random_vit_h(directory: Path, *, device: torch.device, dtype: torch.dtype) -> EvfSamStrategy:
+    """Build EVF-SAM on ViT-H at its released size on random weights, with the tokenizer of a directory."""
+    return _random_strategy(VARIANTS["evf_sam_vit_h"].config(), directory, device, dtype)
+
+
+def load_random_small(directory: Path, *, device: torch.device, dtype: torch.dtype) -> EvfSamStrategy:
+    """Build an EVF-SAM of a directory's sizes, but on random weights, with the tokenizer that lies there."""
+    return _random_strategy(EvfSamConfig.load(directory), directory, device, dtype)
+
+
+def _random_strategy(config: EvfSamConfig, directory: Path, device: torch.device, dtype: torch.dtype) -> EvfSamStrategy:
+    tokenizer = PhraseTokenizer.from_pretrained(directory, config.encoder_sizes.max_text_tokens)
+    return EvfSamStrategy(random_model(config, device, dtype), EvfSamProcessor(tokenizer, config))
 
 
 def save_released(config: EvfSamConfig, directory: Path) -> dict[str, float]:

@@ -2,8 +2,7 @@
 
 Builds ViT-H at full size with the same random weights twice, each in a process of its own, so that one's memory does
 not show in the other's peak; encodes one random image a few times and compares seconds, peak memory and the
-embeddings. On a machine with a CUDA device also milliseconds, memory and the share of the measured matrix-product
-ceiling, in bfloat16, for ViT-H and for SAM-2's Hiera-L. Peaks of processes include Python, PyTorch and the weights.
+embeddings. Peaks of processes include Python, PyTorch and the weights. `benchmarks.gpu` measures the encoder on a GPU.
 """
 
 import argparse
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,18 +22,13 @@ import numpy as np
 import torch
 from segment_anything.modeling import ImageEncoderViT
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.memory import GIB, peak_bytes, resident_bytes
 from evfsam.sam.image_encoder import ImageEncoder
 from evfsam.sam.sam import SamConfig
-from evfsam.sam.sam2 import Sam2Config, build_sam2
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 KINDS: Final[Mapping[str, type[ImageEncoderViT]]] = {"ours": ImageEncoder, "segment_anything": ImageEncoderViT}
-CEILING_SIDE: Final = 8192
-"""Side of the square matrices whose product gives a device's ceiling."""
-CUDA_REPEATS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -65,27 +59,6 @@ class CpuRun:
     built_bytes: int
     peak_bytes: int
     threads: int
-
-
-@dataclass(frozen=True)
-class CudaRun:
-    """One encoder on a CUDA device in bfloat16.
-
-    Attributes:
-        title: which.
-        milliseconds: mean of `CUDA_REPEATS` runs after warm-up.
-        peak_bytes: most allocated during a run, weights included.
-        weight_bytes: allocated for the weights.
-        teraflops: products it did a second, two operations a multiply-add.
-        share: of the ceiling measured in the same run.
-    """
-
-    title: str
-    milliseconds: float
-    peak_bytes: int
-    weight_bytes: int
-    teraflops: float
-    share: float
 
 
 def build(kind: str, config: SamConfig) -> ImageEncoderViT:
@@ -176,65 +149,6 @@ def compare_on_cpu(config: SamConfig, repeats: int, warm_ups: int) -> dict[str, 
     }
 
 
-def cuda_milliseconds(work: Callable[[], object], repeats: int) -> float:
-    """Mean time of some work on the current CUDA device, after three runs to warm up."""
-    for _ in range(3):
-        work()
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
-    for _ in range(repeats):
-        work()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / repeats
-
-
-def cuda_ceiling() -> float:
-    """Teraflops of one large bfloat16 product on the current CUDA device."""
-    left, right = (torch.randn(CEILING_SIDE, CEILING_SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    return 2 * CEILING_SIDE**3 / cuda_milliseconds(lambda: left @ right, CUDA_REPEATS) / 1e9
-
-
-def counted_flops(encoder: nn.Module, image: torch.Tensor) -> int:
-    """Operations of products, convolutions and attention in one run."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        encoder(image)
-    return int(counter.get_total_flops())
-
-
-def run_on_cuda(title: str, encoder: nn.Module, side: int, ceiling: float) -> CudaRun:
-    """Time one encoder in bfloat16 on one random image; it is left on the CPU."""
-    torch.cuda.empty_cache()
-    before = torch.cuda.memory_allocated()
-    encoder = encoder.to("cuda", torch.bfloat16)
-    weight_bytes = torch.cuda.memory_allocated() - before
-    image = torch.randn(1, 3, side, side, device="cuda", dtype=torch.bfloat16)
-    flops = counted_flops(encoder, image)
-    with torch.inference_mode():
-        torch.cuda.reset_peak_memory_stats()
-        milliseconds = cuda_milliseconds(lambda: encoder(image), CUDA_REPEATS)
-    taken = torch.cuda.max_memory_allocated() - before
-    encoder.to("cpu")
-    teraflops = flops / milliseconds / 1e9
-    return CudaRun(title, milliseconds, taken, weight_bytes, teraflops, teraflops / ceiling)
-
-
-def measure_on_cuda(config: SamConfig, sam2_config: Sam2Config) -> dict[str, Any]:
-    """Measure ViT, ours and the published one, and Hiera against the device's ceiling; JSON values."""
-    ceiling = cuda_ceiling()
-    encoders: dict[str, Callable[[], tuple[nn.Module, int]]] = {
-        "ViT-H, ours": lambda: (build("ours", config), config.image_size),
-        "ViT-H, segment_anything": lambda: (build("segment_anything", config), config.image_size),
-        "Hiera-L, sam2": lambda: (build_sam2(sam2_config).image_encoder, sam2_config.image_size),
-    }
-    runs = [run_on_cuda(title, *make(), ceiling) for title, make in encoders.items()]
-    return {
-        "device": torch.cuda.get_device_name(),
-        "ceiling_teraflops": ceiling,
-        "runs": [asdict(run) for run in runs],
-    }
-
-
 def report_cpu(measured: Mapping[str, Any], bounds: Bounds) -> list[str]:
     """Put the figures of a CPU into lines for people."""
     lines = [
@@ -262,28 +176,12 @@ def report_cpu(measured: Mapping[str, Any], bounds: Bounds) -> list[str]:
     return lines
 
 
-def report_cuda(measured: Mapping[str, Any]) -> list[str]:
-    """Put the figures of a CUDA device into lines for people."""
-    lines = [
-        f"{measured['device']}, bfloat16; one product of {CEILING_SIDE} x {CEILING_SIDE} matrices: "
-        f"{measured['ceiling_teraflops']:.0f} TFLOP/s",
-        f"{'':<26} {'ms':>8} {'peak GiB':>9} {'weights GiB':>12} {'TFLOP/s':>8} {'of ceiling':>11}",
-    ]
-    lines += [
-        f"{run['title']:<26} {run['milliseconds']:>8.2f} {run['peak_bytes'] / GIB:>9.2f} "
-        f"{run['weight_bytes'] / GIB:>12.2f} {run['teraflops']:>8.1f} {run['share']:>11.1%}"
-        for run in measured["runs"]
-    ]
-    return lines
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 where a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=2, help="timed runs after the warm-up; the best counts (2)")
     parser.add_argument("--warm-ups", type=int, default=1, help="runs before them that do not count (1)")
     parser.add_argument("--depth", type=int, help="blocks; fewer than ViT-H's 32 for a quick look")
-    parser.add_argument("--only", choices=["cpu", "cuda"], help="by default the CPU, and CUDA where there is one")
     parser.add_argument("--out", type=Path, help="also write the figures as JSON")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
@@ -296,24 +194,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config, encoder_depth=chosen.depth, encoder_global_attn_indexes=tuple(range(0, chosen.depth, 8))
         )
     measured: dict[str, Any] = {"config": config.to_dict(), "torch": torch.__version__, "cores": os.cpu_count()}
-    is_within = True
-    if chosen.only != "cuda":
-        bounds = Bounds()
-        measured["cpu"] = figures = compare_on_cpu(config, max(1, chosen.repeats), max(0, chosen.warm_ups))
-        threads = figures["runs"]["ours"]["threads"]
-        print(
-            f"ViT, {config.encoder_depth} blocks, {config.image_size} pixels, float32; {os.cpu_count()} cores, "
-            f"{threads} threads, torch {torch.__version__}\n"
-        )
-        lines = report_cpu(figures, bounds)
-        print("\n".join(lines))
-        is_within = not any(line.endswith("OVER") for line in lines)
-    if chosen.only == "cuda" or (chosen.only is None and torch.cuda.is_available()):
-        if not torch.cuda.is_available():
-            print("cannot measure on CUDA: no device here", file=sys.stderr)
-            return 2
-        measured["cuda"] = measure_on_cuda(config, Sam2Config())
-        print("\n".join(report_cuda(measured["cuda"])))
+    bounds = Bounds()
+    measured["cpu"] = figures = compare_on_cpu(config, max(1, chosen.repeats), max(0, chosen.warm_ups))
+    threads = figures["runs"]["ours"]["threads"]
+    print(
+        f"ViT, {config.encoder_depth} blocks, {config.image_size} pixels, float32; {os.cpu_count()} cores, "
+        f"{threads} threads, torch {torch.__version__}\n"
+    )
+    lines = report_cpu(figures, bounds)
+    print("\n".join(lines))
+    is_within = not any(line.endswith("OVER") for line in lines)
     if chosen.out:
         chosen.out.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     return 0 if is_within else 1
