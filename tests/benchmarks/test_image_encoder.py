@@ -1,7 +1,6 @@
 from dataclasses import asdict
 
 import pytest
-import torch
 
 from benchmarks import image_encoder as benchmark
 from evfsam.sam.sam import SamConfig
