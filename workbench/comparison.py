@@ -217,6 +217,11 @@ class Comparison:
         return self._device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The number type of their weights and activations."""
+        return self._dtype
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """Keys of all strategies, in the order in which they run."""
         return tuple(self.suite.strategies)

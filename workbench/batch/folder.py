@@ -92,7 +92,7 @@ class BatchFolder:
 
     Args:
         directory: made where it is missing.
-        settings: JSON values that decide every answer: suite, strategies, options, weights.
+        settings: JSON values that decide every answer: suite, strategies, options, weights, device, number type.
 
     Attributes:
         answers: in the order in which they came.
@@ -219,7 +219,8 @@ class BatchFolder:
             raise BatchError(f"{self.directory} holds something else than a batch; choose another folder")
         if content.get("settings") != self._settings:
             raise BatchError(
-                f"{self.directory} holds a batch with other strategies, options or weights; choose another folder"
+                f"{self.directory} holds a batch with other strategies, options, weights, device or number type; "
+                "choose another folder"
             )
 
     def _kept(self) -> list[BatchAnswer]:

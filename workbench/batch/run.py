@@ -59,7 +59,12 @@ def batch_settings(
         }
         for key in strategies
     }
-    return {"suite": suite.key, "strategies": chosen}
+    return {
+        "suite": suite.key,
+        "strategies": chosen,
+        "device": comparison.device.type,
+        "dtype": str(comparison.dtype).removeprefix("torch."),
+    }
 
 
 class BatchRun:

@@ -91,11 +91,6 @@ def dtype_of(arguments: argparse.Namespace, device: torch.device) -> torch.dtype
     return resolve_dtype(arguments.dtype, device)
 
 
-def type_on_device(arguments: argparse.Namespace, device: torch.device) -> str:
-    """Name the device's type, and that of the weights where it is not the usual one."""
-    return device.type if arguments.dtype == DTYPE_NAMES[0] else f"{device.type} {arguments.dtype}"
-
-
 def launched_shard() -> str | None:
     """Return the shard I/N of this process, where a launcher started several (RANK and WORLD_SIZE)."""
     rank = os.environ.get("RANK", "")

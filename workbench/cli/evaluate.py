@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 from typing import Final
@@ -19,15 +20,17 @@ from workbench.cli.arguments import (
     comparison_of,
     device_of,
     launched_shard,
-    type_on_device,
 )
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
 from workbench.datasets.registry import NAMES, open_dataset
 from workbench.evaluation.answers import Scores, scores_of
+from workbench.evaluation.cost import machine_name
 from workbench.evaluation.evaluation import SCENES_LIMIT, Shard, checked_limit, evaluate, limited, measure
-from workbench.evaluation.results import Header, ResultsFile, Run, read_results, weights_digest
+from workbench.evaluation.results import ResultsFile, read_results
+from workbench.evaluation.runs import Facts, Header, Run, questions_digest
 from workbench.export.files import as_json_value, check_writable, json_bytes, write_whole
+from workbench.export.results import installed_versions
 from workbench.reporting.scores import scores_dict, scores_table
 
 LINES_SUFFIX: Final = ".jsonl"
@@ -45,7 +48,6 @@ class Order:
         strategies: keys.
         shard: which part of the run.
         out: file to write, or None.
-        device: name of the device's type.
     """
 
     dataset: str
@@ -54,7 +56,6 @@ class Order:
     strategies: Sequence[str]
     shard: Shard
     out: Path | None
-    device: str
 
 
 def add_parser(commands: Commands) -> None:
@@ -82,8 +83,7 @@ def add_parser(commands: Commands) -> None:
 def run_command(arguments: argparse.Namespace) -> int:
     """Measure, print the figures, and return the exit code."""
     shard = _shard(launched_shard() if arguments.shard is None else arguments.shard)
-    device = device_of(arguments, is_shared_out=True)
-    comparison = comparison_of(arguments, device)
+    comparison = comparison_of(arguments, device_of(arguments, is_shared_out=True))
     order = Order(
         dataset=arguments.dataset,
         root=arguments.root,
@@ -91,7 +91,6 @@ def run_command(arguments: argparse.Namespace) -> int:
         strategies=comparison.choose(arguments.strategies),
         shard=shard,
         out=arguments.out,
-        device=type_on_device(arguments, device),
     )
     text, scores = carry_out(order, comparison)
     print(text)
@@ -141,11 +140,9 @@ def _in_memory(order: Order, comparison: Comparison) -> dict[str, Scores]:
 
 def _with_lines(order: Order, comparison: Comparison, out: Path) -> dict[str, Scores]:
     dataset, limit = open_dataset(order.dataset, order.root), checked_limit(order.dataset, order.limit)
-    digests = {key: weights_digest(comparison.suite, key) for key in order.strategies}
-    run = Run(comparison.suite.key, order.dataset, limit, digests, order.device)
-    root = "" if order.root is None else str(order.root.resolve())
     path = order.shard.path_of(out)
-    with ResultsFile(path, Header(run, order.shard, root)) as file, _Progress(order, dataset, limit) as progress:
+    header = _header(order, comparison, questions_digest(limited(dataset, limit)))
+    with ResultsFile(path, header) as file, _Progress(order, dataset, limit) as progress:
         answers = measure(
             comparison,
             progress.over(limited(dataset, limit)),
@@ -159,6 +156,26 @@ def _with_lines(order: Order, comparison: Comparison, out: Path) -> dict[str, Sc
             file.append(of_image)
         file.finish()
     return scores_of(read_results(path).answers, order.strategies)
+
+
+def _header(order: Order, comparison: Comparison, samples: str) -> Header:
+    entries = {key: comparison.suite.strategies[key] for key in order.strategies}
+    run = Run(
+        suite=comparison.suite.key,
+        dataset=order.dataset,
+        limit=checked_limit(order.dataset, order.limit),
+        strategies={key: entry.digest for key, entry in entries.items()},
+        device=comparison.device.type,
+        dtype=str(comparison.dtype).removeprefix("torch."),
+        samples=samples,
+    )
+    facts = Facts(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine_name(comparison.device),
+        weights={key: entry.source for key, entry in entries.items()},
+        versions=installed_versions(),
+    )
+    return Header(run, order.shard, "" if order.root is None else str(order.root.resolve()), facts)
 
 
 def _text(order: Order, suite_key: str, scores: Mapping[str, Scores]) -> str:

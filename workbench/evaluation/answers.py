@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Literal
 
 import numpy as np
 
 from evfsam.attention import cls_to_image, mass_inside
 from evfsam.errors import GeometryError
-from evfsam.types import Segmentation
+from evfsam.types import ImageView, Segmentation
 from workbench.datasets.contract import ABSENT, Question, Wording
 from workbench.export.results import coco_rle, mask_box
 from workbench.metrics.boundaries import boundary_f
@@ -63,6 +64,7 @@ class Answer:
         pred_iou: SAM's own guess.
         seconds: what the stages of the answer took together.
         mask_counts: the mask, as the counts of COCO's compressed run lengths.
+        data: digest of the image and the known mask, see `data_digest`; "" where they could not be read.
     """
 
     place: Place
@@ -82,6 +84,7 @@ class Answer:
     seconds: float = 0.0
     mask_counts: str = ""
     wording: Wording = ""
+    data: str = ""
 
     @property
     def is_about_nothing(self) -> bool:
@@ -129,6 +132,13 @@ def measured(place: Place, question: Question, reference: ReferenceMask, segment
         box_iou=box_iou(mask_box(counted), mask_box(wanted)),
         attention_mass=None if attention is None else mass_inside(cls_to_image(attention), wanted),
     )
+
+
+def data_digest(view: ImageView, reference: ReferenceMask) -> str:
+    """Return a digest of an image's pixels and a known mask."""
+    digest = sha256(f"{view.content_hash} {reference.dtype}".encode())
+    digest.update(np.ascontiguousarray(reference).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def unread(place: Place, question: Question, reason: str) -> Answer:

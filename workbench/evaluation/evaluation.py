@@ -1,9 +1,10 @@
 """Measure the strategies of a suite on images with known masks."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from evfsam.errors import ConfigurationError, EvfSamError
@@ -12,7 +13,7 @@ from evfsam.types import ImageView
 from workbench.comparison import Comparison, answers_to
 from workbench.datasets.contract import ABSENT, Question, Sample
 from workbench.datasets.registry import open_dataset
-from workbench.evaluation.answers import Answer, Place, Scores, check_size, measured, scores_of, unread
+from workbench.evaluation.answers import Answer, Place, Scores, check_size, data_digest, measured, scores_of, unread
 from workbench.metrics.masks import ReferenceMask
 
 __all__ = ["ABSENT", "Question", "Sample", "Scores", "Shard", "evaluate", "load_dataset", "measure"]
@@ -22,6 +23,13 @@ SCENES_LIMIT: Final = 500
 
 PHRASES_AT_ONCE: Final = 16
 """Most phrases asked together; bounds memory."""
+
+Done = Mapping[tuple[int, int, str], str]
+"""The data that answers at hand are about, by index of the sample, index of the question, and strategy."""
+
+
+class ChangedDataError(ConfigurationError):
+    """An image or a known mask is not the one that earlier answers are about."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ def measure(
     strategies: Sequence[str] | None = None,
     *,
     shard: Shard | None = None,
-    done: Collection[tuple[int, int, str]] = (),
+    done: Done = MappingProxyType({}),
     on_question: Callable[[Question], None] = lambda _: None,
 ) -> Iterator[list[Answer]]:
     """Ask every strategy every question; the weights are read before this returns.
@@ -139,15 +147,16 @@ def measure(
         samples: read once, one at a time.
         strategies: keys; all by default.
         shard: which part of the samples; by default all.
-        done: answers at hand already, as (index of the sample, index of the question, strategy): they are not given
-            again, and where no answer is missing the image is not even read.
+        done: answers at hand already: they are not given again, but their images and masks are read and compared
+            with those that they are about.
         on_question: called after each question.
 
     Returns:
         The answers of one image after the other, strategy by strategy.
 
     Raises:
-        ConfigurationError, EvfSamError: see `evaluate`.
+        ConfigurationError, EvfSamError: see `evaluate`; while the answers are gone through, a ChangedDataError where
+            an answer in `done` is about other data.
     """
     chosen = comparison.choose(strategies)
     for key in chosen:
@@ -159,17 +168,41 @@ def _measured(
     comparison: Comparison,
     samples: Iterable[tuple[int, Sample]],
     chosen: Sequence[str],
-    done: Collection[tuple[int, int, str]],
+    done: Done,
     on_question: Callable[[Question], None],
 ) -> Iterator[list[Answer]]:
     for index, sample in samples:
         count = len(sample.questions)
         missing = {key: [i for i in range(count) if (index, i, key) not in done] for key in chosen}
+        _check_unchanged(
+            sample, [(i, done[index, i, key]) for key in chosen for i in range(count) if i not in missing[key]]
+        )
         if any(missing.values()):
             answers = _sample_answers(comparison, index, sample, [key for key in chosen if missing[key]])
             yield [each for each in answers if each.place.question_index in missing[each.place.strategy]]
         for question in sample.questions:
             on_question(question)
+
+
+def _check_unchanged(sample: Sample, known: Sequence[tuple[int, str]]) -> None:
+    """Compare an image and its masks with the digests that earlier answers have, by the question's index."""
+    if not known:
+        return
+    digests: dict[int, str] = {}
+    try:
+        view = ImageView(sample.image)
+    except EvfSamError:
+        view = None
+    if view is not None:
+        references, _ = _read_questions(sample, view.size)
+        digests = {position: data_digest(view, reference) for position, reference in references.items()}
+    for position, digest in known:
+        if digests.get(position, "") != digest:
+            raise ChangedDataError(
+                f"the image {sample.sample_id or 'without a name'} or the known mask of "
+                f"{sample.questions[position].phrase!r} has changed since it was answered; bring the data back, or "
+                "choose another file with --out"
+            )
 
 
 def _sample_answers(comparison: Comparison, index: int, sample: Sample, keys: Sequence[str]) -> Iterator[Answer]:
@@ -217,7 +250,7 @@ def _asked(
         key = part[0][0].strategy
         found = answers_to(comparison.strategy(key), key, view, phrases)
         for (place, question, known), segmentation in zip(part, found, strict=True):
-            yield measured(place, question, known, segmentation)
+            yield replace(measured(place, question, known, segmentation), data=data_digest(view, known))
 
 
 def _of_shard(samples: Iterable[Sample], shard: Shard) -> Iterator[tuple[int, Sample]]:

@@ -2,13 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
+from workbench.datasets.contract import ABSENT
 from workbench.evaluation.answers import Answer, Scores, scores_of
-from workbench.evaluation.results import Results, ResultsError, Run, read_results
+from workbench.evaluation.results import Results, ResultsError, read_results
+from workbench.evaluation.runs import Facts, Run
 from workbench.metrics.intervals import bootstrap_interval
 from workbench.metrics.masks import HIT_IOUS, MeanTally
 
@@ -60,13 +62,22 @@ class MergedRun:
         run: what it was.
         root: where the data set's files were; "" where it has none.
         answers: in the order of the data set, whatever the order of files and lines.
-        notes: what is missing, a sentence each; empty where the run is whole.
+        notes: what is missing, a sentence each; empty where the run reached its end.
+        facts: beside the run.
     """
 
     run: Run
     root: str
     answers: tuple[Answer, ...]
     notes: tuple[str, ...]
+    facts: Facts = field(default_factory=Facts)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every question of the data set was put: none is missing, unreadable or beyond a limit."""
+        spots = {(each.place.sample_index, each.place.question_index) for each in self.answers if each.kind != ABSENT}
+        is_all = self.run.limit is None or len(spots) < self.run.limit
+        return is_all and not self.notes and all(each.outcome != "unread" for each in self.answers)
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
@@ -112,7 +123,8 @@ def _merged(parts: Sequence[Results]) -> MergedRun:
     header = parts[0].header
     order = {key: number for number, key in enumerate(header.run.strategies)}
     places = sorted(answers, key=lambda place: (place[0], place[1], order[place[2]]))
-    return MergedRun(header.run, header.root, tuple(answers[place] for place in places), tuple(_notes(parts)))
+    ordered = tuple(answers[place] for place in places)
+    return MergedRun(header.run, header.root, ordered, tuple(_notes(parts)), header.facts)
 
 
 def _notes(parts: Sequence[Results]) -> Iterable[str]:

@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -17,55 +16,15 @@ from typing import Any, Final, cast
 from evfsam.errors import ConfigurationError
 from workbench.evaluation.answers import Answer, Outcome, Place
 from workbench.evaluation.evaluation import Shard
+from workbench.evaluation.runs import Facts, Header, Run
 from workbench.export.files import as_json_value
-from workbench.suites.hub_entries import HubEntry
-from workbench.suites.registry import StrategyEntry, Suite
 
 FORMAT: Final = "workbench-results-1"
-_LARGEST_DIGESTED: Final = 256 * 2**20
-_WEIGHT_SUFFIXES: Final = frozenset({".json", ".safetensors", ".bin", ".pt", ".pth", ".model"})
+_BEGINNING: Final = f'{{"format": "{FORMAT}"'.encode()
 
 
 class ResultsError(ConfigurationError):
     """A file of results cannot be used or written."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What decides every answer of a run; two files belong together where all of this is equal.
-
-    Attributes:
-        suite, dataset: names on the command line.
-        limit: expressions asked, or None for all.
-        strategies: digest of the weights by strategy key, in the order in which they were asked.
-        device: type of device, since arithmetic differs between them.
-    """
-
-    suite: str
-    dataset: str
-    limit: int | None
-    strategies: Mapping[str, str]
-    device: str
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal for equal runs."""
-        return sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Header:
-    """The first line of a file.
-
-    Attributes:
-        run: what the file is of.
-        shard: which part of it.
-        root: where the data set's files were; "" where it has none.
-    """
-
-    run: Run
-    shard: Shard
-    root: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,23 +44,6 @@ class Results:
     answers: tuple[Answer, ...]
     is_complete: bool
     good_bytes: int
-
-
-def weights_digest(suite: Suite, key: str) -> str:
-    """Return a digest of a strategy's weights and settings; of files above 256 MB the size alone counts."""
-    entry = suite.strategies[key]
-    if isinstance(entry, HubEntry):
-        return entry.digest
-    assert isinstance(entry, StrategyEntry)
-    directory = entry.directory
-    digest = sha256()
-    for path in sorted(directory.rglob("*")):
-        if path.suffix in _WEIGHT_SUFFIXES and path.is_file():
-            size = path.stat().st_size
-            digest.update(f"{path.relative_to(directory).as_posix()} {size}\n".encode())
-            if size <= _LARGEST_DIGESTED:
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def read_results(path: Path) -> Results:
@@ -157,10 +99,11 @@ class ResultsFile:
             raise
 
     @property
-    def done(self) -> frozenset[tuple[int, int, str]]:
-        """Answers at hand, as `measure` wants to know them."""
-        places = (answer.place for answer in self.earlier.answers) if self.earlier else ()
-        return frozenset((each.sample_index, each.question_index, each.strategy) for each in places)
+    def done(self) -> dict[tuple[int, int, str], str]:
+        """Answers at hand and the data they are about, as `measure` wants to know them."""
+        answers = self.earlier.answers if self.earlier else ()
+        places = ((answer.place, answer.data) for answer in answers)
+        return {(place.sample_index, place.question_index, place.strategy): data for place, data in places}
 
     def append(self, answers: Iterable[Answer]) -> None:
         """Add the answers of one image; they are on the disk when this returns.
@@ -188,11 +131,9 @@ class ResultsFile:
         self._file.close()
 
     def _take_up(self, header: Header) -> None:
-        first_line = _line(_header_record(header))
         try:
             _lock(self._file)
-            content = self._file.read(len(first_line))
-            if content and not _is_cut_short(content, first_line):
+            if not _is_cut_short(self._file.readline()):
                 self.earlier = read_results(self.path)
                 _check_same_run(self.earlier, header)
             self._file.truncate(self.earlier.good_bytes if self.earlier else 0)
@@ -204,7 +145,7 @@ class ResultsFile:
         except OSError as error:
             raise self._unwritable(error) from error
         if self.earlier is None:
-            self._append(first_line)
+            self._append(_line(_header_record(header)))
 
     def _append(self, content: bytes) -> None:
         try:
@@ -236,21 +177,19 @@ def _lock(file: FileIO) -> None:
         return
 
 
-def _is_cut_short(content: bytes, first_line: bytes) -> bool:
+def _is_cut_short(first_line: bytes) -> bool:
     """Whether a file holds the beginning of our own header and no more; nothing else may be overwritten."""
-    return content != first_line and first_line.startswith(content)
+    return not first_line.endswith(b"\n") and (_BEGINNING.startswith(first_line) or first_line.startswith(_BEGINNING))
 
 
 def _check_same_run(earlier: Results, header: Header) -> None:
     before, now = earlier.header, header
-    differences = [
-        f"{name} was {old!r} and is {new!r}"
-        for name, old, new in (
-            *((name, getattr(before.run, name), getattr(now.run, name)) for name in asdict(now.run)),
-            ("shard", f"{before.shard.number}/{before.shard.count}", f"{now.shard.number}/{now.shard.count}"),
-        )
-        if old != new
-    ]
+    named = {name: (getattr(before.run, name), getattr(now.run, name)) for name in asdict(now.run)}
+    asked_before, asked_now = named.pop("samples")
+    named["shard"] = (f"{before.shard.number}/{before.shard.count}", f"{now.shard.number}/{now.shard.count}")
+    differences = [f"{name} was {old!r} and is {new!r}" for name, (old, new) in named.items() if old != new]
+    if asked_before != asked_now and not differences:
+        differences = ["the data set's images or phrases were others"]
     if differences:
         raise ResultsError(
             f"{earlier.path} holds another run: {'; '.join(differences)}; choose another file with --out, or delete it"
@@ -264,6 +203,7 @@ def _header_record(header: Header) -> dict[str, object]:
         "run": asdict(header.run),
         "shard": [header.shard.number, header.shard.count],
         "root": header.root,
+        "facts": asdict(header.facts),
     }
 
 
@@ -273,7 +213,8 @@ def _header_of(path: Path, line: bytes) -> Header:
         record = json.loads(line)
         if record["format"] != FORMAT:
             raise ResultsError(foreign)
-        return Header(Run(**record["run"]), Shard(*record["shard"]), str(record["root"]))
+        facts = Facts(**record.get("facts", {}))
+        return Header(Run(**record["run"]), Shard(*record["shard"]), str(record["root"]), facts)
     except (ValueError, KeyError, TypeError) as error:
         raise ResultsError(foreign) from error
 

@@ -7,6 +7,8 @@ from workbench.evaluation.merging import FIGURE_NAMES, Figure, MergedRun
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows, paper_source
 from workbench.reporting.scores import fault_lines, percent
 
+_DIGITS: Final = 8
+"""Shown of a digest of weights."""
 _PLAIN: Final = "attention gain"
 """The one figure that is no share: how many times its area the object's share of the attention is."""
 
@@ -19,14 +21,20 @@ def report_markdown(runs: Sequence[MergedRun]) -> str:
         faults = fault_notes(run)
         if faults:
             parts += ["What went wrong:", "\n".join(f"- {_defused(each)}" for each in faults)]
-    parts += ["## The papers' figures", table(*papers_rows(runs)), paper_source()]
+    parts += ["## The papers' figures", table(*papers_rows(runs)), *papers_notes(runs), paper_source()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def run_title(run: MergedRun) -> str:
-    """Name a run in a line."""
+    """Name a run in a line: data, how much of it, weights, number type, device and date."""
     limit = "" if run.run.limit is None else f", first {run.run.limit} expressions"
-    return f"{run.run.dataset}, suite {run.run.suite}{limit}"
+    unfinished = ", unfinished" if run.notes else ""
+    weights = ", ".join(f"{key} {digest[:_DIGITS]}" for key, digest in run.run.strategies.items())
+    date = f", {run.facts.started[:10]}" if run.facts.started else ""
+    return (
+        f"{run.run.dataset}{limit}{unfinished}: suite {run.run.suite} ({weights}), {run.run.dtype} on "
+        f"{run.run.device}{date}"
+    )
 
 
 def figures_table(run: MergedRun) -> str:
@@ -83,18 +91,34 @@ def fault_notes(run: MergedRun) -> list[str]:
 
 
 def papers_rows(runs: Sequence[MergedRun]) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows: the papers' cIoU on the RES benchmarks, and below what these runs measured there."""
+    """Return headings and rows: the papers' cIoU on the RES benchmarks, and below what whole runs measured there.
+
+    Figures of equal weights, number type and device share a row; what was measured twice gets a row of its own.
+    """
     rows = [[row.method, *(_plain(row.cious[name]) for name in COLUMNS)] for row in paper_rows()]
-    runs = [run for run in runs if column_name(run.run.dataset)]
-    suites = dict.fromkeys((run.run.suite, key) for run in runs for key in run.run.strategies)
-    for suite, key in suites:
-        measured = {
-            column_name(run.run.dataset): run.scores[key].total.ciou
-            for run in runs
-            if run.run.suite == suite and key in run.scores
-        }
-        rows.append([f"measured: `{key}` ({suite})", *(percent(measured.get(name)) for name in COLUMNS)])
+    measured: list[tuple[str, dict[str, float | None]]] = []
+    for run in runs:
+        column = column_name(run.run.dataset)
+        if column is None or not run.is_whole:
+            continue
+        for key, digest in run.run.strategies.items():
+            made_with = f"{run.run.suite} {digest[:_DIGITS]}, {run.run.dtype} on {run.run.device}"
+            label = f"measured: `{key}` ({made_with})"
+            cells = next((cells for name, cells in measured if name == label and column not in cells), None)
+            if cells is None:
+                cells = {}
+                measured.append((label, cells))
+            cells[column] = run.scores[key].total.ciou
+    rows += [[label, *(percent(cells.get(name)) for name in COLUMNS)] for label, cells in measured]
     return ["method", *COLUMNS], rows
+
+
+def papers_notes(runs: Sequence[MergedRun]) -> list[str]:
+    """Name the runs on the papers' splits that have no place beside them, since they measured a part."""
+    parts = [run for run in runs if column_name(run.run.dataset) and not run.is_whole]
+    return [
+        f"Not in this table, since not every expression of the split was measured: {run_title(run)}." for run in parts
+    ]
 
 
 def figure_text(name: str, figure: Figure) -> str:

@@ -17,6 +17,7 @@ from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.markdown import (
     fault_notes,
     figures_rows,
+    papers_notes,
     papers_rows,
     report_markdown,
     run_title,
@@ -63,7 +64,7 @@ def report_html(runs: Sequence[MergedRun]) -> str:
     for run in runs:
         parts += _run_parts(run)
     parts += ["<h2>The papers' figures</h2>", _html_table(*papers_rows(runs))]
-    parts.append(f"<p>{escape(paper_source())}</p>")
+    parts += [f"<p>{escape(note)}</p>" for note in (*papers_notes(runs), paper_source())]
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Measured</title>'

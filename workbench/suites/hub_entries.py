@@ -18,6 +18,7 @@ from workbench.suites.loading_board import LoadingBoard, LoadingState
 from workbench.suites.memory_plan import out_of_memory_reason
 from workbench.suites.model_lock import LockedModel
 from workbench.suites.model_store import ModelStore
+from workbench.suites.weight_files import directory_digest, directory_name
 
 SAM_ROLE: Final = "sam"
 _SHOWN_CHARACTERS: Final = 200
@@ -74,12 +75,22 @@ class HubEntry:
 
     @property
     def digest(self) -> str:
-        """A digest of ids and revisions, or paths, in place of one over gigabytes."""
+        """A digest of ids and revisions, which the store holds to, and of the files of directories."""
         named = [
-            f"{role} {place}@{self.store.model(place).revision}" if isinstance(place, str) else f"{role} {place}"
+            f"{role} {place}@{self.store.model(place).revision}"
+            if isinstance(place, str)
+            else f"{role} {directory_digest(place)}"
             for role, place in self.weights.items()
         ]
         return sha256("\n".join(named).encode()).hexdigest()[:16]
+
+    @property
+    def source(self) -> str:
+        """Where the weights come from, for people: ids with the beginning of their revision, or directories."""
+        return ", ".join(
+            f"{place}@{self.store.model(place).revision[:8]}" if isinstance(place, str) else directory_name(place)
+            for place in self.weights.values()
+        )
 
     def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
         """Fetch what is missing, and build the strategy. After a failure it may be tried again.

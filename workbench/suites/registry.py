@@ -13,6 +13,7 @@ import torch
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.types import Strategy, StrategyCard
 from workbench.suites.loading_board import LoadingBoard
+from workbench.suites.weight_files import directory_digest, directory_name
 
 CHECKPOINTS: Final = Path(__file__).resolve().parents[2] / "checkpoints"
 
@@ -23,6 +24,16 @@ class Entry(Protocol):
     @property
     def title(self) -> str:
         """For people, before the weights are there."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal weights and settings."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the weights come from, for people."""
         ...
 
     def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
@@ -49,6 +60,16 @@ class StrategyEntry:
     summary: str
     loader: str
     directory: Path
+
+    @property
+    def digest(self) -> str:
+        """A digest of the files in the directory."""
+        return directory_digest(self.directory)
+
+    @property
+    def source(self) -> str:
+        """The directory's name."""
+        return directory_name(self.directory)
 
     def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
         """Import the loader and build the strategy from its weights.

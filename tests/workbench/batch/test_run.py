@@ -174,8 +174,13 @@ def test_the_zip_holds_exactly_what_its_manifest_lists(images: Path, tmp_path: P
 def test_a_folder_of_another_batch_is_refused(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     opened(images, out, fake_comparison()[0], "a square")
-    with pytest.raises(BatchError, match="holds a batch with other strategies, options or weights"):
+    other = "holds a batch with other strategies, options, weights, device or number type"
+    with pytest.raises(BatchError, match=other):
         opened(images, out, fake_comparison()[0], "a square", keys=["point-query"])
+    comparison = fake_comparison()[0]
+    with pytest.raises(BatchError, match=other):
+        opened(images, out, Comparison(comparison.suite, dtype=torch.bfloat16), "a square")
+    opened(images, out, Comparison(comparison.suite, dtype=torch.float32), "a square")
     (out / "manifest.json").write_text('{"format": 1}')
     with pytest.raises(BatchError, match="holds something else than a batch"):
         opened(images, out, fake_comparison()[0], "a square")

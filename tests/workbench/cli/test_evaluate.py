@@ -37,7 +37,7 @@ def comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comparison:
 
 
 def order(dataset: str, limit: int | None, out: Path | None = None, shard: Shard | None = None) -> Order:
-    return Order(dataset, None, limit, ("light",), shard or Shard(), out, "cpu")
+    return Order(dataset, None, limit, ("light",), shard or Shard(), out)
 
 
 def test_with_a_limit_expressions_are_counted(comparison: Comparison) -> None:

@@ -18,6 +18,7 @@ from workbench.datasets.scenes import scene, split_seeds
 from workbench.evaluation.evaluation import (
     ABSENT,
     PHRASES_AT_ONCE,
+    ChangedDataError,
     Question,
     Sample,
     Scores,
@@ -30,6 +31,10 @@ from workbench.metrics.masks import AbsentTally, Tally
 from workbench.reporting.scores import scores_dict, scores_table
 
 LIT = half_lit()[..., 0] > 128
+
+
+def refuse() -> None:
+    raise SampleError("cannot read the file")
 
 
 def asked(samples: Iterator[Sample]) -> list[tuple[str, str, int]]:
@@ -250,24 +255,42 @@ def test_one_phrase_that_fails_does_not_take_the_others_along(monkeypatch: pytes
     assert strategy.calls == [("one", "odd", "two"), ("one",), ("odd",), ("two",)]
 
 
-def test_answers_at_hand_are_not_asked_for_and_their_images_not_read(tmp_path: Path) -> None:
+def test_answers_at_hand_are_not_asked_for(tmp_path: Path) -> None:
     comparison = Comparison(suite_of(tmp_path, light="load_bright", other="load_bright"))
-    done = {(0, position, "light") for position in range(4)} | {(0, 1, "other")}
+    (all_answers,) = measure(comparison, [sample()])
+    kept = {("light", position) for position in range(4)} | {("other", 1)}
+    done = {
+        (0, each.place.question_index, each.place.strategy): each.data
+        for each in all_answers
+        if (each.place.strategy, each.place.question_index) in kept
+    }
     (answers,) = measure(comparison, [sample()], done=done)
     assert [(each.place.strategy, each.place.question_index) for each in answers] == [
         ("other", 0),
         ("other", 2),
         ("other", 3),
     ]
-    gone = replace(sample(), image_source=lambda: pytest.fail("the image was read"))
-    done |= {(0, position, "other") for position in range(4)}
-    assert list(measure(comparison, [gone], done=done)) == []
+    done |= {(0, each.place.question_index, "other"): each.data for each in answers}
+    before = doubles.BACKBONE.encoded_count
+    assert list(measure(comparison, [sample()], done=done)) == []
+    assert doubles.BACKBONE.encoded_count == before
+
+
+def test_answers_about_an_image_or_a_mask_that_has_changed_are_not_gone_on_with(tmp_path: Path) -> None:
+    comparison = Comparison(suite_of(tmp_path, light="load_bright"))
+    (answers,) = measure(comparison, [sample()])
+    done = {(0, each.place.question_index, "light"): each.data for each in answers}
+    darker = replace(sample(), image_source=half_lit() // 2)
+    torn = replace(sample(), image_source=refuse)
+    first, *others = sample().questions
+    moved = replace(sample(), questions=(replace(first, reference_source=~LIT), *others))
+    as_labels = replace(sample(), questions=(replace(first, reference_source=LIT.astype(np.uint8)), *others))
+    for changed in (darker, moved, as_labels, torn):
+        with pytest.raises(ChangedDataError, match="the known mask of 'the light' has changed since it was answered"):
+            list(measure(comparison, [changed], done=done))
 
 
 def test_an_unreadable_image_or_mask_costs_its_own_questions_alone(tmp_path: Path) -> None:
-    def refuse() -> None:
-        raise SampleError("cannot read the file")
-
     comparison = Comparison(suite_of(tmp_path, light="load_bright"))
     torn = replace(sample(), image_source=refuse)
     masked = Sample(half_lit(), (Question("the light", "category", refuse), Question("the light", "category", LIT)))

@@ -8,7 +8,8 @@ import pytest
 from workbench.evaluation.answers import Answer, Place
 from workbench.evaluation.evaluation import Shard
 from workbench.evaluation.merging import FIGURE_NAMES, merged_runs
-from workbench.evaluation.results import Header, ResultsError, ResultsFile, Run
+from workbench.evaluation.results import ResultsError, ResultsFile
+from workbench.evaluation.runs import Header, Run
 
 RUN = Run("mini", "refcoco:val", None, {"light": "a1", "dark": "b2"}, "cpu")
 

@@ -13,11 +13,12 @@ from tests.workbench.evaluation.test_evaluation import sample
 from workbench.comparison import Comparison
 from workbench.evaluation.answers import Answer, Place
 from workbench.evaluation.evaluation import Shard, measure
-from workbench.evaluation.results import Header, ResultsError, ResultsFile, Run, read_results, weights_digest
+from workbench.evaluation.results import ResultsError, ResultsFile, read_results
+from workbench.evaluation.runs import Facts, Header, Run, questions_digest
 
 RUN = Run("doubles", "two images", None, {"light": "a1", "other": "b2"}, "cpu")
 HEADER = Header(RUN, Shard())
-ANSWER = Answer(Place(0, "one", 0, "light"), "the light", "category", "found")
+ANSWER = Answer(Place(0, "one", 0, "light"), "the light", "category", "found", data="d1")
 
 
 @pytest.fixture
@@ -103,6 +104,8 @@ def test_an_unfinished_file_can_be_read_and_says_so(whole_run: Callable[[Path], 
             "strategies was .*a1.* and is .*a2.*",
         ),
         (Header(replace(RUN, device="cuda"), Shard()), "device was 'cpu' and is 'cuda'"),
+        (Header(replace(RUN, dtype="bfloat16"), Shard()), "dtype was 'float32' and is 'bfloat16'"),
+        (Header(replace(RUN, samples="other"), Shard()), "the data set's images or phrases were others"),
         (Header(RUN, Shard(2, 3)), "shard was '1/1' and is '2/3'"),
     ],
 )
@@ -174,7 +177,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(tmp_path: Pa
         ):
             file.append([second])
     with ResultsFile(path, HEADER) as file:
-        assert file.done == {(0, 0, "light")}
+        assert file.done == {(0, 0, "light"): "d1"}
         file.append([second])
     assert [each.place.question_index for each in read_results(path).answers] == [0, 1]
 
@@ -194,18 +197,38 @@ def test_two_writers_at_once_are_kept_apart(tmp_path: Path) -> None:
             ResultsFile(path, HEADER)
         file.append([ANSWER])
     with ResultsFile(path, HEADER) as file:
-        assert file.done == {(0, 0, "light")}
+        assert file.done == {(0, 0, "light"): "d1"}
 
 
-def test_other_weights_make_another_digest_and_notes_beside_them_do_not(tmp_path: Path) -> None:
-    suite = suite_of(tmp_path, light="load_bright")
-    weights = tmp_path / "light" / "model.safetensors"
-    weights.write_bytes(b"first")
-    before = weights_digest(suite, "light")
-    (tmp_path / "light" / "notes.txt").write_text("loaded once")
-    assert weights_digest(suite, "light") == before
-    weights.write_bytes(b"other")
-    assert weights_digest(suite, "light") != before
+def test_a_run_is_gone_on_with_on_another_day_and_keeps_the_day_it_began(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    first, later = (replace(HEADER, facts=Facts(f"2026-01-0{day}T00:00:00+00:00", "a machine")) for day in (1, 2))
+    with ResultsFile(path, first):
+        pass
+    content = path.read_bytes()
+    for cut in (0, 1, 30, 60, len(content) - 1, len(content)):
+        path.write_bytes(content[:cut])
+        with ResultsFile(path, later) as file:
+            file.append([ANSWER])
+        assert read_results(path).header == (first if cut == len(content) else later)
+
+
+def test_a_file_without_number_type_digest_and_facts_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with ResultsFile(path, HEADER) as file:
+        file.append([ANSWER])
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    del first["facts"], first["run"]["dtype"], first["run"]["samples"], second["data"]
+    path.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    assert (read_results(path).header, read_results(path).answers) == (HEADER, (replace(ANSWER, data=""),))
+
+
+def test_other_questions_or_images_make_another_digest() -> None:
+    one, other = (replace(sample(), sample_id=name) for name in ("one", "other"))
+    fewer = replace(one, questions=one.questions[1:])
+    digests = [questions_digest(samples) for samples in ([one, other], [other, one], [one], [fewer], [])]
+    assert len(set(digests)) == 5
+    assert questions_digest([one, other]) == digests[0]
 
 
 def test_every_line_is_json_whatever_the_phrase_holds(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,11 +18,12 @@ from workbench.comparison import Comparison
 from workbench.evaluation.evaluation import Shard
 from workbench.evaluation.merging import Figure, MergedRun, merged_runs
 from workbench.reporting.charts import Group, bar_chart
-from workbench.reporting.markdown import report_markdown
+from workbench.reporting.markdown import report_markdown, run_title
 from workbench.reporting.page import report_html, write_report
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows
 from workbench.reporting.showcase import dispute, exhibits
 
+ONE = replace(RUN, strategies={"light": "a1"})
 MARKED_UP = "<b>light & 'dark'</b>"
 
 
@@ -58,7 +60,7 @@ def run(folder: Path, tmp_path: Path) -> MergedRun:
     (tmp_path / "weights").mkdir()
     comparison = Comparison(suite_of(tmp_path / "weights", light="load_bright", refused="load_refused"))
     out = tmp_path / "results.jsonl"
-    carry_out(Order(f"folder:{folder}", None, None, ("light", "refused"), Shard(), out, "cpu"), comparison)
+    carry_out(Order(f"folder:{folder}", None, None, ("light", "refused"), Shard(), out), comparison)
     (run,) = merged_runs([out])
     return run
 
@@ -134,7 +136,47 @@ def test_the_papers_figures_stand_beside_measured_ones(tmp_path: Path) -> None:
     column = next(line for line in lines if line[0] == "method").index("refcoco:val")
     cells = {line[0]: line[column] for line in lines if len(line) == 1 + len(COLUMNS)}
     assert (cells["EVF-SAM"], cells["SAM4MLLM-7B-PQPP"]) == ("82.1", "77.1")
-    assert (cells["measured: `light` (mini)"], cells["measured: `dark` (mini)"]) == ("40.0", "50.0")
+    assert cells["measured: `light` (mini a1, float32 on cpu)"] == "40.0"
+    assert cells["measured: `dark` (mini b2, float32 on cpu)"] == "50.0"
+
+
+def measured_cells(paths: list[Path]) -> list[tuple[str, str]]:
+    """Label and figure of refcoco:val of every measured row beside the papers'."""
+    lines = [line.strip("| ").split(" | ") for line in report_markdown(merged_runs(paths)).splitlines()]
+    return [(line[0].removeprefix("measured: "), line[1]) for line in lines if line[0].startswith("measured: ")]
+
+
+def test_runs_of_other_weights_or_number_types_never_share_a_row_with_the_papers(tmp_path: Path) -> None:
+    whole = written(tmp_path / "whole.jsonl", [answer(0, 0, intersection=20)], run=ONE)
+    half = written(
+        tmp_path / "half.jsonl", [answer(0, 0, intersection=25)], run=replace(ONE, dtype="bfloat16", device="cuda")
+    )
+    other = written(tmp_path / "other.jsonl", [answer(0, 0)], run=replace(ONE, strategies={"light": "ffffffff00"}))
+    second = written(tmp_path / "second.jsonl", [answer(0, 0, intersection=45)], run=replace(ONE, samples="others"))
+    beside = written(tmp_path / "beside.jsonl", [answer(0, 0)], run=replace(ONE, dataset="refcoco:testA"))
+    assert measured_cells([whole, half, other, beside, second]) == [
+        ("`light` (mini a1, float32 on cpu)", "40.0"),
+        ("`light` (mini a1, bfloat16 on cuda)", "50.0"),
+        ("`light` (mini ffffffff, float32 on cpu)", "60.0"),
+        ("`light` (mini a1, float32 on cpu)", "90.0"),
+    ]
+
+
+def test_a_part_of_a_split_never_stands_beside_the_papers(tmp_path: Path) -> None:
+    answers = [answer(0, 0), answer(1, 0, outcome="unread")]
+    parts = [
+        written(tmp_path / "limited.jsonl", answers[:1], run=replace(ONE, limit=1)),
+        written(tmp_path / "cut.jsonl", answers[:1], run=ONE, ended=False),
+        written(tmp_path / "shard.jsonl", answers[:1], run=replace(ONE, dtype="float16"), shard=Shard(1, 2)),
+        written(tmp_path / "torn.jsonl", answers, run=replace(ONE, dtype="bfloat16")),
+    ]
+    assert measured_cells(parts) == []
+    notes = [line for line in report_markdown(merged_runs(parts)).splitlines() if line.startswith("Not in this table")]
+    assert len(notes) == 4
+    assert notes[0].endswith(": refcoco:val, first 1 expressions: suite mini (light a1), float32 on cpu.")
+    assert "refcoco:val, unfinished: suite mini" in notes[1]
+    beyond_its_end = written(tmp_path / "all.jsonl", answers[:1], run=replace(ONE, limit=2))
+    assert measured_cells([beyond_its_end]) == [("`light` (mini a1, float32 on cpu)", "60.0")]
 
 
 def test_the_papers_tables_have_a_figure_or_none_for_every_column() -> None:
@@ -188,4 +230,18 @@ def test_one_report_holds_several_runs(tmp_path: Path) -> None:
         for number, name in enumerate(("refcoco:val", "refcoco:testA"))
     ]
     headings = [line for line in report_markdown(merged_runs(paths)).splitlines() if line.startswith("## ")]
-    assert headings == ["## refcoco:val, suite mini", "## refcoco:testA, suite mini", "## The papers' figures"]
+    made_with = "suite mini (light a1, dark b2), float32 on cpu"
+    assert headings == [
+        f"## refcoco:val: {made_with}",
+        f"## refcoco:testA: {made_with}",
+        "## The papers' figures",
+    ]
+
+
+def test_a_title_has_weights_number_type_limit_and_date(run: MergedRun) -> None:
+    digests = ", ".join(f"{key} {digest[:8]}" for key, digest in run.run.strategies.items())
+    today = datetime.now(UTC).date().isoformat()
+    limited = replace(run, run=replace(run.run, limit=7, dtype="bfloat16"))
+    assert run_title(limited) == (
+        f"{run.run.dataset}, first 7 expressions: suite doubles ({digests}), bfloat16 on cpu, {today}"
+    )
