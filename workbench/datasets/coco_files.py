@@ -5,13 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
-
-import numpy as np
 
 from workbench.datasets.coco_masks import union_mask
 from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Question, Sample
-from workbench.datasets.layout import expected_file, expected_folder, image_reader, read_json, records
+from workbench.datasets.layout import (
+    by_id,
+    expected_file,
+    expected_folder,
+    image_reader,
+    plain_text,
+    read_json,
+    records,
+    whole_number,
+)
 from workbench.metrics.masks import Mask
 
 PHRASE_FIELDS = ("phrases", "captions", "phrase", "caption")
@@ -54,7 +60,7 @@ def read_coco(name: str, path: Path) -> CocoFile:
     """Read a file in COCO's format.
 
     Raises:
-        DatasetError: it is missing or something else.
+        DatasetError: it is missing or something else, such as one whose ids are no numbers or not unique.
     """
     content = read_json(name, expected_file(name, path))
     if not isinstance(content, dict):
@@ -64,12 +70,18 @@ def read_coco(name: str, path: Path) -> CocoFile:
     categories = records(name, path, content.get("categories", []), ("id", "name"))
     of_image: dict[int, list[Mapping[str, object]]] = defaultdict(list)
     for annotation in annotations:
-        of_image[_number(annotation["image_id"])].append(annotation)
+        of_image[whole_number(name, annotation["image_id"], f"image_id in {path}")].append(annotation)
     return CocoFile(
-        images={_number(each["id"]): _coco_image(each) for each in images},
-        annotations={_number(each["id"]): each for each in annotations},
+        images={
+            number: _coco_image(name, path, number, each)
+            for number, each in by_id(name, path, images, "images").items()
+        },
+        annotations=by_id(name, path, annotations, "annotations"),
         of_image=of_image,
-        category_names={_number(each["id"]): str(each["name"]) for each in categories},
+        category_names={
+            number: plain_text(name, each["name"], f"name of category {number} in {path}")
+            for number, each in by_id(name, path, categories, "categories").items()
+        },
     )
 
 
@@ -88,47 +100,46 @@ def read_coco_phrases(path: Path, root: Path | None) -> ListedDataset:
     An annotation with an empty segmentation names nothing. `root` is the folder of the images; by default the file's.
 
     Raises:
-        DatasetError: the file is missing or something else, or no annotation has a phrase.
+        DatasetError: the file is missing or something else, no annotation has a phrase, or one with a phrase is of an
+            image that the file lacks.
     """
     coco = read_coco("coco", path)
     folder = expected_folder("coco", root if root is not None else path.parent)
-    samples = []
-    for image in coco.images.values():
-        questions = tuple(
-            Question(phrase, kind, partial(segmentation_union, [annotation], image.size))
-            for annotation in coco.of_image.get(image.image_id, ())
-            for kind in ("phrase" if annotation.get("segmentation") else ABSENT,)
-            for phrase in _phrases(annotation)
-        )
-        if questions:
-            samples.append(Sample(image_reader(folder / image.file_name), questions, str(image.image_id)))
-    if not samples:
+    by_image = {image_id: _questions(coco, path, image_id) for image_id in (*coco.images, *coco.of_image)}
+    if not any(by_image.values()):
         raise DatasetError(
             f"coco: expected annotations with one of the fields {', '.join(PHRASE_FIELDS)} in {path}, found none"
         )
+    lost = [image_id for image_id, questions in by_image.items() if questions and image_id not in coco.images]
+    if lost:
+        raise DatasetError(f"coco: expected image {lost[0]} among the images of {path}, found none; add its record")
+    samples = (
+        Sample(image_reader(folder / coco.images[image_id].file_name), questions, str(image_id))
+        for image_id, questions in by_image.items()
+        if questions
+    )
     return ListedDataset(f"coco:{path.name}", "all", tuple(samples))
 
 
-def nothing(size: tuple[int, int]) -> Mask:
-    """(H, W) bool: the mask of what is not there."""
-    return np.zeros(size, dtype=np.bool_)
-
-
-def _phrases(annotation: Mapping[str, object]) -> list[str]:
-    found: list[str] = []
-    for field in PHRASE_FIELDS:
-        value = annotation.get(field)
-        found += [value] if isinstance(value, str) else [str(each) for each in cast(list[object], value or [])]
-    return found
-
-
-def _coco_image(record: Mapping[str, object]) -> CocoImage:
-    return CocoImage(
-        _number(record["id"]), str(record["file_name"]), (_number(record["height"]), _number(record["width"]))
+def _questions(coco: CocoFile, path: Path, image_id: int) -> tuple[Question, ...]:
+    size = coco.images[image_id].size if image_id in coco.images else (0, 0)
+    return tuple(
+        Question(phrase, kind, partial(segmentation_union, [annotation], size))
+        for annotation in coco.of_image.get(image_id, ())
+        for kind in ("phrase" if annotation.get("segmentation") else ABSENT,)
+        for phrase in _phrases(annotation, path)
     )
 
 
-def _number(value: object) -> int:
-    if not isinstance(value, int | float | str):
-        raise DatasetError(f"expected a number in COCO's format, got {type(value).__name__}")
-    return int(value)
+def _phrases(annotation: Mapping[str, object], path: Path) -> list[str]:
+    found: list[object] = []
+    for field in PHRASE_FIELDS:
+        value = annotation.get(field)
+        found += value if isinstance(value, list) else [] if value is None else [value]
+    return [plain_text("coco", each, f"phrase of annotation {annotation['id']} in {path}") for each in found]
+
+
+def _coco_image(name: str, path: Path, number: int, record: Mapping[str, object]) -> CocoImage:
+    where = f"of image {number} in {path}"
+    height, width = (whole_number(name, record[side], f"{side} {where}") for side in ("height", "width"))
+    return CocoImage(number, plain_text(name, record["file_name"], f"file_name {where}"), (height, width))

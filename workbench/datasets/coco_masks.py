@@ -1,16 +1,31 @@
 """Masks from COCO's notations: polygons, and run lengths with or without compression."""
 
+import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from evfsam.image_files import MAX_SIDE
 from workbench.datasets.contract import SampleError
 from workbench.metrics.masks import Mask
 
-_LEAST_COORDINATES = 6
+_LEAST_COORDINATES: Final = 6
+_FARTHEST: Final = 1e6
+"""Pixels from the image's corner; the decoder walks along every edge, however far it leads."""
+
+
+def empty_mask(size: tuple[int, int]) -> Mask:
+    """(H, W) bool: the mask of what is not there.
+
+    Raises:
+        SampleError: no image has this size.
+    """
+    if not all(1 <= side <= MAX_SIDE for side in size):
+        raise SampleError(f"expected an image of 1 to {MAX_SIDE} pixels a side, got {size}; correct its record")
+    return np.zeros(size, dtype=np.bool_)
 
 
 def is_drawable(segmentation: object) -> bool:
@@ -24,17 +39,23 @@ def part_masks(segmentation: object, size: tuple[int, int]) -> list[Mask]:
 
     Args:
         segmentation: a list of polygons [x1, y1, x2, y2, ...] in pixels, a run-length record {"size", "counts"}, or a
-            list of such records. A polygon of fewer than three points covers nothing.
+            list of such records. A polygon of fewer than three points covers nothing, beside others that do.
         size: (H, W) of the image.
 
     Returns:
-        (H, W) bool each.
+        (H, W) bool each; empty only where run lengths say so, or where there is no part.
 
     Raises:
-        SampleError: it is none of these, or belongs to an image of another size.
+        SampleError: it is none of these, belongs to an image of another size, or is of polygons that mark nothing.
     """
     parts = segmentation if isinstance(segmentation, list) else [segmentation]
-    return [_decoded(part, size) for part in parts]
+    masks = [_decoded(part, size) for part in parts]
+    if any(isinstance(part, list) for part in parts) and not any(mask.any() for mask in masks):
+        raise SampleError(
+            f"expected a polygon of three points or more that covers pixels of the image {size}, got one that covers "
+            "none; only an empty segmentation names nothing"
+        )
+    return masks
 
 
 def union_mask(segmentations: Sequence[object], size: tuple[int, int]) -> Mask:
@@ -43,7 +64,7 @@ def union_mask(segmentations: Sequence[object], size: tuple[int, int]) -> Mask:
     Raises:
         SampleError: see `part_masks`.
     """
-    mask = np.zeros(size, dtype=np.bool_)
+    mask = empty_mask(size)
     for segmentation in segmentations:
         for part in part_masks(segmentation, size):
             mask |= part
@@ -58,10 +79,26 @@ def summed_mask(segmentation: object, size: tuple[int, int]) -> NDArray[np.uint8
     Raises:
         SampleError: see `part_masks`.
     """
-    total = np.zeros(size, dtype=np.uint8)
+    total = empty_mask(size).astype(np.uint8)
     for part in part_masks(segmentation, size):
-        total += part
+        # More than two are no more an object than two, and 255 of them would be a label.
+        total = np.minimum(total + part, 2, dtype=np.uint8)
     return total
+
+
+def pixel_coordinates(values: Sequence[object]) -> list[float]:
+    """Return the numbers of a polygon's points.
+
+    Raises:
+        SampleError: they are no finite numbers, or lead far beyond any image.
+    """
+    try:
+        numbers = [float(cast(float, value)) for value in values]
+    except (TypeError, ValueError) as error:
+        raise SampleError(f"expected numbers as a polygon's points, got something else: {error}") from error
+    if not all(math.isfinite(number) and abs(number) <= _FARTHEST for number in numbers):
+        raise SampleError(f"expected a polygon's points in pixels, got {numbers[:8]}; annotate it again")
+    return numbers
 
 
 def decode_mask(counts: str, size: tuple[int, int]) -> Mask:
@@ -86,19 +123,26 @@ def run_length_iou(one: str, other: str, size: tuple[int, int]) -> float:
 
 
 def _decoded(part: object, size: tuple[int, int]) -> Mask:
-    height, width = size
+    nothing = empty_mask(size)
     try:
-        if isinstance(part, dict):
-            record = _run_lengths(part, size)
-        elif isinstance(part, list) and len(part) < _LEAST_COORDINATES:
-            return np.zeros(size, dtype=np.bool_)
-        elif isinstance(part, list):
-            record = coco_mask.frPyObjects([[float(value) for value in part]], height, width)[0]
-        else:
+        if not isinstance(part, dict | list):
             raise SampleError(f"expected a polygon or run lengths for a mask, got {type(part).__name__}")
+        record = _run_lengths(part, size) if isinstance(part, dict) else _polygon(part, size)
+        if record is None:
+            return nothing
         return np.asarray(coco_mask.decode(record)).astype(np.bool_)
     except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise SampleError(f"expected a mask in COCO's notation, got one that cannot be decoded: {error}") from error
+
+
+def _polygon(part: list[object], size: tuple[int, int]) -> dict[str, object] | None:
+    """Return a polygon as run lengths; None where it has fewer than three points."""
+    numbers = pixel_coordinates(part)
+    if len(numbers) < _LEAST_COORDINATES:
+        return None
+    if len(numbers) % 2:
+        raise SampleError(f"expected two numbers a point of a polygon, got {len(numbers)} numbers; annotate it again")
+    return cast(dict[str, object], coco_mask.frPyObjects([numbers], *size)[0])
 
 
 def _run_lengths(part: dict[str, object], size: tuple[int, int]) -> dict[str, object]:

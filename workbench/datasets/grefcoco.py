@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from evfsam.errors import ConfigurationError
-from workbench.datasets.coco_files import CocoFile, CocoImage, nothing, read_coco, segmentation_union
+from workbench.datasets.coco_files import CocoFile, CocoImage, read_coco, segmentation_union
+from workbench.datasets.coco_masks import empty_mask
 from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Question, Sample
-from workbench.datasets.layout import expected_file, expected_folder, image_reader, read_json, records
+from workbench.datasets.layout import expected_file, expected_folder, image_reader, read_json, records, whole_number
 from workbench.datasets.refer import coco_train_images, sentences
 
 _NAME: Final = "grefcoco"
@@ -38,7 +39,7 @@ def read_grefcoco(split: str, root: Path) -> ListedDataset:
     by_image: dict[int, list[Question]] = defaultdict(list)
     for ref in refs:
         if ref["split"] == split:
-            image = coco.images.get(int(str(ref["image_id"])))
+            image = coco.images.get(whole_number(_NAME, ref["image_id"], f"image_id in {path}"))
             if image is None:
                 raise DatasetError(f"{_NAME}: {path} refers to image {ref['image_id']}, which instances.json lacks")
             by_image[image.image_id] += _questions(coco, image, ref)
@@ -53,12 +54,13 @@ def read_grefcoco(split: str, root: Path) -> ListedDataset:
 
 def _questions(coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> list[Question]:
     named = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
-    ids = [int(str(each)) for each in named if int(str(each)) != _NO_TARGET_ID]
+    numbers = [_NO_TARGET_ID if each in (-1, "-1") else whole_number(_NAME, each, "ann_id") for each in named]
+    ids = [each for each in numbers if each != _NO_TARGET_ID]
     missing = [each for each in ids if each not in coco.annotations]
     if missing:
         raise DatasetError(f"{_NAME}: expected annotation {missing[0]} in instances.json, found none")
     if not ids:
-        return [Question(sentence, ABSENT, partial(nothing, image.size)) for sentence in sentences(_NAME, ref)]
+        return [Question(sentence, ABSENT, partial(empty_mask, image.size)) for sentence in sentences(_NAME, ref)]
     objects = [coco.annotations[each] for each in ids if not coco.annotations[each].get("iscrowd")]
     reference = partial(segmentation_union, objects, image.size)
     kind = "single" if len(ids) == 1 else "several"

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, Question, Sample, SampleError, unreadable_sample
-from workbench.datasets.layout import expected_file, expected_folder, files_in, image_reader, label_reader
+from workbench.datasets.layout import expected_file, expected_folder, files_in, image_reader, label_reader, read_text
 from workbench.metrics.masks import Mask
 
 KIND: Final = "semantic"
@@ -88,7 +88,7 @@ def read_ade20k(split: str, root: Path) -> LabelMaps:
         DatasetError: a file or folder is missing, or the list of classes is something else.
     """
     listing = expected_file("ade20k", root / "objectInfo150.txt", root / "ADEChallengeData2016/objectInfo150.txt")
-    lines = [line.split("\t") for line in listing.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
+    lines = [line.split("\t") for line in read_text("ade20k", listing).splitlines()[1:]]
     lines = [line for line in lines if line != [""]]
     if not lines or not all(len(line) >= 5 and line[0].strip().isdigit() for line in lines):
         raise DatasetError(f"ade20k: expected lines of Idx, Ratio, Train, Val, Name with tabs in {listing}")

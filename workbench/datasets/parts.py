@@ -19,7 +19,7 @@ from typing import Final
 from workbench.datasets.coco_files import CocoFile, read_coco, segmentation_union
 from workbench.datasets.coco_masks import is_drawable
 from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, ListedDataset, Question, Sample
-from workbench.datasets.layout import expected_file, expected_folder, image_reader
+from workbench.datasets.layout import expected_file, expected_folder, image_reader, whole_number
 
 KIND: Final = "semantic"
 
@@ -56,7 +56,7 @@ def _merged(name: str, split: str, coco: CocoFile, images: Path, worded: Callabl
         of_part: dict[int, list[Mapping[str, object]]] = defaultdict(list)
         for annotation in coco.of_image.get(image.image_id, ()):
             if is_drawable(annotation.get("segmentation")):
-                of_part[int(str(annotation.get("category_id", -1)))].append(annotation)
+                of_part[whole_number(name, annotation.get("category_id"), "category_id")].append(annotation)
         unknown = [part for part in of_part if part not in coco.category_names]
         if unknown:
             raise DatasetError(f"{name}: expected category {unknown[0]} among the categories of {split}, found none")

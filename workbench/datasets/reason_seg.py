@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evfsam.types import RgbImage
+from workbench.datasets.coco_masks import pixel_coordinates
 from workbench.datasets.contract import DatasetError, Question, Sample, SampleError, unreadable_sample
-from workbench.datasets.layout import expected_folder, files_in, image_reader, read_json, records
+from workbench.datasets.layout import expected_folder, files_in, image_reader, plain_text, read_json, records
 from workbench.datasets.painted_polygons import painted_polygon
 from workbench.metrics.masks import IGNORED_LABEL, Mask
 
@@ -59,16 +60,19 @@ def _sample(path: Path, split: str) -> Sample:
 
 
 def _read_sample(path: Path, split: str) -> Sample:
-    content = read_json(_NAME, path)
+    content = read_json(_NAME, path, may_be_windows_1252=True)
     if not isinstance(content, dict) or not {"text", "shapes"} <= set(content):
         raise DatasetError(f"{_NAME}: expected the fields text and shapes in {path}; fetch the file again")
     shapes = records(_NAME, path, content["shapes"], ("label", "points"))
-    texts = content["text"] if isinstance(content["text"], list) else [content["text"]]
+    given = content["text"] if isinstance(content["text"], list) else [content["text"]]
+    texts = [plain_text(_NAME, each, f"text in {path}").strip() for each in given]
+    if not texts:
+        raise DatasetError(f"{_NAME}: expected a question as text in {path}, found none; fetch the file again")
     image = image_reader(path.with_suffix(".jpg"))
     kind = "sentence" if content.get("is_sentence") else "phrase"
     reference = partial(_labels, shapes, image)
     asked = texts if split == _ALL_ASKED else texts[:1]
-    return Sample(image, tuple(Question(str(text).strip(), kind, reference) for text in asked), path.stem)
+    return Sample(image, tuple(Question(text, kind, reference) for text in asked), path.stem)
 
 
 def _labels(shapes: list[dict[str, object]], image: Callable[[], RgbImage]) -> NDArray[np.uint8]:
@@ -80,11 +84,15 @@ def _labels(shapes: list[dict[str, object]], image: Callable[[], RgbImage]) -> N
         if label == _DEPRECATED:
             continue
         points = shape["points"]
-        if not isinstance(points, list) or not all(isinstance(each, list) and len(each) == 2 for each in points):
+        if not isinstance(points, list) or not points or not all(map(_is_point, points)):
             raise SampleError(f"expected points [x, y] of a polygon, got {points!r}")
-        mask = painted_polygon(points, size)
+        mask = painted_polygon([pixel_coordinates(each) for each in points], size)
         painted.append((int(np.count_nonzero(mask)), len(painted), mask, IGNORED_LABEL if _IGNORED in label else 1))
     labels = np.zeros(size, dtype=np.uint8)
     for _, _, mask, value in sorted(painted, key=lambda each: each[:2], reverse=True):
         labels[mask] = value
     return labels
+
+
+def _is_point(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2

@@ -15,7 +15,8 @@ from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import part_masks
-from workbench.datasets.contract import DatasetError, Question, Sample, SampleError
+from workbench.datasets.contract import DatasetError, Question, Sample, SampleError, unreadable_sample
+from workbench.datasets.layout import plain_text
 from workbench.metrics.masks import Mask
 
 _NAME: Final = "refcoco-m"
@@ -78,13 +79,17 @@ def _pyarrow_parquet() -> object:
 
 
 def _sample(row: Mapping[str, Any]) -> Sample:
-    image = partial(_decoded_image, row["image"], row["image_id"])
-    questions = tuple(
-        Question(str(sentence).strip().lower(), _KIND, _mask_reader(instance["mask"]))
-        for instance in row["samples"]
-        for sentence in instance["sentences"]
-    )
-    return Sample(image, questions, str(row["image_id"]))
+    sample_id = str(row["image_id"])
+    try:
+        questions = tuple(
+            Question(plain_text(_NAME, sentence, "sentence").strip().lower(), _KIND, _mask_reader(instance["mask"]))
+            for instance in row["samples"]
+            for sentence in instance["sentences"]
+        )
+    except (DatasetError, KeyError, TypeError) as error:
+        reason = f"expected samples with sentences and a mask for image {sample_id} of {_NAME}, got {error!r}"
+        return unreadable_sample(sample_id, _KIND, reason)
+    return Sample(partial(_decoded_image, row["image"], sample_id), questions, sample_id)
 
 
 def _mask_reader(mask: Mapping[str, Any]) -> Callable[[], Mask]:

@@ -15,10 +15,17 @@ from types import MappingProxyType
 from typing import Final
 
 from evfsam.errors import ConfigurationError
-from workbench.datasets.coco_files import CocoFile, CocoImage, nothing, read_coco
-from workbench.datasets.coco_masks import summed_mask
+from workbench.datasets.coco_files import CocoFile, CocoImage, read_coco
+from workbench.datasets.coco_masks import empty_mask, summed_mask
 from workbench.datasets.contract import DatasetError, ListedDataset, Question, Sample
-from workbench.datasets.layout import expected_file, expected_folder, image_reader, records
+from workbench.datasets.layout import (
+    expected_file,
+    expected_folder,
+    image_reader,
+    plain_text,
+    records,
+    whole_number,
+)
 from workbench.datasets.plain_pickle import read_plain_pickle
 
 KIND: Final = "referring"
@@ -101,18 +108,18 @@ def sentences(name: str, ref: Mapping[str, object]) -> list[str]:
     found = ref["sentences"]
     if not isinstance(found, list) or not all(isinstance(each, dict) and "sent" in each for each in found):
         raise DatasetError(f"{name}: expected sentences with the field sent, got {found!r}")
-    return [str(each["sent"]).strip().lower() for each in found]
+    return [plain_text(name, each["sent"], "sent").strip().lower() for each in found]
 
 
 def _questions(name: str, coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> list[Question]:
-    annotation = coco.annotations.get(int(str(ref["ann_id"])), {})
+    annotation = coco.annotations.get(whole_number(name, ref["ann_id"], "ann_id"), {})
     segmentation = annotation.get("segmentation") or None
-    reference = partial(summed_mask, segmentation, image.size) if segmentation else partial(nothing, image.size)
+    reference = partial(summed_mask, segmentation, image.size) if segmentation else partial(empty_mask, image.size)
     return [Question(sentence, KIND, reference) for sentence in sentences(name, ref)]
 
 
 def _image_of(name: str, coco: CocoFile, ref: Mapping[str, object], path: Path) -> CocoImage:
-    image = coco.images.get(int(str(ref["image_id"])))
+    image = coco.images.get(whole_number(name, ref["image_id"], f"image_id in {path}"))
     if image is None:
         raise DatasetError(
             f"{name}: {path} refers to image {ref['image_id']}, which instances.json does not have; "

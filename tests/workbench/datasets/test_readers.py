@@ -1,9 +1,12 @@
 """Every reader finds phrases, masks and images where its data set keeps them, and says where it looked for them."""
 
 import io
+import json
 import pickle
 import shutil
+import struct
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +18,9 @@ from PIL import Image
 from evfsam.errors import ConfigurationError
 from tests.workbench.datasets import layouts
 from tests.workbench.datasets.layouts import SIZE, rectangle, run_lengths
-from workbench.datasets.coco_masks import decode_mask
-from workbench.datasets.contract import ABSENT, DatasetError, SampleError
+from workbench.datasets.coco_masks import decode_mask, summed_mask
+from workbench.datasets.contract import ABSENT, DatasetError, Question, SampleError
+from workbench.datasets.layout import label_reader
 from workbench.datasets.registry import NAMES, open_dataset
 from workbench.datasets.scenes import scene, split_seeds
 
@@ -310,6 +314,208 @@ def test_a_folder_without_phrases_or_with_phrases_of_nothing_is_refused(tmp_path
     (tmp_path / "lost.txt").write_text("the dog")
     with pytest.raises(DatasetError, match=r"expected the image .*lost\.jpg or \.png of lost\.txt"):
         open_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.where(PATCH, 256, 0).astype(np.uint16), None),
+        (np.where(PATCH, 32768, 0).astype(np.uint16), None),
+        (np.where(PATCH, 1, 0).astype(np.uint8), 1),
+        (np.where(PATCH, 1, 0).astype(np.uint8), 4),
+    ],
+    ids=["256 of 16 bits", "32768 of 16 bits", "1 of 1 bit", "1 of 4 bits"],
+)
+def test_a_mask_is_read_as_it_is_stored(values: NDArray[np.integer], kind: int | None, tmp_path: Path) -> None:
+    layouts.picture(tmp_path / "yard.png")
+    (tmp_path / "yard.txt").write_text("the dog")
+    path = tmp_path / "yard.mask.png"
+    if kind is None:
+        Image.fromarray(values).save(path)
+    else:
+        path.write_bytes(grey_png(values, kind))
+    (sample,) = open_dataset(f"folder:{tmp_path}")
+    np.testing.assert_array_equal(sample.questions[0].reference, PATCH)
+    assert set(np.unique(label_reader(path))) == set(np.unique(values)), "no value wraps or is stretched"
+
+
+def grey_png(values: NDArray[np.integer], bits: int) -> bytes:
+    """A grey PNG of 1, 2 or 4 bits, which Pillow cannot write."""
+    height, width = values.shape
+    per_byte = 8 // bits
+    shifts = np.arange(per_byte)[::-1] * bits
+    rows = (values.reshape(height, width // per_byte, per_byte).astype(np.uint8) << shifts).sum(2).astype(np.uint8)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)), (b"IDAT", packed), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    "segmentation", [[[75, 81, 235]], [[2, 2, 6]], [[1, 1, 9, 9]], [[]], [[90, 90, 99, 90, 99, 99]]]
+)
+def test_a_polygon_that_marks_nothing_is_unreadable_rather_than_absent(segmentation: object, tmp_path: Path) -> None:
+    question = only_question_of(tmp_path, {"segmentation": segmentation, "phrase": "the bus"})
+    assert question.kind == "phrase"
+    with pytest.raises(SampleError, match="that covers none; only an empty segmentation names nothing"):
+        _ = question.reference
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ([float("nan")] * 8, "points in pixels, got .nan"),
+        ([0, 0, float("inf"), 5, 5, 5], "points in pixels"),
+        ([0, 0, 1e12, 5, 5, 5], "points in pixels"),
+        ([2, 2, 9, 2, 9, 9, 2], "two numbers a point of a polygon, got 7 numbers"),
+        ([2, 2, 9, None, 9, 9], "numbers as a polygon's points"),
+    ],
+)
+def test_a_polygon_of_no_pixels_is_unreadable(points: list[object], words: str, tmp_path: Path) -> None:
+    question = only_question_of(tmp_path, {"segmentation": [[2, 2, 9, 2, 9, 9], points], "phrase": "the bus"})
+    with pytest.raises(SampleError, match=words):
+        _ = question.reference
+
+
+def only_question_of(folder: Path, *annotations: dict[str, object], images: list[object] | None = None) -> Question:
+    numbered = [{"id": number, "image_id": 7, **each} for number, each in enumerate(annotations, 1)]
+    content = layouts.coco({7: "seven.png"}, numbered)
+    if images is not None:
+        content = {**content, "images": images}
+    path = layouts.as_json(folder / "mine.json", content)
+    (question,) = only_sample(f"coco:{path}", None).questions
+    return question
+
+
+IMAGE_RECORD = {"id": 7, "file_name": "seven.png", "height": 24, "width": 32}
+KITE = {"segmentation": [layouts.polygon(2, 2, 6, 6)], "phrase": "a kite"}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images", "words"),
+    [
+        ([{**KITE, "phrase": 5}], None, r"text as phrase of annotation 1 in .*mine\.json, got the int 5; write it"),
+        ([{**KITE, "phrases": ["a", 2.5]}], None, "text as phrase of annotation 1 .*, got the float 2.5"),
+        ([{**KITE, "caption": {"en": "kite"}}], None, "text as phrase of annotation 1 .*, got the dict"),
+        (
+            [{**KITE, "image_id": "a1"}],
+            [{**IMAGE_RECORD, "id": "a1"}],
+            "a whole number as .*, got the str 'a1'; number",
+        ),
+        ([KITE], [{**IMAGE_RECORD, "id": None}], "a whole number as id of images .*, got the NoneType None"),
+        ([KITE], [{**IMAGE_RECORD, "id": True}], "a whole number as id of images .*, got the bool True"),
+        ([KITE], [{**IMAGE_RECORD, "height": "24.5"}], "a whole number as height of image 7 .*, got the str '24.5'"),
+        ([KITE], [{**IMAGE_RECORD, "width": float("nan")}], "a whole number as width of image 7 .*, got the float nan"),
+        ([KITE], [{**IMAGE_RECORD, "file_name": 7}], "text as file_name of image 7 .*, got the int 7"),
+        (
+            [KITE],
+            [IMAGE_RECORD, IMAGE_RECORD],
+            r"each id of images once in .*mine\.json, got 7 twice; number them anew",
+        ),
+        ([KITE, {**KITE, "id": 1}], None, "each id of annotations once in .*, got 1 twice"),
+        ([KITE, {**KITE, "image_id": 9}], None, "image 9 among the images of .*, found none; add its record"),
+    ],
+)
+def test_values_of_another_kind_in_a_coco_file_are_refused_in_words(
+    annotations: list[dict[str, object]], images: list[object] | None, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=words):
+        only_question_of(tmp_path, *annotations, images=images)
+
+
+def test_ids_written_as_decimal_text_or_fractions_of_zero_are_numbers(tmp_path: Path) -> None:
+    question = only_question_of(tmp_path, {**KITE, "image_id": "7"}, images=[{**IMAGE_RECORD, "id": 7.0}])
+    assert question.reference.sum() == 16
+
+
+def test_an_image_size_beyond_any_image_spoils_its_own_questions_alone(tmp_path: Path) -> None:
+    question = only_question_of(tmp_path, KITE, images=[{**IMAGE_RECORD, "height": 10**12}])
+    with pytest.raises(SampleError, match="1 to 16384 pixels a side"):
+        _ = question.reference
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_marked_text_is_read_without_its_mark(encoding: str, tmp_path: Path) -> None:
+    layouts.picture(tmp_path / "yard.png")
+    (tmp_path / "yard.txt").write_text("das Häuschen\n\n  \nder Baum\n", encoding=encoding)
+    assert [each.phrase for each in only_sample(f"folder:{tmp_path}", None).questions] == ["das Häuschen", "der Baum"]
+    path = layouts.coco_phrases(tmp_path / "coco")
+    path.write_text(path.read_text(), encoding=encoding)
+    assert len(only_sample(f"coco:{path}", None).questions) == 4
+
+
+def test_text_in_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
+    layouts.picture(tmp_path / "yard.png")
+    (tmp_path / "yard.txt").write_bytes("the dog\n猫咪\n".encode("gbk"))
+    with pytest.raises(DatasetError, match=r"yard\.txt: expected UTF-8 text, got other bytes in line 2; save it again"):
+        open_dataset(f"folder:{tmp_path}")
+    path = layouts.coco_phrases(tmp_path / "coco")
+    path.write_bytes(path.read_bytes().replace(b"a kite", "猫咪".encode("gbk")))
+    with pytest.raises(DatasetError, match=r"mine\.json: expected UTF-8 text, got other bytes"):
+        open_dataset(f"coco:{path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("yard.jpg", r"one picture called yard, got yard\.jpg and yard\.png"),
+        ("yard.mask.jpg", r"the mask yard\.mask\.png, got yard\.mask\.jpg, which may have lost grey values"),
+        ("tree.mask.png", r"phrases about tree\.mask\.png in .*tree\.txt, found none"),
+    ],
+)
+def test_a_picture_in_a_folder_that_a_phrase_would_miss_is_told(name: str, words: str, tmp_path: Path) -> None:
+    layouts.picture(tmp_path / "yard.png")
+    (tmp_path / "yard.txt").write_text("the dog")
+    layouts.picture(tmp_path / name)
+    with pytest.raises(DatasetError, match=words):
+        open_dataset(f"folder:{tmp_path}")
+
+
+def test_a_mask_is_found_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
+    layouts.picture(tmp_path / "yard.png")
+    (tmp_path / "yard.txt").write_text("the dog")
+    layouts.labels(tmp_path / "yard.Mask.PNG", PATCH.astype(np.uint8))
+    assert_questions(only_sample(f"folder:{tmp_path}", None), [("the dog", "phrase", PATCH)])
+
+
+def test_a_file_of_phrases_without_any_is_told(tmp_path: Path) -> None:
+    layouts.picture(tmp_path / "yard.png")
+    (tmp_path / "yard.txt").write_text("\n \n")
+    with pytest.raises(DatasetError, match=r"expected a phrase a line in .*yard\.txt, found none"):
+        open_dataset(f"folder:{tmp_path}")
+
+
+def test_many_parts_over_one_pixel_do_not_wrap_to_none() -> None:
+    parts = [layouts.polygon(2, 2, 6, 6)] * 257
+    assert set(np.unique(summed_mask(parts, SIZE))) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"text": [7]}, "expected text as text in .*, got the int 7"),
+        ({"text": []}, "expected a question as text"),
+        ({"shapes": [{"label": "target", "points": []}]}, "expected points"),
+        ({"shapes": [{"label": "target", "points": [[1, float("nan")]] * 3}]}, "points in pixels"),
+    ],
+)
+def test_a_damaged_record_of_reason_seg_is_one_sample_that_cannot_be_read(
+    change: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    root = layouts.reason_seg(tmp_path)
+    path = root / "val" / "one.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    (question,) = only_sample("reasonseg:val", root).questions
+    with pytest.raises(SampleError, match=words):
+        _ = question.reference
+
+
+def test_ids_of_refer_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+    root = layouts.refer(tmp_path)
+    (root / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps([layouts.ref(1, "one", 11, "val", "x")]))
+    with pytest.raises(DatasetError, match=r"a whole number as image_id in .*, got the str 'one'"):
+        open_dataset("refcoco:val", root)
 
 
 def refcoco_m(root: Path) -> Path:
