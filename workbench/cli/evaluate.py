@@ -23,7 +23,7 @@ from workbench.cli.arguments import (
 )
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
-from workbench.datasets.registry import NAMES, open_dataset
+from workbench.datasets.registry import NAMES, counts_absent, open_dataset
 from workbench.evaluation.answers import Scores, scores_of
 from workbench.evaluation.cost import machine_name
 from workbench.evaluation.evaluation import SCENES_LIMIT, Shard, checked_limit, evaluate, limited, measure
@@ -181,9 +181,13 @@ def _header(order: Order, comparison: Comparison, samples: str) -> Header:
 def _text(order: Order, suite_key: str, scores: Mapping[str, Scores]) -> str:
     asked = scores[order.strategies[0]]
     part = "" if order.shard.count == 1 else f", shard {order.shard.number} of {order.shard.count}"
+    counted = "count for N-acc alone"
+    if counts_absent(order.dataset):
+        counted = "count in cIoU and gIoU, as the data set's authors count them"
     return (
         f"{order.dataset}, suite {suite_key}{part}: {asked.total.count} expressions, in percent;\n"
-        f"{asked.absent.count} absent ones come on top of these and count for N-acc alone.\n\n{scores_table(scores)}"
+        f"{asked.absent.count} absent ones come on top of these and {counted}.\n\n"
+        f"{scores_table(order.dataset, scores)}"
     )
 
 

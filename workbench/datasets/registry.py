@@ -51,6 +51,15 @@ _READERS: Final[Mapping[str, Callable[[str, Path], Dataset]]] = MappingProxyType
 )
 
 
+ABSENT_COUNTED: Final = frozenset({"grefcoco"})
+"""Families whose benchmark counts expressions that name nothing in cIoU and gIoU."""
+
+
+def counts_absent(name: str) -> bool:
+    """Whether the benchmark of a data set counts expressions that name nothing in cIoU and gIoU."""
+    return name.partition(":")[0] in ABSENT_COUNTED
+
+
 def open_dataset(name: str, root: Path | None = None) -> Dataset:
     """Open a data set.
 

@@ -1,57 +1,16 @@
 """Files of results brought together: the shards of a run, and several runs."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 from workbench.datasets.contract import ABSENT
 from workbench.evaluation.answers import Answer, Scores, scores_of
+from workbench.evaluation.figures import Figure, figure_of, ratios
 from workbench.evaluation.results import Results, ResultsError, read_results
 from workbench.evaluation.runs import Facts, Run
-from workbench.metrics.intervals import bootstrap_interval
-from workbench.metrics.masks import HIT_IOUS, MeanTally
-
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure and how sure it is.
-
-    Attributes:
-        value: None where nothing counts for it.
-        interval: 95 % bootstrap interval over images.
-    """
-
-    value: float | None
-    interval: Interval | None
-
-
-def _parts(mean: MeanTally) -> tuple[float, float]:
-    return float(mean.total), mean.count
-
-
-def _hits(place: int, scores: Scores) -> tuple[float, float]:
-    return scores.total.hit_counts[place], scores.total.count
-
-
-_RATIOS: Final[Mapping[str, Callable[[Scores], tuple[float, float]]]] = {
-    "cIoU": lambda scores: (scores.total.intersection, scores.total.union),
-    "gIoU": lambda scores: (float(scores.total.iou_sum), scores.total.count),
-    **{f"Pr@{least}": partial(_hits, place) for place, least in enumerate(HIT_IOUS)},
-    "boundary F": lambda scores: _parts(scores.details.boundary_f),
-    "box accuracy": lambda scores: _parts(scores.details.box_hit),
-    "T-acc": lambda scores: _parts(scores.details.answered),
-    "N-acc": lambda scores: (scores.absent.right_count, scores.absent.count),
-    "attention mass": lambda scores: _parts(scores.details.attention_mass),
-    "attention gain": lambda scores: _parts(scores.details.attention_gain),
-}
-"""Numerator and denominator of each figure; of all but the last a share in [0, 1]."""
-
-FIGURE_NAMES: Final = tuple(_RATIOS)
 
 
 @dataclass(frozen=True)
@@ -86,16 +45,28 @@ class MergedRun:
 
     @cached_property
     def figures(self) -> dict[str, dict[str, Figure]]:
-        """Every figure with its interval, by strategy and name out of `FIGURE_NAMES`."""
+        """Every figure with its interval, by strategy and name out of `ratios`."""
         return {key: self._figures_of(key) for key in self.run.strategies}
 
-    def _figures_of(self, strategy: str) -> dict[str, Figure]:
+    @property
+    def figure_names(self) -> tuple[str, ...]:
+        """The figures that say something of this run, in the order of reading."""
+        has_absent = any(scores.absent.count for scores in self.scores.values())
+        names = ratios(self.run.dataset)
+        return tuple(name for name in names if has_absent or not name.endswith(("of targets", "with absent")))
+
+    def images_of(self, strategy: str) -> dict[int, Scores]:
+        """Scores of one strategy by index of the image, in the order of the data set."""
         by_image: dict[int, Scores] = defaultdict(Scores)
         for answer in self.answers:
             if answer.place.strategy == strategy:
                 by_image[answer.place.sample_index] += Scores.of(answer)
-        images = [by_image[index] for index in sorted(by_image)]
-        return {name: _figure(parts, self.scores[strategy], images) for name, parts in _RATIOS.items()}
+        return {index: by_image[index] for index in sorted(by_image)}
+
+    def _figures_of(self, strategy: str) -> dict[str, Figure]:
+        images = list(self.images_of(strategy).values())
+        named = ratios(self.run.dataset).items()
+        return {name: figure_of(name, ratio, self.scores[strategy], images) for name, ratio in named}
 
 
 def merged_runs(paths: Sequence[Path]) -> list[MergedRun]:
@@ -135,12 +106,3 @@ def _notes(parts: Sequence[Results]) -> Iterable[str]:
     missing = set(range(1, shards[0].count + 1)) - {shard.number for shard in shards}
     for number in sorted(missing):
         yield f"shard {number} of {shards[0].count} is missing"
-
-
-def _figure(parts: Callable[[Scores], tuple[float, float]], scores: Scores, images: Sequence[Scores]) -> Figure:
-    numerator, denominator = parts(scores)
-    if not scores.total.count and not scores.absent.count:
-        return Figure(None, None)
-    numerators, denominators = zip(*(parts(image) for image in images), strict=True)
-    value = numerator / denominator if denominator else None
-    return Figure(value, bootstrap_interval(numerators, denominators))

@@ -2,7 +2,7 @@
 
 A run is a row trained or asked with one seed. A table shows each row's mean over seeds with the 95 % interval of
 Student's t, the paper's own figure beside it, and below in words which orders of the paper hold: a pair of rows is
-compared seed by seed, and told apart where the interval of the differences leaves out zero.
+compared seed by seed, and told apart where a paired t-test does, corrected for the number of pairs in the table.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Final
 from scipy.stats import t as student
 
 from evfsam.errors import ConfigurationError
-from workbench.metrics.intervals import LEVEL
+from workbench.metrics.intervals import LEVEL, holm
 from workbench.reporting.markdown import table
 from workbench.reporting.paper import PaperAblation, ablation_groups
 from workbench.suites.registry import CHECKPOINTS
@@ -98,21 +98,35 @@ def agreement(rows: Sequence[PaperAblation], cious: Mapping[str, Mapping[int, fl
         cious: by row, then by seed.
     """
     counts, against = {"sure": 0, "likely": 0, "unlikely": 0}, []
+    compared = []
     pairs = [pair if pair[0].ciou < pair[1].ciou else pair[::-1] for pair in combinations(rows, 2)]
     pairs = [(low, high) for low, high in pairs if low.ciou != high.ciou]
     for low, high in pairs:
         seeds = sorted(cious[low.row].keys() & cious[high.row].keys())
         gains = [cious[high.row][seed] - cious[low.row][seed] for seed in seeds]
-        gain, margin = fmean(gains) if gains else 0.0, half_interval(gains)
-        if gain < -margin:
+        compared.append((fmean(gains) if gains else 0.0, _p_value(gains)))
+    corrected = holm([p_value for _, p_value in compared])
+    for (low, high), (gain, _), p_value in zip(pairs, compared, corrected, strict=True):
+        is_sure = p_value <= 1 - LEVEL
+        if is_sure and gain < 0:
             against.append(f"{high.title} fell short of {low.title} by {-gain:.1f}")
         else:
-            counts["sure" if gain > margin else "likely" if gain > 0 else "unlikely"] += 1
+            counts["sure" if is_sure and gain > 0 else "likely" if gain > 0 else "unlikely"] += 1
     said = (
         f"Of {len(pairs)} pairs of rows, in the paper's order beyond the noise of the seeds: {counts['sure']}, within "
         f"it: {counts['likely']}. The other way round within the noise: {counts['unlikely']}, beyond it: {len(against)}"
     )
     return f"{said} ({'; '.join(against)})." if against else f"{said}."
+
+
+def _p_value(gains: Sequence[float]) -> float:
+    """Return how often chance alone gives such a mean, by Student's t, two-sided; 1 under two values."""
+    if len(gains) < 2:
+        return 1.0
+    deviation = stdev(gains)
+    if not deviation:
+        return float(not fmean(gains))
+    return float(2 * student.sf(abs(fmean(gains)) * sqrt(len(gains)) / deviation, len(gains) - 1))
 
 
 def half_interval(values: Sequence[float]) -> float:
@@ -139,7 +153,10 @@ def _mean_text(values: Sequence[float]) -> str:
 def _effort(runs: Sequence[AblationRun]) -> str:
     seeds = len({run.seed for run in runs})
     trained = [run for run in runs if run.steps]
-    said = f"{seeds} seeds a row: mean, and the 95 % interval of Student's t."
+    said = (
+        f"{seeds} seeds a row: mean, and the 95 % interval of Student's t. Pairs are told apart by a paired t-test at "
+        "5 %, corrected for the number of pairs in the table (Holm)."
+    )
     if not trained:
         return said
     hardware = " and ".join(sorted({run.hardware for run in trained}))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from workbench.evaluation.merging import Figure
+from workbench.evaluation.figures import Figure
 from workbench.pictures.colours import strategy_colour
 
 _BAR: Final = 26

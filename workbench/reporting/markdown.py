@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from workbench.evaluation.merging import FIGURE_NAMES, Figure, MergedRun
+from workbench.evaluation.figures import UNBOUNDED, Figure
+from workbench.evaluation.merging import MergedRun
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows, paper_source
 from workbench.reporting.scores import fault_lines, percent
 
 _DIGITS: Final = 8
 """Shown of a digest of weights."""
-_PLAIN: Final = "attention gain"
-"""The one figure that is no share: how many times its area the object's share of the attention is."""
 
 
 def report_markdown(runs: Sequence[MergedRun]) -> str:
@@ -46,7 +45,7 @@ def figures_table(run: MergedRun) -> str:
 def figures_rows(run: MergedRun) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows of the table of figures, a column a strategy."""
     keys = list(run.run.strategies)
-    rows = [[name, *(figure_text(name, run.figures[key][name]) for key in keys)] for name in FIGURE_NAMES]
+    rows = [[name, *(figure_text(name, run.figures[key][name]) for key in keys)] for name in run.figure_names]
     rows.append(["expressions", *(str(run.scores[key].total.count) for key in keys)])
     rows.append(["absent ones", *(str(run.scores[key].absent.count) for key in keys)])
     return ["in percent", *keys], rows
@@ -125,11 +124,11 @@ def figure_text(name: str, figure: Figure) -> str:
     """Write a figure with its interval."""
     if figure.value is None:
         return "-"
-    if name == _PLAIN:
+    if name == UNBOUNDED:
         interval = "" if figure.interval is None else " ({:.2f}-{:.2f})".format(*figure.interval)
         return f"{figure.value:.2f}x{interval}"
-    low, high = figure.interval if figure.interval else (None, None)
-    return f"{percent(figure.value)} ({percent(low)}-{percent(high)})"
+    interval = "" if figure.interval is None else f" ({percent(figure.interval[0])}-{percent(figure.interval[1])})"
+    return f"{percent(figure.value)}{interval}"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,8 @@ from typing import Final
 from PIL import Image
 
 from evfsam.types import RgbImage
-from workbench.evaluation.merging import Figure, MergedRun
+from workbench.evaluation.figures import Figure
+from workbench.evaluation.merging import MergedRun
 from workbench.export.files import write_whole
 from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.markdown import (

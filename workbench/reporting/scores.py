@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from workbench.datasets.contract import ABSENT
+from workbench.datasets.registry import counts_absent
 from workbench.evaluation.answers import Scores
+from workbench.evaluation.figures import main_region
 from workbench.metrics.masks import Tally
 
 _HEADINGS = ("cIoU", "gIoU", "Pr@0.5", "count")
@@ -14,13 +16,16 @@ def scores_dict(dataset: str, suite_key: str, scores: Mapping[str, Scores]) -> d
     return {
         "dataset": dataset,
         "suite": suite_key,
-        "strategies": {key: _strategy_dict(score) for key, score in scores.items()},
+        "strategies": {key: _strategy_dict(score, main_region(dataset, score)) for key, score in scores.items()},
     }
 
 
-def scores_table(scores: Mapping[str, Scores]) -> str:
-    """Lay out the scores: a block a strategy, a line a kind of expression, figures in percent."""
-    return "\n\n".join(_block(key, score) for key, score in scores.items())
+def scores_table(dataset: str, scores: Mapping[str, Scores]) -> str:
+    """Lay out the scores: a block a strategy, a line a kind of expression, figures in percent.
+
+    The first line of a block follows the convention of the data set's benchmark, see `workbench.evaluation.figures`.
+    """
+    return "\n\n".join(_block(key, score, counts_absent(dataset)) for key, score in scores.items())
 
 
 def percent(figure: float | None) -> str:
@@ -28,16 +33,20 @@ def percent(figure: float | None) -> str:
     return "-" if figure is None else f"{100 * figure:.1f}"
 
 
-def _strategy_dict(score: Scores) -> dict[str, object]:
+def _strategy_dict(score: Scores, main: Tally) -> dict[str, object]:
     details = score.details
     return {
         **_figures(score.total),
+        "cIoU": main.ciou,
+        "gIoU": main.giou,
         **{f"Pr@{least}": share for least, share in score.total.precisions.items()},
         "boundary F": details.boundary_f.mean,
         "box accuracy": details.box_hit.mean,
         "T-acc": details.answered.mean,
         "attention mass": details.attention_mass.mean,
         "attention gain": details.attention_gain.mean,
+        "cIoU of targets": score.total.ciou,
+        "gIoU of targets": score.total.giou,
         "cIoU with absent": score.with_absent.ciou,
         "gIoU with absent": score.with_absent.giou,
         "kinds": {kind: _figures(tally) for kind, tally in sorted(score.kinds.items())},
@@ -53,9 +62,12 @@ def _figures(tally: Tally) -> dict[str, object]:
     return {"cIoU": tally.ciou, "gIoU": tally.giou, "Pr@0.5": tally.precision, "count": tally.count}
 
 
-def _block(key: str, score: Scores) -> str:
+def _block(key: str, score: Scores, is_absent_counted: bool) -> str:
     lines = [f"{key:<16}" + "".join(f"{heading:>9}" for heading in _HEADINGS)]
-    lines += [_line("all but absent", score.total)]
+    # Pr@X is of expressions that name something, also where cIoU and gIoU are of all.
+    with_absent = [_line("with absent", score.with_absent, score.total.precision)] if score.absent.count else []
+    totals = [_line("all but absent", score.total), *with_absent]
+    lines += totals[::-1] if is_absent_counted else totals
     lines += [_line(f"  {kind}", tally) for kind, tally in sorted(score.kinds.items())]
     lines += [_line(f"{wording} wordings", tally) for wording, tally in sorted(score.wordings.items())]
     lines += [f"{ABSENT:<16}{percent(score.absent.n_acc):>9}{'N-acc':>9}{score.absent.count:>18}"]
@@ -73,6 +85,6 @@ def fault_lines(score: Scores) -> list[str]:
     return [sentence.format(count) for count, sentence in counted if count]
 
 
-def _line(name: str, tally: Tally) -> str:
-    figures = (tally.ciou, tally.giou, tally.precision)
+def _line(name: str, tally: Tally, precision: float | None = None) -> str:
+    figures = (tally.ciou, tally.giou, tally.precision if precision is None else precision)
     return f"{name:<16}" + "".join(f"{percent(figure):>9}" for figure in figures) + f"{tally.count:>9}"

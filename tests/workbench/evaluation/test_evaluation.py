@@ -165,6 +165,8 @@ def test_the_figures_file_keeps_absent_apart() -> None:
         "T-acc": None,
         "attention mass": None,
         "attention gain": None,
+        "cIoU of targets": 0.5,
+        "gIoU of targets": 0.5,
         "cIoU with absent": pytest.approx(4 / 12),
         "gIoU with absent": pytest.approx(2 / 5),
         "kinds": {
@@ -191,18 +193,29 @@ def test_seen_and_unseen_wordings_are_told_apart_where_the_data_set_knows(tmp_pa
     asked = evaluate(comparison, [sample(), Sample(half_lit(), questions)])
     right, wrong = Tally.of_counts(1200, 1200), Tally.of_counts(0, 2400)
     assert asked["light"].wordings == {"seen": right + right, "unseen": wrong}
-    lines = [line.split() for line in scores_table(asked).splitlines()]
+    lines = [line.split() for line in scores_table("scenes:test", asked).splitlines()]
     assert ["seen", "wordings", "100.0", "100.0", "100.0", "2"] in lines
     assert ["unseen", "wordings", "0.0", "0.0", "0.0", "1"] in lines
     content = scores_dict("scenes:test", "doubles", asked)["strategies"]["light"]["wordings"]
     assert (content["seen"]["count"], content["unseen"]["Pr@0.5"]) == (2, 0.0)
 
 
+def test_figures_of_grefcoco_are_those_of_its_authors_with_the_others_by_name() -> None:
+    content = scores_dict("grefcoco:val", "mini", scores())["strategies"]["evf-sam"]
+    # One of three absent ones is right, the others mark 4 pixels: (0.25 + 0.75 + 1) / 5, and 4 / (8 + 4).
+    assert (content["gIoU"], content["cIoU"]) == (pytest.approx(2 / 5), pytest.approx(4 / 12))
+    assert (content["gIoU of targets"], content["cIoU of targets"]) == (0.5, 0.5)
+    table = scores_table("grefcoco:val", scores()).splitlines()
+    assert table[1].split() == ["with", "absent", "33.3", "40.0", "50.0", "5"]
+    assert table[2].split() == ["all", "but", "absent", "50.0", "50.0", "50.0", "2"]
+
+
 def test_the_table_has_a_line_a_kind_in_percent() -> None:
-    table = scores_table(scores()).splitlines()
-    assert [line.split() for line in table[:6]] == [
+    table = scores_table("scenes:test", scores()).splitlines()
+    assert [line.split() for line in table[:7]] == [
         ["evf-sam", "cIoU", "gIoU", "Pr@0.5", "count"],
         ["all", "but", "absent", "50.0", "50.0", "50.0", "2"],
+        ["with", "absent", "33.3", "40.0", "50.0", "5"],
         ["colour", "75.0", "75.0", "100.0", "1"],
         ["size", "25.0", "25.0", "0.0", "1"],
         ["absent", "33.3", "N-acc", "3"],
@@ -304,7 +317,9 @@ def test_an_empty_known_mask_counts_as_absent_and_is_named(tmp_path: Path) -> No
     question = Question("the moon", "category", np.zeros_like(LIT))
     scores = evaluate(comparison, [Sample(half_lit(), (question,))])["light"]
     assert (scores.total.count, scores.absent, scores.untargeted_count) == (0, AbsentTally(0, 1, 1200), 1)
-    assert "1 expressions have an empty known mask and are counted as absent" in scores_table({"light": scores})
+    assert "1 expressions have an empty known mask and are counted as absent" in scores_table(
+        "scenes:test", {"light": scores}
+    )
 
 
 def test_attention_and_outlines_are_measured_where_something_is_to_be_found(tmp_path: Path) -> None:

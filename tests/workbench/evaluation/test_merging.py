@@ -7,9 +7,11 @@ import pytest
 
 from workbench.evaluation.answers import Answer, Place
 from workbench.evaluation.evaluation import Shard
-from workbench.evaluation.merging import FIGURE_NAMES, merged_runs
+from workbench.evaluation.figures import ratios
+from workbench.evaluation.merging import merged_runs
 from workbench.evaluation.results import ResultsError, ResultsFile
 from workbench.evaluation.runs import Header, Run
+from workbench.metrics.intervals import wilson_interval
 
 RUN = Run("mini", "refcoco:val", None, {"light": "a1", "dark": "b2"}, "cpu")
 
@@ -68,6 +70,8 @@ def test_figures_are_those_of_the_answers(tmp_path: Path) -> None:
     assert values == {
         "cIoU": 0.4,
         "gIoU": pytest.approx(0.4),
+        "cIoU with absent": pytest.approx(40 / 107),
+        "gIoU with absent": pytest.approx(0.8 / 3),
         "Pr@0.5": 0.5,
         "Pr@0.6": 0.5,
         "Pr@0.7": 0.0,
@@ -80,7 +84,7 @@ def test_figures_are_those_of_the_answers(tmp_path: Path) -> None:
         "attention mass": pytest.approx(0.8),
         "attention gain": pytest.approx(4.0),
     }
-    assert set(values) == set(FIGURE_NAMES)
+    assert set(values) == set(ratios("refcoco:val"))
     assert run.figures["light"]["cIoU"].interval == (pytest.approx(0.2), pytest.approx(0.6))
     assert run.figures["dark"]["cIoU"].value is None
 
@@ -102,3 +106,35 @@ def test_other_runs_stand_apart_and_the_same_answers_are_refused(tmp_path: Path)
     assert [run.run.dataset for run in merged_runs([one, other, one])] == ["refcoco:val", "refcoco:testA"]
     with pytest.raises(ResultsError, match=r"one\.jsonl and .*copy\.jsonl have the same answers; give one of them"):
         merged_runs([one, copy])
+
+
+def test_grefcoco_counts_expressions_without_a_target_as_its_authors_do(tmp_path: Path) -> None:
+    nothing = {"kind": "absent", "wanted": 0, "boundary_f": None, "box_iou": None, "intersection": 0}
+    answers = [
+        answer(0, 0, intersection=30, union=50),
+        answer(1, 0, intersection=10, union=50),
+        answer(2, 0, **nothing, union=0, marked=0),
+        answer(3, 0, **nothing, union=25, marked=25),
+    ]
+    run = replace(RUN, dataset="grefcoco:val", strategies={"light": "a1"})
+    (merged,) = merged_runs([written(tmp_path / "a.jsonl", answers, run=run)])
+    values = {name: figure.value for name, figure in merged.figures["light"].items()}
+    # By hand: (0.6 + 0.2 + 1 + 0) / 4, and (30 + 10) / (50 + 50 + 0 + 25); Pr@X is of targets alone.
+    assert (values["gIoU"], values["cIoU"]) == (pytest.approx(0.45), pytest.approx(0.32))
+    assert (values["gIoU of targets"], values["cIoU of targets"]) == (pytest.approx(0.4), pytest.approx(0.4))
+    assert (values["Pr@0.6"], values["N-acc"], values["T-acc"]) == (0.5, 0.5, 1.0)
+    assert merged.figure_names[:4] == ("cIoU", "gIoU", "cIoU of targets", "gIoU of targets")
+
+
+def test_rates_of_0_and_100_percent_have_intervals_with_a_width(tmp_path: Path) -> None:
+    answers = [answer(sample, 0, intersection=50, union=50, marked=50, box_iou=1.0) for sample in range(20)]
+    (run,) = merged_runs([written(tmp_path / "a.jsonl", answers)])
+    figures = run.figures["light"]
+    for name in ("cIoU", "gIoU", "Pr@0.9", "box accuracy", "T-acc"):
+        assert (figures[name].value, figures[name].interval) == (1.0, wilson_interval(1.0, 20)), name
+    assert "cIoU with absent" not in run.figure_names
+
+
+def test_one_image_tells_nothing_of_others(tmp_path: Path) -> None:
+    (run,) = merged_runs([written(tmp_path / "a.jsonl", [answer(0, 0), answer(0, 1)])])
+    assert (run.figures["light"]["cIoU"].value, run.figures["light"]["cIoU"].interval) == (0.6, None)

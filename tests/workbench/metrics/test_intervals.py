@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workbench.metrics.intervals import bootstrap_interval
+from workbench.metrics.intervals import bootstrap_interval, holm, rate_interval, wilson_interval
 
 
 def shares(count: int) -> list[float]:
@@ -43,3 +43,32 @@ def test_one_image_leaves_no_doubt_and_none_gives_no_interval() -> None:
     assert bootstrap_interval([3.0], [4.0]) == (0.75, 0.75)
     assert bootstrap_interval([], []) is None
     assert bootstrap_interval([0.0], [0.0]) is None
+
+
+def test_wilsons_interval_is_that_of_the_formula() -> None:
+    # z = 1.95996, z² = 3.84146. Of 0 in 10: (0, z² / (10 + z²)). Of 10 in 20: the middle stays 0.5, and half the width
+    # is z sqrt(0.25 / 20 + z² / 1600) / (1 + z² / 20) = 0.23924 / 1.19207.
+    assert wilson_interval(0.0, 10) == (0.0, pytest.approx(0.27753, abs=1e-5))
+    assert wilson_interval(1.0, 10) == (pytest.approx(0.72247, abs=1e-5), 1.0)
+    assert wilson_interval(0.5, 20) == (pytest.approx(0.29930, abs=1e-5), pytest.approx(0.70070, abs=1e-5))
+
+
+def test_a_rate_of_expressions_each_in_an_image_of_its_own_has_wilsons_interval() -> None:
+    assert rate_interval([1.0] * 7 + [0.0] * 13, [1.0] * 20) == pytest.approx(wilson_interval(0.35, 20))
+    assert rate_interval([0.0] * 20, [1.0] * 20) == wilson_interval(0.0, 20)
+
+
+def test_expressions_that_stand_and_fall_with_their_image_count_once() -> None:
+    # Variance between images: ((10 - 5)² + (0 - 5)²) / 20² = 0.125, as of 0.25 / 0.125 = 2 independent expressions.
+    assert rate_interval([10.0, 0.0], [10.0, 10.0]) == pytest.approx(wilson_interval(0.5, 2))
+    assert rate_interval([50.0, 50.0, 50.0], [50.0, 50.0, 50.0]) == wilson_interval(1.0, 3)
+    assert rate_interval([5.0, 5.0], [10.0, 10.0]) == pytest.approx(wilson_interval(0.5, 20)), "never more than asked"
+    assert rate_interval([5.0, 0.0], [10.0, 0.0]) == pytest.approx(wilson_interval(0.5, 1))
+    assert rate_interval([0.0], [0.0]) is None
+
+
+def test_many_tests_are_corrected_by_holms_rule() -> None:
+    # The least is multiplied by 3, the next by 2, the last by 1, and none falls below the one before it.
+    assert holm([0.01, 0.04, 0.03]) == [pytest.approx(0.03), pytest.approx(0.06), pytest.approx(0.06)]
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -61,6 +61,14 @@ def test_pairs_are_compared_seed_by_seed(low: dict[int, float], high: dict[int, 
     assert said in agreement([LOW, HIGH], {"low": low, "high": high})
 
 
+def test_three_seeds_are_corrected_for_the_number_of_pairs() -> None:
+    # Gains of 4, 5 and 7: t = 6.047 with 2 degrees of freedom, p = 0.026; three such pairs make it 0.079.
+    cious = {"low": {0: 0.0, 1: 0.0, 2: 0.0}, "middle": {0: 4.0, 1: 5.0, 2: 7.0}, "high": {0: 8.0, 1: 10.0, 2: 14.0}}
+    middle = PaperAblation("middle", "the middle", 50.0)
+    assert "order beyond the noise of the seeds: 1, within it: 0" in agreement([LOW, middle], cious)
+    assert "order beyond the noise of the seeds: 0, within it: 3" in agreement([LOW, middle, HIGH], cious)
+
+
 def test_a_pair_that_the_paper_finds_even_is_not_judged() -> None:
     even = [LOW, PaperAblation("high", "as high", 20.0)]
 

@@ -16,7 +16,8 @@ from tests.workbench.evaluation.test_merging import RUN, answer, written
 from workbench.cli.evaluate import Order, carry_out
 from workbench.comparison import Comparison
 from workbench.evaluation.evaluation import Shard
-from workbench.evaluation.merging import Figure, MergedRun, merged_runs
+from workbench.evaluation.figures import Figure
+from workbench.evaluation.merging import MergedRun, merged_runs
 from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.markdown import report_markdown, run_title
 from workbench.reporting.page import report_html, write_report
