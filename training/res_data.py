@@ -8,7 +8,7 @@ import numpy as np
 
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import RgbImage
-from workbench.datasets.contract import Dataset, DatasetError, Question, Sample, SampleError
+from workbench.datasets.contract import Dataset, DatasetError, IndexedDataset, Question, Sample, SampleError
 from workbench.metrics.masks import IGNORED_LABEL, ReferenceMask
 
 UNREADABLE_IN_A_ROW = 100
@@ -41,7 +41,7 @@ class Mixture:
 
     Attributes:
         names: of the data sets, as on the command line.
-        parts: the samples of each.
+        parts: the samples of each, by number.
         weights: of each, positive.
         phrases_an_image: at most; an image with fewer gives all it has.
         check_phrase: raises what the model's tokenizer has against a phrase.
@@ -56,7 +56,7 @@ class Mixture:
     """
 
     names: tuple[str, ...]
-    parts: tuple[tuple[Sample, ...], ...]
+    parts: tuple[IndexedDataset | Sequence[Sample], ...]
     weights: tuple[float, ...]
     phrases_an_image: int = 3
     check_phrase: Callable[[str], object] = str.strip
@@ -64,7 +64,7 @@ class Mixture:
 
     def __post_init__(self) -> None:
         for name, part in zip(self.names, self.parts, strict=True):
-            if not part:
+            if not len(part):
                 raise DatasetError(f"{name}: expected images to train on, got none; check the split and its files")
         if len(self.weights) != len(self.parts) or not all(0 < each < math.inf for each in self.weights):
             raise ConfigurationError(
@@ -73,9 +73,13 @@ class Mixture:
 
     @classmethod
     def of(cls, datasets: Sequence[Dataset], weights: Sequence[float], **options: object) -> "Mixture":
-        """Read the annotations of data sets; images and masks are read when they are drawn."""
+        """Draw from data sets: samples are read, and scenes made, when they are drawn.
+
+        Data sets that can only be gone through from the beginning are, once.
+        """
         names = tuple(f"{each.name}:{each.split}" for each in datasets)
-        return cls(names, tuple(tuple(each) for each in datasets), tuple(weights), **options)  # type: ignore[arg-type]
+        parts = tuple(each if isinstance(each, IndexedDataset) else tuple(each) for each in datasets)
+        return cls(names, parts, tuple(weights), **options)  # type: ignore[arg-type]
 
     def draw(self, seed: int, number: int) -> DrawnImage:
         """Draw image `number` of the run with this seed; a sample that cannot be read is noted and another drawn.

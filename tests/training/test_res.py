@@ -33,6 +33,8 @@ from training.dialogues import NOT_TRAINED, DialogueObjective, exchange
 from training.res_data import DrawnImage, Mixture
 from training.res_objectives import counted_mask_loss
 from workbench.datasets.contract import Question, Sample
+from workbench.datasets.registry import open_dataset
+from workbench.datasets.scene_dataset import scene_sample
 
 ROOT = Path(__file__).parents[2]
 STEPS = 4
@@ -313,6 +315,22 @@ def test_memory_that_does_not_suffice_is_said_in_words(
     monkeypatch.setattr("training.res_objectives.EvfSamLoss.forward", full)
     assert main(command(data, checkpoint, tmp_path)) == 2
     assert "lower --images-at-once" in capsys.readouterr().err
+
+
+def test_only_the_scenes_that_are_drawn_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def remembered(seed: int) -> Sample:
+        made.append(seed)
+        return scene_sample(seed)
+
+    monkeypatch.setattr("workbench.datasets.scene_dataset.scene_sample", remembered)
+    mixture = Mixture.of([open_dataset("scenes:train")], [1.0])
+    assert made == []
+    first, again = mixture.draw(0, 7), mixture.draw(0, 7)
+    assert len(made) == 2
+    assert first.phrases == again.phrases
+    np.testing.assert_array_equal(first.image, again.image)
 
 
 def test_a_mixture_draws_in_proportion_to_its_weights() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, NoReturn, Protocol
+from typing import Final, Literal, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -110,6 +110,15 @@ class Dataset(Protocol):
         ...
 
 
+@runtime_checkable
+class IndexedDataset(Dataset, Protocol):
+    """A data set of which one image can be had without those before it."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return an image by its number from 0; raises IndexError beyond the last."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class ListedDataset:
     """A data set whose annotations fit into memory.
@@ -128,3 +137,6 @@ class ListedDataset:
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]

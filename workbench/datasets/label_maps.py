@@ -70,6 +70,9 @@ class LabelMaps:
     def __iter__(self) -> Iterator[Sample]:
         return map(self._sample, self._maps)
 
+    def __getitem__(self, index: int) -> Sample:
+        return self._sample(self._maps[index])
+
     def _sample(self, path: Path) -> Sample:
         image = image_reader(self._images / f"{path.stem}.jpg")
         try:

@@ -51,6 +51,9 @@ class ReasonSeg:
     def __iter__(self) -> Iterator[Sample]:
         return (_sample(path, self.split) for path in self._files)
 
+    def __getitem__(self, index: int) -> Sample:
+        return _sample(self._files[index], self.split)
+
 
 def _sample(path: Path, split: str) -> Sample:
     try:

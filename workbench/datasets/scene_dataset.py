@@ -38,6 +38,9 @@ class SceneDataset:
     def __iter__(self) -> Iterator[Sample]:
         return map(scene_sample, self._seeds)
 
+    def __getitem__(self, index: int) -> Sample:
+        return scene_sample(self._seeds[index])
+
 
 def scene_sample(seed: int) -> Sample:
     """Draw the scene of a seed, and ask all of its expressions."""

@@ -19,7 +19,7 @@ from evfsam.errors import ConfigurationError
 from tests.workbench.datasets import layouts
 from tests.workbench.datasets.layouts import SIZE, rectangle, run_lengths
 from workbench.datasets.coco_masks import decode_mask, summed_mask
-from workbench.datasets.contract import ABSENT, DatasetError, Question, SampleError
+from workbench.datasets.contract import ABSENT, DatasetError, IndexedDataset, Question, SampleError
 from workbench.datasets.layout import label_reader
 from workbench.datasets.registry import NAMES, open_dataset
 from workbench.datasets.scenes import scene, split_seeds
@@ -561,6 +561,16 @@ def test_refcoco_m_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(DatasetError, match="needs pyarrow, not found; run pip install pyarrow"):
         open_dataset("refcoco-m:validation", tmp_path)
+
+
+@pytest.mark.parametrize("name", [*CASES, "reasonseg:val"])
+def test_an_image_can_be_had_by_its_number(name: str, tmp_path: Path) -> None:
+    make = layouts.reason_seg if name == "reasonseg:val" else CASES[name][0]
+    dataset = open_dataset(name, make(tmp_path))
+    assert isinstance(dataset, IndexedDataset)
+    assert dataset[0].sample_id == next(iter(dataset)).sample_id
+    with pytest.raises(IndexError):
+        dataset[1]
 
 
 def test_scenes_are_asked_in_the_order_of_their_seeds() -> None:
