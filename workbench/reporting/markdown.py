@@ -5,6 +5,8 @@ from typing import Final
 
 from workbench.evaluation.figures import UNBOUNDED, Figure
 from workbench.evaluation.merging import MergedRun
+from workbench.evaluation.pairs import all_pairs
+from workbench.reporting.pairs import PAIRS_NOTE, deciders_rows, pair_notes, pairs_rows
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows, paper_source
 from workbench.reporting.scores import fault_lines, percent
 
@@ -20,6 +22,10 @@ def report_markdown(runs: Sequence[MergedRun]) -> str:
         faults = fault_notes(run)
         if faults:
             parts += ["What went wrong:", "\n".join(f"- {_defused(each)}" for each in faults)]
+    for dataset, pairs in all_pairs(runs).items():
+        parts += [f"## Compared in pairs: {dataset}", table(*pairs_rows(pairs)), *pair_notes(pairs), PAIRS_NOTE]
+        for pair in pairs:
+            parts += [f"What decides between {pair.one.label} and {pair.other.label}:", table(*deciders_rows(pair))]
     parts += ["## The papers' figures", table(*papers_rows(runs)), *papers_notes(runs), paper_source()]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -13,6 +13,7 @@ from PIL import Image
 from evfsam.types import RgbImage
 from workbench.evaluation.figures import Figure
 from workbench.evaluation.merging import MergedRun
+from workbench.evaluation.pairs import Pair, all_pairs
 from workbench.export.files import write_whole
 from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.markdown import (
@@ -24,8 +25,9 @@ from workbench.reporting.markdown import (
     run_title,
     wordings_rows,
 )
+from workbench.reporting.pairs import PAIRS_NOTE, pair_notes, pairs_rows
 from workbench.reporting.paper import paper_source
-from workbench.reporting.showcase import Exhibit, exhibits
+from workbench.reporting.showcase import Exhibit, decider_exhibits, exhibits
 
 PER_TITLE: Final = 4
 """Samples shown of each strategy's best and worst, and of the most disputed."""
@@ -64,6 +66,8 @@ def report_html(runs: Sequence[MergedRun]) -> str:
     parts = ["<h1>Measured</h1>"]
     for run in runs:
         parts += _run_parts(run)
+    for dataset, pairs in all_pairs(runs).items():
+        parts += _pairs_parts(dataset, pairs)
     parts += ["<h2>The papers' figures</h2>", _html_table(*papers_rows(runs))]
     parts += [f"<p>{escape(note)}</p>" for note in (*papers_notes(runs), paper_source())]
     body = "\n".join(parts)
@@ -86,6 +90,16 @@ def _run_parts(run: MergedRun) -> list[str]:
         parts.append("<p>The data set's images are not where they were, so that masks cannot be shown.</p>")
     for title, group in groupby(shown, key=lambda each: each.title):
         parts.append(f"<h3>{escape(title)}</h3>" + "".join(_exhibit_html(each) for each in group))
+    return parts
+
+
+def _pairs_parts(dataset: str, pairs: Sequence[Pair]) -> list[str]:
+    parts = [f"<h2>Compared in pairs: {escape(dataset)}</h2>", _html_table(*pairs_rows(pairs))]
+    parts += [f"<p>{escape(note)}</p>" for note in (*pair_notes(pairs), PAIRS_NOTE)]
+    for pair in pairs:
+        shown = decider_exhibits(pair)
+        if shown:
+            parts.append(f"<h3>{escape(shown[0].title)}</h3>" + "".join(_exhibit_html(each) for each in shown))
     return parts
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from workbench.datasets.contract import Question, Sample
 from workbench.evaluation.answers import Answer, check_size
 from workbench.evaluation.evaluation import load_dataset
 from workbench.evaluation.merging import MergedRun
+from workbench.evaluation.pairs import Pair
 from workbench.metrics.masks import Mask, wanted_pixels
 from workbench.pictures.files import shrunk, shrunk_mask
 from workbench.pictures.rendering import overlay
@@ -55,6 +56,20 @@ def exhibits(run: MergedRun, per_title: int) -> list[Exhibit]:
     chosen = list(_chosen(run, by_spot, per_title))
     samples = _samples(run, {spot[0] for _, spot in chosen})
     return [_exhibit(title, by_spot[spot], samples.get(spot[0])) for title, spot in chosen]
+
+
+def decider_exhibits(pair: Pair) -> list[Exhibit]:
+    """Draw the questions on which two contestants are farthest apart, each mask under its contestant's label."""
+    title = f"what decides between {pair.one.label} and {pair.other.label}"
+    samples = _samples(pair.one.run, {each.answers[0].place.sample_index for each in pair.deciders})
+    shown = []
+    for decider in pair.deciders:
+        answers = [
+            replace(answer, place=replace(answer.place, strategy=contestant.label))
+            for answer, contestant in zip(decider.answers, (pair.one, pair.other), strict=True)
+        ]
+        shown.append(_exhibit(title, answers, samples.get(answers[0].place.sample_index)))
+    return shown
 
 
 def dispute(answers: Sequence[Answer]) -> float:

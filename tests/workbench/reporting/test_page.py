@@ -18,11 +18,12 @@ from workbench.comparison import Comparison
 from workbench.evaluation.evaluation import Shard
 from workbench.evaluation.figures import Figure
 from workbench.evaluation.merging import MergedRun, merged_runs
+from workbench.evaluation.pairs import all_pairs
 from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.markdown import report_markdown, run_title
 from workbench.reporting.page import report_html, write_report
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows
-from workbench.reporting.showcase import dispute, exhibits
+from workbench.reporting.showcase import decider_exhibits, dispute, exhibits
 
 ONE = replace(RUN, strategies={"light": "a1"})
 MARKED_UP = "<b>light & 'dark'</b>"
@@ -237,6 +238,30 @@ def test_one_report_holds_several_runs(tmp_path: Path) -> None:
         f"## refcoco:testA: {made_with}",
         "## The papers' figures",
     ]
+
+
+def test_pairs_are_compared_in_the_report_with_what_decides_between_them(run: MergedRun) -> None:
+    text = report_markdown([run])
+    # "light" is right about one image of two, "refused" about none; every exchange of the one is as large.
+    assert (
+        "| light | refused | +50.0 (+0.0 to +100.0) | 1.000 | +50.0 (+0.0 to +100.0) | 1.000 | 1 | 0 | 1 | 2 | 2 |"
+        in text
+    )
+    assert "What decides between light and refused:\n\n| phrase | kind | image |" in text
+    assert "| one | 100.0 | 0.0 |" in text
+    (decider,) = decider_exhibits(all_pairs([run])[run.run.dataset][0])
+    assert set(decider.pictures) == {"known mask", "light", "refused"}
+    assert "what decides between light and refused" in Tags(report_html([run])).texts
+
+
+def test_pairs_of_two_files_show_both_masks_under_their_own_names(run: MergedRun) -> None:
+    other = replace(run, run=replace(run.run, dtype="bfloat16"))
+    pairs = all_pairs([run, other])[run.run.dataset]
+    pair = next(
+        each for each in pairs if each.one.strategy != each.other.strategy and each.one.run is not each.other.run
+    )
+    (decider,) = decider_exhibits(pair)
+    assert set(decider.pictures) == {"known mask", pair.one.label, pair.other.label}
 
 
 def test_a_title_has_weights_number_type_limit_and_date(run: MergedRun) -> None:

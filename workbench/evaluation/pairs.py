@@ -1,0 +1,195 @@
+"""Answers of two strategies, weights or number types to the same questions, held against each other."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from typing import Final
+
+from workbench.evaluation.answers import Answer, Scores
+from workbench.evaluation.figures import main_region, ratios
+from workbench.evaluation.merging import MergedRun
+from workbench.metrics.intervals import holm
+from workbench.metrics.paired import Difference, paired_difference
+
+COMPARED: Final = ("cIoU", "gIoU")
+"""The figures whose differences are tested."""
+_DIGITS: Final = 8
+
+_Key = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One strategy's answers of one run.
+
+    Attributes:
+        label: tells it from the others it is compared with.
+        run: where the answers are.
+        strategy: key in the run.
+    """
+
+    label: str
+    run: MergedRun
+    strategy: str
+
+    @cached_property
+    def by_question(self) -> dict[_Key, Answer]:
+        """Answers by image and phrase; which of several equal ones is told by a number. Unread ones are left out."""
+        met: Counter[tuple[str, str, str]] = Counter()
+        answers = {}
+        for answer in self.run.answers:
+            if answer.place.strategy == self.strategy:
+                question = (answer.place.sample_id, answer.phrase, answer.kind)
+                met[question] += 1
+                answers[*question, met[question]] = answer
+        return {key: answer for key, answer in answers.items() if answer.outcome != "unread"}
+
+
+@dataclass(frozen=True)
+class Decider:
+    """A question on which two contestants are far apart: the answers of both, and their IoUs."""
+
+    answers: tuple[Answer, Answer]
+    ious: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two contestants on the questions that both answered.
+
+    Attributes:
+        one, other: who.
+        image_count, question_count: shared by both.
+        left_out_count: questions of either that the other was not asked, or was asked about another image or mask.
+        differences: of the figures in `COMPARED`, `one` minus `other`; without those that nothing counts for.
+        p_values: of the differences, corrected for the number of pairs that are shown together.
+        wins, losses, ties: questions on which `one` has the higher, the lower, the same IoU.
+        deciders: questions on which the IoU differs most, largest difference first.
+    """
+
+    one: Contestant
+    other: Contestant
+    image_count: int
+    question_count: int
+    left_out_count: int
+    differences: Mapping[str, Difference]
+    p_values: Mapping[str, float]
+    wins: int
+    losses: int
+    ties: int
+    deciders: tuple[Decider, ...]
+
+
+def all_pairs(runs: Sequence[MergedRun], decider_count: int = 4) -> dict[str, list[Pair]]:
+    """Compare every two contestants that answered questions of one data set, by data set.
+
+    Args:
+        runs: of any data sets.
+        decider_count: most deciding questions kept of a pair.
+
+    Returns:
+        Pairs that share a question; p-values are corrected within a data set and figure by Holm's rule.
+    """
+    by_dataset: dict[str, list[MergedRun]] = defaultdict(list)
+    for run in runs:
+        by_dataset[run.run.dataset].append(run)
+    found = {}
+    for dataset, of_dataset in by_dataset.items():
+        pairs = [_pair(dataset, one, other, decider_count) for one, other in combinations(contestants(of_dataset), 2)]
+        pairs = _corrected([pair for pair in pairs if pair.question_count])
+        if pairs:
+            found[dataset] = pairs
+    return found
+
+
+def contestants(runs: Sequence[MergedRun]) -> list[Contestant]:
+    """Return every strategy of every run, with a label that no other has."""
+    every = [(run, key) for run in runs for key in run.run.strategies]
+    labels: list[str] = []
+    for level in range(4):
+        labels = [_label(run, key, level) for run, key in every]
+        if len(set(labels)) == len(labels):
+            break
+    else:
+        labels = [f"{label}, run {number}" for number, label in enumerate(labels, 1)]
+    return [Contestant(label, run, key) for label, (run, key) in zip(labels, every, strict=True)]
+
+
+def _label(run: MergedRun, key: str, level: int) -> str:
+    """Name a strategy of a run with more of what may tell it apart: suite, weights, number type and device."""
+    made_with = [
+        run.run.suite,
+        run.run.strategies[key][:_DIGITS],
+        f"{run.run.dtype} on {run.run.device}",
+    ]
+    return f"{key} ({', '.join(made_with[:level])})" if level else key
+
+
+def _pair(dataset: str, one: Contestant, other: Contestant, decider_count: int) -> Pair:
+    mine, theirs = one.by_question, other.by_question
+    shared = [key for key in mine if key in theirs and _is_same(mine[key], theirs[key])]
+    scored = [(mine[key], theirs[key]) for key in shared]
+    counted = []
+    for pair in scored:
+        first, second = (_iou(dataset, answer) for answer in pair)
+        if first is not None and second is not None:
+            counted.append(Decider(pair, (first, second)))
+    gains = [decider.ious[0] - decider.ious[1] for decider in counted]
+    ranked = sorted(counted, key=lambda decider: -round(abs(decider.ious[0] - decider.ious[1]), 9))
+    return Pair(
+        one,
+        other,
+        image_count=len({answer.place.sample_id for answer, _ in scored}),
+        question_count=len(counted),
+        left_out_count=len(mine) + len(theirs) - 2 * len(shared),
+        differences=_differences(dataset, scored),
+        p_values={},
+        wins=sum(gain > 0 for gain in gains),
+        losses=sum(gain < 0 for gain in gains),
+        ties=sum(gain == 0 for gain in gains),
+        deciders=tuple(each for each in ranked[:decider_count] if each.ious[0] != each.ious[1]),
+    )
+
+
+def _is_same(one: Answer, other: Answer) -> bool:
+    """Whether two answers are about the same image and mask; files written before digests were kept hold sizes."""
+    if one.data and other.data:
+        return one.data == other.data
+    return (one.size, one.wanted) == (other.size, other.wanted)
+
+
+def _iou(dataset: str, answer: Answer) -> float | None:
+    """Return an answer's IoU; None where the benchmark does not count the question for cIoU and gIoU."""
+    return main_region(dataset, Scores.of(answer)).giou
+
+
+def _differences(dataset: str, scored: Sequence[tuple[Answer, Answer]]) -> dict[str, Difference]:
+    named = ratios(dataset)
+    firsts, seconds = (_by_image(pair[place] for pair in scored) for place in (0, 1))
+    found = {}
+    for name in COMPARED:
+        difference = paired_difference(
+            [named[name](scores) for scores in firsts], [named[name](scores) for scores in seconds]
+        )
+        if difference is not None:
+            found[name] = difference
+    return found
+
+
+def _by_image(answers: Iterable[Answer]) -> list[Scores]:
+    by_image: dict[str, Scores] = defaultdict(Scores)
+    for answer in answers:
+        by_image[answer.place.sample_id] += Scores.of(answer)
+    return list(by_image.values())
+
+
+def _corrected(pairs: Sequence[Pair]) -> list[Pair]:
+    corrected: list[dict[str, float]] = [{} for _ in pairs]
+    for name in COMPARED:
+        tested = [place for place, pair in enumerate(pairs) if name in pair.differences]
+        p_values = holm([pairs[place].differences[name].p_value for place in tested])
+        for place, p_value in zip(tested, p_values, strict=True):
+            corrected[place][name] = p_value
+    return [replace(pair, p_values=p_values) for pair, p_values in zip(pairs, corrected, strict=True)]
