@@ -22,6 +22,7 @@ from webui.i18n.pages import (
     wire_switch,
 )
 from webui.i18n.translate import retold, say
+from webui.kept_entries import build_kept_entries
 from webui.known_scenes import Example, read_examples
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
@@ -69,6 +70,7 @@ def build_demo(comparison: Comparison) -> gr.Blocks:
 def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlocks:
     with SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
         build_accessibility()
+        build_kept_entries()
         head = build_head(_head(comparison.suite))
         build_weights_notice(comparison)
         # First of all: Gradio gives a name to the first handler that bears it, also to private ones.
