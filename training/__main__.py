@@ -1,4 +1,4 @@
-"""Train a stage of the mini suite, `python -m training STAGE`, the papers' ablations, or on real data (`res`)."""
+"""Train a stage of the mini suite, fetch its pictures (`data`), the papers' ablations, or on real data (`res`)."""
 
 import argparse
 import sys
@@ -17,14 +17,19 @@ def main(arguments: list[str] | None = None) -> int:
         from training.res_command import main as train_on_real_data  # needs packages that the mini suite does not
 
         return train_on_real_data(words[1:])
+    if words[:1] == ["data"]:
+        from training.data_command import main as make_pictures  # needs packages that the mini suite does not
+
+        return make_pictures(words[1:])
     if words[:1] == ["ablations"]:
         from training.ablation_command import main as train_ablations
 
         return train_ablations(words[1:])
     parser = argparse.ArgumentParser(
         prog="python -m training",
-        description="Train the mini suite, stage by stage. Besides: `python -m training ablations --help` for the "
-        "papers' ablations in miniature, `python -m training res --help` for real data.",
+        description="Train the mini suite, stage by stage. Besides: `python -m training data --help` for the pictures, "
+        "`python -m training ablations --help` for the papers' ablations in miniature, `python -m training res --help` "
+        "for real data.",
     )
     parser.add_argument("stage", choices=[*STAGES, "all"], help="what to train; goes on where a killed run stopped")
     parser.add_argument("--work", type=Path, default=Path("training-cache"), help="drawn scenes and unfinished stages")

@@ -30,6 +30,11 @@ class Noun:
     synonyms: tuple[str, ...]
     groups: tuple[str, ...]
 
+    @property
+    def slug(self) -> str:
+        """The name as files spell it, as `sprites/hot-dog.webp`; some nouns have no sprite that may be passed on."""
+        return self.name.replace(" ", "-")
+
 
 @dataclass(frozen=True)
 class Colour:

@@ -1,7 +1,9 @@
 """The words of the pictures: one meaning a word, and enough of them."""
 
 from collections import Counter
+from pathlib import Path
 
+from workbench.datasets import vocabulary
 from workbench.datasets.vocabulary import CATEGORIES, COLOURS, GROUPS, HUES, NOUNS
 
 
@@ -40,3 +42,12 @@ def test_painting_rules_stay_in_range() -> None:
             assert base >= 0
             assert gain >= 0
             assert base + gain <= 1
+
+
+def test_nearly_every_noun_has_a_small_sprite_and_every_sprite_a_noun() -> None:
+    sprites = {file.stem: file for file in (Path(vocabulary.__file__).parent / "sprites").glob("*.webp")}
+    slugs = {noun.slug for noun in NOUNS.values()}
+    assert set(sprites) <= slugs
+    assert len(sprites) >= 315
+    assert set(CATEGORIES) <= set(sprites)
+    assert max(file.stat().st_size for file in sprites.values()) < 20_000

@@ -1,0 +1,1 @@
+"""Pictures to train on: fetched, cut out, scaled and split."""

@@ -1,0 +1,126 @@
+"""Build the folder of pictures out of the sources."""
+
+import functools
+import json
+import multiprocessing
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+from evfsam.errors import ConfigurationError
+from training.pictures.colours import dominant_colour
+from training.pictures.cutouts import Piece, open_picture, picture, read_pieces
+from training.pictures.folder import Split, background_splits, file_stem, splits
+from training.pictures.sources import Source, chosen, read_sources, unpacked
+
+_BACKGROUNDS: Final = Path(__file__).with_name("backgrounds.json")
+_BACKGROUND_SIDE: Final = 512
+_QUALITY: Final = {"photograph": 82, "render": 74, "drawing": 74}
+
+
+def build(out: Path, cache: Path, *, without: Sequence[str] = (), processes: int = 1) -> dict[str, int]:
+    """Fetch the sources and write the folder; one that is there is replaced when the new one is whole.
+
+    Args:
+        out: the folder.
+        cache: where packages are kept, as fetched and unpacked.
+        without: names of sources to do without.
+        processes: that make cut-outs side by side.
+
+    Returns:
+        How many cut-outs of each kind and how many backgrounds there are.
+
+    Raises:
+        ConfigurationError: a source cannot be had, or its digest is another one.
+    """
+    sources = read_sources()
+    names = chosen(list(sources), without)
+    folders = {name: unpacked(sources[name], cache) for name in names}
+    pieces = [piece for piece in read_pieces() if piece.source in folders]
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "cutouts").mkdir(parents=True)
+    (partial / "backgrounds").mkdir()
+    split_of = splits(pieces)
+    make = functools.partial(_write_cutout, folders=folders, folder=partial)
+    with multiprocessing.Pool(processes) as pool:
+        made = pool.map(make, pieces, chunksize=8)
+    cutouts = [
+        _entry(piece, sources[piece.source], split_of[piece.key], colour)
+        for piece, (is_made, colour) in zip(pieces, made, strict=True)
+        if is_made
+    ]
+    backgrounds = list(_backgrounds(folders, sources, partial))
+    index = {"cutouts": cutouts, "backgrounds": backgrounds}
+    (partial / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    _replace(out, partial)
+    counts = {kind: sum(entry["kind"] == kind for entry in cutouts) for kind in _QUALITY}
+    return counts | {"background": len(backgrounds)}
+
+
+def _replace(out: Path, partial: Path) -> None:
+    """Put the new folder where the old one was, so that a reader finds one or the other but for an instant."""
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.is_dir():
+        out.replace(old)
+    partial.replace(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_cutout(piece: Piece, folders: Mapping[str, Path], folder: Path) -> tuple[bool, str | None]:
+    """Make one cut-out and write it; returns whether it exists, and its colour."""
+    try:
+        image = picture(piece, folders[piece.source])
+    except (OSError, ValueError, KeyError) as err:
+        raise ConfigurationError(f"{piece.key}: expected a picture of a {piece.name}, got {err!r}") from err
+    if image is None or min(image.size) < 6:
+        return False, None
+    image.save(folder / "cutouts" / f"{file_stem(piece)}.webp", quality=_QUALITY[piece.kind], method=4)
+    return True, dominant_colour(image)
+
+
+def _entry(piece: Piece, source: Source, split: Split, colour: str | None) -> dict[str, Any]:
+    return {
+        "file": f"cutouts/{file_stem(piece)}.webp",
+        "name": piece.name,
+        "style": "drawn" if piece.kind == "drawing" else "photo",
+        "kind": piece.kind,
+        "source": piece.key,
+        "licence": source.licence,
+        "split": split,
+        "colour": colour,
+    }
+
+
+def _backgrounds(folders: Mapping[str, Path], sources: Mapping[str, Source], folder: Path) -> Iterator[dict[str, Any]]:
+    """Write every background, whole and, where it is large, two parts of it; yields their entries."""
+    data: dict[str, dict[str, list[str]]] = json.loads(_BACKGROUNDS.read_text(encoding="utf-8"))
+    found = [(s, path, names) for s, files in data.items() if s in folders for path, names in files.items()]
+    split_of = background_splits(f"{source}/{path}" for source, path, _ in found)
+    for number, (source, path, names) in enumerate(found):
+        image = open_picture(folders[source], path).convert("RGB")
+        for part, box in enumerate(_parts(image.width, image.height)):
+            crop = image.crop(box)
+            crop.thumbnail((_BACKGROUND_SIDE, _BACKGROUND_SIDE), Image.Resampling.LANCZOS)
+            file = f"backgrounds/{number:03d}-{part}.jpg"
+            crop.save(folder / file, quality=80)
+            yield {
+                "file": file,
+                "contains": names,
+                "source": f"{source}/{path}",
+                "licence": sources[source].licence,
+                "split": split_of[f"{source}/{path}"],
+            }
+
+
+def _parts(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """The whole, and of a picture over 900 pixels its left and right part, one up and one down."""
+    parts = [(0, 0, width, height)]
+    if max(width, height) > 900:
+        w, h = round(width * 0.55), round(height * 0.7)
+        parts += [(0, height - h, w, height), (width - w, 0, width, h)]
+    return parts

@@ -1,0 +1,51 @@
+"""The folder of pictures: every cut-out and background as a small file, and `index.json` with what is known of them."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from training.pictures.cutouts import Piece
+from workbench.datasets.vocabulary import NOUNS
+
+Split = Literal["train", "val", "test"]
+_ALWAYS_TRAIN = ("fluent-3d", "fluent-flat")
+"""The page's random scenes show these, and the two are one design: none of them is held out."""
+
+
+def file_stem(piece: Piece) -> str:
+    """Name of a cut-out's file without its ending: what it shows, and a digest of where it comes from."""
+    return f"{NOUNS[piece.name].slug}-{hashlib.sha256(piece.key.encode()).hexdigest()[:10]}"
+
+
+def splits(pieces: Sequence[Piece]) -> dict[str, Split]:
+    """Split of each piece by its key.
+
+    Of a name's photographs one is for tests where there are two, another one for validation where there are four; so of
+    its drawings where there are four and six. What was made of one photograph stays together, and models are for
+    training only: a figure on held-out photographs speaks of photographs.
+    """
+    held: dict[tuple[str, str], Split] = {}
+    originals: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for piece in pieces:
+        originals[piece.name, piece.kind].add(piece.original)
+    for (name, kind), found in originals.items():
+        least = {"photograph": (2, 4), "drawing": (4, 6), "render": (10**9, 10**9)}[kind]
+        candidates = _shuffled(o for o in found if not o.startswith(tuple(f"{s}/" for s in _ALWAYS_TRAIN)))
+        if len(found) >= least[0] and candidates:
+            held[name, candidates[0]] = "test"
+        if len(found) >= least[1] and len(candidates) > 1:
+            held[name, candidates[1]] = "val"
+    chosen = {original: split for (_, original), split in held.items()}
+    return {piece.key: chosen.get(piece.original, "train") for piece in pieces}
+
+
+def background_splits(names: Iterable[str]) -> dict[str, Split]:
+    """Of twenty backgrounds three are for tests and two for validation."""
+    shares: list[Split] = ["test", "train", "train", "val", "train", "train", "train"]
+    return {name: shares[position % 7] for position, name in enumerate(_shuffled(names))}
+
+
+def _shuffled(names: Iterable[str]) -> list[str]:
+    """In an order that depends on the names alone, so that a new picture moves no other to another split."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())

