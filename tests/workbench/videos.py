@@ -1,7 +1,9 @@
 """Small video files, and an EVF-SAM2 too small to know anything."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import av
 import numpy as np
@@ -28,14 +30,21 @@ def write_video(
     rate: Fraction = Fraction(25),
     codec: str = "libx264",
     turn: int = 0,
+    gop: int = 5,
+    aspect: Fraction = Fraction(1),
+    options: Mapping[str, str] = MappingProxyType({}),
+    container_options: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """Write a video with key frames 5 apart and B-frames between."""
-    with av.open(str(path), "w") as container:
+    """Write a video with key frames `gop` apart and B-frames between; `aspect` is that of a pixel."""
+    with av.open(str(path), "w", options=dict(container_options)) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.gop_size = 5
-        stream.options = {"crf": "1"} if codec == "libx264" else {}
+        stream.codec_context.gop_size = gop
+        stream.codec_context.max_b_frames = 2
+        stream.codec_context.bit_rate = 4_000_000
+        stream.codec_context.sample_aspect_ratio = aspect
+        stream.options = {"crf": "1"} if codec == "libx264" else dict(options)
         if turn:
             stream.set_display_rotation(turn)
         for index in range(count):

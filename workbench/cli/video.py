@@ -123,7 +123,7 @@ def carry_out(order: VideoOrder) -> str:
             raise ConfigurationError(
                 f"expected the phrase on one of the frames 0 to {len(frames) - 1}, got frame {order.prompt_frame}"
             )
-        if order.out.resolve() == order.source.resolve():
+        if order.out.exists() and order.out.samefile(order.source):
             raise VideoFileError(f"the output {order.out} is the video itself; choose another name")
         follower = order.follower()
         found = follower.follow(frames, order.phrase, prompt_frame=order.prompt_frame)
@@ -133,10 +133,11 @@ def carry_out(order: VideoOrder) -> str:
             for frame, mask in _in_order(results, frames, order.prompt_frame):
                 seen += bool(mask.any())
                 writer.write(overlay(frame, mask, order.key, is_labelled=False))
+    damaged = f"; {frames.damaged_count} damaged frames were left out" if frames.damaged_count else ""
     alone = "" if follower.carries_memory else "; each frame was asked alone, since this model has no memory for videos"
     return (
         f"wrote {order.out}: {len(frames)} frames at {float(frames.rate):.3g} a second, without sound; "
-        f"found on {seen} of them{alone}"
+        f"found on {seen} of them{damaged}{alone}"
     )
 
 

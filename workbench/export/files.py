@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from errno import EISDIR
 from pathlib import Path
+from secrets import token_hex
 
 import numpy as np
 import torch
@@ -34,8 +35,9 @@ def check_writable(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(EISDIR, "it is a folder")
-        probe = path.with_name(f".{path.name}.probe")
-        _replace(probe, b"")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = part_beside(path)
+        probe.touch(exist_ok=False)
         probe.unlink()
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
@@ -65,8 +67,13 @@ def as_json_value(value: object) -> object:
     return str(value)
 
 
+def part_beside(path: Path) -> Path:
+    """Return the name under which a file is written until it is whole; no two writers get the same."""
+    return path.with_name(f".{token_hex(8)}.part{path.suffix.lower()}")
+
+
 def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
+    part = part_beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         part.write_bytes(content)

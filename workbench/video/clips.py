@@ -22,6 +22,8 @@ LONGEST_SIDE: Final = 1280
 """Larger frames are scaled down to this, pixels."""
 MOST_PIXELS: Final = 36_000_000
 """Frames with more are refused before one is decoded."""
+MOST_DECODED: Final = 1000
+"""Frames of a file that are decoded to find damaged ones before work begins; of a longer one, the part asked for."""
 CLIP_ENDINGS: Final = (".mp4", ".webm", ".mov", ".mkv", ".gif")
 
 
@@ -40,8 +42,9 @@ class Clip:
         frame_count: at least 1.
         rate: mean frames a second.
         size: (H, W) of the frames as they are segmented.
-        stored_size: (H, W) as the file has them; larger than `size` where they are scaled down.
+        stored_size: (H, W) before they are scaled down to `size`.
         seconds: how long it lasts.
+        damaged_count: frames that cannot be decoded and are left out, as far as that is known.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class Clip:
     size: tuple[int, int]
     stored_size: tuple[int, int]
     seconds: float
+    damaged_count: int = 0
 
     def part_count(self, limit: int) -> int:
         """Return how many frames are segmented at one time."""
@@ -61,7 +65,7 @@ class Clip:
 
 
 def read_clip(path: Path) -> Clip:
-    """Look at a video file; one frame is decoded.
+    """Look at a video file; a long one is decoded in its first frame alone.
 
     Raises:
         VideoFileError: it cannot be used; the message names the file without its folder.
@@ -69,7 +73,7 @@ def read_clip(path: Path) -> Clip:
     with _named_without_folder(path), _frames(path) as frames:
         count = len(frames)
         seconds = float(frames.seconds(count - 1) + 1 / frames.rate)
-        return Clip(path, count, frames.rate, frames.size, frames.stored_size, seconds)
+        return Clip(path, count, frames.rate, frames.size, frames.stored_size, seconds, frames.damaged_count)
 
 
 class ClipPart(FrameSequence):
@@ -91,6 +95,16 @@ class ClipPart(FrameSequence):
                 "choose the part again"
             )
         self._frames, self.first, self._count = frames, first, count
+
+    def check(self) -> None:
+        """Find damaged frames before the work; nothing is decoded where there can be none.
+
+        Raises:
+            VideoFileError: a frame cannot be decoded; the message has its number.
+        """
+        if not self._frames.is_decoded:
+            for index in range(len(self)):
+                self._frame(index)
 
     def __len__(self) -> int:
         return self._count
@@ -130,7 +144,7 @@ def open_part(path: Path, first: int, count: int) -> Iterator[ClipPart]:
 
 
 def _frames(path: Path) -> VideoFrames:
-    return VideoFrames(path, longest_side=LONGEST_SIDE, most_pixels=MOST_PIXELS)
+    return VideoFrames(path, longest_side=LONGEST_SIDE, most_pixels=MOST_PIXELS, decodes_up_to=MOST_DECODED)
 
 
 @contextmanager

@@ -5,8 +5,9 @@ Sound is not carried over: only pictures are decoded and written.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, overload
 
@@ -14,19 +15,33 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from evfsam.errors import EvfSamError
+from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
+from workbench.export.files import check_writable, part_beside
+from workbench.video.decoding import (
+    READABLE,
+    Tally,
+    Turn,
+    VideoFileError,
+    decoding_in_words,
+    file_address,
+    frame_rate,
+    frame_table,
+    opened_container,
+    picture_track,
+    shown_picture,
+    shown_size,
+    whole_frames,
+)
 
-_READABLE: Final = "use a video file such as MP4, MOV, WebM or MKV"
+__all__ = ["FrameSequence", "FrameTimes", "VideoFileError", "VideoFrames", "VideoWriter", "check_output"]
+
 _CODECS: Final = {".mp4": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 _QUALITY: Final = {"libx264": {"crf": "18"}, "libvpx-vp9": {"crf": "30", "b": "0"}}
-_STILL_FORMATS: Final = ("_pipe", "image2", "tty")  # what FFmpeg takes pictures and text files for
 _BLOCK_BYTES: Final = 128 * 2**20
 _LARGEST_BLOCK: Final = 64
-
-
-class VideoFileError(EvfSamError):
-    """The file is no video that can be read, or none that can be written."""
+_KEYS_TRIED: Final = 3
+"""Key frames, going back, that are jumped to: some kinds of files lead to the one after."""
 
 
 class FrameTimes(Protocol):
@@ -72,44 +87,51 @@ class FrameSequence(Sequence[RgbImage]):
 
 
 class VideoFrames(FrameSequence):
-    """The frames of a video file, upright, decoded when they are asked for. Use it in a `with` block.
+    """The frames of a video file as players show them, decoded when they are asked for. Use it in a `with` block.
 
-    Opening reads the whole file's time stamps, but decodes only one frame. Going forward decodes every frame once.
-    Going backward decodes blocks of frames, and holds one block of at most 128 MiB.
+    They are upright, with square pixels, and only those that can be decoded whole. Opening a file decodes it once to
+    know them, unless it is long and has an index; then a frame that is damaged is told when it is asked for. Going
+    forward decodes every frame once. Going backward decodes blocks of frames, and holds one of at most 128 MiB.
 
     Args:
         path: the file.
         longest_side: larger frames are scaled down to this, pixels; None leaves them.
         most_pixels: a file whose frames have more is refused before one is decoded; None refuses none.
+        decodes_up_to: of a file with more frames only one is decoded on opening, where its kind keeps an index that is
+            usually right; None decodes all.
 
     Attributes:
         rate: mean frames a second.
         size: (H, W), upright; frames of another size are scaled to it.
-        stored_size: (H, W), upright, as the file has them.
+        stored_size: (H, W), upright, with square pixels, before frames are scaled down.
+        damaged_count: frames that cannot be decoded and are left out, as far as that is known.
+        is_decoded: whether every frame was decoded once, so that none can be found damaged.
 
     Raises:
         VideoFileError: there is no such file, or it is no video, has no picture track, too large frames, or cannot be
             decoded.
     """
 
-    def __init__(self, path: Path, *, longest_side: int | None = None, most_pixels: int | None = None) -> None:
-        self._path = path
-        self._container = _opened(path)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        longest_side: int | None = None,
+        most_pixels: int | None = None,
+        decodes_up_to: int | None = None,
+    ) -> None:
+        self._path, self._most_pixels = path, most_pixels
+        self._frames: Iterator[Any]
+        self._next: int
+        self._open()
         try:
-            self._stream = self._picture_track(most_pixels)
-            self._times = self._read_times()
-            self.rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
-            self._decoder: Iterator[Any] = iter(())
-            self._pending: Any = None
+            self._table = frame_table(path, decodes_up_to)
+            self._numbers = {stamp: number for number, stamp in enumerate(self._table.stamps or ())}
+            self.damaged_count, self.is_decoded = self._table.damaged_count, self._table.is_decoded
+            self.rate = frame_rate(self._track)
             self._asked = -1
             self._block: dict[int, RgbImage] = {}
-            self._rewind(0)
-            first = self._next_frame()
-            self._quarter_turns = round(first.rotation / 90) % 4
-            self.stored_size = self._turned(first.width, first.height)
-            self._decoded_size = _within(first.width, first.height, longest_side)
-            self.size = self._turned(*self._decoded_size)
-            self._pending = first
+            self._measure(longest_side)
         except BaseException:
             self._container.close()
             raise
@@ -121,7 +143,7 @@ class VideoFrames(FrameSequence):
         self._container.close()
 
     def __len__(self) -> int:
-        return len(self._times)
+        return len(self._table.seconds)
 
     def _frame(self, index: int) -> RgbImage:
         if index not in self._block:
@@ -132,100 +154,102 @@ class VideoFrames(FrameSequence):
 
     def seconds(self, index: int) -> Fraction:
         """When a frame is shown, from the first one."""
-        return (self._times[index] - self._times[0]) * Fraction(self._stream.time_base)
+        return self._table.seconds[index]
 
     @property
     def _block_length(self) -> int:
         height, width = self.size
         return max(1, min(_LARGEST_BLOCK, _BLOCK_BYTES // (3 * height * width)))
 
-    def _turned(self, width: int, height: int) -> tuple[int, int]:
-        return (width, height) if self._quarter_turns % 2 else (height, width)
+    def _measure(self, longest_side: int | None) -> None:
+        """Learn from the first frame how all are shown, and keep it."""
+        with decoding_in_words(self._path):
+            first = next(self._frames, None)
+            if first is None:
+                raise VideoFileError(f"{self._path} cannot be decoded: it holds no whole frame; {READABLE}")
+            self._turn = Turn.of(first)
+            width, height = shown_size(first, self._track.sample_aspect_ratio)
+            self._decoded_size = _within(width, height, longest_side)
+            self.stored_size, self.size = self._turn.size(width, height), self._turn.size(*self._decoded_size)
+            self._frames = chain([first], self._frames)
 
-    def _picture_track(self, most_pixels: int | None) -> Any:
-        tracks = [
-            track
-            for track in self._container.streams.video
-            if not track.disposition & av.stream.Disposition.attached_pic  # the cover of a piece of music
-        ]
-        if not tracks:
-            raise VideoFileError(f"expected a video, but {self._path} has no picture track; {_READABLE}")
-        width, height = tracks[0].codec_context.width, tracks[0].codec_context.height
-        if most_pixels is not None and width * height > most_pixels:
-            raise VideoFileError(
-                f"expected frames of at most {most_pixels / 1e6:.0f} megapixels, but {self._path} has "
-                f"{width} × {height} pixels; save it smaller"
-            )
-        tracks[0].thread_type = "AUTO"
-        return tracks[0]
-
-    def _read_times(self) -> list[int]:
-        """Time stamps of all frames in the order they are shown, in the track's time base."""
-        with _plain_errors(self._path):
-            packets = self._container.demux(self._stream)
-            times = sorted({packet.pts for packet in packets if packet.pts is not None and not packet.is_discard})
-        if not times:
-            raise VideoFileError(f"expected a video, but {self._path} holds no frames with times; {_READABLE}")
-        return times
+    def _open(self) -> None:
+        """Stand before the file's first frame."""
+        self._container = opened_container(self._path)
+        self._track = picture_track(self._container, self._path, self._most_pixels)
+        self._frames = whole_frames(self._container, self._track, Tally())
+        self._next = 0
 
     def _rewind(self, index: int) -> None:
-        with _plain_errors(self._path):
-            self._container.seek(self._times[index], stream=self._stream)
-            self._decoder = (frame for frame in self._container.decode(self._stream) if frame.pts is not None)
-        self._pending = None
+        """Stand before a frame, or before an earlier one; where the file leads elsewhere, before the first one."""
+        for key in [number for number in self._table.key_frames if 0 < number <= index][: -_KEYS_TRIED - 1 : -1]:
+            with suppress(av.FFmpegError):  # not every file can be entered in the middle
+                if self._has_jumped_to(key, index):
+                    return
+        self._container.close()
+        self._open()
 
-    def _next_frame(self) -> Any:
-        """The next decoded frame, or None at the end."""
-        with _plain_errors(self._path):
-            frame, self._pending = self._pending, None
-            frame = frame or next(self._decoder, None)
-        if frame is None and not hasattr(self, "size"):
-            raise VideoFileError(f"{self._path} cannot be decoded: it holds no whole frame; {_READABLE}")
-        return frame
+    def _has_jumped_to(self, key: int, index: int) -> bool:
+        """Jump to a key frame; whether that led to one that is not behind a frame."""
+        if self._table.stamps is None:
+            return False
+        self._container.seek(self._table.stamps[key], stream=self._track)
+        frames = whole_frames(self._container, self._track, Tally())
+        first = next(frames, None)
+        number = -1 if first is None else self._numbers.get(first.pts, -1)
+        if first is None or not first.key_frame or not 0 <= number <= index:
+            return False
+        self._frames, self._next = chain([first], frames), number
+        return True
 
     def _decode(self, first: int, last: int) -> dict[int, RgbImage]:
-        """Decode frames `first` to `last`. Where a damaged file lacks one, the one beside it stands in."""
-        frame, latest = self._frame_from(first), None
-        block: dict[int, RgbImage] = {}
-        for index in range(first, last + 1):
-            while frame is not None and frame.pts < self._times[index]:
-                frame, latest = self._next_frame(), frame
-            shown = frame or latest
-            if shown is None:
-                raise VideoFileError(
-                    f"{self._path} is damaged or cut short: it ends before frame {index} of {len(self)}; save it again"
-                )
-            block[index] = self._upright(shown)
-        self._pending = frame
+        """Decode frames `first` to `last`; what was reached by jumping is read again from the start where one lacks."""
+        is_behind = self._next > first
+        is_far_ahead = first - self._next > _LARGEST_BLOCK
+        with decoding_in_words(self._path):
+            if is_behind or is_far_ahead:
+                self._rewind(first)
+            block = self._read_on(first, last)
+            if len(block) <= last - first:
+                self._container.close()
+                self._open()
+                block = self._read_on(first, last)
+        lacking = [number for number in range(first, last + 1) if number not in block]
+        if lacking:
+            raise VideoFileError(
+                f"{self._path} is damaged or cut short: frame {lacking[0]} of {len(self)} cannot be decoded; choose a "
+                "part without it, or save it again"
+            )
         return block
 
-    def _frame_from(self, index: int) -> Any:
-        """A decoded frame not after the one asked for, by reading on or by going back."""
-        frame = self._next_frame()
-        is_ahead = frame is None or frame.pts > self._times[index]
-        is_far_behind = frame is not None and index - self._asked > _LARGEST_BLOCK
-        if is_ahead or is_far_behind:
-            self._rewind(index)
-            frame = self._next_frame()
-            if frame is None or frame.pts > self._times[index]:  # the file's index points behind the frame
-                self._rewind(0)
-                frame = self._next_frame()
-        return frame
-
-    def _upright(self, frame: Any) -> RgbImage:
-        width, height = self._decoded_size
-        picture = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-        return np.ascontiguousarray(np.rot90(picture, self._quarter_turns))
+    def _read_on(self, first: int, last: int) -> dict[int, RgbImage]:
+        """Read on up to a frame, and return those from `first` on that come in their order."""
+        block: dict[int, RgbImage] = {}
+        while self._next <= last:
+            frame = next(self._frames, None)
+            if frame is None:
+                self._next = len(self)
+                break
+            number = self._numbers.get(frame.pts, -1) if self._numbers else self._next
+            if number >= self._next:
+                self._next = number + 1
+                if first <= number <= last:
+                    block[number] = self._turn.applied(shown_picture(frame, self._decoded_size))
+        return block
 
 
 def check_output(path: Path) -> None:
-    """Refuse an output file of a kind that cannot be written.
+    """Refuse an output file that cannot be written, before the work, and make the folder that it goes to.
 
     Raises:
-        VideoFileError: the name ends otherwise than in .mp4, .mov, .mkv or .webm.
+        VideoFileError: the name ends otherwise than in .mp4, .mov, .mkv or .webm, or no file can be written there.
     """
     if path.suffix.lower() not in _CODECS:
         raise VideoFileError(f"expected an output file ending in {', '.join(_CODECS)}, got {path.name!r}; rename it")
+    try:
+        check_writable(path)
+    except ConfigurationError as err:
+        raise VideoFileError(str(err)) from err
 
 
 class VideoWriter:
@@ -244,18 +268,22 @@ class VideoWriter:
     def __init__(self, path: Path, source: FrameTimes) -> None:
         check_output(path)
         self._path, self._source, self._count = path, source, 0
-        self._part = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
+        self._part = part_beside(path)
         codec = _CODECS[path.suffix.lower()]
         with _plain_write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._container = av.open(str(self._part), "w")
-            self._stream = self._container.add_stream(codec, rate=source.rate, options=dict(_QUALITY[codec]))
+            self._container = av.open(file_address(self._part), "w")
+            try:
+                self._stream = self._container.add_stream(codec, rate=source.rate, options=dict(_QUALITY[codec]))
+            except BaseException:
+                self._container.close()
+                self._part.unlink(missing_ok=True)
+                raise
         height, width = source.size
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         self._ticks = Fraction(1, 90_000)
         context = self._stream.codec_context
-        context.time_base = self._ticks
+        context.time_base, context.sample_aspect_ratio = self._ticks, Fraction(1)
         # What the conversion from RGB makes; players guess otherwise where nobody says it.
         context.colorspace, context.color_range = Colorspace.ITU601.value, ColorRange.MPEG.value
 
@@ -292,29 +320,6 @@ class VideoWriter:
 def _within(width: int, height: int, longest_side: int | None) -> tuple[int, int]:
     factor = min(1.0, (longest_side or max(width, height)) / max(width, height))
     return max(1, round(width * factor)), max(1, round(height * factor))
-
-
-def _opened(path: Path) -> Any:
-    if not path.is_file():
-        raise VideoFileError(f"expected a video file, but there is no file {path}; check the path")
-    if path.stat().st_size == 0:
-        raise VideoFileError(f"expected a video, but {path} is empty (0 bytes); save it again")
-    with _plain_errors(path):
-        container = av.open(str(path))
-    if container.format.name.endswith(_STILL_FORMATS):
-        container.close()
-        raise VideoFileError(f"expected a video, got a picture or text in {path}; {_READABLE}")
-    return container
-
-
-@contextmanager
-def _plain_errors(path: Path) -> Iterator[None]:
-    """Say in plain words what FFmpeg found wrong with a file."""
-    try:
-        yield
-    except (av.FFmpegError, OSError, UnicodeDecodeError) as err:
-        reason = getattr(err, "strerror", None) or err
-        raise VideoFileError(f"{path} is not a video that can be read ({reason}); {_READABLE}") from err
 
 
 @contextmanager

@@ -167,6 +167,7 @@ class ClipAsker:
         """
         follower = follower_of(self.comparison.strategy(order.strategy))
         with open_part(order.path, order.first, order.count) as part:
+            part.check()
             for found in follower.follow(part, order.phrase, prompt_frame=order.prompt_frame):
                 answer = self._answer(order, part[found.index], found, follower)
                 yield answer

@@ -84,11 +84,15 @@ def test_what_cannot_be_used_is_refused_before_the_weights_are_read(
 ) -> None:
     nowhere = tmp_path / "no checkpoint"
     (tmp_path / "text.mp4").write_text("no video")
+    linked = tmp_path / "linked.mp4"
+    linked.hardlink_to(clip)
     cases = [
         (run(tmp_path / "text.mp4", tmp_path / "out.mp4", nowhere), "is not a video"),
         (run(tmp_path / "none.mp4", tmp_path / "out.mp4", nowhere), "there is no file"),
         (run(clip, tmp_path / "out.txt", nowhere), "expected an output file ending in"),
         (run(clip, clip, nowhere), "is the video itself"),
+        (run(clip, linked, nowhere), "is the video itself"),
+        (run(clip, tmp_path / "text.mp4" / "out.mp4", nowhere), "cannot write"),
         (run(clip, tmp_path / "out.mp4", nowhere, "--frame", "6"), "one of the frames 0 to 5, got frame 6"),
         (run(clip, tmp_path / "out.mp4", nowhere, phrase=" "), "expected a phrase"),
     ]

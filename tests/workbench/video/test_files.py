@@ -32,7 +32,7 @@ def test_going_forward_decodes_each_frame_once(path: Path, monkeypatch: pytest.M
     with VideoFrames(path) as frames:
         for index in range(len(frames)):
             assert number_of(frames[index]) == index
-    assert rewinds == [0]
+    assert rewinds == []
 
 
 def test_going_backward_decodes_blocks_of_bounded_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,14 +88,6 @@ def test_colours_are_kept_and_said_in_the_file(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "out.mp4")) as container:
         context = container.streams.video[0].codec_context
         assert (context.colorspace, context.color_range) == (5, 1)
-
-
-def test_the_last_frame_stands_in_for_lost_ones_behind_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = VideoFrames._read_times
-    monkeypatch.setattr(VideoFrames, "_read_times", lambda frames: [*(times := read(frames)), 2 * times[-1]])
-    with VideoFrames(path) as frames:
-        assert len(frames) == 24
-        assert [number_of(frames[index]) for index in (22, 23, 23, 21, 23)] == [22, 22, 22, 21, 22]
 
 
 def test_uneven_times_are_kept(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,8 @@ def plan(clip: Clip, first: int, count: int) -> str:
     if clip.stored_size != clip.size:
         old_height, old_width = clip.stored_size
         said.append(say("They are scaled down from {width} × {height}.", width=old_width, height=old_height))
+    if clip.damaged_count:
+        said.append(say("Damaged frames that cannot be shown are left out: {count}.", count=clip.damaged_count))
     if count == clip.frame_count:
         said.append(say("All of it is segmented."))
     else:
