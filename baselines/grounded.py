@@ -20,7 +20,7 @@ from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, weights_directory, without_progress_bars
 from evfsam.errors import CheckpointError
-from evfsam.preprocess import check_phrase
+from evfsam.phrases import check_phrase
 from evfsam.types import (
     BoxXyxy,
     ImageView,

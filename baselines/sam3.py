@@ -21,7 +21,7 @@ from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, unavailable_reason, weights_directory, without_progress_bars
 from evfsam.errors import CheckpointError, GeometryError
-from evfsam.preprocess import check_phrase
+from evfsam.phrases import check_phrase
 from evfsam.sam.backbone import weights_digest
 from evfsam.types import (
     ImageEmbedding,

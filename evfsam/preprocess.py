@@ -1,6 +1,5 @@
 """From a file or array to RGB, and from RGB to what each model sees: the only means and deviations in the project."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -10,15 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from evfsam.errors import ImageFormatError, PhraseError
+from evfsam.errors import ImageFormatError
 from evfsam.geometry import Frame, longest_side_frame, pad_to_square, stretched_frame
 from evfsam.image_files import as_shown, check_size, decoding_in_words, opened_picture, to_8_bit
 from evfsam.types import RgbImage
-
-MAX_PHRASE_LENGTH: Final = 1_000
-MAX_PHRASES: Final = 16
-"""Phrases that one request may hold; bounds the memory of a batch."""
-PHRASE_SEPARATOR: Final = ";"
 
 SAM_MEAN: Final = (123.675, 116.28, 103.53)
 SAM_STD: Final = (58.395, 57.12, 57.375)
@@ -26,48 +20,6 @@ BEIT3_MEAN: Final = (0.5, 0.5, 0.5)
 BEIT3_STD: Final = (0.5, 0.5, 0.5)
 CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
-
-
-def check_phrase(phrase: str) -> str:
-    """Return the phrase without surrounding white space.
-
-    Raises:
-        PhraseError: it is not text, is empty, or has more than 1,000 characters.
-    """
-    if not isinstance(phrase, str):
-        raise PhraseError(f"expected a phrase as text, got {type(phrase).__name__}; type what to segment")
-    stripped = phrase.strip()
-    if not stripped:
-        raise PhraseError("expected a phrase, got an empty one; type what to segment, such as 'the dog on the left'")
-    if len(stripped) > MAX_PHRASE_LENGTH:
-        raise PhraseError(f"expected at most {MAX_PHRASE_LENGTH} characters, got {len(stripped)}; shorten the phrase")
-    return stripped
-
-
-def split_phrases(request: str) -> tuple[str, ...]:
-    """Split a request into its phrases at each ";"; empty parts and repetitions are dropped.
-
-    Returns:
-        One phrase or more, checked, in their order.
-
-    Raises:
-        PhraseError: it is not text, no phrase is left, one is too long, or there are more than 16.
-    """
-    if not isinstance(request, str):
-        return (check_phrase(request),)
-    parts = [part for part in request.split(PHRASE_SEPARATOR) if part.strip()]
-    return check_phrases(tuple(dict.fromkeys(check_phrase(part) for part in parts or [""])))
-
-
-def check_phrases(phrases: Sequence[str]) -> tuple[str, ...]:
-    """Return phrases without surrounding white space.
-
-    Raises:
-        PhraseError: one is empty or too long, or there are none or more than 16.
-    """
-    if not 1 <= len(phrases) <= MAX_PHRASES:
-        raise PhraseError(f"expected 1 to {MAX_PHRASES} phrases in one request, got {len(phrases)}; ask for fewer")
-    return tuple(check_phrase(phrase) for phrase in phrases)
 
 
 def load_image(source: str | Path | bytes | BinaryIO) -> RgbImage:

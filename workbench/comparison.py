@@ -15,7 +15,7 @@ import torch
 
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.geometry import check_box, check_point
-from evfsam.preprocess import check_phrases, split_phrases
+from evfsam.phrases import check_phrases, split_phrases
 from evfsam.types import (
     BoxXyxy,
     EmbeddingStore,

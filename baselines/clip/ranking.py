@@ -24,7 +24,8 @@ from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_options import changed, check_number
 from baselines.weights import weights_directory
 from evfsam.errors import ConfigurationError
-from evfsam.preprocess import CLIP_MEAN, check_phrase, clip_pixels
+from evfsam.phrases import check_phrase
+from evfsam.preprocess import CLIP_MEAN, clip_pixels
 from evfsam.types import (
     ImageView,
     MaskBackbone,

@@ -20,7 +20,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed
 from evfsam.errors import CheckpointError, ConfigurationError
-from evfsam.preprocess import check_phrase, clip_pixels
+from evfsam.phrases import check_phrase
+from evfsam.preprocess import clip_pixels
 from evfsam.sam.backbone import place_module
 from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.types import (

@@ -32,7 +32,7 @@ from baselines.point_query.dialogue import Chat, ChatModel, Message, YesNo
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import PointQueryOptions, check_options
 from baselines.strategy_options import changed
-from evfsam.preprocess import check_phrase
+from evfsam.phrases import check_phrase
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import (
     ImageView,

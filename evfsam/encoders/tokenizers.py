@@ -18,7 +18,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from evfsam.errors import CheckpointError, PhraseError
-from evfsam.preprocess import check_phrase
+from evfsam.phrases import check_phrase
 
 TOKENIZER_NAME = "sentencepiece.bpe.model"
 BOS_ID, PAD_ID, EOS_ID, UNK_ID = 0, 1, 2, 3

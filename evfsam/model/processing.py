@@ -10,7 +10,8 @@ from evfsam.encoders.tokenizers import PhraseTokenizer, PretrainedPhraseTokenize
 from evfsam.errors import CheckpointError
 from evfsam.geometry import Frame, upsample_logits
 from evfsam.model.configuration import EvfSamConfig
-from evfsam.preprocess import beit3_pixels, clip_pixels, split_phrases
+from evfsam.phrases import split_phrases
+from evfsam.preprocess import beit3_pixels, clip_pixels
 from evfsam.types import RgbImage
 from evfsam.weights.hub import local_checkpoint
 

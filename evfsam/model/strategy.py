@@ -12,7 +12,7 @@ import torch
 from evfsam.encoders.multimodal import EncoderChoice, EncoderOutput
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
-from evfsam.preprocess import check_phrases
+from evfsam.phrases import check_phrases
 from evfsam.sam.backbone import decode_together
 from evfsam.types import (
     AttentionRecord,

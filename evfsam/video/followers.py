@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 
-from evfsam.preprocess import check_phrase
+from evfsam.phrases import check_phrase
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
 from evfsam.video.tracking import FrameMask, check_options
 

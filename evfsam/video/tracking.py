@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from evfsam.errors import ConfigurationError, ImageFormatError
-from evfsam.preprocess import check_phrase, stretched_pixels
+from evfsam.phrases import check_phrase
+from evfsam.preprocess import stretched_pixels
 from evfsam.sam.sam2 import Sam2Config, run_sam2_decoder
 from evfsam.types import RgbImage, Segmentation
 

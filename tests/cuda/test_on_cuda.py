@@ -5,9 +5,9 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from evfsam.prompts import place_module
 
 from evfsam.model.strategy import EvfSamStrategy
+from evfsam.sam.backbone import place_module
 from evfsam.sam.image_encoder import ImageEncoder
 from evfsam.sam.sam import SamConfig, build_sam
 from evfsam.types import ImageView, RgbImage, Segmentation

@@ -9,16 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from evfsam.errors import ImageFormatError, PhraseError
-from evfsam.preprocess import (
-    as_rgb,
-    beit3_pixels,
-    check_phrase,
-    clip_pixels,
-    load_image,
-    sam_pixels,
-    split_phrases,
-)
+from evfsam.errors import ImageFormatError
+from evfsam.preprocess import as_rgb, beit3_pixels, clip_pixels, load_image, sam_pixels
 from tests.evfsam.tiny import noise_image
 
 
@@ -375,52 +367,3 @@ def test_clip_sees_the_whole_image_squashed_and_smoothed() -> None:
     stripes = np.zeros((64, 64, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
     assert clip_pixels(stripes, 16).flatten(1).std(dim=1).max() < 0.1
-
-
-def test_a_phrase_loses_its_surrounding_space() -> None:
-    assert check_phrase("  the cup \n") == "the cup"
-
-
-@pytest.mark.parametrize(
-    ("phrase", "message"),
-    [("", "got an empty one"), (" \t\n", "got an empty one"), ("x" * 1001, "at most 1000 characters, got 1001")],
-)
-def test_phrases_without_use_are_refused(phrase: str, message: str) -> None:
-    with pytest.raises(PhraseError, match=message):
-        check_phrase(phrase)
-
-
-def test_what_is_no_text_is_refused() -> None:
-    with pytest.raises(PhraseError, match="as text, got int"):
-        check_phrase(7)  # type: ignore[arg-type]
-
-
-def test_the_longest_phrase_is_accepted() -> None:
-    assert len(check_phrase("x" * 1000)) == 1000
-
-
-@pytest.mark.parametrize(
-    ("request_text", "phrases"),
-    [
-        ("the dog", ("the dog",)),
-        (" the dog ;the cat; ", ("the dog", "the cat")),
-        ("the dog; the cat;the dog", ("the dog", "the cat")),
-        (";;the dog;", ("the dog",)),
-    ],
-)
-def test_a_request_is_split_at_semicolons(request_text: str, phrases: tuple[str, ...]) -> None:
-    assert split_phrases(request_text) == phrases
-
-
-@pytest.mark.parametrize(
-    ("request_text", "message"),
-    [
-        (" ; ;", "expected a phrase, got an empty one"),
-        ("a;" + "x" * 1001, "at most 1000 characters, got 1001"),
-        (";".join(f"phrase {index}" for index in range(17)), "1 to 16 phrases in one request, got 17"),
-        (None, "expected a phrase as text, got NoneType"),
-    ],
-)
-def test_a_request_without_usable_phrases_is_refused(request_text: str, message: str) -> None:
-    with pytest.raises(PhraseError, match=message):
-        split_phrases(request_text)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from evfsam.errors import PhraseError
-from evfsam.preprocess import check_phrase
+from evfsam.phrases import check_phrase
 from workbench.batch.files import BatchError, BatchImage, BatchTable, Fault, Limits, Sources, plain_name
 
 _COLUMNS: Final = ("image", "phrase")

@@ -8,7 +8,8 @@ from time import perf_counter
 from typing import Final
 
 from evfsam.errors import EvfSamError
-from evfsam.preprocess import MAX_PHRASES, load_image
+from evfsam.phrases import MAX_PHRASES
+from evfsam.preprocess import load_image
 from evfsam.types import ImageView
 from workbench.batch.files import Fault
 from workbench.batch.folder import BatchFolder, ReadImage

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from evfsam.errors import ConfigurationError
-from evfsam.preprocess import check_phrase
+from evfsam.phrases import check_phrase
 from evfsam.types import RgbImage
 from evfsam.video.followers import MemoryFollower, VideoFollower, follower_of
 from workbench.cli.arguments import Commands, UsageError, add_model_options, comparison_of, device_of, dtype_of

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from evfsam.errors import ConfigurationError, EvfSamError
-from evfsam.preprocess import check_phrase
+from evfsam.phrases import check_phrase
 from evfsam.types import ImageView
 from workbench.comparison import Comparison, answers_to
 from workbench.datasets.contract import ABSENT, Question, Sample

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from evfsam.errors import ConfigurationError
-from evfsam.preprocess import PHRASE_SEPARATOR, check_phrases
+from evfsam.phrases import PHRASE_SEPARATOR, check_phrases
 from workbench.analysis.finishing import FinishingOptions
 from workbench.suites.registry import SUITES, Suite, unknown_name
 

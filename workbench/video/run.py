@@ -11,7 +11,7 @@ from typing import Final, Self
 import numpy as np
 
 from evfsam.errors import ConfigurationError
-from evfsam.preprocess import check_phrase
+from evfsam.phrases import check_phrase
 from evfsam.types import RgbImage
 from evfsam.video.followers import VideoFollower, follower_of
 from evfsam.video.tracking import FrameMask
