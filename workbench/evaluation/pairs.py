@@ -8,9 +8,10 @@ from itertools import combinations
 from typing import Final
 
 from workbench.evaluation.answers import Answer, Scores
-from workbench.evaluation.figures import main_region, ratios
+from workbench.evaluation.figures import main_region
 from workbench.evaluation.merging import MergedRun
 from workbench.metrics.intervals import holm
+from workbench.metrics.masks import Tally
 from workbench.metrics.paired import Difference, paired_difference
 
 COMPARED: Final = ("cIoU", "gIoU")
@@ -45,6 +46,12 @@ class Contestant:
                 met[question] += 1
                 answers[*question, met[question]] = answer
         return {key: answer for key, answer in answers.items() if answer.outcome != "unread"}
+
+    @cached_property
+    def regions(self) -> dict[_Key, Tally]:
+        """What each answer adds to cIoU and gIoU by the benchmark's convention; nothing where it does not count."""
+        dataset = self.run.run.dataset
+        return {key: main_region(dataset, Scores.of(answer)) for key, answer in self.by_question.items()}
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def all_pairs(runs: Sequence[MergedRun], decider_count: int = 4) -> dict[str, li
         by_dataset[run.run.dataset].append(run)
     found = {}
     for dataset, of_dataset in by_dataset.items():
-        pairs = [_pair(dataset, one, other, decider_count) for one, other in combinations(contestants(of_dataset), 2)]
+        pairs = [_pair(one, other, decider_count) for one, other in combinations(contestants(of_dataset), 2)]
         pairs = _corrected([pair for pair in pairs if pair.question_count])
         if pairs:
             found[dataset] = pairs
@@ -127,24 +134,23 @@ def _label(run: MergedRun, key: str, level: int) -> str:
     return f"{key} ({', '.join(made_with[:level])})" if level else key
 
 
-def _pair(dataset: str, one: Contestant, other: Contestant, decider_count: int) -> Pair:
+def _pair(one: Contestant, other: Contestant, decider_count: int) -> Pair:
     mine, theirs = one.by_question, other.by_question
     shared = [key for key in mine if key in theirs and _is_same(mine[key], theirs[key])]
-    scored = [(mine[key], theirs[key]) for key in shared]
     counted = []
-    for pair in scored:
-        first, second = (_iou(dataset, answer) for answer in pair)
+    for key in shared:
+        first, second = one.regions[key].giou, other.regions[key].giou
         if first is not None and second is not None:
-            counted.append(Decider(pair, (first, second)))
+            counted.append(Decider((mine[key], theirs[key]), (first, second)))
     gains = [decider.ious[0] - decider.ious[1] for decider in counted]
     ranked = sorted(counted, key=lambda decider: -round(abs(decider.ious[0] - decider.ious[1]), 9))
     return Pair(
         one,
         other,
-        image_count=len({answer.place.sample_id for answer, _ in scored}),
+        image_count=len({each.answers[0].place.sample_id for each in counted}),
         question_count=len(counted),
         left_out_count=len(mine) + len(theirs) - 2 * len(shared),
-        differences=_differences(dataset, scored),
+        differences=_differences(one, other, shared),
         p_values={},
         wins=sum(gain > 0 for gain in gains),
         losses=sum(gain < 0 for gain in gains),
@@ -160,29 +166,23 @@ def _is_same(one: Answer, other: Answer) -> bool:
     return (one.size, one.wanted) == (other.size, other.wanted)
 
 
-def _iou(dataset: str, answer: Answer) -> float | None:
-    """Return an answer's IoU; None where the benchmark does not count the question for cIoU and gIoU."""
-    return main_region(dataset, Scores.of(answer)).giou
+def _differences(one: Contestant, other: Contestant, shared: Sequence[_Key]) -> dict[str, Difference]:
+    firsts, seconds = (_by_image(contestant.regions, shared) for contestant in (one, other))
+    differences = {
+        "cIoU": paired_difference([each[:2] for each in firsts], [each[:2] for each in seconds]),
+        "gIoU": paired_difference([each[2:] for each in firsts], [each[2:] for each in seconds]),
+    }
+    return {name: difference for name, difference in differences.items() if difference is not None}
 
 
-def _differences(dataset: str, scored: Sequence[tuple[Answer, Answer]]) -> dict[str, Difference]:
-    named = ratios(dataset)
-    firsts, seconds = (_by_image(pair[place] for pair in scored) for place in (0, 1))
-    found = {}
-    for name in COMPARED:
-        difference = paired_difference(
-            [named[name](scores) for scores in firsts], [named[name](scores) for scores in seconds]
-        )
-        if difference is not None:
-            found[name] = difference
-    return found
-
-
-def _by_image(answers: Iterable[Answer]) -> list[Scores]:
-    by_image: dict[str, Scores] = defaultdict(Scores)
-    for answer in answers:
-        by_image[answer.place.sample_id] += Scores.of(answer)
-    return list(by_image.values())
+def _by_image(regions: Mapping[_Key, Tally], keys: Iterable[_Key]) -> list[tuple[float, float, float, float]]:
+    """Sum intersection, union, IoU and expressions by image, images in the order in which they are met."""
+    by_image: dict[str, list[float]] = defaultdict(lambda: [0.0] * 4)
+    for key in keys:
+        region, sums = regions[key], by_image[key[0]]
+        for place, more in enumerate((region.intersection, region.union, float(region.iou_sum), region.count)):
+            sums[place] += more
+    return [(first, second, third, fourth) for first, second, third, fourth in by_image.values()]
 
 
 def _corrected(pairs: Sequence[Pair]) -> list[Pair]:
