@@ -1,4 +1,4 @@
-"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR`, `batch`, `evaluate`, `report` and `video`."""
+"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR`, `batch`, `evaluate`, `report`, ..."""
 
 import argparse
 import logging
@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from evfsam.errors import EvfSamError
-from workbench.cli import batch, compare, evaluate, report, video
+from workbench.cli import batch, compare, evaluate, report, score, video
 from workbench.cli.arguments import EXIT_BAD_INPUT, EXIT_INTERRUPTED, OneLineParser
 
-COMMANDS: Final = {"compare": compare, "batch": batch, "evaluate": evaluate, "report": report, "video": video}
+COMMANDS: Final = {
+    "compare": compare,
+    "batch": batch,
+    "evaluate": evaluate,
+    "report": report,
+    "score": score,
+    "video": video,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -61,14 +61,7 @@ class Order:
 def add_parser(commands: Commands) -> None:
     """Declare the command and its options."""
     measure = commands.add_parser("evaluate", help="measure the strategies on images with known masks")
-    measure.add_argument("--dataset", default="scenes:test", metavar="NAME", help=f"one of {', '.join(NAMES)}")
-    measure.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set's files")
-    measure.add_argument(
-        "--limit",
-        type=int,
-        metavar="N",
-        help=f"expressions to ask, absent ones not counted; default: all, and {SCENES_LIMIT} of scenes",
-    )
+    add_data_options(measure)
     measure.add_argument("--shard", metavar="I/N", help="ask only the I-th of N parts; default: that of the launcher")
     measure.add_argument(
         "--out",
@@ -78,6 +71,18 @@ def add_parser(commands: Commands) -> None:
     )
     add_suite_options(measure)
     add_model_options(measure)
+
+
+def add_data_options(command: argparse.ArgumentParser) -> None:
+    """Declare --dataset, --root and --limit."""
+    command.add_argument("--dataset", default="scenes:test", metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    command.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set's files")
+    command.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help=f"expressions to ask, absent ones not counted; default: all, and {SCENES_LIMIT} of scenes",
+    )
 
 
 def run_command(arguments: argparse.Namespace) -> int:
@@ -122,7 +127,8 @@ def carry_out(order: Order, comparison: Comparison) -> tuple[str, dict[str, Scor
             "`report` brings together"
         )
     scores = _in_memory(order, comparison) if lines_path is None else _with_lines(order, comparison, lines_path)
-    return _text(order, comparison.suite.key, scores), scores
+    part = "" if order.shard.count == 1 else f", shard {order.shard.number} of {order.shard.count}"
+    return scores_text(order.dataset, f"suite {comparison.suite.key}{part}", scores), scores
 
 
 def _in_memory(order: Order, comparison: Comparison) -> dict[str, Scores]:
@@ -178,16 +184,16 @@ def _header(order: Order, comparison: Comparison, samples: str) -> Header:
     return Header(run, order.shard, "" if order.root is None else str(order.root.resolve()), facts)
 
 
-def _text(order: Order, suite_key: str, scores: Mapping[str, Scores]) -> str:
-    asked = scores[order.strategies[0]]
-    part = "" if order.shard.count == 1 else f", shard {order.shard.number} of {order.shard.count}"
+def scores_text(dataset: str, made_with: str, scores: Mapping[str, Scores]) -> str:
+    """Lay figures out for the screen, with what was asked above."""
+    asked = next(iter(scores.values()))
     counted = "count for N-acc alone"
-    if counts_absent(order.dataset):
+    if counts_absent(dataset):
         counted = "count in cIoU and gIoU, as the data set's authors count them"
     return (
-        f"{order.dataset}, suite {suite_key}{part}: {asked.total.count} expressions, in percent;\n"
+        f"{dataset}, {made_with}: {asked.total.count} expressions, in percent;\n"
         f"{asked.absent.count} absent ones come on top of these and {counted}.\n\n"
-        f"{scores_table(order.dataset, scores)}"
+        f"{scores_table(dataset, scores)}"
     )
 
 

@@ -17,8 +17,8 @@ class Run:
         suite, dataset: names on the command line.
         limit: expressions asked, or None for all.
         strategies: digest of the weights by strategy key, in the order in which they were asked.
-        device: type of device, since arithmetic differs between them.
-        dtype: number type of weights and activations.
+        device: type of device, since arithmetic differs between them; "" where no model ran.
+        dtype: number type of weights and activations; "" where no model ran.
         samples: digest of what was asked, see `questions_digest`; "" in files written before there was one.
     """
 
@@ -29,6 +29,11 @@ class Run:
     device: str
     dtype: str = "float32"
     samples: str = ""
+
+    @property
+    def placement(self) -> str:
+        """Number type and device as the end of a sentence; "" where no model ran."""
+        return f", {self.dtype} on {self.device}" if self.device else ""
 
     @property
     def fingerprint(self) -> str:

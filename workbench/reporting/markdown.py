@@ -36,10 +36,7 @@ def run_title(run: MergedRun) -> str:
     unfinished = ", unfinished" if run.notes else ""
     weights = ", ".join(f"{key} {digest[:_DIGITS]}" for key, digest in run.run.strategies.items())
     date = f", {run.facts.started[:10]}" if run.facts.started else ""
-    return (
-        f"{run.run.dataset}{limit}{unfinished}: suite {run.run.suite} ({weights}), {run.run.dtype} on "
-        f"{run.run.device}{date}"
-    )
+    return f"{run.run.dataset}{limit}{unfinished}: suite {run.run.suite} ({weights}){run.run.placement}{date}"
 
 
 def figures_table(run: MergedRun) -> str:
@@ -107,7 +104,7 @@ def papers_rows(runs: Sequence[MergedRun]) -> tuple[list[str], list[list[str]]]:
         if column is None or not run.is_whole:
             continue
         for key, digest in run.run.strategies.items():
-            made_with = f"{run.run.suite} {digest[:_DIGITS]}, {run.run.dtype} on {run.run.device}"
+            made_with = f"{run.run.suite} {digest[:_DIGITS]}{run.run.placement}"
             label = f"measured: `{key}` ({made_with})"
             cells = next((cells for name, cells in measured if name == label and column not in cells), None)
             if cells is None:

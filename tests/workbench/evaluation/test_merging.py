@@ -18,7 +18,7 @@ RUN = Run("mini", "refcoco:val", None, {"light": "a1", "dark": "b2"}, "cpu")
 
 def answer(sample: int, question: int, strategy: str = "light", **changes: object) -> Answer:
     kept = Answer(
-        Place(sample, str(sample), question, strategy),
+        Place(sample, str(changes.pop("place_id", sample)), question, strategy),
         "the light",
         "category",
         "found",

@@ -1,0 +1,220 @@
+"""Saved masks, whoever saved them, are held against the right expressions, and none is passed over in silence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.workbench.datasets import layouts
+from tests.workbench.datasets.layouts import polygon, rectangle, run_lengths
+from tests.workbench.evaluation.test_merging import answer, written
+from workbench.__main__ import main
+from workbench.datasets.registry import open_dataset
+from workbench.evaluation.answers import Answer
+from workbench.evaluation.merging import merged_runs
+from workbench.evaluation.saved_masks import SavedMasksError, read_saved_masks
+from workbench.evaluation.scoring import Scoring
+
+RIGHT_MAN = rectangle(20, 4, 28, 20)
+"""The known mask of "right man" in the tiny RefCOCO: 8 x 16 pixels; that of "left man" has 100 - 40 + 80 - 40 = 100."""
+UPPER_HALF = rectangle(20, 4, 28, 12)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return layouts.refer(tmp_path / "refer")
+
+
+def scored(root: Path, path: Path, name: str = "refcoco:val") -> tuple[dict[str, Answer], Scoring]:
+    scoring = Scoring(read_saved_masks(path))
+    answers = [answer for of_image in scoring.answers(open_dataset(name, root)) for answer in of_image]
+    return {each.phrase: each for each in answers}, scoring
+
+
+def saved(path: Path, *records: dict[str, object], by_line: bool = False) -> Path:
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in records) if by_line else json.dumps(records))
+    return path
+
+
+@pytest.mark.parametrize("by_line", [False, True])
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"image_id": 1},
+        {"image_id": "000000000001"},
+        {"image": "val/COCO_train2014_000000000001.jpg"},
+        {"file_name": "COCO_train2014_000000000001.jpg"},
+        {"sample_id": "1"},
+    ],
+)
+def test_masks_of_anyone_are_held_against_the_expression_they_answer(
+    image: dict[str, object], by_line: bool, root: Path, tmp_path: Path
+) -> None:
+    half = {**image, "phrase": "Right  Man", "segmentation": run_lengths(UPPER_HALF)}
+    whole = {**image, "caption": "man in red", "rle": None}
+    answers, scoring = scored(root, saved(tmp_path / "mine.json", half, whole, by_line=by_line))
+    right = answers["right man"]
+    assert (right.intersection, right.union, right.wanted, right.iou) == (64, 128, 128, 0.5)
+    assert (answers["man in red"].outcome, answers["man in red"].iou) == ("absent", 0.0)
+    assert (answers["left man"].outcome, answers["left man"].reason) == (
+        "unread",
+        "no mask was saved for this expression",
+    )
+    assert scoring.unused() == {"mine": []}
+
+
+def test_polygons_and_cocos_own_format_are_read(root: Path, tmp_path: Path) -> None:
+    annotations = [
+        {"id": 1, "image_id": 7, "category_id": 3, "segmentation": [polygon(20, 4, 28, 12), polygon(20, 12, 28, 20)]},
+        {"id": 2, "image_id": 7, "caption": "left man", "segmentation": run_lengths(rectangle(0, 0, 0, 0))},
+    ]
+    content = layouts.coco({7: "COCO_train2014_000000000001.jpg"}, annotations, [{"id": 3, "name": "right man"}])
+    answers, _ = scored(root, layouts.as_json(tmp_path / "coco.json", content))
+    assert answers["right man"].iou == 1.0
+    assert (answers["left man"].outcome, answers["left man"].union) == ("absent", 100)
+
+
+def test_what_evaluate_wrote_is_measured_anew(tmp_path: Path, root: Path) -> None:
+    mask = {"size": (24, 32), "mask_counts": str(run_lengths(UPPER_HALF)["counts"]), "phrase": "right man"}
+    path = written(tmp_path / "old.jsonl", [answer(0, 2, place_id="1", **mask), answer(0, 0, phrase="left man")])
+    answers, scoring = scored(root, path)
+    assert (answers["right man"].iou, answers["right man"].place.strategy) == (0.5, "light")
+    assert [each.phrase for each in scoring.unused()["light"]] == ["left man"], "it is about image 0"
+
+
+def test_failed_answers_of_a_batch_stay_failed_and_strategies_apart(root: Path, tmp_path: Path) -> None:
+    base = {"image": "COCO_train2014_000000000001.jpg", "phrase": "right man"}
+    path = saved(
+        tmp_path / "masks.jsonl",
+        {**base, "strategy": "one", "verdict": "found", "rle": run_lengths(RIGHT_MAN)},
+        {**base, "strategy": "two", "verdict": "failed", "rle": None},
+        by_line=True,
+    )
+    scoring = Scoring(read_saved_masks(path))
+    found = [each for of_image in scoring.answers(open_dataset("refcoco:val", root)) for each in of_image]
+    outcomes = {each.place.strategy: each.outcome for each in found if each.phrase == "right man"}
+    assert outcomes == {"one": "found", "two": "failed"}
+
+
+def test_expressions_that_read_alike_are_answered_in_turn(tmp_path: Path) -> None:
+    root = layouts.refer(tmp_path / "refer")
+    refs = [layouts.ref(1, 1, 11, "val", "man"), layouts.ref(2, 1, 12, "val", "Man")]
+    (root / "refcoco/refs(unc).p").write_bytes(layouts.python_2_pickle(refs))
+    masks = [{"image_id": 1, "phrase": "man", "rle": run_lengths(each)} for each in (NOTHING_RIGHT, RIGHT_MAN)]
+    scoring = Scoring(read_saved_masks(saved(tmp_path / "mine.json", *masks, masks[0])))
+    ((first, second),) = scoring.answers(open_dataset("refcoco:val", root))
+    assert (first.iou, second.iou) == (0.0, 1.0)
+    assert len(scoring.unused()["mine"]) == 1
+
+
+NOTHING_RIGHT = rectangle(0, 20, 4, 24)
+
+
+def test_a_mask_of_another_size_or_a_damaged_one_is_told_and_not_counted(root: Path, tmp_path: Path) -> None:
+    small = {"size": [2, 2], "counts": "04"}
+    path = saved(
+        tmp_path / "mine.json",
+        {"image_id": 1, "phrase": "left man", "rle": small},
+        {"image_id": 1, "phrase": "right man", "rle": {"size": [24, 32], "counts": "o~"}},
+    )
+    answers, _ = scored(root, path)
+    assert answers["left man"].outcome == answers["right man"].outcome == "unread"
+    assert "expected a mask of the image's size (24, 32), got [2, 2]" in answers["left man"].reason
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("nonsense", "expected JSON, or a JSON object a line"),
+        ("[]", "expected masks in .*, found none"),
+        ("[7]", "expected an object as record 1"),
+        (
+            '[{"image_id": 1, "rle": null}]',
+            r"a phrase \(phrase, caption.* in record 1 of .*, got the fields image_id, rle",
+        ),
+        ('[{"phrase": "man", "rle": null}]', r"expected an image \(sample_id, image_id"),
+        ('{"annotations": [], "images": [1]}', "expected images and categories in COCO's format"),
+    ],
+)
+def test_a_file_of_something_else_is_refused_by_record(content: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(content)
+    with pytest.raises(SavedMasksError, match=said):
+        read_saved_masks(path)
+
+
+def score(*words: object) -> int:
+    return main(["score", *(str(word) for word in words)])
+
+
+def test_the_command_prints_figures_and_writes_answers_that_report_compares(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phrases = ("left man", "man in red", "right man")
+    masks = {"whole": (None, None, RIGHT_MAN), "half": (None, None, UPPER_HALF)}
+    for name, found in masks.items():
+        records = [
+            {"image_id": 1, "phrase": phrase, "rle": None if mask is None else run_lengths(mask)}
+            for phrase, mask in zip(phrases, found, strict=True)
+        ]
+        saved(tmp_path / f"{name}.json", *records)
+    out = tmp_path / "scores.jsonl"
+    files = (tmp_path / "whole.json", f"other={tmp_path / 'half.json'}")
+    data = ("--dataset", "refcoco:val", "--root", root)
+    assert score(*files, *data, "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("refcoco:val, saved masks: 3 expressions")
+    # 128 pixels found of 100 + 100 + 128, and one expression of three right; of the other 64, and an IoU of 0.5.
+    lines = [line.split() for line in printed.splitlines() if line.startswith("all but absent")]
+    assert lines == [
+        ["all", "but", "absent", "39.0", "33.3", "33.3", "3"],
+        ["all", "but", "absent", "19.5", "16.7", "33.3", "3"],
+    ]
+    (run,) = merged_runs([out])
+    assert (run.run.suite, list(run.run.strategies), run.facts.weights["other"]) == (
+        "saved",
+        ["whole", "other"],
+        "half.json",
+    )
+    assert run.is_whole
+    content = out.read_bytes()
+    assert score(*files, *data, "--out", out) == 0
+    assert out.read_bytes() == content
+    assert main(["report", str(out)]) == 0
+    report = capsys.readouterr().out
+    assert "| whole | other | +19.5 |" in report
+
+
+def test_missing_masks_and_masks_about_nothing_there_are_told(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(
+        tmp_path / "mine.json",
+        {"image_id": 1, "phrase": "right man", "rle": run_lengths(RIGHT_MAN)},
+        {"image_id": 1, "phrase": "wrong man", "rle": run_lengths(RIGHT_MAN)},
+    )
+    data = ("--dataset", "refcoco:val", "--root", root)
+    assert score(path, *data) == 3
+    said = capsys.readouterr()
+    assert "2 expressions could not be asked and are in no figure" in said.out
+    assert "1 masks of mine in mine.json are about no expression of refcoco:val" in said.err
+    assert "'wrong man' about 1" in said.err
+    assert score(path, *data, "--missing-is-empty", "--out", tmp_path / "figures.json") == 3
+    figures = json.loads((tmp_path / "figures.json").read_text())["strategies"]["mine"]
+    assert (figures["count"], figures["gIoU"]) == (3, pytest.approx(1 / 3))
+
+
+def test_two_files_of_one_name_are_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(tmp_path / "mine.json", {"image_id": 1, "phrase": "right man", "rle": None})
+    assert score(path, path, "--dataset", "refcoco:val", "--root", root) == 2
+    assert "mine is there twice; name the files apart, as NAME=FILE" in capsys.readouterr().err
+
+
+def test_masks_are_measured_without_the_images(root: Path, tmp_path: Path) -> None:
+    for path in root.rglob("*.jpg"):
+        path.unlink()
+    path = saved(tmp_path / "mine.json", {"image_id": 1, "phrase": "right man", "rle": run_lengths(RIGHT_MAN)})
+    answers, _ = scored(root, path)
+    assert (answers["right man"].iou, answers["right man"].data) == (1.0, "")
+    assert np.count_nonzero(RIGHT_MAN) == answers["right man"].marked
