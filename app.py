@@ -13,9 +13,10 @@ import gradio as gr
 
 from evfsam.errors import EvfSamError
 from webui.blocks import build_demo, launch_arguments
+from workbench.cli.arguments import add_page_options, suite_of
 from workbench.comparison import Comparison
 from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, describe_machine, resolve_device, resolve_dtype
-from workbench.suites.choice import SUITE_NAMES, choose_suite, usual_dtype
+from workbench.suites.choice import SUITE_NAMES, usual_dtype
 from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
 
 logger = logging.getLogger(__name__)
@@ -26,8 +27,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare ways of telling SAM in words what to segment.")
     suite = "auto" if "SPACE_ID" in os.environ else "mini"
     parser.add_argument("--suite", choices=SUITE_NAMES, default=suite, help="which models (default: %(default)s)")
-    replaces = "a directory, or another id of workbench/suites/models.lock.json, in place of a model; may be repeated"
-    parser.add_argument("--weights", action="append", default=[], metavar="NAME=DIR", help=replaces)
+    add_page_options(parser)
     parser.add_argument("--device", choices=DEVICE_NAMES, default="auto", help="where they run (default: auto)")
     parser.add_argument("--dtype", choices=("auto", *DTYPE_NAMES), default="auto", help="number type (default: auto)")
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
@@ -42,7 +42,7 @@ def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     device = resolve_device(settings.device)
     machine = describe_machine(device, os.environ)
     dtype = None if settings.dtype == "auto" else resolve_dtype(settings.dtype, device)
-    suite = choose_suite(settings.suite, machine, weights=settings.weights, dtype=dtype)
+    suite = suite_of(settings, machine, dtype, is_rest_kept=False)
     make = Comparison if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
     comparison = make(suite, device, dtype or usual_dtype(suite, machine))
     return build_demo(comparison), comparison
@@ -62,8 +62,8 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     # Gradio warns before webui.api.mcp_tools takes those endpoints out of its list of tools.
     warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
-    settings = read_settings()
     try:
+        settings = read_settings()
         demo, comparison = create_demo(settings)
     except EvfSamError as error:
         sys.exit(f"error: {error}")

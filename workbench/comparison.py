@@ -5,7 +5,7 @@ What goes wrong in a strategy becomes an answer that says so; the others go on.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 from time import perf_counter
@@ -30,6 +30,7 @@ from evfsam.types import (
     VerdictKind,
 )
 from workbench.embedding_cache import EmbeddingCache
+from workbench.suites.configured import configured
 from workbench.suites.memory_plan import out_of_memory_reason
 from workbench.suites.registry import Suite, unknown_name
 
@@ -135,19 +136,6 @@ def _tried(
     except Exception as error:
         return error
     return found
-
-
-@runtime_checkable
-class ConfigurableStrategy(Protocol):
-    """A strategy that can be had with other options."""
-
-    def with_options(self, **options: object) -> Strategy:
-        """Return a copy with these options, sharing the weights.
-
-        Raises:
-            ConfigurationError: an option is unknown or out of range.
-        """
-        ...
 
 
 @runtime_checkable
@@ -323,7 +311,7 @@ class Comparison:
         try:
             strategy = self.strategy(key)
             loaded = perf_counter()
-            prepared = _with_prompt(_with_options(strategy, key, options), key, refinement)
+            prepared = _with_prompt(configured(strategy, key, options), key, refinement)
             found = answers_to(prepared, key, view, phrases)
         except Exception as error:
             found = (failure(view, key, error),) * len(phrases)
@@ -334,16 +322,11 @@ class Comparison:
         return StrategyResult(key, self._card(key), joined(found), seconds, load_seconds, answers)
 
     def _card(self, key: str) -> StrategyCard:
-        strategy = self._strategies.get(key)
-        return strategy.card if strategy is not None else self.suite.strategies[key].provisional_card(key)
-
-
-def _with_options(strategy: Strategy, key: str, options: Mapping[str, object]) -> Strategy:
-    if not options:
-        return strategy
-    if not isinstance(strategy, ConfigurableStrategy):
-        raise ConfigurationError(f"strategy {key} has no options, got {', '.join(sorted(options))}; leave them out")
-    return strategy.with_options(**options)
+        strategy, entry = self._strategies.get(key), self.suite.strategies[key]
+        if strategy is None:
+            return entry.provisional_card(key)
+        # A strategy that is there twice is told apart by its entry.
+        return strategy.card if strategy.card.key == key else replace(strategy.card, key=key, title=entry.title)
 
 
 def check_refinement(refinement: SamPrompt, size: tuple[int, int]) -> None:

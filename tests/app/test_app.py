@@ -44,6 +44,15 @@ def test_building_the_page_reads_no_weights() -> None:
     assert comparison._strategies == {}
 
 
+def test_the_page_opens_on_two_weights_of_one_strategy() -> None:
+    mini = ROOT / "checkpoints" / "mini" / "evf-sam"
+    words = ["--strategies", f"old=evf-sam@{mini},new=evf-sam,point-query", "--option", "point-query.threshold=0.5"]
+    _, comparison = app.create_demo(app.read_settings(["--device", "cpu", *words]))
+    assert comparison.keys == ("old", "new", "point-query")
+    assert [card.title for card in comparison.cards.values()] == ["EVF-SAM (old)", "EVF-SAM (new)", "Point query"]
+    assert comparison.suite.strategies["point-query"].options == {"threshold": 0.5}
+
+
 def test_missing_weights_are_logged_and_do_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     def missing() -> None:
         raise CheckpointError("expected weights, found no such directory")

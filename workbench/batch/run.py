@@ -55,7 +55,7 @@ def batch_settings(
     chosen = {
         key: {
             "title": cards[key].title,
-            "options": dict((options or {}).get(key, {})),
+            "options": {**suite.strategies[key].options, **(options or {}).get(key, {})},
             "weights": _weights(suite, key),
         }
         for key in strategies

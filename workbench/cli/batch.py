@@ -16,6 +16,7 @@ from workbench.cli.arguments import (
     Commands,
     add_model_options,
     add_suite_options,
+    chosen_keys,
     comparison_of,
 )
 from workbench.comparison import Comparison
@@ -75,7 +76,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         tables=tuple(arguments.tables),
         phrases=tuple(arguments.phrases),
         out=arguments.out,
-        strategies=comparison.choose(arguments.strategies),
+        strategies=chosen_keys(arguments, comparison),
     )
     text, run = carry_out(order, comparison)
     print(text)

@@ -5,7 +5,14 @@ from pathlib import Path
 
 from evfsam.preprocess import load_image
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt, Segmentation
-from workbench.cli.arguments import EXIT_ALL_FAILED, Commands, add_model_options, add_suite_options, comparison_of
+from workbench.cli.arguments import (
+    EXIT_ALL_FAILED,
+    Commands,
+    add_model_options,
+    add_suite_options,
+    chosen_keys,
+    comparison_of,
+)
 from workbench.comparison import StrategyResult
 from workbench.export.files import check_writable
 from workbench.export.results import RESULT_NAME, write_results
@@ -38,7 +45,7 @@ def add_parser(commands: Commands) -> None:
 def run_command(arguments: argparse.Namespace) -> int:
     """Compare, print a line a strategy and write the files; return the exit code."""
     comparison = comparison_of(arguments)
-    chosen = comparison.choose(arguments.strategies)
+    chosen = chosen_keys(arguments, comparison)
     image = load_image(arguments.image)
     refinement = SamPrompt(arguments.box, tuple(arguments.points))
     answers = comparison.run(image, arguments.phrase, chosen, refinement=refinement)

@@ -17,6 +17,7 @@ from workbench.cli.arguments import (
     UsageError,
     add_model_options,
     add_suite_options,
+    chosen_keys,
     comparison_of,
     device_of,
     launched_shard,
@@ -93,7 +94,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         dataset=arguments.dataset,
         root=arguments.root,
         limit=arguments.limit,
-        strategies=comparison.choose(arguments.strategies),
+        strategies=chosen_keys(arguments, comparison),
         shard=shard,
         out=arguments.out,
     )

@@ -14,11 +14,21 @@ from evfsam.errors import ConfigurationError
 from evfsam.phrases import check_phrase
 from evfsam.types import RgbImage
 from evfsam.video.followers import MemoryFollower, VideoFollower, follower_of
-from workbench.cli.arguments import Commands, UsageError, add_model_options, comparison_of, device_of, dtype_of
+from workbench.cli.arguments import (
+    Commands,
+    UsageError,
+    add_model_options,
+    add_option_option,
+    chosen_keys,
+    comparison_of,
+    device_of,
+    dtype_of,
+)
 from workbench.comparison import Comparison
 from workbench.metrics.masks import Mask
 from workbench.pictures.rendering import overlay
 from workbench.suites.choice import SUITE_NAMES
+from workbench.suites.composition import CHOICE_FORM, StrategyChoice
 from workbench.video.files import VideoFileError, VideoFrames, VideoWriter, check_output
 from workbench.video.run import PackedMask, chosen_strategy
 
@@ -73,11 +83,13 @@ def add_parser(commands: Commands) -> None:
     )
     video.add_argument(
         "--strategy",
+        "--strategies",
         dest="strategies",
-        type=_one_key,
-        metavar="KEY",
+        type=_one_choice,
+        metavar=CHOICE_FORM,
         help="of the suite; default: its EVF-SAM2, else its EVF-SAM",
     )
+    add_option_option(video)
     add_model_options(video)
 
 
@@ -93,19 +105,21 @@ def _follower(arguments: argparse.Namespace) -> tuple[str, Callable[[], VideoFol
     """Return whose colour the mask takes, and what reads the weights: a suite's, or one checkpoint's."""
     device = device_of(arguments)
     if arguments.suite is None:
-        if arguments.strategies or arguments.weights:
-            raise UsageError("expected --suite beside --strategy or --weights; see python -m workbench video --help")
+        if arguments.strategies or arguments.weights or arguments.options:
+            raise UsageError(
+                "expected --suite beside --strategy, --option or --weights; see python -m workbench video --help"
+            )
         checkpoint, dtype = arguments.checkpoint or RELEASED, dtype_of(arguments, device)
         return "evf-sam", partial(checkpoint_follower, checkpoint, arguments.revision, device, dtype)
     if arguments.checkpoint or arguments.revision:
         raise UsageError("expected --suite or --checkpoint, got both; see python -m workbench video --help")
     comparison = comparison_of(arguments, device)
-    (key,) = comparison.choose(arguments.strategies or [chosen_strategy(comparison)])
+    (key,) = chosen_keys(arguments, comparison) if arguments.strategies else [chosen_strategy(comparison)]
     return key, partial(suite_follower, comparison, key)
 
 
-def _one_key(text: str) -> tuple[str, ...]:
-    return (text.strip(),)
+def _one_choice(text: str) -> tuple[StrategyChoice, ...]:
+    return (StrategyChoice.read(text),)
 
 
 def carry_out(order: VideoOrder) -> str:

@@ -14,11 +14,12 @@ from safetensors import SafetensorError
 
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from evfsam.types import MaskBackbone, Strategy, StrategyCard
+from workbench.suites.configured import configured, options_text
 from workbench.suites.loading_board import LoadingBoard, LoadingState
 from workbench.suites.memory_plan import out_of_memory_reason
 from workbench.suites.model_lock import LockedModel
 from workbench.suites.model_store import ModelStore
-from workbench.suites.weight_files import directory_digest, directory_name
+from workbench.suites.weight_files import directory_digest, directory_name, with_options_digest
 
 SAM_ROLE: Final = "sam"
 _SHOWN_CHARACTERS: Final = 200
@@ -55,6 +56,7 @@ class HubEntry:
         board: told how far loading is.
         sams: shared with the other entries of the suite.
         refusal: why it may not be loaded here; None where it may.
+        options: given to the strategy once it is loaded.
     """
 
     key: str
@@ -67,6 +69,7 @@ class HubEntry:
     board: LoadingBoard = field(default_factory=LoadingBoard)
     sams: SharedSams = field(default_factory=SharedSams)
     refusal: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[LockedModel, ...]:
@@ -75,22 +78,23 @@ class HubEntry:
 
     @property
     def digest(self) -> str:
-        """A digest of ids and revisions, which the store holds to, and of the files of directories."""
+        """A digest of ids and revisions, which the store holds to, of the files of directories, and of the options."""
         named = [
             f"{role} {place}@{self.store.model(place).revision}"
             if isinstance(place, str)
             else f"{role} {directory_digest(place)}"
             for role, place in self.weights.items()
         ]
-        return sha256("\n".join(named).encode()).hexdigest()[:16]
+        return with_options_digest(sha256("\n".join(named).encode()).hexdigest()[:16], self.options)
 
     @property
     def source(self) -> str:
-        """Where the weights come from, for people: ids with the beginning of their revision, or directories."""
-        return ", ".join(
+        """Where the weights come from, for people: ids with the beginning of their revision, directories, options."""
+        named = [
             f"{place}@{self.store.model(place).revision[:8]}" if isinstance(place, str) else directory_name(place)
             for place in self.weights.values()
-        )
+        ]
+        return ", ".join(filter(None, (*named, options_text(self.options))))
 
     def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
         """Fetch what is missing, and build the strategy. After a failure it may be tried again.
@@ -111,7 +115,8 @@ class HubEntry:
                 raise ConfigurationError(f"{self.title} is not loaded: {out_of_memory_reason(error)}") from error
             except (SafetensorError, UnpicklingError, EOFError) as error:
                 raise self._unreadable(places, error) from error
-            return self.sams.adopt(strategy, places.get(SAM_ROLE), device, dtype)
+            shared = self.sams.adopt(strategy, places.get(SAM_ROLE), device, dtype)
+            return configured(shared, self.key, self.options)
 
     def fetch(self) -> None:
         """Bring all files to this machine, and load nothing.

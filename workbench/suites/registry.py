@@ -12,8 +12,9 @@ import torch
 
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.types import Strategy, StrategyCard
+from workbench.suites.configured import configured, options_text
 from workbench.suites.loading_board import LoadingBoard
-from workbench.suites.weight_files import directory_digest, directory_name
+from workbench.suites.weight_files import directory_digest, directory_name, with_options_digest
 
 CHECKPOINTS: Final = Path(__file__).resolve().parents[2] / "checkpoints"
 
@@ -36,6 +37,11 @@ class Entry(Protocol):
         """Where the weights come from, for people."""
         ...
 
+    @property
+    def options(self) -> Mapping[str, object]:
+        """What is given to the strategy once it is loaded."""
+        ...
+
     def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
         """Build the strategy; an EvfSamError says why that is not possible, and the next call tries again."""
         ...
@@ -54,28 +60,31 @@ class StrategyEntry:
         summary: one sentence: how the phrase reaches SAM.
         loader: "module:function", called as `function(directory, device=..., dtype=...)`.
         directory: where the weights are.
+        options: given to the strategy once it is loaded.
     """
 
     title: str
     summary: str
     loader: str
     directory: Path
+    options: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """A digest of the files in the directory."""
-        return directory_digest(self.directory)
+        """A digest of the files in the directory, and of the options."""
+        return with_options_digest(directory_digest(self.directory), self.options)
 
     @property
     def source(self) -> str:
-        """The directory's name."""
-        return directory_name(self.directory)
+        """The directory's name, and the options."""
+        return ", ".join(filter(None, (directory_name(self.directory), options_text(self.options))))
 
     def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
         """Import the loader and build the strategy from its weights.
 
         Raises:
             CheckpointError: there is no such directory, or it holds something else.
+            ConfigurationError: the strategy does not have these options.
         """
         if not self.directory.is_dir():
             raise CheckpointError(
@@ -84,7 +93,7 @@ class StrategyEntry:
             )
         module_name, _, function_name = self.loader.partition(":")
         function = cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))
-        return function(self.directory, device=device, dtype=dtype)
+        return configured(function(self.directory, device=device, dtype=dtype), self.title, self.options)
 
     def provisional_card(self, key: str) -> StrategyCard:
         """Return what can be said of the strategy before its weights are loaded."""

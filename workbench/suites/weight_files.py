@@ -1,5 +1,7 @@
 """Which weights a strategy has: a digest of its files, and what people call them."""
 
+import json
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -20,6 +22,13 @@ def directory_digest(directory: Path) -> str:
             content = _content_digest(path, state.st_mtime_ns, state.st_size)
             digest.update(f"{path.relative_to(directory).as_posix()} {content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def with_options_digest(digest: str, options: Mapping[str, object]) -> str:
+    """Return a digest that tells options apart too; without options, the digest itself."""
+    if not options:
+        return digest
+    return sha256(f"{digest} {json.dumps(dict(options), sort_keys=True)}".encode()).hexdigest()[:16]
 
 
 def directory_name(directory: Path) -> str:

@@ -248,6 +248,28 @@ def test_evaluate_refuses_bad_arguments_in_one_line(run: Run, arguments: list[st
     assert message in err[0]
 
 
+def test_two_weights_of_one_strategy_are_asked_measured_and_compared_together(
+    run: Run, image: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    both = ("--strategies", f"a=light@{other},b=light", "--option", "b.threshold=250")
+    code, out, _ = run("compare", image, "the light", *both, "--out", tmp_path / "out")
+    assert (code, [line.split()[:2] for line in out]) == (0, [["a", "found:"], ["b", "found:"]])
+    assert (tmp_path / "out" / "b-mask.png").is_file()
+    lines = tmp_path / "results.jsonl"
+    code, _, _ = run("evaluate", "--limit", "6", *both, "--out", lines)
+    assert code == 0
+    header = json.loads(lines.read_text(encoding="utf-8").splitlines()[0])
+    assert header["facts"]["weights"]["b"].endswith("weights/light, threshold=250")
+    _, report, _ = run("report", lines)
+    assert any(line.startswith("| a | b | ") for line in report)
+    code, _, _ = run("batch", image, "--phrases", "the light", *both, "--out", tmp_path / "batch")
+    settings = json.loads((tmp_path / "batch" / "manifest.json").read_text(encoding="utf-8"))["settings"]
+    assert (code, settings["strategies"]["b"]["options"]) == (0, {"threshold": 250})
+    assert run("compare", image, "x", "--option", "lihgt.threshold=1", "--out", tmp_path / "out")[0] == 2
+
+
 def test_evaluate_writes_a_line_an_answer_and_report_lays_them_out(run: Run, tmp_path: Path) -> None:
     lines, folder = tmp_path / "results.jsonl", tmp_path / "report"
     code, printed, _ = run("evaluate", "--limit", "6", "--strategies", "light", "--out", lines)

@@ -111,7 +111,7 @@ def test_a_suites_strategy_without_memory_is_asked_frame_by_frame(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "workbench.cli.arguments.choose_suite", lambda *_, **__: suite_of(tmp_path, bright="load_bright")
+        "workbench.suites.composition.choose_suite", lambda *_, **__: suite_of(tmp_path, bright="load_bright")
     )
     out = tmp_path / "out.webm"
     options = ["--suite", "mini", "--strategy", "bright", "--frame", "2"]
@@ -124,7 +124,7 @@ def test_a_suites_strategy_without_memory_is_asked_frame_by_frame(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--strategy", "evf-sam"], "expected --suite beside --strategy or --weights"),
+        (["--strategy", "evf-sam"], "expected --suite beside --strategy, --option or --weights"),
         (["--suite", "mini", "--checkpoint", "somewhere"], "expected --suite or --checkpoint, got both"),
         (["--suite", "mini", "--strategy", "evf"], "unknown strategy 'evf'"),
     ],

@@ -1,0 +1,186 @@
+"""Suites put together from strategies of several suites, from several weights of one strategy, and with options."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+import torch
+
+from evfsam.errors import ConfigurationError
+from workbench.suites.choice import Machine, choose_suite
+from workbench.suites.hub_entries import HubEntry, SharedSams
+from workbench.suites.loading_board import LoadingBoard
+from workbench.suites.registry import Entry, StrategyEntry, Suite, unknown_name
+
+CHOICE_FORM: Final = "[LABEL=][SUITE:]KEY[@DIR]"
+OPTION_FORM: Final = "KEY.NAME=VALUE"
+OPTION_HELP: Final = "an option of a strategy, such as point-query.threshold=0.8; may be repeated"
+_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+Options = Mapping[str, Mapping[str, object]]
+"""Options by strategy key."""
+
+
+@dataclass(frozen=True)
+class StrategyChoice:
+    """A strategy as it is asked for.
+
+    Attributes:
+        key: in its suite.
+        suite: name; None for the suite of the others.
+        place: directory of its weights, or an id of the lock file; None for the suite's own.
+        label: what it is called beside the others; None for the key, and the suite where that is named.
+    """
+
+    key: str
+    suite: str | None = None
+    place: str | None = None
+    label: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its key in the suite that is put together."""
+        return self.label or (f"{self.key}-{self.suite}" if self.suite else self.key)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a key and nothing else."""
+        return self.label is None and self.suite is None and self.place is None
+
+    @classmethod
+    def read(cls, text: str) -> "StrategyChoice":
+        """Read `CHOICE_FORM`, such as "evf-sam", "full:evf-sam" or "mine=evf-sam@runs/evf/model".
+
+        Raises:
+            ConfigurationError: it has another form.
+        """
+        head, at, place = text.strip().partition("@")
+        label, equals, rest = head.rpartition("=")
+        suite, colon, key = (part.strip() for part in rest.rpartition(":"))
+        label = label.strip()
+        if not key or (equals and not _LABEL.fullmatch(label)) or (colon and not suite) or (at and not place.strip()):
+            raise ConfigurationError(
+                f"expected a strategy as {CHOICE_FORM}, such as mine=evf-sam@runs/evf, got {text!r}"
+            )
+        return cls(key, suite or None, place.strip() or None, label or None)
+
+
+def read_choices(text: str) -> tuple[StrategyChoice, ...] | None:
+    """Read strategies with commas between; None of an empty text.
+
+    Raises:
+        ConfigurationError: one has another form.
+    """
+    return tuple(StrategyChoice.read(part) for part in text.split(",") if part.strip()) or None
+
+
+def read_options(texts: Sequence[str]) -> Options:
+    """Read options of strategies, `OPTION_FORM` each: numbers, true and false as in JSON, anything else as text.
+
+    Raises:
+        ConfigurationError: one has another form.
+    """
+    options: dict[str, dict[str, object]] = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        # A label may have dots in it, the name of an option has none.
+        key, dot, name = (part.strip() for part in target.rpartition("."))
+        if not equals or not dot or not key or not name:
+            raise ConfigurationError(
+                f"expected an option as {OPTION_FORM}, such as point-query.threshold=0.8, got {text!r}"
+            )
+        options.setdefault(key, {})[name] = _value(value.strip())
+    return options
+
+
+def composed_suite(
+    choices: Sequence[StrategyChoice] | None,
+    suite: str,
+    machine: Machine,
+    *,
+    weights: Sequence[str] = (),
+    options: Options = MappingProxyType({}),
+    dtype: torch.dtype | None = None,
+    is_rest_kept: bool = True,
+) -> Suite:
+    """Return the suite of some choices, ready for `Comparison`; nothing is loaded.
+
+    Args:
+        choices: what is asked; None for the whole suite.
+        suite: name of the suite of choices that name none.
+        machine: where it will run.
+        weights: replacements in that suite, see `choose_suite`.
+        options: by name of the choice.
+        dtype: number type.
+        is_rest_kept: whether the suite keeps its other strategies where each choice is a plain key.
+
+    Raises:
+        ConfigurationError: a suite, a strategy, a name or a replacement is unknown, or two choices have one name.
+    """
+    asked = choices or ()
+    if not asked or (is_rest_kept and all(choice.is_plain for choice in asked)):
+        keys = [choice.key for choice in asked] or None
+        return _with_options(choose_suite(suite, machine, weights=weights, strategies=keys, dtype=dtype), options)
+    names = [choice.name for choice in asked]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise ConfigurationError(f"two strategies are called {double}; give one a label, such as a={double}")
+    board, sams = LoadingBoard(), SharedSams()
+    entries: dict[str, Entry] = {}
+    parts: list[Suite] = []
+    for choice in asked:
+        replaced = [] if choice.place is None else [f"{choice.key}={choice.place}"]
+        own = weights if choice.suite in (None, suite) else ()
+        part = choose_suite(
+            choice.suite or suite, machine, weights=[*own, *replaced], strategies=[choice.key], dtype=dtype
+        )
+        if choice.key not in part.strategies:
+            reason = "; ".join(f"{title}: {why}" for title, why in part.left_out.items())
+            raise ConfigurationError(
+                unknown_name("strategy", choice.key, tuple(part.strategies)) + (f" ({reason})" if reason else "")
+            )
+        entries[choice.name] = _named(part.strategies[choice.key], choice, board, sams)
+        parts.append(part)
+    return _with_options(_joined(parts, entries, board), options)
+
+
+def _named(entry: Entry, choice: StrategyChoice, board: LoadingBoard, sams: SharedSams) -> Entry:
+    told = choice.label or choice.suite or entry.source
+    title = entry.title if choice.is_plain else f"{entry.title} ({told})"
+    if isinstance(entry, HubEntry):
+        return replace(entry, key=choice.name, title=title, board=board, sams=sams)
+    assert isinstance(entry, StrategyEntry)
+    return replace(entry, title=title)
+
+
+def _joined(parts: Sequence[Suite], entries: Mapping[str, Entry], board: LoadingBoard) -> Suite:
+    by_key = {part.key: part for part in parts}
+    return Suite(
+        key="+".join(by_key),
+        title=" + ".join(part.title for part in by_key.values()),
+        notice=" ".join(part.notice for part in by_key.values()),
+        strategies=MappingProxyType(dict(entries)),
+        board=board if any(part.board is not None for part in parts) else None,
+    )
+
+
+def _with_options(suite: Suite, options: Options) -> Suite:
+    entries = dict(suite.strategies)
+    for key, values in options.items():
+        entry = entries.get(key)
+        if entry is None:
+            raise ConfigurationError(unknown_name("strategy", key, tuple(entries)))
+        assert isinstance(entry, StrategyEntry | HubEntry)
+        entries[key] = replace(entry, options={**entry.options, **values})
+    return replace(suite, strategies=MappingProxyType(entries)) if options else suite
+
+
+def _value(text: str) -> object:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float | bool) else text
