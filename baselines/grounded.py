@@ -20,7 +20,7 @@ from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, weights_directory, without_progress_bars
 from evfsam.errors import CheckpointError
-from evfsam.phrases import check_phrase
+from evfsam.phrases import check_phrase, in_words
 from evfsam.types import (
     BoxXyxy,
     ImageView,
@@ -116,7 +116,7 @@ class GroundedStrategy:
         Raises:
             PhraseError: the phrase is empty, too long, or spells a control token of the detector.
         """
-        phrase = check_phrase(phrase)
+        phrase = in_words(check_phrase(phrase), "{}")
         refuse_control_tokens(self.processor.tokenizer, phrase)
         start = time.perf_counter()
         asked = detector_text(phrase)

@@ -21,7 +21,7 @@ from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, unavailable_reason, weights_directory, without_progress_bars
 from evfsam.errors import CheckpointError, GeometryError
-from evfsam.phrases import check_phrase
+from evfsam.phrases import check_phrase, in_words
 from evfsam.sam.backbone import weights_digest
 from evfsam.types import (
     ImageEmbedding,
@@ -161,7 +161,7 @@ class Sam3Strategy:
         Raises:
             PhraseError: the phrase is empty, too long, or spells a control token of the tokenizer.
         """
-        phrase = check_phrase(phrase)
+        phrase = in_words(check_phrase(phrase), "{}")
         model, tokenizer = self.backbone.model, self.backbone.processor.tokenizer
         refuse_control_tokens(tokenizer, phrase)
         start = time.perf_counter()

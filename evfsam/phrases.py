@@ -9,6 +9,9 @@ MAX_PHRASE_LENGTH: Final = 1_000
 MAX_PHRASES: Final = 16
 """Phrases that one request may hold; bounds the memory of a batch."""
 PHRASE_SEPARATOR: Final = ";"
+ALL_OF_CLASS: Final = "[semantic] "
+"""Before the name of a class: all of its instances are meant. It is the token of EVF-SAM's multi-task training, which
+EVF-SAM alone knows; every other strategy says it in words, see `in_words`."""
 
 
 def check_phrase(phrase: str) -> str:
@@ -25,6 +28,18 @@ def check_phrase(phrase: str) -> str:
     if len(stripped) > MAX_PHRASE_LENGTH:
         raise PhraseError(f"expected at most {MAX_PHRASE_LENGTH} characters, got {len(stripped)}; shorten the phrase")
     return stripped
+
+
+def in_words(phrase: str, every: str = "every {}") -> str:
+    """Return a phrase as a strategy reads it that does not know the mark `ALL_OF_CLASS`.
+
+    Args:
+        phrase: checked.
+        every: how this strategy asks for all instances of a class, "{}" in place of its name.
+    """
+    mark = ALL_OF_CLASS.strip()
+    name = phrase.removeprefix(mark).strip()
+    return every.format(name) if phrase.startswith(mark) and name else phrase
 
 
 def split_phrases(request: str) -> tuple[str, ...]:

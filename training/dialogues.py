@@ -21,6 +21,7 @@ from baselines.point_query import dialects
 from baselines.point_query.dialogue import Message
 from baselines.point_query.language_model import LanguageModel
 from evfsam.errors import ConfigurationError
+from evfsam.phrases import in_words
 from training.res_data import DrawnImage, object_pixels
 from training.scene_cache import tight_box
 
@@ -135,7 +136,7 @@ class DialogueObjective:
 
     def _spoken(self, drawn: DrawnImage, rng: np.random.Generator) -> Spoken:
         exchanges = [
-            exchange(phrase, object_pixels(reference), rng)
+            exchange(in_words(phrase), object_pixels(reference), rng)
             for phrase, reference in zip(drawn.phrases[:PHRASES_A_DIALOGUE], drawn.references, strict=False)
         ]
         while len(exchanges) > 1 and len(self._tokens(_joined(exchanges))) > self.longest:

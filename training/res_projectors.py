@@ -15,6 +15,7 @@ from baselines.clip.projector import save_projector
 from baselines.clip.text import ClipTextSamModel
 from evfsam.geometry import upsample_logits
 from evfsam.model.modeling import LossWeights
+from evfsam.phrases import in_words
 from evfsam.preprocess import clip_pixels, sam_pixels
 from training.res_data import DrawnImage
 from training.res_objectives import PAPER_WEIGHTS, PhraseImages, counted_mask_loss, stacked_references
@@ -96,7 +97,7 @@ class ClipTextObjective:
         config = self.module.model.config
         pixels, frames = zip(*(sam_pixels(each.image, config.sam.image_size) for each in drawn), strict=True)
         tokens = self.tokenizer(
-            [phrase for each in drawn for phrase in each.phrases],
+            [in_words(phrase) for each in drawn for phrase in each.phrases],
             padding=True,
             truncation=True,
             max_length=config.text.max_position_embeddings,

@@ -24,7 +24,7 @@ from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_options import changed, check_number
 from baselines.weights import weights_directory
 from evfsam.errors import ConfigurationError
-from evfsam.phrases import check_phrase
+from evfsam.phrases import check_phrase, in_words
 from evfsam.preprocess import CLIP_MEAN, clip_pixels
 from evfsam.types import (
     ImageView,
@@ -122,7 +122,7 @@ class ClipRankingStrategy:
         Raises:
             PhraseError: the phrase is empty, too long, or spells a control token of the tokenizer.
         """
-        phrase = check_phrase(phrase)
+        phrase = in_words(check_phrase(phrase), "{}")
         refuse_control_tokens(self.tokenizer, phrase)
         start = time.perf_counter()
         embedding, was_cached = view.embedding(self.backbone)

@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed
 from evfsam.errors import CheckpointError, ConfigurationError
-from evfsam.phrases import check_phrase
+from evfsam.phrases import check_phrase, in_words
 from evfsam.preprocess import clip_pixels
 from evfsam.sam.backbone import place_module
 from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
@@ -230,7 +230,7 @@ class ClipTextStrategy:
         Raises:
             PhraseError: the phrase is empty, too long, or spells a control token of the tokenizer.
         """
-        phrase = check_phrase(phrase)
+        phrase = in_words(check_phrase(phrase))
         refuse_control_tokens(self.tokenizer, phrase)
         start = time.perf_counter()
         embedding, was_cached = view.embedding(self.backbone)

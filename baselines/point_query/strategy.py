@@ -32,7 +32,7 @@ from baselines.point_query.dialogue import Chat, ChatModel, Message, YesNo
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import PointQueryOptions, check_options
 from baselines.strategy_options import changed
-from evfsam.phrases import check_phrase
+from evfsam.phrases import check_phrase, in_words
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import (
     ImageView,
@@ -120,7 +120,7 @@ class PointQueryStrategy:
         Raises:
             PhraseError: the phrase is empty, too long, or spells a control token of the language model.
         """
-        phrase = check_phrase(phrase)
+        phrase = in_words(check_phrase(phrase))
         self.language.check_words(phrase)
         log = _Log()
         with self.language.conversation(view.image) as chat:

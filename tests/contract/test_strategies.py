@@ -14,7 +14,7 @@ from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
 from tests.baselines.tiny_models import PHRASE
 from tests.contract.tiny_checkpoints import SAVERS, load
-from workbench.comparison import ConfigurableStrategy
+from workbench.suites.configured import ConfigurableStrategy
 from workbench.suites.registry import SUITES
 
 KEYS = tuple(SUITES["mini"].strategies)
@@ -183,6 +183,12 @@ def test_any_other_phrase_gets_an_answer(strategy: Strategy, phrase: str) -> Non
     result = strategy.segment(ImageView(picture()), phrase)
     assert result.mask_logits.shape == (45, 70)
     assert result.verdict.kind == "found" or result.verdict.reason
+
+
+def test_all_of_a_class_is_asked_in_words_where_the_mark_is_not_the_strategys_own(strategy: Strategy) -> None:
+    view = ImageView(picture())
+    asked, said = (strategy.segment(view, phrase) for phrase in ("[semantic] light", "every light"))
+    assert same(asked, said) == (strategy.card.key != "evf-sam")
 
 
 @pytest.mark.parametrize("key", sorted({key for key, options in FORMS.values() if options}))

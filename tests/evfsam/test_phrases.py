@@ -1,7 +1,7 @@
 import pytest
 
 from evfsam.errors import PhraseError
-from evfsam.phrases import check_phrase, split_phrases
+from evfsam.phrases import check_phrase, in_words, split_phrases
 
 
 def test_a_phrase_loses_its_surrounding_space() -> None:
@@ -51,3 +51,10 @@ def test_a_request_is_split_at_semicolons(request_text: str, phrases: tuple[str,
 def test_a_request_without_usable_phrases_is_refused(request_text: str, message: str) -> None:
     with pytest.raises(PhraseError, match=message):
         split_phrases(request_text)
+
+
+def test_all_of_a_class_is_said_in_a_strategys_own_words() -> None:
+    assert in_words("[semantic] bird wing") == "every bird wing"
+    assert in_words("[semantic]sky", "{}") == "sky"
+    for phrase in ("the cup", "a [semantic] cup", "[semantic]", "semantic cup"):
+        assert in_words(phrase) == phrase

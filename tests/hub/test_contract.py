@@ -15,7 +15,7 @@ from baselines.point_query import open_models
 from evfsam.errors import ConfigurationError, PhraseError
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
 from tests.hub.tiny_hub import CLIP, FLORENCE_2, GROUNDING_DINO, MOLMO2, QWEN2_5_VL, QWEN3_VL, SAM, SAM3, lay_down
-from workbench.comparison import ConfigurableStrategy
+from workbench.suites.configured import ConfigurableStrategy
 
 Loader = Callable[..., ConfigurableStrategy]
 LOOSE = {"points_per_side": 2, "pred_iou_threshold": 0, "stability_threshold": 0}
@@ -105,6 +105,14 @@ def test_empty_and_endless_phrases_are_refused(strategy: Strategy, phrase: str) 
 def test_odd_phrases_get_an_answer(strategy: Strategy) -> None:
     view = ImageView(picture())
     check(strategy.segment(view, '"quoted" [1,2,3,4] {x} à café ☕'), view)
+
+
+def test_all_of_a_class_is_asked_in_the_strategys_own_words(strategy: Strategy, request: pytest.FixtureRequest) -> None:
+    every = "light" if request.node.callspec.params["strategy"] in CERTAIN else "every light"
+    view = ImageView(picture())
+    asked, said = (strategy.segment(view, phrase) for phrase in ("[semantic] light", every))
+    assert [(step.asked, step.answered) for step in asked.trace] == [(step.asked, step.answered) for step in said.trace]
+    assert torch.equal(asked.mask_logits, said.mask_logits)
 
 
 def test_unknown_options_are_refused(strategy: Strategy) -> None:

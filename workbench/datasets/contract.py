@@ -7,15 +7,15 @@ from typing import Final, Literal, NoReturn, Protocol, runtime_checkable
 import numpy as np
 
 from evfsam.errors import ConfigurationError, EvfSamError
+from evfsam.phrases import ALL_OF_CLASS
 from evfsam.types import RgbImage
 from workbench.metrics.masks import ReferenceMask
 
 ABSENT: Final = "absent"
 """The kind of expressions that name nothing in the image. They have no place in cIoU, gIoU and Pr@X."""
 
-SEMANTIC_PREFIX: Final = "[semantic] "
+SEMANTIC_PREFIX: Final = ALL_OF_CLASS
 """Before the name of a category: all of its pixels are meant."""
-
 
 Wording = Literal["seen", "unseen", ""]
 """Whether a phrase is worded as in training; "" where the data set does not know."""
