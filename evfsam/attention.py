@@ -14,6 +14,7 @@ from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import AttentionRecord
 
 AttentionMap = NDArray[np.float32]
+_PIXELS_AT_ONCE = 2**18
 
 
 def cls_to_image(record: AttentionRecord, layer: int = -1, head: int | None = None) -> AttentionMap:
@@ -150,7 +151,10 @@ def mass_inside(attention_map: AttentionMap, mask: NDArray[np.bool_]) -> float:
     """
     rows = _cell_weights(attention_map.shape[0], mask.shape[0])
     columns = _cell_weights(attention_map.shape[1], mask.shape[1])
-    coverage = rows @ mask.astype(np.float32) @ columns.T
+    # A few rows at a time: as numbers, a large mask would be far from the processor's cache.
+    step = max(1, _PIXELS_AT_ONCE // mask.shape[1])
+    bands = [mask[start : start + step].astype(np.float32) @ columns.T for start in range(0, len(mask), step)]
+    coverage = rows @ np.concatenate(bands)
     total = float(attention_map.sum(dtype=np.float64))
     share = float((attention_map * coverage).sum(dtype=np.float64)) / total if total > 0 else 0.0
     return min(max(share, 0.0), 1.0)

@@ -188,7 +188,7 @@ class Segmentation:
     @property
     def area_share(self) -> float:
         """Share of the image that the mask covers, in [0, 1]."""
-        return float(self.mask.mean())
+        return int(np.count_nonzero(self.mask)) / self.mask.size
 
 
 @dataclass(frozen=True)

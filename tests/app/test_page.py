@@ -60,7 +60,7 @@ def test_three_answers_arrive_one_after_the_other(page: ComparePage, tmp_path: P
     arrived = []
     for updates in ask(page, upload(tmp_path, three_colours()), "a square"):
         arrived.append([column.key for column in page.columns if "Found:" in str(updates.get(column.card))])
-    assert arrived == [[], ["evf-sam"], ["clip-text"], ["point-query"]]
+    assert arrived == [[], ["evf-sam"], ["clip-text"], ["point-query"], []]
 
 
 def test_waiting_and_skipped_strategies_are_told_apart(page: ComparePage, tmp_path: Path) -> None:
@@ -87,27 +87,50 @@ def test_each_picture_has_words_for_those_who_do_not_see_it(page: ComparePage, t
     assert "25 points" in evidence["alt_text"]
 
 
-def test_the_zip_is_there_at_the_end_and_gone_after(page: ComparePage, tmp_path: Path) -> None:
-    archive = None
-    for updates in ask(page, upload(tmp_path, three_colours()), "a square"):
-        if value_of(updates.get(page.download)):
-            archive = Path(str(value_of(updates[page.download])))
-            with zipfile.ZipFile(archive) as opened:
-                names = set(opened.namelist())
-                content = json.loads(opened.read("result.json"))
-            assert {f"{key}-mask.png" for key in ALL} <= names
-            assert content == value_of(updates[page.findings.result])
-    assert archive is not None
+def test_no_answer_waits_for_a_file(page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webui.tabs.compare.tab.write_zip", lambda *_: pytest.fail("nobody asked for a zip"))
+    monkeypatch.setattr("webui.tabs.compare.details.result_dict", lambda *_: pytest.fail("it was worked out first"))
+    run = ask(page, upload(tmp_path, three_colours()), "a square", ["evf-sam"])
+    next(run)
+    assert "Found:" in str(next(run)[page.columns[0].card])
+
+
+def test_the_zip_is_made_when_it_is_asked_for_and_gone_after(page: ComparePage, tmp_path: Path) -> None:
+    *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
+    assert last[page.download]["interactive"]
+    making = page.make_archive(last[page.last_run])
+    archive = Path(str(next(making)[page.archive]))
+    with zipfile.ZipFile(archive) as opened:
+        assert {f"{key}-mask.png" for key in ALL} <= set(opened.namelist())
+        assert json.loads(opened.read("result.json")) == value_of(last[page.findings.result])
+    assert list(making) == []
     assert not archive.parent.exists()
 
 
 def test_the_zip_is_removed_too_when_the_visitor_leaves(page: ComparePage, tmp_path: Path) -> None:
-    run = ask(page, upload(tmp_path, three_colours()), "a square", ["evf-sam"])
-    next(run)
-    archive = Path(str(value_of(next(run)[page.download])))
+    *_, last = ask(page, upload(tmp_path, three_colours()), "a square", ["evf-sam"])
+    making = page.make_archive(last[page.last_run])
+    archive = Path(str(next(making)[page.archive]))
     assert archive.is_file()
-    run.close()
+    making.close()
     assert not archive.parent.exists()
+
+
+def test_a_zip_of_a_run_that_is_gone_is_a_message(page: ComparePage) -> None:
+    assert list(page.make_archive(None)) == []
+    (updates,) = page.make_archive("gone")
+    assert updates[page.archive] is None
+    assert "no longer kept" in str(updates[page.status])
+
+
+def test_a_zip_that_cannot_be_made_is_said_without_its_details(
+    page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("webui.tabs.compare.tab.write_zip", lambda *_: 1 / 0)
+    *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
+    (updates,) = page.make_archive(last[page.last_run])
+    assert "Something went wrong on our side" in str(updates[page.status])
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -144,7 +167,7 @@ def test_a_broken_file_is_said_at_once_and_when_asked(page: ComparePage, tmp_pat
 def test_an_unexpected_error_is_logged_and_said_without_its_details(
     page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("webui.tabs.compare.tab.write_zip", lambda *_: 1 / 0)
+    monkeypatch.setattr("webui.tabs.compare.tab.first_attention", lambda *_: 1 / 0)
     *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
     assert "Something went wrong on our side" in str(last[page.status])
     assert "division" not in str(last[page.status])
@@ -201,9 +224,9 @@ def test_a_random_scene_brings_phrases_that_can_be_measured(page: ComparePage, t
     phrase, known = updates[page.controls.phrase], updates[page.known]
     payload = upload(tmp_path, updates[page.controls.image])
     defaults = [control.default for control in page.controls.options]
-    *_, last = page.ask(payload, phrase, ALL, known, updates[page.turn], *defaults)
+    *_, answer, last = page.ask(payload, phrase, ALL, known, updates[page.turn], *defaults)
     assert str(phrase) in str(updates[page.controls.chips])
-    assert "Measured IoU" in str(last[page.columns[2].card])
+    assert "Measured IoU" in str(answer[page.columns[2].card])
     assert "iou_with_reference" in value_of(last[page.findings.result])["strategies"]["evf-sam"]
 
 
@@ -212,10 +235,10 @@ def test_a_scene_among_the_examples_can_be_measured(page: ComparePage, tmp_path:
     updates = page.take_example(SimpleNamespace(index=index))
     payload = upload(tmp_path, updates[page.controls.image])
     defaults = [control.default for control in page.controls.options]
-    *_, last = page.ask(
+    *_, answer, last = page.ask(
         payload, page.examples[index].phrases[0], ALL, updates[page.known], updates[page.turn], *defaults
     )
-    assert "Measured IoU" in str(last[page.columns[2].card])
+    assert "Measured IoU" in str(answer[page.columns[2].card])
 
 
 @pytest.mark.parametrize("index", [-1, 10_000, None, "0"])
@@ -236,7 +259,8 @@ def test_a_new_picture_removes_the_answers_of_the_old_one(page: ComparePage, tmp
     for updates in (page.take_random_scene(), page.take_upload(upload(tmp_path, three_colours())), page.clear()):
         assert updates[page.attention] is None
         assert value_of(updates[page.findings.result]) is None
-        assert value_of(updates[page.download]) is None
+        assert not updates[page.download]["interactive"]
+        assert updates[page.archive] is None
         for column in page.columns:
             assert 'data-state="idle"' in str(updates[column.card])
             assert value_of(updates[column.overlay]) is None
@@ -278,10 +302,10 @@ def test_the_banner_says_which_suite_runs_and_what_it_knows(demo: gr.Blocks) -> 
 
 def test_several_phrases_get_a_row_and_a_colour_each(page: ComparePage, tmp_path: Path) -> None:
     given = upload(tmp_path, three_colours())
-    *_, last = ask(page, given, "a square; absent", ["evf-sam"])
+    *_, answer, last = ask(page, given, "a square; absent", ["evf-sam"])
     column = page.columns[0]
-    assert last[column.card].count("<li>") == 2
-    assert "For “a square”: " in last[column.caption]["value"]
+    assert answer[column.card].count("<li>") == 2
+    assert "For “a square”: " in answer[column.caption]["value"]
     content = value_of(last[page.findings.result])
     assert [answer["phrase"] for answer in content["strategies"]["evf-sam"]["answers"]] == [
         "a square",

@@ -367,3 +367,11 @@ def test_clip_sees_the_whole_image_squashed_and_smoothed() -> None:
     stripes = np.zeros((64, 64, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
     assert clip_pixels(stripes, 16).flatten(1).std(dim=1).max() < 0.1
+
+
+@pytest.mark.parametrize("size", [(193, 50), (500, 700), (1201, 33), (999, 2000)])
+def test_beit3_reads_few_rows_of_a_large_image_and_gets_the_same_to_the_last_bit(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    unit = torch.from_numpy(image).permute(2, 0, 1).float() / 255
+    whole = torch.nn.functional.interpolate(unit[None], (32, 32), mode="bicubic", align_corners=False)[0]
+    assert torch.equal(beit3_pixels(image, 32), (whole - 0.5) / 0.5)

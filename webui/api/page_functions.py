@@ -17,10 +17,10 @@ from evfsam.types import RgbImage
 from webui.known_scenes import KnownScene, random_scene, suggested_phrases
 from webui.tabs.compare.details import checked_choice
 from webui.tabs.compare.runs import Progress, run
-from webui.tabs.compare.tab import ARCHIVE_NAME, MODEL_QUEUE, ComparePage, first_attention
+from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage, archive_of, first_attention
 from workbench.analysis.attention_view import AttentionView
 from workbench.comparison import Comparison
-from workbench.export.results import result_dict, write_zip
+from workbench.export.results import result_dict
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Api:
                 if not progress.is_done:
                     yield None, None, self._content(progress)
             with TemporaryDirectory(prefix="comparison-") as directory:
-                archive = self._archive(progress, Path(directory))
+                archive = archive_of(progress, self.comparison.suite.key, Path(directory))
                 yield str(archive), first_attention(progress), self._content(progress)
         except EvfSamError as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -87,17 +87,6 @@ class Api:
     def _content(self, progress: Progress) -> dict[str, object]:
         suite_key = self.comparison.suite.key
         return result_dict(progress.view.image, progress.phrase, suite_key, progress.results, progress.known_mask)
-
-    def _archive(self, progress: Progress, directory: Path) -> Path:
-        suite_key = self.comparison.suite.key
-        return write_zip(
-            directory / ARCHIVE_NAME,
-            progress.view.image,
-            progress.phrase,
-            suite_key,
-            progress.results,
-            progress.known_mask,
-        )
 
 
 def add_api(page: ComparePage) -> None:

@@ -15,9 +15,9 @@ from webui.tabs.compare.runs import Progress
 from webui.tabs.compare.tab import STATE_SECONDS
 from webui.tabs.opened_run import ALL_PHRASES
 from workbench.analysis.reference_masks import drawn_mask, read_reference
-from workbench.export.results import png_bytes
 from workbench.metrics.masks import Mask, ReferenceMask
 from workbench.pictures.files import shown_pair
+from workbench.pictures.mask_png import mask_png
 
 SCENE, FILE, DRAWING = "scene", "file", "drawing"
 _TITLES: Final = {SCENE: "This scene's own mask", FILE: "A file of yours", DRAWING: "Draw one"}
@@ -145,7 +145,7 @@ class ReferenceSource:
         except GeometryError:
             return {self.drawing: None, self.board.status: wording.problem(say(_NOTHING_DRAWN))}
         return {
-            self.drawing: Drawing(progress.view.content_hash, png_bytes(mask.astype(np.uint8) * 255)),
+            self.drawing: Drawing(progress.view.content_hash, mask_png(mask)),
             self.board.status: wording.hint(say(_TAKEN)),
         }
 

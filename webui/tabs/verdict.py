@@ -28,9 +28,9 @@ from webui.wording import percent
 from workbench.analysis.absence import AbsenceJudgement, judge_presence
 from workbench.analysis.finishing import FinishedMask, FinishingOptions, decision_logits, finish
 from workbench.comparison import StrategyResult
-from workbench.export.results import png_bytes
 from workbench.metrics.masks import Mask
 from workbench.pictures.files import shown_pair
+from workbench.pictures.mask_png import mask_png
 from workbench.pictures.rendering import overlay
 
 _MARGIN: Final = 12.0
@@ -233,7 +233,7 @@ def _counted(count: int, pixels: int) -> str:
 
 
 def _link(mask: Mask, name: str) -> str:
-    data = b64encode(png_bytes(mask.astype(np.uint8) * 255)).decode("ascii")
+    data = b64encode(mask_png(mask)).decode("ascii")
     return f'<a class="file" download="{name}" href="data:image/png;base64,{data}">{say("Save {name}", name=name)}</a>'
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evfsam.errors import ConfigurationError, GeometryError
 from workbench.comparison import StrategyResult
-from workbench.metrics.masks import IGNORED_LABEL, Mask, ReferenceMask, iou_of, mask_iou, wanted_pixels
+from workbench.metrics.masks import IGNORED_LABEL, Mask, ReferenceMask, iou_of, wanted_pixels
 
 VoteMap = NDArray[np.uint8]
 """(H, W) uint8: how many strategies marked each pixel."""
@@ -46,7 +47,12 @@ def pairwise_iou(results: Iterable[StrategyResult]) -> dict[str, dict[str, float
     Symmetric with ones on the diagonal; two strategies that both found nothing agree wholly.
     """
     masks = answered_masks(results)
-    return {one: {other: mask_iou(masks[one], masks[other]) for other in masks} for one in masks}
+    areas = {key: int(np.count_nonzero(mask)) for key, mask in masks.items()}
+    ious: dict[str, dict[str, float]] = {key: {} for key in masks}
+    for one, other in combinations_with_replacement(masks, 2):
+        together = areas[one] if one == other else int(np.count_nonzero(masks[one] & masks[other]))
+        ious[one][other] = ious[other][one] = iou_of(together, areas[one] + areas[other] - together)
+    return {one: {other: ious[one][other] for other in masks} for one in masks}
 
 
 def vote_map(masks: Mapping[str, Mask]) -> VoteMap:

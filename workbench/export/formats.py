@@ -19,6 +19,7 @@ from workbench.export.files import as_json_value, json_bytes, write_whole
 from workbench.export.manifest import MANIFEST_NAME, manifest_dict
 from workbench.export.results import RESULT_NAME, png_bytes, result_dict
 from workbench.metrics.masks import Mask
+from workbench.pictures.mask_png import mask_png
 from workbench.suites.registry import unknown_name
 
 BUNDLE_NAME: Final = "take-away.zip"
@@ -162,11 +163,6 @@ def _zip(files: Sequence[NamedFile]) -> bytes:
 
 def _json(content: object) -> bytes:
     return json_bytes(as_json_value(content))
-
-
-def mask_png(mask: Mask) -> bytes:
-    """Encode a mask as a grey PNG of the image's size: 255 on the object, 0 off it."""
-    return png_bytes(mask.astype(np.uint8) * 255)
 
 
 def cut_out_png(image: RgbImage, mask: Mask) -> bytes:

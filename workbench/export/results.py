@@ -8,6 +8,7 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,15 @@ from workbench.analysis.agreement import pairwise_iou
 from workbench.comparison import StrategyResult
 from workbench.export.files import as_json_value, json_bytes, write_whole
 from workbench.metrics.masks import Mask, ReferenceMask, mask_iou
-from workbench.pictures.phrase_overlay import phrase_overlay
-from workbench.pictures.rendering import evidence, heat_map, overlay
+from workbench.pictures.answer_figures import attention_figure, evidence_figure, mask_figure
+from workbench.pictures.mask_png import mask_png
 
 RESULT_FORMAT = 1
 RESULT_NAME = "result.json"
 VERSIONED_PACKAGES = ("torch", "transformers", "segment-anything", "numpy", "pillow")
 
+_DESCRIBED: WeakKeyDictionary[StrategyResult, dict[str, object]] = WeakKeyDictionary()
+"""What result.json says of answers that are still held: it is asked for after every answer, and again by each file."""
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -48,12 +51,13 @@ def result_dict(
         reference: (H, W), the known mask where there is one; adds `iou_with_reference` to every strategy.
     """
     height, width = image.shape[:2]
+    digest = sha256(np.ascontiguousarray(image).data).hexdigest()
     content = {
         "format": RESULT_FORMAT,
         "suite": suite_key,
         "phrase": phrase,
         "phrases": _phrases(phrase, results),
-        "image": {"height": height, "width": width, "pixels_sha256": sha256(image.tobytes()).hexdigest()},
+        "image": {"height": height, "width": width, "pixels_sha256": digest},
         "strategies": {result.key: _strategy_dict(result, reference) for result in results},
         "agreement_iou": pairwise_iou(results),
         "versions": installed_versions(),
@@ -76,9 +80,12 @@ def mask_box(mask: Mask) -> BoxXyxy | None:
 
 
 def png_bytes(picture: NDArray[np.uint8]) -> bytes:
-    """Encode (H, W) grey or (H, W, 3) RGB as a PNG that holds the pixels and nothing else."""
+    """Encode (H, W) grey or (H, W, 3) RGB as a PNG that holds the pixels and nothing else.
+
+    Masks and figures compress well at the lowest level, which takes a fraction of the time of the usual one.
+    """
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
+    Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 
@@ -90,7 +97,10 @@ def write_results(
     results: Sequence[StrategyResult],
     reference: ReferenceMask | None = None,
 ) -> list[Path]:
-    """Write result.json and the pictures; a file is there whole or not at all, and result.json comes last.
+    """Write result.json, masks and figures; a file is there whole or not at all, and result.json comes last.
+
+    Masks have the image's size, figures the size the page shows. Beside the figure of an attention stands the attention
+    itself at its own grid, (h, w) float32 for `numpy.load`.
 
     Raises:
         ConfigurationError: the directory cannot be made or written.
@@ -113,9 +123,11 @@ def write_zip(
         ConfigurationError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in _files(image, phrase, suite_key, results, reference):
-            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=zipfile.ZIP_DEFLATED)
+            # PNG is compressed already.
+            method = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=method)
     return write_whole(path, buffer.getvalue())
 
 
@@ -127,16 +139,16 @@ def _files(
     reference: ReferenceMask | None,
 ) -> Iterator[tuple[str, bytes]]:
     for result in results:
-        segmentation, key = result.segmentation, result.key
-        yield f"{key}-mask.png", _mask_png(segmentation.mask)
-        yield f"{key}-overlay.png", png_bytes(_overlay(image, result))
-        yield f"{key}-evidence.png", png_bytes(evidence(image, segmentation, key))
-        if segmentation.attention is not None:
-            yield f"{key}-attention.png", _attention_png(image, segmentation)
+        key = result.key
+        yield f"{key}-mask.png", mask_png(result.segmentation.mask)
+        yield f"{key}-overlay.png", png_bytes(mask_figure(image, result))
+        drawn = evidence_figure(image, result)
+        if drawn is not None:
+            yield f"{key}-evidence.png", png_bytes(drawn)
+        yield from _attention_files(image, result.segmentation, f"{key}-attention")
         for number, answer in enumerate(result.answers, start=1):
-            yield f"{key}-mask-{number}.png", _mask_png(answer.segmentation.mask)
-            if answer.segmentation.attention is not None:
-                yield f"{key}-attention-{number}.png", _attention_png(image, answer.segmentation)
+            yield f"{key}-mask-{number}.png", mask_png(answer.segmentation.mask)
+            yield from _attention_files(image, answer.segmentation, f"{key}-attention-{number}")
     yield RESULT_NAME, json_bytes(result_dict(image, phrase, suite_key, results, reference))
 
 
@@ -145,22 +157,25 @@ def _phrases(phrase: str, results: Sequence[StrategyResult]) -> list[str]:
     return [answer.phrase for answer in answers] or [phrase]
 
 
-def _overlay(image: RgbImage, result: StrategyResult) -> RgbImage:
-    if not result.answers:
-        return overlay(image, result.segmentation.mask, result.key)
-    return phrase_overlay(image, [answer.segmentation.mask for answer in result.answers])
-
-
-def _mask_png(mask: Mask) -> bytes:
-    return png_bytes(mask.astype(np.uint8) * 255)
-
-
-def _attention_png(image: RgbImage, segmentation: Segmentation) -> bytes:
-    assert segmentation.attention is not None
-    return png_bytes(heat_map(image, cls_to_image(segmentation.attention), segmentation.mask))
+def _attention_files(image: RgbImage, segmentation: Segmentation, stem: str) -> Iterator[tuple[str, bytes]]:
+    if segmentation.attention is None:
+        return
+    yield f"{stem}.png", png_bytes(attention_figure(image, segmentation))
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, cls_to_image(segmentation.attention), allow_pickle=False)
+    yield f"{stem}.npy", buffer.getvalue()
 
 
 def _strategy_dict(result: StrategyResult, reference: ReferenceMask | None) -> dict[str, object]:
+    content = _DESCRIBED.get(result)
+    if content is None:
+        content = _DESCRIBED[result] = _described(result)
+    if reference is None:
+        return content
+    return content | {"iou_with_reference": mask_iou(result.segmentation.mask, reference)}
+
+
+def _described(result: StrategyResult) -> dict[str, object]:
     content: dict[str, object] = {
         "title": result.card.title,
         "licence": result.card.licence,
@@ -176,8 +191,6 @@ def _strategy_dict(result: StrategyResult, reference: ReferenceMask | None) -> d
         content["answers"] = [
             {"phrase": answer.phrase, **_segmentation_dict(answer.segmentation)} for answer in result.answers
         ]
-    if reference is not None:
-        content["iou_with_reference"] = mask_iou(result.segmentation.mask, reference)
     return content
 
 

@@ -1,7 +1,9 @@
 """Pictures for showing: files read within bounds, large pictures made smaller and small ones larger."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Final
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,10 @@ from evfsam.types import RgbImage
 
 SHOWN_SIDE: Final = 1280
 """A picture that is shown has at most this longest side."""
+
+_shrunk: dict[int, tuple[ref[RgbImage], RgbImage]] = {}
+_shrunk_lock = Lock()
+"""Shown copies of large images that cannot change, by identity, as long as the images are held."""
 
 LEAST_SIDE: Final = 512
 """Smaller pictures are enlarged, so that outlines and labels stay crisp."""
@@ -53,9 +59,25 @@ def enlarged(image: RgbImage, mask: NDArray[np.bool_]) -> tuple[RgbImage, NDArra
 
 
 def shown_pair(image: RgbImage, mask: NDArray[np.bool_]) -> tuple[RgbImage, NDArray[np.bool_]]:
-    """Return image and mask at the size the page shows: large ones shrunk, small ones enlarged by a whole factor."""
+    """Return image and mask at the size the page shows: large ones shrunk, small ones enlarged by a whole factor.
+
+    The image is shrunk once, however many masks are shown on it; neither of the two may be written to.
+    """
     large, large_mask, _ = enlarged(image, mask)
-    return shrunk(large), shrunk_mask(large_mask)
+    return _shrunk_once(large), shrunk_mask(large_mask)
+
+
+def _shrunk_once(image: RgbImage) -> RgbImage:
+    if image.flags.writeable or max(image.shape[:2]) <= SHOWN_SIDE:
+        return shrunk(image)
+    key = id(image)
+    with _shrunk_lock:
+        kept, small = _shrunk.get(key, (None, None))
+        if kept is None or kept() is not image or small is None:
+            small = shrunk(image)
+            small.setflags(write=False)
+            _shrunk[key] = ref(image, lambda _: _shrunk.pop(key, None)), small
+        return small
 
 
 def _size_within(size: tuple[int, ...], side: int) -> tuple[int, int]:

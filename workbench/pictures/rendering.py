@@ -21,10 +21,13 @@ from workbench.pictures.colours import (
     ramp,
     strategy_colour,
 )
-from workbench.pictures.files import enlarged
+from workbench.pictures.files import shown_pair
 
 TINT: Final = 0.45
 """How much of the strategy's colour a masked pixel takes."""
+
+Scale = tuple[float, float]
+"""Pixels of a shown picture a pixel of the image, along x and along y."""
 
 _HEAT_LEVELS: Final = 1024
 
@@ -64,21 +67,22 @@ def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
         key: the strategy's, for colour and label.
 
     Returns:
-        (fH, fW, 3) uint8, f >= 1 whole: 1 for images of 512 pixels or more, else the least that brings them there.
+        (h, w, 3) uint8 at the size the page shows: see `pictures.files.shown_pair`.
 
     Raises:
         GeometryError: the segmentation's mask has another size than the image.
     """
     mask = segmentation.mask
     _check_size(image, mask)
-    large, large_mask, factor = enlarged(image, mask)
-    picture = Image.fromarray(_outlined(large.copy(), large_mask, strategy_colour(key)))
+    shown, shown_mask = shown_pair(image, mask)
+    factor = shown.shape[1] / image.shape[1], shown.shape[0] / image.shape[0]
+    picture = Image.fromarray(_outlined(shown.copy(), shown_mask, strategy_colour(key)))
     draw = ImageDraw.Draw(picture)
-    width = _line_width(large.shape)
+    width = _line_width(shown.shape)
     for prompt in segmentation.prompts:
         if prompt.box is not None:
             _draw_box(draw, prompt.box, factor, width, strategy_colour(key))
-        radius = _dot_radius(prompt.points, factor, large.shape)
+        radius = _dot_radius(prompt.points, factor, shown.shape)
         for point in prompt.points:
             _draw_point(draw, point, factor, radius)
     return _labelled(np.asarray(picture), key)
@@ -171,16 +175,16 @@ def _labelled(picture: RgbImage, text: str) -> RgbImage:
     return np.asarray(canvas)
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: BoxXyxy, factor: int, width: int, colour: Colour) -> None:
-    x1, y1, x2, y2 = (round(side * factor) for side in box)
+def _draw_box(draw: ImageDraw.ImageDraw, box: BoxXyxy, factor: Scale, width: int, colour: Colour) -> None:
+    x1, y1, x2, y2 = (round(side * scale) for side, scale in zip(box, (*factor, *factor), strict=True))
     corners = (min(x1, x2), min(y1, y2), max(x1, x2) - 1, max(y1, y2) - 1)
     corners = (*corners[:2], max(corners[0], corners[2]), max(corners[1], corners[3]))
     draw.rectangle(corners, outline=BLACK, width=width + 2)
     draw.rectangle(corners, outline=colour, width=width)
 
 
-def _draw_point(draw: ImageDraw.ImageDraw, point: PromptPoint, factor: int, radius: float) -> None:
-    x, y = point.x * factor, point.y * factor
+def _draw_point(draw: ImageDraw.ImageDraw, point: PromptPoint, factor: Scale, radius: float) -> None:
+    x, y = point.x * factor[0], point.y * factor[1]
     colour = BLUE if point.label == 1 else VERMILION
     if point.p_yes is not None:
         colour = probability_colour(point.p_yes)
@@ -211,7 +215,7 @@ def _circle(
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=outline, width=width)
 
 
-def _dot_radius(points: tuple[PromptPoint, ...], factor: int, shape: tuple[int, ...]) -> float:
+def _dot_radius(points: tuple[PromptPoint, ...], factor: Scale, shape: tuple[int, ...]) -> float:
     """Return a radius at which neighbouring dots do not touch, as far as dots stay visible."""
     wanted = max(shape[:2]) / 70
     if len(points) < 2:

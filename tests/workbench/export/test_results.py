@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from evfsam.attention import cls_to_image
 from evfsam.errors import ConfigurationError
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison, StrategyResult
@@ -25,6 +26,7 @@ from workbench.metrics.masks import Mask
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=30))
 IMAGE = half_lit()
 PICTURES = ("mask", "overlay", "evidence", "attention")
+LARGE = np.repeat(np.repeat(IMAGE, 50, axis=0), 50, axis=1)
 
 
 @pytest.fixture
@@ -125,6 +127,36 @@ def test_masks_are_written_lossless_at_the_original_size(tmp_path: Path, results
     with Image.open(tmp_path / "new" / "out" / "light-mask.png") as picture:
         assert (picture.format, picture.mode) == ("PNG", "L")
         np.testing.assert_array_equal(np.asarray(picture), np.where(IMAGE[..., 0] > 128, 255, 0))
+
+
+def test_large_figures_have_the_pages_size_and_attention_its_own_grid(tmp_path: Path) -> None:
+    results = list(Comparison(suite_of(tmp_path, light="load_bright")).run(LARGE, "the light"))
+    written = {path.name: path for path in write_results(tmp_path / "out", LARGE, "the light", "doubles", results)}
+    sizes = {name: Image.open(path).size for name, path in written.items() if name.endswith(".png")}
+    assert sizes.pop("light-mask.png") == (3000, 2000)
+    assert set(sizes.values()) == {(1280, 853)}
+    record = results[0].segmentation.attention
+    assert record is not None
+    np.testing.assert_array_equal(np.load(written["light-attention.npy"]), cls_to_image(record))
+
+
+def test_evidence_is_drawn_only_where_there_is_a_box_or_a_point(
+    tmp_path: Path, results: Sequence[StrategyResult]
+) -> None:
+    names = {path.name for path in write_results(tmp_path / "out", IMAGE, "the light", "doubles", results)}
+    assert "light-evidence.png" in names
+    assert "broken-evidence.png" not in names
+
+
+def test_what_is_said_of_an_answer_is_worked_out_once(
+    monkeypatch: pytest.MonkeyPatch, results: Sequence[StrategyResult]
+) -> None:
+    first = result_dict(IMAGE, "the light", "doubles", results)
+    monkeypatch.setattr("workbench.export.results.coco_rle", lambda _: 1 / 0)
+    assert result_dict(IMAGE, "the light", "doubles", results) == first
+    known = result_dict(IMAGE, "the light", "doubles", results, IMAGE[..., 0] > 128)
+    assert known["strategies"]["light"]["iou_with_reference"] == 1.0
+    assert "iou_with_reference" not in result_dict(IMAGE, "the light", "doubles", results)["strategies"]["light"]
 
 
 def test_the_zip_holds_the_same_files_and_the_same_bytes_each_time(

@@ -32,6 +32,20 @@ def test_image_and_mask_are_shown_at_one_size_large_enough_to_read(size: tuple[i
     assert LEAST_SIDE <= max(mask.shape) <= max(SHOWN_SIDE, 2 * LEAST_SIDE)
 
 
+def test_an_image_that_cannot_change_is_shrunk_once() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
+    mask = image[..., 0] > 128
+    writable = shown_pair(image, mask)[0]
+    image.setflags(write=False)
+    first, again = shown_pair(image, mask)[0], shown_pair(image, ~mask)[0]
+    assert first is again
+    assert first is not writable
+    np.testing.assert_array_equal(first, writable)
+    other = image[::-1].copy()
+    other.setflags(write=False)
+    np.testing.assert_array_equal(shown_pair(other, mask)[0], shrunk(other))
+
+
 def test_an_enlarged_mask_covers_the_same_share() -> None:
     mask = np.random.default_rng(0).random((37, 53)) > 0.7
     _, large = shown_pair(np.zeros((37, 53, 3), np.uint8), mask)

@@ -9,17 +9,15 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from evfsam.types import RgbImage, Segmentation, StrategyCard
+from evfsam.types import StrategyCard
 from webui import wording
 from webui.i18n.translate import retold, say
 from webui.tabs.compare.runs import Progress
 from webui.tabs.compare.viewer import readout
 from workbench.analysis.attention_view import ALL_HEADS, AttentionView
 from workbench.comparison import StrategyResult
-from workbench.export.results import png_bytes
-from workbench.pictures.files import shown_pair, shrunk
-from workbench.pictures.phrase_overlay import phrase_overlay
-from workbench.pictures.rendering import evidence, overlay
+from workbench.pictures.answer_figures import evidence_figure, mask_figure
+from workbench.pictures.mask_png import mask_png
 
 Updates = dict[gr.components.Component, object]
 """New values by component; what is left out stays as it is."""
@@ -65,7 +63,7 @@ class AnswerColumn:
         return {
             self.card: card,
             self.overlay: gr.update(
-                value=self._overlay(progress, result),
+                value=mask_figure(progress.view.image, result),
                 visible=True,
                 alt_text=say(
                     "{title}, mask for “{phrase}”. {words}.", title=title, phrase=progress.phrase, words=words
@@ -76,12 +74,6 @@ class AnswerColumn:
             self.caption: gr.update(value=f'<p class="caption">{escape(caption)}</p>', visible=True),
         }
 
-    def _overlay(self, progress: Progress, result: StrategyResult) -> RgbImage:
-        if not result.answers:
-            return overlay(*shown_pair(progress.view.image, result.segmentation.mask), self.key)
-        pairs = [shown_pair(progress.view.image, answer.segmentation.mask) for answer in result.answers]
-        return phrase_overlay(pairs[0][0], [mask for _, mask in pairs])
-
     def _evidence(
         self, progress: Progress, result: StrategyResult, attention: AttentionView | None, caption: str
     ) -> Mapping[str, object]:
@@ -89,9 +81,9 @@ class AnswerColumn:
         if attention is not None:
             picture = attention.heat_map(attention.layer_count, ALL_HEADS)
             return gr.update(value=picture, visible=True, alt_text=alt_text)
-        if not _has_place(result.segmentation):
+        picture = evidence_figure(progress.view.image, result)
+        if picture is None:
             return gr.update(value=None, visible=False)
-        picture = shrunk(evidence(progress.view.image, result.segmentation, self.key))
         return gr.update(value=picture, visible=True, alt_text=alt_text)
 
 
@@ -169,7 +161,7 @@ def _saving(result: StrategyResult) -> str:
 
 
 def _link(words: str, name: str, mask: NDArray[np.bool_], title: str) -> str:
-    data = b64encode(png_bytes(mask.astype(np.uint8) * 255)).decode("ascii")
+    data = b64encode(mask_png(mask)).decode("ascii")
     return (
         f'<a class="file save" download="{name}" href="data:image/png;base64,{data}">{escape(words)}'
         f'<span class="unseen"> {escape(title)}</span></a>'
@@ -184,10 +176,6 @@ def _state(key: str, progress: Progress) -> str:
 
 def _lowered(caption: str) -> str:
     return caption[:1].lower() + caption[1:]
-
-
-def _has_place(segmentation: Segmentation) -> bool:
-    return any(prompt.box is not None or prompt.points for prompt in segmentation.prompts)
 
 
 def _joined(updates: Iterator[Updates]) -> Iterator[tuple[gr.components.Component, object]]:

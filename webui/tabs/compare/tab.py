@@ -34,7 +34,22 @@ logger = logging.getLogger(__name__)
 ARCHIVE_NAME: Final = "comparison.zip"
 MODEL_QUEUE: Final = "models"
 """Every event that runs a model shares this queue: one at a time, because each takes all the cores there are."""
+FILE_QUEUE: Final = "files"
+WRITERS: Final = 2
+"""Files that are written at one time, of all visitors: beside the models, which do not wait for them."""
 STATE_SECONDS: Final = 3600
+SAVE_FILE: Final = """
+(file) => {
+  if (!file || !file.url) return;
+  const anchor = document.createElement('a');
+  anchor.href = file.url;
+  anchor.download = file.orig_name || '';
+  document.body.append(anchor);
+  anchor.click();
+  anchor.remove();
+}
+"""
+"""Hand a file that was just made to the browser's downloads."""
 _OUR_FAULT: Final = "Something went wrong on our side. Your image and phrase are still here: try once more."
 _ASKED: Final = "Asked. The answers come as soon as the models are free."
 _ON_ASK: Final = """
@@ -74,7 +89,8 @@ class ComparePage:
     columns: tuple[AnswerColumn, ...]
     findings: Findings
     status: gr.HTML
-    download: gr.DownloadButton
+    download: gr.Button
+    archive: gr.DownloadButton
     known: gr.State
     attention: gr.State
     last_run: gr.State
@@ -127,28 +143,39 @@ class ComparePage:
         updates: Updates = {self.status: status, **self._at_rest(progress.chosen[len(progress.results) :])}
         if not progress.results:
             updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
-            yield updates | {self.download: _no_download(), self.last_run: None}
+            yield updates | {**self._no_download(), self.last_run: None}
             return
         attention = progress.attention_of(progress.results[-1])
-        updates |= answer_columns.advanced(self.columns, cards, progress, attention) | self.findings.advanced(progress)
+        updates |= answer_columns.advanced(self.columns, cards, progress, attention)
         if not progress.is_done:
-            yield updates
+            yield updates | self.findings.advanced(progress)
             return
-        with TemporaryDirectory(prefix="comparison-") as directory:
-            yield updates | self._finish(so_far, Path(directory) / ARCHIVE_NAME)
+        yield updates  # before what is told of all answers together is worked out
+        yield {**self.findings.advanced(progress), **self._finish(so_far)}
 
-    def _finish(self, finished: FinishedRun, archive: Path) -> Updates:
+    def _finish(self, finished: FinishedRun) -> Updates:
         progress = finished.progress
-        suite_key = self.comparison.suite.key
-        image = progress.view.image
-        write_zip(archive, image, progress.phrase, suite_key, progress.results, progress.known_mask)
         attention = first_attention(progress)
         return {
             self.attention: attention,
             self.last_run: self.shelf.put(finished),
-            self.download: gr.update(value=str(archive), interactive=True),
-            **self.findings.finished(progress, suite_key, attention),
+            self.download: gr.update(interactive=True),
+            **self.findings.finished(progress, self.comparison.suite.key, attention),
         }
+
+    def make_archive(self, key: str | None) -> Iterator[Updates]:
+        """Write the zip of the visitor's latest run; it is there until the browser has it."""
+        if key is None:
+            return
+        try:
+            progress = self.shelf.get(key).progress
+            with TemporaryDirectory(prefix="comparison-") as directory:
+                yield {self.archive: str(archive_of(progress, self.comparison.suite.key, Path(directory)))}
+        except EvfSamError as error:
+            yield {self.archive: None, self.status: wording.problem(_for_the_page(error))}
+        except Exception:
+            logger.exception("a zip could not be made")
+            yield {self.archive: None, self.status: wording.problem(say(_OUR_FAULT))}
 
     def take_random_scene(self) -> Updates:
         """Put a new scene on the page, with phrases that mean something in it."""
@@ -206,6 +233,9 @@ class ComparePage:
         """Offer to stop as long as a strategy has not answered."""
         return {self.unanswered: tuple(unanswered), self.controls.stop: gr.update(interactive=bool(unanswered))}
 
+    def _no_download(self) -> Updates:
+        return {self.download: gr.update(interactive=False), self.archive: None}
+
     def _fresh(self, phrases: Sequence[str], words: str) -> Updates:
         return {
             self.controls.phrase: phrases[0] if phrases else "",
@@ -217,8 +247,8 @@ class ComparePage:
     def _emptied(self, payload: object = None) -> Updates:
         """Begin with another picture: an uploaded one where there is a payload."""
         turn = self.turns.begin(_file_of(payload))
-        nothing = {self.attention: None, self.last_run: None, self.download: _no_download(), self.turn: turn}
-        return {**nothing, **self._at_rest(), **self.introduce(), **self.findings.emptied()}
+        nothing = {self.attention: None, self.last_run: None, self.turn: turn}
+        return {**nothing, **self._no_download(), **self._at_rest(), **self.introduce(), **self.findings.emptied()}
 
 
 def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> ComparePage:
@@ -231,9 +261,8 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
         with gr.Column(elem_id="answers"):
             with gr.Row(elem_id="status-row"):
                 status = gr.HTML(wording.hint(say(_START)), elem_id="status")
-                download = gr.DownloadButton(
-                    say("Download all"), interactive=False, elem_id="download", scale=0, min_width=150
-                )
+                download = gr.Button(say("Download all"), interactive=False, elem_id="download", scale=0, min_width=150)
+                archive = gr.DownloadButton(say("File"), visible="hidden", elem_id="archive")
             gr.HTML(f'<h2 id="results">{say("Results")}</h2>', elem_classes=["unseen"])
             build_viewer()
             columns = build_columns(comparison.cards)
@@ -246,6 +275,7 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
         findings,
         status,
         download,
+        archive,
         known,
         attention,
         last_run,
@@ -258,7 +288,14 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
     _wire_pictures(page)
     _wire_stop(page, runs)
     _wire_attention(page)
+    _wire_download(page)
     return page
+
+
+def archive_of(progress: Progress, suite_key: str, directory: Path) -> Path:
+    """Write the zip of a run into a directory."""
+    path, image = directory / ARCHIVE_NAME, progress.view.image
+    return write_zip(path, image, progress.phrase, suite_key, progress.results, progress.known_mask)
 
 
 def first_attention(progress: Progress) -> AttentionView | None:
@@ -321,6 +358,13 @@ def _wire_attention(page: ComparePage) -> None:
     findings.heads.select(page.look_at_head, [findings.layer, page.attention], outputs, **quiet)
 
 
+def _wire_download(page: ComparePage) -> None:
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    writers = {"concurrency_limit": WRITERS, "concurrency_id": FILE_QUEUE}
+    made = page.download.click(page.make_archive, page.last_run, [page.archive, page.status], **writers, **quiet)
+    made.success(None, page.archive, None, js=SAVE_FILE)
+
+
 def _answers_of(page: ComparePage) -> list[Block]:
     answers = [component for column in page.columns for component in column.components]
     return [
@@ -330,6 +374,7 @@ def _answers_of(page: ComparePage) -> list[Block]:
         page.turn,
         page.controls.stop,
         page.download,
+        page.archive,
         *answers,
         *page.findings.components,
     ]
@@ -338,10 +383,6 @@ def _answers_of(page: ComparePage) -> list[Block]:
 def _file_of(payload: object) -> str | None:
     path = payload.get("path") if isinstance(payload, dict) else None
     return path if isinstance(path, str) else None
-
-
-def _no_download() -> object:
-    return gr.update(value=None, interactive=False)
 
 
 def _for_the_page(error: EvfSamError) -> str:

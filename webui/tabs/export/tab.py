@@ -16,7 +16,7 @@ from webui.i18n.translate import retold, say
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.choices import choice_list, phrase_buttons
 from webui.tabs.compare.columns import Updates
-from webui.tabs.compare.tab import STATE_SECONDS, ComparePage
+from webui.tabs.compare.tab import FILE_QUEUE, SAVE_FILE, STATE_SECONDS, WRITERS, ComparePage
 from webui.tabs.export.restoring import UPLOAD, control_value, page_address, recipe_of, restored
 from workbench.export.code_snippets import client_snippet, curl_snippet, library_snippet
 from workbench.export.exported_run import ExportedRun, exported_run
@@ -34,19 +34,6 @@ _OUR_FAULT: Final = "Something went wrong on our side. The run is still here: tr
 _READY: Final = "Each button makes a file of the last comparison and downloads it."
 _LINK: Final = "It brings back image, phrase, strategies and options, in any browser, also after a restart."
 _NO_LINK: Final = "The image was uploaded and nobody else has it, so no link can bring it back. Take the files instead."
-_WRITERS: Final = 2
-"""Files that are written at one time, of all visitors."""
-_SAVE: Final = """
-(file) => {
-  if (!file || !file.url) return;
-  const anchor = document.createElement('a');
-  anchor.href = file.url;
-  anchor.download = file.orig_name || '';
-  document.body.append(anchor);
-  anchor.click();
-  anchor.remove();
-}
-"""
 _WHERE: Final = "() => [location.search, location.origin + location.pathname]"
 
 
@@ -209,8 +196,10 @@ def _wire(tab: TakeAwayTab) -> None:
     opened = [tab.empty, tab.place, tab.status, tab.file, tab.link, tab.link_note, tab.code]
     key.change(tab.open, asked, opened, queue=False, **quiet)
     tab.language.input(tab.write_code, asked, [tab.code, tab.status], queue=False, **quiet)
-    made = tab.files.select(tab.make_file, key, [tab.file, tab.status], concurrency_limit=_WRITERS, **quiet)
-    made.success(None, tab.file, None, js=_SAVE)
+    made = tab.files.select(
+        tab.make_file, key, [tab.file, tab.status], concurrency_limit=WRITERS, concurrency_id=FILE_QUEUE, **quiet
+    )
+    made.success(None, tab.file, None, js=SAVE_FILE)
     controls = page.controls
     fields = [controls.image, controls.phrase, controls.chips, controls.strategies]
     fields += [each.component for each in controls.options]

@@ -29,7 +29,7 @@ from webui.tabs.refine.marks import (
     with_mark,
 )
 from workbench.comparison import StrategyResult
-from workbench.pictures.files import shown_pair, shrunk
+from workbench.pictures.files import shown_pair
 from workbench.pictures.rendering import evidence, overlay
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class RefineTab:
         )
         return {
             self.status: status,
-            self.picture: gr.update(value=shrunk(picture), alt_text=alt_text),
+            self.picture: gr.update(value=picture, alt_text=alt_text),
             self.listing: f'<ol class="marks" aria-label="{say("Marks")}">{items}</ol>' if marks else _no_marks(),
             self.undo: gr.update(interactive=bool(marks)),
             self.reset: gr.update(interactive=bool(marks)),

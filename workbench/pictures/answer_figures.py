@@ -1,0 +1,54 @@
+"""The figures of one answer at the size the page shows, for the page and for files alike: mask, evidence, attention."""
+
+from evfsam.attention import cls_to_image
+from evfsam.types import RgbImage, Segmentation
+from workbench.comparison import StrategyResult
+from workbench.pictures.files import shown_pair
+from workbench.pictures.phrase_overlay import phrase_overlay
+from workbench.pictures.rendering import evidence, heat_map, overlay
+
+
+def mask_figure(image: RgbImage, result: StrategyResult) -> RgbImage:
+    """Draw the answer's mask over the image; of several phrases, each mask in a colour of its own.
+
+    Args:
+        image: (H, W, 3) uint8 RGB that was asked about.
+        result: one strategy's.
+
+    Returns:
+        (h, w, 3) uint8 at the size of `pictures.files.shown_pair`.
+    """
+    if not result.answers:
+        return overlay(*shown_pair(image, result.segmentation.mask), result.key)
+    pairs = [shown_pair(image, answer.segmentation.mask) for answer in result.answers]
+    return phrase_overlay(pairs[0][0], [mask for _, mask in pairs])
+
+
+def evidence_figure(image: RgbImage, result: StrategyResult) -> RgbImage | None:
+    """Draw the box and the points that SAM was given; None where it got neither, and the mask's figure says it all.
+
+    Args:
+        image: (H, W, 3) uint8 RGB that was asked about.
+        result: one strategy's.
+
+    Returns:
+        As `mask_figure`, or None.
+    """
+    if not any(prompt.box is not None or prompt.points for prompt in result.segmentation.prompts):
+        return None
+    return evidence(image, result.segmentation, result.key)
+
+
+def attention_figure(image: RgbImage, segmentation: Segmentation) -> RgbImage:
+    """Draw where [CLS] looked in the last layer, all heads summed, with the mask's outline.
+
+    Args:
+        image: (H, W, 3) uint8 RGB that was asked about.
+        segmentation: an answer with attention.
+
+    Returns:
+        As `mask_figure`.
+    """
+    assert segmentation.attention is not None
+    picture, mask = shown_pair(image, segmentation.mask)
+    return heat_map(picture, cls_to_image(segmentation.attention), mask)
