@@ -235,7 +235,7 @@ def test_a_scene_among_the_examples_can_be_measured(page: ComparePage, tmp_path:
     updates = page.take_example(SimpleNamespace(index=index))
     payload = upload(tmp_path, updates[page.controls.image])
     defaults = [control.default for control in page.controls.options]
-    *_, answer, last = page.ask(
+    *_, answer, _ = page.ask(
         payload, page.examples[index].phrases[0], ALL, updates[page.known], updates[page.turn], *defaults
     )
     assert "Measured IoU" in str(answer[page.columns[2].card])
