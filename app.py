@@ -13,10 +13,12 @@ import gradio as gr
 
 from evfsam.errors import EvfSamError
 from webui.blocks import build_demo, launch_arguments
-from workbench.cli.arguments import add_page_options, suite_of
+from workbench.cli.arguments import suite_of
+from workbench.cli.parser import add_page_options
 from workbench.comparison import Comparison
-from workbench.placement import DEVICE_NAMES, DTYPE_NAMES, describe_machine, resolve_device, resolve_dtype
-from workbench.suites.choice import SUITE_NAMES, usual_dtype
+from workbench.names import DEVICE_NAMES, DTYPE_NAMES, SUITE_NAMES
+from workbench.placement import describe_machine, resolve_device, resolve_dtype
+from workbench.suites.choice import usual_dtype
 from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,8 @@ import torch
 from evfsam.types import RgbImage
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import Scene, scene, split_seeds
-from workbench.placement import DEVICE_NAMES, resolve_device
+from workbench.names import DEVICE_NAMES
+from workbench.placement import resolve_device
 from workbench.suites.registry import SUITES, Suite, find_suite
 
 ROOT: Final = Path(__file__).resolve().parent.parent

@@ -34,7 +34,8 @@ from evfsam.sam.sam import SamConfig, build_sam
 from evfsam.types import ImageView
 from evfsam.weights.loading import assign_strictly, build_without_storage
 from workbench.comparison import Comparison
-from workbench.placement import DEVICE_NAMES, resolve_device
+from workbench.names import DEVICE_NAMES
+from workbench.placement import resolve_device
 from workbench.suites.registry import SUITES, StrategyEntry, Suite
 
 ROOT: Final = Path(__file__).resolve().parent.parent

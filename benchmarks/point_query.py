@@ -34,7 +34,8 @@ from baselines.point_query.dialogue import Message, YesNo
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.strategy import grid_points
 from evfsam.types import RgbImage
-from workbench.placement import DEVICE_NAMES, resolve_device
+from workbench.names import DEVICE_NAMES
+from workbench.placement import resolve_device
 
 PHRASE: Final = "the dog to the left of the bench"
 ANSWER: Final = '```json\n[\n\t{"bbox_2d": [212, 305, 588, 871], "label": "dog"}\n]\n```'

@@ -28,7 +28,8 @@ from training.res_data import Mixture
 from training.res_objectives import EvfSamObjective, Objective
 from training.res_projectors import ClipTextObjective
 from training.res_recipe import Recipe
-from workbench.datasets.registry import NAMES, open_dataset
+from workbench.datasets.registry import open_dataset
+from workbench.names import DATASET_NAMES
 
 _T = TypeVar("_T")
 PHRASES_AN_IMAGE = 3
@@ -46,7 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--strategy", choices=list(_BUILDERS), default="evf-sam", help="what to train")
-    add("--dataset", action="append", required=True, metavar="NAME", help=f"again for a mixture: {', '.join(NAMES)}")
+    add(
+        "--dataset",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help=f"again for a mixture: {', '.join(DATASET_NAMES)}",
+    )
     add("--root", action="append", type=Path, metavar="DIR", help="of the files: once, or once a data set, in order")
     add(
         "--weight",

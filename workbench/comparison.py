@@ -30,9 +30,10 @@ from evfsam.types import (
     VerdictKind,
 )
 from workbench.embedding_cache import EmbeddingCache
+from workbench.names import unknown_name
 from workbench.suites.configured import configured
 from workbench.suites.memory_plan import out_of_memory_reason
-from workbench.suites.registry import Suite, unknown_name
+from workbench.suites.registry import Suite
 
 logger = logging.getLogger(__name__)
 

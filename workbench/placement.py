@@ -9,14 +9,13 @@ from typing import Final
 import torch
 
 from evfsam.errors import ConfigurationError
+from workbench.names import DEVICE_NAMES, DTYPE_NAMES
 from workbench.suites.choice import Machine
 from workbench.suites.memory_plan import Budget, budget_of
 
-DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
     {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 )
-DTYPE_NAMES: Final = tuple(DTYPES)
 _AMPERE: Final = 8
 """Compute capability from which CUDA devices compute in bfloat16 at full speed; a T4 has 7."""
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from evfsam.errors import ConfigurationError
-from workbench.placement import DTYPE_NAMES, resolve_device, resolve_dtype
+from workbench.names import DTYPE_NAMES
+from workbench.placement import resolve_device, resolve_dtype
 
 CPU = torch.device("cpu")
 

@@ -10,15 +10,8 @@ from tqdm import tqdm
 from workbench.batch.files import COMMAND_LIMITS, BatchError, read_sources
 from workbench.batch.plan import plan_batch
 from workbench.batch.run import BatchRun, open_batch
-from workbench.cli.arguments import (
-    EXIT_ALL_FAILED,
-    EXIT_FAULTS,
-    Commands,
-    add_model_options,
-    add_suite_options,
-    chosen_keys,
-    comparison_of,
-)
+from workbench.cli.arguments import chosen_keys, comparison_of
+from workbench.cli.parser import EXIT_ALL_FAILED, EXIT_FAULTS
 from workbench.comparison import Comparison
 
 
@@ -39,33 +32,6 @@ class BatchOrder:
     phrases: tuple[str, ...]
     out: Path
     strategies: tuple[str, ...]
-
-
-def add_parser(commands: Commands) -> None:
-    """Declare the command and its options."""
-    batch = commands.add_parser("batch", help="ask many phrases about many images, and keep what is done at any moment")
-    batch.add_argument("sources", type=Path, nargs="+", metavar="IMAGES", help="folders, zips or image files")
-    batch.add_argument(
-        "--phrases", nargs="+", default=[], metavar="PHRASE", help="asked of every image; quote each: 'the red cup'"
-    )
-    batch.add_argument(
-        "--csv",
-        dest="tables",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a table with the columns image and phrase, a question a line; may be repeated",
-    )
-    batch.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for masks, overlays, masks.jsonl, figures.csv and manifest.json; gone on with if it was begun",
-    )
-    add_suite_options(batch)
-    add_model_options(batch)
 
 
 def run_command(arguments: argparse.Namespace) -> int:

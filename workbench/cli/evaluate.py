@@ -11,23 +11,14 @@ from typing import Final
 from tqdm import tqdm
 
 from evfsam.errors import ConfigurationError
-from workbench.cli.arguments import (
-    EXIT_FAULTS,
-    Commands,
-    UsageError,
-    add_model_options,
-    add_suite_options,
-    chosen_keys,
-    comparison_of,
-    device_of,
-    launched_shard,
-)
+from workbench.cli.arguments import chosen_keys, comparison_of, device_of, launched_shard
+from workbench.cli.parser import EXIT_FAULTS, UsageError
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
-from workbench.datasets.registry import NAMES, counts_absent, open_dataset
+from workbench.datasets.registry import counts_absent, open_dataset
 from workbench.evaluation.answers import Scores, scores_of
 from workbench.evaluation.cost import machine_name
-from workbench.evaluation.evaluation import SCENES_LIMIT, Shard, checked_limit, evaluate, limited, measure
+from workbench.evaluation.evaluation import Shard, checked_limit, evaluate, limited, measure
 from workbench.evaluation.results import ResultsFile, read_results
 from workbench.evaluation.runs import Facts, Header, Run, questions_digest
 from workbench.export.files import as_json_value, check_writable, json_bytes, write_whole
@@ -43,7 +34,7 @@ class Order:
     """What is to be measured.
 
     Attributes:
-        dataset: see `workbench.datasets.registry.NAMES`.
+        dataset: see `workbench.names.DATASET_NAMES`.
         root: folder of its files.
         limit: expressions to ask; None for the data set's own.
         strategies: keys.
@@ -57,33 +48,6 @@ class Order:
     strategies: Sequence[str]
     shard: Shard
     out: Path | None
-
-
-def add_parser(commands: Commands) -> None:
-    """Declare the command and its options."""
-    measure = commands.add_parser("evaluate", help="measure the strategies on images with known masks")
-    add_data_options(measure)
-    measure.add_argument("--shard", metavar="I/N", help="ask only the I-th of N parts; default: that of the launcher")
-    measure.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="FILE.jsonl: a line an answer, continued where it ends if the run was cut short; else: the figures",
-    )
-    add_suite_options(measure)
-    add_model_options(measure)
-
-
-def add_data_options(command: argparse.ArgumentParser) -> None:
-    """Declare --dataset, --root and --limit."""
-    command.add_argument("--dataset", default="scenes:test", metavar="NAME", help=f"one of {', '.join(NAMES)}")
-    command.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set's files")
-    command.add_argument(
-        "--limit",
-        type=int,
-        metavar="N",
-        help=f"expressions to ask, absent ones not counted; default: all, and {SCENES_LIMIT} of scenes",
-    )
 
 
 def run_command(arguments: argparse.Namespace) -> int:

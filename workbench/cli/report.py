@@ -2,20 +2,11 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from workbench.cli.arguments import EXIT_FAULTS, Commands, add_verbose
+from workbench.cli.parser import EXIT_FAULTS
 from workbench.evaluation.merging import merged_runs
 from workbench.reporting.markdown import report_markdown
 from workbench.reporting.page import write_report
-
-
-def add_parser(commands: Commands) -> None:
-    """Declare the command and its options."""
-    report = commands.add_parser("report", help="lay out what evaluate wrote to FILE.jsonl, shards brought together")
-    report.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl", help="files of one or several runs")
-    report.add_argument("--out", type=Path, metavar="DIR", help="also write report.md, report.html and charts there")
-    add_verbose(report)
 
 
 def run_command(arguments: argparse.Namespace) -> int:

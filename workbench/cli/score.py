@@ -9,8 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evfsam.errors import ConfigurationError
-from workbench.cli.arguments import EXIT_FAULTS, Commands, add_verbose
-from workbench.cli.evaluate import LINES_SUFFIX, add_data_options, scores_text
+from workbench.cli.evaluate import LINES_SUFFIX, scores_text
+from workbench.cli.parser import EXIT_FAULTS
 from workbench.datasets.registry import open_dataset
 from workbench.evaluation.answers import Scores, scores_of
 from workbench.evaluation.evaluation import Shard, checked_limit, limited
@@ -23,29 +23,6 @@ from workbench.reporting.scores import scores_dict
 
 SUITE_KEY = "saved"
 """Stands for a suite where masks come from files."""
-
-
-def add_parser(commands: Commands) -> None:
-    """Declare the command and its options."""
-    score = commands.add_parser("score", help="measure saved masks on images with known masks, without a model")
-    score.add_argument(
-        "files",
-        nargs="+",
-        metavar="[NAME=]FILE",
-        help="COCO RLE or polygons as a JSON list, a JSON object a line or COCO's format, each with an image and a "
-        "phrase; or what batch or evaluate wrote",
-    )
-    add_data_options(score)
-    score.add_argument(
-        "--missing-is-empty",
-        dest="is_missing_empty",
-        action="store_true",
-        help="count an expression without a saved mask as answered with nothing; else it is not counted, and told",
-    )
-    score.add_argument(
-        "--out", type=Path, metavar="FILE", help="FILE.jsonl: a line an answer, for `report`; else: the figures"
-    )
-    add_verbose(score)
 
 
 def run_command(arguments: argparse.Namespace) -> int:

@@ -14,26 +14,14 @@ from evfsam.errors import ConfigurationError
 from evfsam.phrases import check_phrase
 from evfsam.types import RgbImage
 from evfsam.video.followers import MemoryFollower, VideoFollower, follower_of
-from workbench.cli.arguments import (
-    Commands,
-    UsageError,
-    add_model_options,
-    add_option_option,
-    chosen_keys,
-    comparison_of,
-    device_of,
-    dtype_of,
-)
+from workbench.cli.arguments import chosen_keys, comparison_of, device_of, dtype_of
+from workbench.cli.parser import UsageError
 from workbench.comparison import Comparison
 from workbench.metrics.masks import Mask
+from workbench.names import VIDEO_CHECKPOINT
 from workbench.pictures.rendering import overlay
-from workbench.suites.choice import SUITE_NAMES
-from workbench.suites.composition import CHOICE_FORM, StrategyChoice
 from workbench.video.files import VideoFileError, VideoFrames, VideoWriter, check_output
 from workbench.video.run import PackedMask, chosen_strategy
-
-RELEASED = "YxZhang/evf-sam2"
-"""The checkpoint that is taken unless another is named: EVF-SAM2 on Hiera-L, from the Hub."""
 
 _KEY = "evf-sam"
 
@@ -58,41 +46,6 @@ class VideoOrder:
     key: str = _KEY
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command and its options."""
-    video = commands.add_parser("video", help="follow a phrase through a video, and write it overlaid")
-    video.add_argument("video", type=Path, metavar="IN.mp4", help="a video file")
-    video.add_argument("phrase", metavar="PHRASE", help='what to follow, such as "the dog on the left"')
-    video.add_argument(
-        "--out", type=Path, required=True, metavar="OUT.mp4", help="video to write, soundless: mp4, mov, mkv or webm"
-    )
-    video.add_argument(
-        "--checkpoint",
-        metavar="ID_OR_DIR",
-        help=f"an EVF-SAM2, by Hub id or directory; default: {RELEASED}, unless there is a --suite",
-    )
-    video.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a Hub id")
-    video.add_argument(
-        "--frame", type=int, default=0, metavar="N", help="the frame that the phrase is about, from 0; default: 0"
-    )
-    video.add_argument(
-        "--suite",
-        metavar="NAME",
-        help=f"take a strategy of a suite instead, one of {', '.join(SUITE_NAMES)}; without a memory for videos, as in "
-        "mini, every frame is asked alone",
-    )
-    video.add_argument(
-        "--strategy",
-        "--strategies",
-        dest="strategies",
-        type=_one_choice,
-        metavar=CHOICE_FORM,
-        help="of the suite; default: its EVF-SAM2, else its EVF-SAM",
-    )
-    add_option_option(video)
-    add_model_options(video)
-
-
 def run_command(arguments: argparse.Namespace) -> int:
     """Write the video, print a line about it, and return the exit code."""
     key, follower = _follower(arguments)
@@ -109,17 +62,13 @@ def _follower(arguments: argparse.Namespace) -> tuple[str, Callable[[], VideoFol
             raise UsageError(
                 "expected --suite beside --strategy, --option or --weights; see python -m workbench video --help"
             )
-        checkpoint, dtype = arguments.checkpoint or RELEASED, dtype_of(arguments, device)
+        checkpoint, dtype = arguments.checkpoint or VIDEO_CHECKPOINT, dtype_of(arguments, device)
         return "evf-sam", partial(checkpoint_follower, checkpoint, arguments.revision, device, dtype)
     if arguments.checkpoint or arguments.revision:
         raise UsageError("expected --suite or --checkpoint, got both; see python -m workbench video --help")
     comparison = comparison_of(arguments, device)
     (key,) = chosen_keys(arguments, comparison) if arguments.strategies else [chosen_strategy(comparison)]
     return key, partial(suite_follower, comparison, key)
-
-
-def _one_choice(text: str) -> tuple[StrategyChoice, ...]:
-    return (StrategyChoice.read(text),)
 
 
 def carry_out(order: VideoOrder) -> str:

@@ -16,27 +16,7 @@ from workbench.datasets.reason_seg import ReasonSeg
 from workbench.datasets.refcoco_m import RefCocoM
 from workbench.datasets.refer import SPLIT_SETS, read_refer
 from workbench.datasets.scene_dataset import SceneDataset
-from workbench.suites.registry import unknown_name
-
-NAMES: Final = (
-    "scenes:train",
-    "scenes:val",
-    "scenes:test",
-    "refcoco:SPLIT",
-    "refcoco+:SPLIT",
-    "refcocog:SPLIT",
-    "refclef:SPLIT",
-    "grefcoco:SPLIT",
-    "refcoco-m:validation",
-    "reasonseg:SPLIT",
-    "ade20k:SPLIT",
-    "pascal-part:SPLIT",
-    "part-imagenet:SPLIT",
-    "human-parsing:all",
-    "coco:FILE",
-    "folder:DIR",
-)
-"""What `open_dataset` knows. A refer data set may name who split it: refcocog/google:val."""
+from workbench.names import DATASET_NAMES, unknown_name
 
 _READERS: Final[Mapping[str, Callable[[str, Path], Dataset]]] = MappingProxyType(
     {
@@ -64,7 +44,7 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
     """Open a data set.
 
     Args:
-        name: as in `NAMES`, such as "refcoco:testA", "refcocog/google:val" or "folder:my-photos".
+        name: as in `DATASET_NAMES`, such as "refcoco:testA", "refcocog/google:val" or "folder:my-photos".
         root: folder of the data set's files, where it has files; see each reader for the layout.
 
     Raises:
@@ -72,15 +52,15 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
         DatasetError: files are missing or laid out otherwise; the message has the path expected.
     """
     family, _, rest = name.partition(":")
-    known = {each.partition(":")[0] for each in NAMES}
+    known = {each.partition(":")[0] for each in DATASET_NAMES}
     base, _, split_set = family.partition("/")
     if (
         base not in known
         or not rest
         or (split_set and base not in SPLIT_SETS)
-        or (base == "scenes" and name not in NAMES)
+        or (base == "scenes" and name not in DATASET_NAMES)
     ):
-        raise ConfigurationError(unknown_name("data set", name, NAMES))
+        raise ConfigurationError(unknown_name("data set", name, DATASET_NAMES))
     if base == "scenes":
         return SceneDataset(rest)
     return _open_files(base, split_set, rest, root)

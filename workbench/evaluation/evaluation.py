@@ -15,11 +15,9 @@ from workbench.datasets.contract import ABSENT, Question, Sample
 from workbench.datasets.registry import open_dataset
 from workbench.evaluation.answers import Answer, Place, Scores, check_size, data_digest, measured, scores_of, unread
 from workbench.metrics.masks import ReferenceMask
+from workbench.names import SCENES_LIMIT
 
 __all__ = ["ABSENT", "Question", "Sample", "Scores", "Shard", "evaluate", "load_dataset", "measure"]
-
-SCENES_LIMIT: Final = 500
-"""Expressions asked of generated scenes where no limit is given; other data sets are asked whole."""
 
 PHRASES_AT_ONCE: Final = 16
 """Most phrases asked together; bounds memory."""
@@ -64,7 +62,7 @@ def load_dataset(name: str, limit: int | None, root: Path | None = None) -> Iter
     """Return the samples of a data set in their fixed order; see `limited`.
 
     Args:
-        name: see `workbench.datasets.registry.NAMES`.
+        name: see `workbench.names.DATASET_NAMES`.
         limit: at least 1; None for the whole data set, and for `SCENES_LIMIT` expressions of scenes.
         root: folder of the data set's files.
 

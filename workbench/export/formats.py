@@ -19,8 +19,8 @@ from workbench.export.files import as_json_value, json_bytes, write_whole
 from workbench.export.manifest import MANIFEST_NAME, manifest_dict
 from workbench.export.results import RESULT_NAME, png_bytes, result_dict
 from workbench.metrics.masks import Mask
+from workbench.names import unknown_name
 from workbench.pictures.mask_png import mask_png
-from workbench.suites.registry import unknown_name
 
 BUNDLE_NAME: Final = "take-away.zip"
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)

@@ -8,7 +8,8 @@ from typing import Final
 from evfsam.errors import ConfigurationError
 from evfsam.phrases import PHRASE_SEPARATOR, check_phrases
 from workbench.analysis.finishing import FinishingOptions
-from workbench.suites.registry import SUITES, Suite, unknown_name
+from workbench.names import unknown_name
+from workbench.suites.registry import SUITES, Suite
 
 OptionValue = str | int | float | bool
 RecipeOptions = Mapping[str, Mapping[str, OptionValue]]

@@ -9,15 +9,14 @@ from typing import Final
 import torch
 
 from evfsam.errors import ConfigurationError
-from workbench.suites.full import FULL_KEY, GatedReason, Places, default_model_ids, full_suite
+from workbench.names import AUTO_KEY, FULL_KEY, SUITE_NAMES, unknown_name
+from workbench.suites.full import GatedReason, Places, default_model_ids, full_suite
 from workbench.suites.hub_entries import HubEntry
 from workbench.suites.memory_plan import Budget, plan
 from workbench.suites.model_lock import find_model
 from workbench.suites.model_store import ModelStore
-from workbench.suites.registry import MINI, SUITES, StrategyEntry, Suite, find_suite, unknown_name
+from workbench.suites.registry import MINI, StrategyEntry, Suite, find_suite
 
-AUTO_KEY: Final = "auto"
-SUITE_NAMES: Final = (AUTO_KEY, *SUITES, FULL_KEY)
 _HUB_TIMEOUT_S: Final = 3.0
 
 HubProbe = Callable[[], bool]

@@ -11,10 +11,11 @@ from typing import Final
 
 from evfsam.errors import ConfigurationError
 from evfsam.weights.hub import fault_in_words
+from workbench.names import FULL_KEY, unknown_name
 from workbench.suites.hub_entries import HubEntry, SharedSams
 from workbench.suites.loading_board import LoadingBoard
 from workbench.suites.model_store import ModelStore
-from workbench.suites.registry import Suite, unknown_name
+from workbench.suites.registry import Suite
 
 Places = Mapping[str, str | Path]
 """What replaces a model: a directory, or another id of the lock file; by strategy key, "key.role", or Hub id."""
@@ -22,7 +23,6 @@ Places = Mapping[str, str | Path]
 GatedReason = Callable[[str], str | None]
 """Says why the Hub does not grant a gated model; None where it does."""
 
-FULL_KEY: Final = "full"
 _SAM: Final = "facebook/sam-vit-huge"
 _CLIP: Final = "openai/clip-vit-large-patch14"
 _NEEDS_PROJECTOR: Final = (

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,7 @@ import torch
 
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.types import Strategy, StrategyCard
+from workbench.names import unknown_name
 from workbench.suites.configured import configured, options_text
 from workbench.suites.loading_board import LoadingBoard
 from workbench.suites.weight_files import directory_digest, directory_name, with_options_digest
@@ -166,10 +166,3 @@ def find_suite(key: str) -> Suite:
     if key not in SUITES:
         raise ConfigurationError(unknown_name("suite", key, tuple(SUITES)))
     return SUITES[key]
-
-
-def unknown_name(what: str, name: str, known: tuple[str, ...]) -> str:
-    """Word the error for a name that is not one of the known ones, with the nearest as a suggestion."""
-    near = get_close_matches(name, known, n=1)
-    guess = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown {what} {name!r}: expected one of {', '.join(known)}{guess}"

@@ -10,7 +10,7 @@ from typing import Final
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
 from workbench.comparison import Comparison
-from workbench.suites.full import FULL_KEY
+from workbench.names import FULL_KEY
 from workbench.video.files import FrameSequence, VideoFileError, VideoFrames
 
 FRAME_LIMIT: Final = 240

@@ -8,7 +8,7 @@ from tests.evfsam.tiny import tiny_model, tiny_processor
 from tests.workbench.doubles import suite_of
 from tests.workbench.videos import save_tiny_evf_sam2, write_video
 from workbench.__main__ import main
-from workbench.cli.arguments import EXIT_BAD_INPUT
+from workbench.cli.parser import EXIT_BAD_INPUT
 from workbench.cli.video import _in_order
 from workbench.video.files import VideoFrames
 

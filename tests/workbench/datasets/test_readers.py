@@ -21,8 +21,9 @@ from tests.workbench.datasets.layouts import SIZE, rectangle, run_lengths
 from workbench.datasets.coco_masks import decode_mask, summed_mask
 from workbench.datasets.contract import ABSENT, DatasetError, IndexedDataset, Question, SampleError
 from workbench.datasets.layout import label_reader
-from workbench.datasets.registry import NAMES, open_dataset
+from workbench.datasets.registry import open_dataset
 from workbench.datasets.scenes import scene, split_seeds
+from workbench.names import DATASET_NAMES
 
 Expected = list[tuple[str, str, NDArray[np.bool_]]]
 
@@ -585,7 +586,9 @@ def test_scenes_are_asked_in_the_order_of_their_seeds() -> None:
         assert question.wording == ("unseen" if expression.is_unseen_wording else "seen")
 
 
-@pytest.mark.parametrize("name", [each for each in NAMES if each.partition(":")[0] not in ("scenes", "coco", "folder")])
+@pytest.mark.parametrize(
+    "name", [each for each in DATASET_NAMES if each.partition(":")[0] not in ("scenes", "coco", "folder")]
+)
 def test_a_data_set_of_files_asks_for_its_folder(name: str) -> None:
     with pytest.raises(DatasetError, match="give it with --root"):
         open_dataset(name)

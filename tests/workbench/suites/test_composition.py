@@ -10,9 +10,10 @@ from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison
 from workbench.suites import registry as suites
 from workbench.suites.choice import Machine
-from workbench.suites.composition import StrategyChoice, composed_suite, read_choices, read_options
+from workbench.suites.composition import composed_suite
 from workbench.suites.hub_entries import HubEntry
 from workbench.suites.registry import Suite
+from workbench.suites.strategy_choices import StrategyChoice, read_choices, read_options
 
 CPU = Machine(torch.device("cpu"))
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from evfsam.errors import CheckpointError, ConfigurationError
-from workbench.suites.choice import SUITE_NAMES, Machine, choose_suite, read_places, usual_dtype
+from workbench.names import SUITE_NAMES
+from workbench.suites.choice import Machine, choose_suite, read_places, usual_dtype
 from workbench.suites.full import FULL_KEYS, default_model_ids, hub_gated_reason
 from workbench.suites.hub_entries import HubEntry, SharedSams
 from workbench.suites.loading_board import LoadingState

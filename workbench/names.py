@@ -1,0 +1,43 @@
+"""Names that can be said before anything is loaded: of suites, devices, number types and data sets.
+
+The command line must answer `--help` and slips of the pen at once, so nothing here imports a package.
+"""
+
+from difflib import get_close_matches
+from typing import Final
+
+AUTO_KEY: Final = "auto"
+FULL_KEY: Final = "full"
+SUITE_NAMES: Final = (AUTO_KEY, "mini", FULL_KEY)
+DEVICE_NAMES: Final = ("auto", "cpu", "cuda", "mps")
+DTYPE_NAMES: Final = ("float32", "bfloat16", "float16")
+DATASET_NAMES: Final = (
+    "scenes:train",
+    "scenes:val",
+    "scenes:test",
+    "refcoco:SPLIT",
+    "refcoco+:SPLIT",
+    "refcocog:SPLIT",
+    "refclef:SPLIT",
+    "grefcoco:SPLIT",
+    "refcoco-m:validation",
+    "reasonseg:SPLIT",
+    "ade20k:SPLIT",
+    "pascal-part:SPLIT",
+    "part-imagenet:SPLIT",
+    "human-parsing:all",
+    "coco:FILE",
+    "folder:DIR",
+)
+"""What `workbench.datasets.registry` opens. A refer data set may name who split it: refcocog/google:val."""
+SCENES_LIMIT: Final = 500
+"""Expressions asked of generated scenes where no limit is given; other data sets are asked whole."""
+VIDEO_CHECKPOINT: Final = "YxZhang/evf-sam2"
+"""The checkpoint that follows a phrase unless another is named: EVF-SAM2 on Hiera-L, from the Hub."""
+
+
+def unknown_name(what: str, name: str, known: tuple[str, ...]) -> str:
+    """Word the error for a name that is not one of the known ones, with the nearest as a suggestion."""
+    near = get_close_matches(name, known, n=1)
+    guess = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown {what} {name!r}: expected one of {', '.join(known)}{guess}"
