@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, get_args
 
 from evfsam.errors import ConfigurationError
 from workbench.datasets.coco_files import read_coco_phrases
 from workbench.datasets.contract import Dataset, DatasetError
+from workbench.datasets.cutouts import FETCHED
 from workbench.datasets.folder import read_folder
 from workbench.datasets.grefcoco import read_grefcoco
 from workbench.datasets.label_maps import read_ade20k, read_human_parsing
@@ -15,9 +16,10 @@ from workbench.datasets.parts import read_part_imagenet, read_pascal_part
 from workbench.datasets.reason_seg import ReasonSeg
 from workbench.datasets.refcoco_m import RefCocoM
 from workbench.datasets.refer import SPLIT_SETS, read_refer
-from workbench.datasets.scene_dataset import SceneDataset
+from workbench.datasets.scene_dataset import SceneDataset, SceneName
 from workbench.names import DATASET_NAMES, unknown_name
 
+_SCENE_KINDS: Final[Mapping[str, SceneName]] = {name: name for name in get_args(SceneName)}
 _READERS: Final[Mapping[str, Callable[[str, Path], Dataset]]] = MappingProxyType(
     {
         "grefcoco": read_grefcoco,
@@ -58,11 +60,11 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
         base not in known
         or not rest
         or (split_set and base not in SPLIT_SETS)
-        or (base == "scenes" and name not in DATASET_NAMES)
+        or (base in _SCENE_KINDS and name not in DATASET_NAMES)
     ):
         raise ConfigurationError(unknown_name("data set", name, DATASET_NAMES))
-    if base == "scenes":
-        return SceneDataset(rest)
+    if base in _SCENE_KINDS:
+        return SceneDataset(rest, _SCENE_KINDS[base], root or FETCHED)
     return _open_files(base, split_set, rest, root)
 
 

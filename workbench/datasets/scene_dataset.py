@@ -1,15 +1,19 @@
-"""The generated scenes as a data set."""
+"""The generated scenes as data sets: `scenes`, drawn, and `photo-scenes`, of photographs."""
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Final, get_args
+from pathlib import Path
+from typing import Final, Literal, get_args
 
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
+from workbench.datasets.composites import Composite, composite, picture_library
 from workbench.datasets.contract import Question, Sample
+from workbench.datasets.cutouts import FETCHED
 from workbench.datasets.scenes import Scene, Split, scene, split_seeds
 from workbench.metrics.masks import Mask
 
+SceneName = Literal["scenes", "photo-scenes"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 
@@ -18,33 +22,36 @@ class SceneDataset:
 
     Args:
         split: "train", "val" or "test".
+        name: drawn or photographic.
+        folder: of the fetched pictures, which photographic ones are made of.
 
     Raises:
-        ConfigurationError: there is no such split.
+        ConfigurationError: there is no such split, or its pictures are not there.
     """
 
-    name = "scenes"
-
-    def __init__(self, split: str) -> None:
+    def __init__(self, split: str, name: SceneName = "scenes", folder: Path = FETCHED) -> None:
         known = {str(each): each for each in SPLITS}
         if split not in known:
-            raise ConfigurationError(f"scenes: expected a split out of {', '.join(SPLITS)}, got {split!r}")
-        self.split = split
+            raise ConfigurationError(f"{name}: expected a split out of {', '.join(SPLITS)}, got {split!r}")
+        if name == "photo-scenes":
+            picture_library(name, known[split], folder)
+        self.name: SceneName = name
+        self.split, self.folder = split, folder
         self._seeds = split_seeds(known[split])
 
     def __len__(self) -> int:
         return len(self._seeds)
 
     def __iter__(self) -> Iterator[Sample]:
-        return map(scene_sample, self._seeds)
+        return (scene_sample(seed, self.name, self.folder) for seed in self._seeds)
 
     def __getitem__(self, index: int) -> Sample:
         return scene_sample(self._seeds[index])
 
 
-def scene_sample(seed: int) -> Sample:
+def scene_sample(seed: int, kind: SceneName = "scenes", folder: Path = FETCHED) -> Sample:
     """Draw the scene of a seed, and ask all of its expressions."""
-    drawn = scene(seed)
+    drawn = composite(seed, kind=kind, folder=folder) if kind == "photo-scenes" else scene(seed)
     questions = (
         Question(each.text, each.kind, partial(_mask, drawn, position), "unseen" if each.is_unseen_wording else "seen")
         for position, each in enumerate(drawn.expressions)
@@ -52,9 +59,9 @@ def scene_sample(seed: int) -> Sample:
     return Sample(partial(_image, drawn), tuple(questions), str(seed))
 
 
-def _mask(drawn: Scene, position: int) -> Mask:
+def _mask(drawn: Scene | Composite, position: int) -> Mask:
     return drawn.mask(drawn.expressions[position])
 
 
-def _image(drawn: Scene) -> RgbImage:
+def _image(drawn: Scene | Composite) -> RgbImage:
     return drawn.image

@@ -586,9 +586,10 @@ def test_scenes_are_asked_in_the_order_of_their_seeds() -> None:
         assert question.wording == ("unseen" if expression.is_unseen_wording else "seen")
 
 
-@pytest.mark.parametrize(
-    "name", [each for each in DATASET_NAMES if each.partition(":")[0] not in ("scenes", "coco", "folder")]
-)
+_WITHOUT_ROOT = ("scenes", "photo-scenes", "coco", "folder")
+
+
+@pytest.mark.parametrize("name", [each for each in DATASET_NAMES if each.partition(":")[0] not in _WITHOUT_ROOT])
 def test_a_data_set_of_files_asks_for_its_folder(name: str) -> None:
     with pytest.raises(DatasetError, match="give it with --root"):
         open_dataset(name)
