@@ -1,57 +1,124 @@
-"""Train a stage of the mini suite, fetch its pictures (`data`), the papers' ablations, or on real data (`res`)."""
+"""Train the mini suite, `python -m training STAGE`, the papers' ablations, or on real data (`res`)."""
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from evfsam.errors import EvfSamError
+from evfsam.errors import ConfigurationError, EvfSamError
+from training.plan import run_all
 from training.recipes import STAGES, Places
+from workbench.datasets.cutouts import FETCHED
+
+DEFAULT_OUT = Path("checkpoints/mini")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["res"]:
-        from training.res_command import main as train_on_real_data  # needs packages that the mini suite does not
-
-        return train_on_real_data(words[1:])
-    if words[:1] == ["data"]:
-        from training.data_command import main as make_pictures  # needs packages that the mini suite does not
-
-        return make_pictures(words[1:])
-    if words[:1] == ["ablations"]:
-        from training.ablation_command import main as train_ablations
-
-        return train_ablations(words[1:])
-    parser = argparse.ArgumentParser(
-        prog="python -m training",
-        description="Train the mini suite, stage by stage. Besides: `python -m training data --help` for the pictures, "
-        "`python -m training ablations --help` for the papers' ablations in miniature, `python -m training res --help` "
-        "for real data.",
-    )
-    parser.add_argument("stage", choices=[*STAGES, "all"], help="what to train; goes on where a killed run stopped")
-    parser.add_argument("--work", type=Path, default=Path("training-cache"), help="drawn scenes and unfinished stages")
-    parser.add_argument("--out", type=Path, default=Path("checkpoints/mini"), help="the finished suite")
-    parser.add_argument("--scenes", type=int, default=30000, help="scenes to train on")
-    parser.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
-    parser.add_argument("--seed", type=int, help="of weights and batches, instead of the recipe's")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads; one is fastest where two stages run side by side")
-    options = parser.parse_args(words)
+    if words[:1] and words[0] in _OTHERS:
+        return _OTHERS[words[0]](words[1:])
+    options = _parser().parse_args(words)
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
-    places = Places(options.work, options.out, options.scenes, steps=options.steps, seed=options.seed, device=device)
     try:
-        for name in STAGES if options.stage == "all" else [options.stage]:
-            torch.manual_seed(options.seed or 0)
-            STAGES[name](places)
+        places = _places(options)
+        if options.stage == "all":
+            return run_all(places, words, at_once=options.at_once)
+        torch.manual_seed(options.seed or 0)
+        STAGES[options.stage].train(places)
     except EvfSamError as err:
         print(f"training: {err}", file=sys.stderr)
         return 2
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Train the mini suite, stage by stage. Besides: `python -m training data` fetches pictures, "
+        "`python -m training ablations --help` for the papers' ablations in miniature, `python -m training res --help` "
+        "for real data.",
+    )
+    parser.add_argument("stage", choices=[*STAGES, "all"], help="what to train; goes on where a killed run stopped")
+    parser.add_argument("--work", type=Path, default=Path("training-cache"), help="unfinished stages")
+    parser.add_argument("--out", type=Path, default=Path("training-cache/mini"), help="the finished suite")
+    parser.add_argument("--start", type=Path, help="an earlier suite whose weights to start from")
+    parser.add_argument("--pictures", type=Path, default=FETCHED, help="of `python -m training data`")
+    parser.add_argument("--overwrite", action="store_true", help="allow --out to be the suite that is in use")
+    parser.add_argument("--steps", type=_positive, help="optimiser steps instead of the recipe's")
+    parser.add_argument("--pace", type=float, default=1.0, help="factor on the recipe's steps")
+    parser.add_argument("--seed", type=int, help="of weights and batches, instead of the recipe's")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train")
+    parser.add_argument(
+        "--threads", type=_positive, help="CPU threads; one is fastest where two stages run side by side"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes a stage that draw scenes")
+    parser.add_argument("--scenes-a-step", type=_positive, help="instead of the recipe's")
+    parser.add_argument("--held-out", type=_positive, default=512, help="phrases or objects that a validation measures")
+    parser.add_argument("--at-once", type=_positive, default=1, help="with `all`: stages that run side by side")
+    return parser
+
+
+def _places(options: argparse.Namespace) -> Places:
+    """Check the options that argparse cannot.
+
+    Raises:
+        ConfigurationError: the device is unknown, or the shipped suite would be overwritten.
+    """
+    try:
+        device = torch.device(options.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as err:
+        raise ConfigurationError(f"expected a device that is here, such as cpu or cuda, got {options.device}") from err
+    if not options.pace > 0 or options.workers < 0:
+        raise ConfigurationError(f"expected --pace > 0 and --workers >= 0, got {options.pace} and {options.workers}")
+    if options.out.resolve() == DEFAULT_OUT.resolve() and not options.overwrite:
+        raise ConfigurationError(f"{options.out} holds the suite in use; add --overwrite, or choose another --out")
+    return Places(
+        options.work,
+        options.out,
+        steps=options.steps,
+        pace=options.pace,
+        seed=options.seed,
+        device=device,
+        workers=options.workers,
+        scenes_a_step=options.scenes_a_step,
+        held_out=options.held_out,
+        start=options.start,
+        pictures=options.pictures,
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
+    return value
+
+
+def _res(words: list[str]) -> int:
+    from training.res_command import main as train_on_real_data  # needs packages that the mini suite does not
+
+    return train_on_real_data(words)
+
+
+def _ablations(words: list[str]) -> int:
+    from training.ablation_command import main as train_ablations
+
+    return train_ablations(words)
+
+
+def _data(words: list[str]) -> int:
+    from training.data_command import main as fetch_pictures
+
+    return fetch_pictures(words)
+
+
+_OTHERS: dict[str, Callable[[list[str]], int]] = {"res": _res, "ablations": _ablations, "data": _data}
 
 
 if __name__ == "__main__":

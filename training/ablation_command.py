@@ -25,11 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--rows", nargs="+", choices=rows, default=rows, metavar="ROW", help=f"of {', '.join(rows)}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--work", type=Path, default=Path("training-cache"), help="scenes and pre-trained encoders")
+    parser.add_argument("--work", type=Path, default=Path("training-cache"), help="pre-trained encoders")
     parser.add_argument("--suite", type=Path, default=Path("checkpoints/mini"), help="the finished suite")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="one JSON object a run (default: %(default)s)")
     parser.add_argument("--picture", type=Path, help="also draw the tables: SVG, PDF or PNG")
-    parser.add_argument("--scenes", type=int, default=30000, help="scenes to train on")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads")
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    places = Places(options.work, options.suite, options.scenes, steps=options.steps, device=device)
+    places = Places(options.work, options.suite, steps=options.steps, device=device, workers=options.workers)
     try:
         done = {(run.row, run.seed) for run in read_figures(options.figures)}
         wanted = [(row, seed) for seed in options.seeds for row in options.rows if (row, seed) not in done]

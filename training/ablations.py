@@ -154,12 +154,7 @@ def _stage(places: Places, row: TrainedRow) -> FinetuneStage:
         weights, processor = beit3_weights(places.work / "beit3.pt"), EvfSamProcessor(places.tokenizer(), config)
     model = starting_model(config, backbone, weights)
     return FinetuneStage(
-        *places.scenes,
-        *places.embeddings(backbone),
-        model,
-        processor,
-        trained=row.trained,
-        scenes_a_step=SCENES_A_STEP,
+        places.source(), model, processor, trained=row.trained, scenes_a_step=SCENES_A_STEP, held_out=places.held_out
     )
 
 

@@ -1,105 +1,171 @@
 """Batches of scenes and phrases that several stages draw alike."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch.nn import functional as F
 
-from training.scene_cache import CachedScene, SceneCache
-from workbench.datasets.expressions import Expression, ExpressionKind
+from evfsam.types import RgbImage
+from training.scene_stream import SceneSource, SceneTensors, Tensors, bits_of, referred, scene_tensors
+from workbench.datasets.expressions import KINDS, Expression, ExpressionKind
 
 KIND_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {
-    "category": 0.5,
+    "category": 1.6,
     "colour": 0.8,
-    "position": 2.5,
-    "ordinal": 2.5,
-    "size": 2.0,
-    "relation": 1.6,
-    "several": 0.6,
-    "semantic": 0.5,
-    "negation": 0.8,
-    "group": 1.2,
-    "combined": 1.2,
-    "absent": 0.6,
+    "position": 2.2,
+    "ordinal": 1.2,
+    "size": 1.4,
+    "relation": 1.4,
+    "several": 0.8,
+    "semantic": 0.4,
+    "absent": 0.9,
+    "group": 0.9,
+    "negation": 0.5,
+    "combined": 0.9,
 }
 """How often each kind is drawn: kinds that need comparing objects more often than those that name them."""
-RARE_KIND: Final[ExpressionKind] = "ordinal"
-RARE_SHARE: Final = 0.3
-"""Share of the scenes drawn that allow the kind which only a quarter of all scenes does."""
 
 
 @dataclass(frozen=True, eq=False)
-class PhraseBatch:
-    """Scenes with the same number of phrases each; phrase p belongs to scene p // (P / B).
+class PhraseBatch(Tensors):
+    """B scenes with the same number of phrases each, P in all.
 
     Attributes:
-        scenes: B scenes.
-        scene_indices: (B,) where they stand in the cache.
+        scenes: the scenes.
+        scene_of: (P,) scene of each phrase.
+        bits: (P,) the objects it means, object i as bit i.
+        encoder_pixels: (B, 3, e, e) float16 as the encoder of phrases sees them.
+        input_ids, words: (P, T) tokens, and where they are not padding.
         expressions: P phrases, grouped by scene.
+        is_photographic: (P,) whether the scene is.
     """
 
-    scenes: tuple[CachedScene, ...]
-    scene_indices: tuple[int, ...]
+    scenes: SceneTensors
+    scene_of: torch.Tensor
+    bits: torch.Tensor
+    encoder_pixels: torch.Tensor
+    input_ids: torch.Tensor
+    words: torch.Tensor
     expressions: tuple[Expression, ...]
+    is_photographic: torch.Tensor
 
-    @property
-    def phrases_per_scene(self) -> int:
-        """P / B."""
-        return len(self.expressions) // len(self.scenes)
+    def images(self) -> torch.Tensor:
+        """(P, 3, e, e) float32: the encoder's image of each phrase."""
+        return self.encoder_pixels[self.scene_of].float()
 
-    def masks(self) -> NDArray[np.bool_]:
-        """(P, S, S) the referred pixels."""
-        count = self.phrases_per_scene
-        return np.stack([self.scenes[p // count].mask(e.object_indices) for p, e in enumerate(self.expressions)])
+    def masks(self) -> torch.Tensor:
+        """(P, SIDE, SIDE) float32: the referred pixels in SAM's square."""
+        return referred(self.scenes.object_maps, self.scene_of, self.bits)
 
-
-def draw_phrases(scenes: SceneCache, rng: np.random.Generator, *, scene_count: int, per_scene: int) -> PhraseBatch:
-    """Draw scenes, `RARE_SHARE` of them for their rare kind, and phrases with the kinds weighted by `KIND_WEIGHTS`."""
-    rare = scenes.allowing(RARE_KIND)
-    wanted = rng.random(scene_count) < (RARE_SHARE if len(rare) else 0.0)
-    indices = tuple(int(rare[rng.integers(len(rare))] if pick else rng.integers(len(scenes))) for pick in wanted)
-    drawn = tuple(scenes[i] for i in indices)
-    expressions: list[Expression] = []
-    for scene in drawn:
-        weights = np.array([KIND_WEIGHTS[e.kind] for e in scene.expressions])
-        weights /= np.array([sum(e.kind == f.kind for f in scene.expressions) for e in scene.expressions])
-        picks = rng.choice(len(scene.expressions), per_scene, replace=False, p=weights / weights.sum())
-        expressions += [capitalised(scene.expressions[int(i)], rng) for i in picks]
-    return PhraseBatch(drawn, indices, tuple(expressions))
+    def square_masks(self) -> torch.Tensor:
+        """(P, SQUARE, SQUARE) float32: the referred pixels in the image squashed to a square."""
+        return referred(self.scenes.square_maps, self.scene_of, self.bits)
 
 
-def capitalised(expression: Expression, rng: np.random.Generator) -> Expression:
-    """Write one phrase in ten with a capital letter, as people do."""
-    if rng.random() >= 0.1:
-        return expression
-    return replace(expression, text=expression.text[:1].upper() + expression.text[1:])
+Encode = Callable[[list[str]], tuple[torch.Tensor, torch.Tensor]]
+"""Texts to (P, T) ids and where they are words."""
 
 
-def held_out_phrases(scenes: SceneCache, count: int) -> PhraseBatch:
-    """Return one phrase of something present from each of at most the first `count` scenes, kinds in turn."""
-    count = min(count, len(scenes))
-    kinds = [kind for kind in KIND_WEIGHTS if kind != "absent"]
-    expressions = []
-    for index in range(count):
-        wanted = kinds[index % len(kinds) :] + kinds
-        present = {e.kind: e for e in reversed(scenes[index].expressions)}
-        expressions.append(next(present[kind] for kind in wanted if kind in present))
-    return PhraseBatch(tuple(scenes[i] for i in range(count)), tuple(range(count)), tuple(expressions))
+@dataclass(frozen=True)
+class PhraseDraw:
+    """Draws batches of phrases; see `training.loop.Stage`.
+
+    Attributes:
+        source: of scenes.
+        pixels: image to the encoder's pixels (3, e, e).
+        encode: phrases to tokens.
+        scene_count, per_scene: of a batch.
+        weights: of the kinds.
+    """
+
+    source: SceneSource
+    pixels: Callable[[RgbImage], torch.Tensor]
+    encode: Encode
+    scene_count: int
+    per_scene: int
+    weights: Mapping[ExpressionKind, float] | None = None
+
+    def __call__(self, rng: np.random.Generator) -> PhraseBatch:
+        """Draw one."""
+        weights = self.weights or {kind: KIND_WEIGHTS[kind] for kind in KINDS}
+        scenes, expressions = [], []
+        while len(scenes) < self.scene_count:
+            for scene in self.source.scenes(rng, min(2, self.scene_count - len(scenes))):
+                phrases = self.source.phrases(scene, rng, self.per_scene, weights)
+                if len(phrases) == self.per_scene:
+                    scenes.append(scene)
+                    expressions += phrases
+        ids, words = self.encode([each.text for each in expressions])
+        pixels = torch.stack([self.pixels(scene.image).half() for scene in scenes])
+        return PhraseBatch(
+            scene_tensors(scenes),
+            torch.arange(self.scene_count).repeat_interleave(self.per_scene),
+            torch.tensor([bits_of(each) for each in expressions]),
+            pixels,
+            ids,
+            words,
+            tuple(expressions),
+            torch.tensor([scene.is_photographic for scene in scenes]).repeat_interleave(self.per_scene),
+        )
 
 
-def ciou_figures(
-    mask_logits: torch.Tensor, targets: torch.Tensor, expressions: Sequence[Expression]
-) -> dict[str, float]:
-    """Sum of intersections over sum of unions, in all and by kind; both tensors are (P, h, w)."""
-    predicted, true = mask_logits > 0, targets > 0.5
-    intersections = (predicted & true).flatten(1).sum(1).double()
-    unions = (predicted | true).flatten(1).sum(1).double()
-    figures = {"cIoU": float(intersections.sum() / unions.sum())}
-    for kind in KIND_WEIGHTS:
-        rows = torch.tensor([e.kind == kind for e in expressions])
-        if rows.any():
-            figures[kind] = float(intersections[rows].sum() / unions[rows].sum().clamp_min(1))
-    return figures
+def held_out_batches(draw: PhraseDraw, count: int) -> list[PhraseBatch]:
+    """Return batches of one phrase a scene, of pictures that training does not see: drawn ones, then photographs.
+
+    Kinds are drawn equally often; what is absent is left out, as it has no IoU.
+    """
+    weights: dict[ExpressionKind, float] = {kind: 1.0 for kind in KINDS if kind != "absent"}
+    rng = np.random.default_rng(0)
+    batches = []
+    for photo_share in (0.0, 1.0):
+        source = draw.source.held_out(photo_share)
+        drawn = PhraseDraw(source, draw.pixels, draw.encode, min(32, count // 2), 1, weights)
+        batches += [drawn(rng) for _ in range(max(1, count // 64))]
+    return batches
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """Intersections and unions of predicted and true masks, one of each for a phrase of some batches."""
+
+    intersections: torch.Tensor
+    unions: torch.Tensor
+    expressions: tuple[Expression, ...]
+    is_photographic: torch.Tensor
+
+    @classmethod
+    def of(cls, batches: Sequence[PhraseBatch], answers: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> "Overlaps":
+        """Compare (P, h, w) logits with (P, h, w) targets, a pair for each batch."""
+        pairs = [((logits > 0).cpu().flatten(1), (targets > 0.5).cpu().flatten(1)) for logits, targets in answers]
+        return cls(
+            torch.cat([(predicted & true).sum(1).double() for predicted, true in pairs]),
+            torch.cat([(predicted | true).sum(1).double() for predicted, true in pairs]),
+            tuple(each for batch in batches for each in batch.expressions),
+            torch.cat([batch.is_photographic.cpu() for batch in batches]),
+        )
+
+    def ciou(self, rows: torch.Tensor) -> float:
+        """Sum of intersections over sum of unions of some phrases."""
+        return float(self.intersections[rows].sum() / self.unions[rows].sum().clamp_min(1))
+
+    def figures(self) -> dict[str, float]:
+        """CIoU of drawn scenes, of photographs and by kind; share with IoU >= 0.5 of seen and unseen wordings."""
+        figures = {"cIoU": self.ciou(~self.is_photographic), "photo": self.ciou(self.is_photographic)}
+        hits = self.intersections >= 0.5 * self.unions
+        unseen = torch.tensor([each.is_unseen_wording for each in self.expressions])
+        for name, rows in (("seen", ~unseen), ("unseen", unseen)):
+            if rows.any():
+                figures[name] = float(hits[rows].double().mean())
+        for kind in KINDS:
+            rows = torch.tensor([each.kind == kind for each in self.expressions])
+            if rows.any():
+                figures[kind] = self.ciou(rows)
+        return figures
+
+
+def pooled(masks: torch.Tensor, side: int) -> torch.Tensor:
+    """(P, S, S) masks to (P, side, side): cells that are at least half covered."""
+    return (F.avg_pool2d(masks[:, None], masks.shape[-1] // side)[:, 0] >= 0.5).float()

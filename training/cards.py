@@ -14,16 +14,22 @@ class Measured:
     """How a stage went.
 
     Attributes:
+        stage: its name.
         schedule: steps, learning rate, seed.
         seconds: of training, resumed runs added up.
         hardware: in words.
         figures: of the last validation.
+        data: digest of the list of pictures.
+        commit: of the project.
     """
 
+    stage: str
     schedule: Schedule
     seconds: float
     hardware: str
     figures: Mapping[str, float]
+    data: str
+    commit: str
 
 
 @dataclass(frozen=True)
@@ -48,55 +54,59 @@ class Card:
 
 
 _LIMITS: Final = (
-    "Knows the sixty objects and six colours of the generated scenes, and English phrases of their kinds. "
-    "It does not know photographs, people, parts of things or other words."
+    "Knows the names, groups and colours of `workbench/datasets/vocabulary.json` in English, as drawings and as "
+    "photographs cut out and put on other photographs; on real photographs it finds some of them, and often not. "
+    "It does not know parts of things or other words."
+)
+_SAM: Final = (
+    "SAM mini (256-pixel images, ViT of width 192 with 6 blocks, prompts of width 128, masks of 128 x 128 cells)"
 )
 CARDS: Final[Mapping[str, Card]] = MappingProxyType(
     {
         "sam": Card(
             title="SAM mini",
             pipeline="mask-generation",
-            summary="A promptable SAM of `segment_anything`'s modules: 256-pixel images, ViT of width 128, 4 blocks, "
-            "prompts of width 96, masks of 64 x 64 cells.",
-            recipe="Points and boxes on single objects of generated scenes; BCE + dice on covered shares, mostly of "
+            summary=f"A promptable SAM of `segment_anything`'s modules: {_SAM}.",
+            recipe="Points and boxes on single objects of scenes; BCE + dice on covered shares, mostly of "
             "the best of three candidates; squared error on predicted IoU.",
-            measures="`box` and `point`: mean IoU on held-out scenes from a tight box and from one point.",
-            limits="Segments single sprites on the scenes' backgrounds; photographs are far from its data.",
+            measures="Mean IoU on held-out drawn and photographic cut-outs, from a tight box and from one point.",
+            limits="Trained on objects cut out and put on other pictures; edges that nature blurs are harder for it.",
         ),
         "evf-sam": Card(
             title="EVF-SAM mini",
             pipeline="image-segmentation",
-            summary="EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 128 and 8 layers on 128-pixel images, "
-            "its fused [CLS] projected to one prompt token of SAM mini.",
+            summary="EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 224 and 8 layers on 192-pixel images "
+            f"(16 x 16 patches), its fused [CLS] projected to one prompt token of {_SAM}.",
             recipe="BEiT-3 is first trained with dense targets (the referred mask on the patch grid, object names of "
             "patches, ranks of objects among their equals, a coarse mask from [CLS]); then encoder, "
             "projector and mask decoder with BCE + dice, SAM's "
             "image encoder frozen. The steps below are those of the second part.",
-            measures="cIoU on held-out phrases on the decoder's grid, in all and by kind of expression.",
+            measures="cIoU on the decoder's grid on held-out pictures: drawn scenes (`cIoU`), photographs (`photo`), "
+            "by kind of expression; share with IoU >= 0.5 of seen and unseen wordings.",
             limits=_LIMITS,
         ),
         "clip-text": Card(
             title="CLIP-text-prompted SAM mini",
             pipeline="image-segmentation",
             summary="A small CLIP, frozen, whose text feature (or text and image features, concatenated) is projected "
-            "to one prompt token of SAM mini.",
+            f"to one prompt token of {_SAM}.",
             recipe="CLIP contrastively on scenes with captions and on patches with names; then both projectors and the "
             "mask decoder with BCE + dice, everything else frozen.",
-            measures="cIoU on held-out phrases on the decoder's grid for text alone, in all and by kind; `late` "
-            "is that of the concatenation.",
+            measures="As for EVF-SAM, for text alone; `late` is the cIoU of the concatenation.",
             limits=_LIMITS + " Position, order, size and relation words mean nothing to it.",
         ),
         "mllm": Card(
             title="LLaVA mini for SAM4MLLM dialogues",
             pipeline="image-text-to-text",
-            summary="A LLaVA of transformers' classes: the small CLIP's vision tower at 128 pixels, 64 image "
-            "tokens, a Llama of width 160 and 5 layers.",
-            recipe="Dialogues of SAM4MLLM (arXiv:2409.10542) about generated scenes: boxes, Yes or No for single "
-            "points, box with points in one answer, and beside them names of points. Pre-trained for 7,000 steps with "
+            summary="A LLaVA of transformers' classes: the small CLIP's vision tower at 192 pixels, 144 image "
+            "tokens, a Llama of width 192 and 6 layers.",
+            recipe="Dialogues of SAM4MLLM (arXiv:2409.10542) about scenes: boxes, Yes or No for single "
+            "points, box with points in one answer, and beside them names of points. Pre-trained with "
             "two tasks beside the text's cross-entropy (image tokens tell what each patch shows, and an answer's first "
             "tokens point at the patches of what it speaks of), then trained on the text's cross-entropy alone: the "
             "steps below. All weights are trained.",
-            measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits.",
+            measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits, "
+            "on held-out drawn scenes and photographs.",
             limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",
         ),
     }
@@ -118,15 +128,17 @@ tags: [referring-expression-segmentation, segment-anything]
 
 {card.summary}
 
-**Data.** Scenes drawn by `workbench/datasets/scenes.py` from the training seeds: sprites of Fluent Emoji (MIT) on
-gradients, textures and CC0 or public-domain photographs. No other data.
+**Data.** Scenes put together by `workbench/datasets/composites.py` from the pictures of `python -m training data`;
+`training/pictures/sources.json` lists every source with its licence and digest. Some pictures of each name, some
+backgrounds and one wording in five were held out. No other data. Digest of the list of pictures: `{measured.data}`.
 
-**Recipe.** {card.recipe} AdamW, {schedule.steps} steps, peak learning rate {schedule.learning_rate:g} with
+**Recipe.** Stage `{measured.stage}` of `python -m training all`. {card.recipe}
+AdamW, {schedule.steps} steps, peak learning rate {schedule.learning_rate:g} with
 {schedule.warmup} steps of warm-up and cosine decay, seed {schedule.seed}, bfloat16 products. Stored as float16.
 
-**Hardware.** {measured.hardware}; {measured.seconds / 60:.0f} minutes.
+**Made by** commit `{measured.commit}` on {measured.hardware} in {measured.seconds:.0f} s.
 
-**Measured on validation seeds.** {card.measures}
+**Measured on validation scenes.** {card.measures}
 
 | figure | value |
 |---|---|

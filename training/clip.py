@@ -5,6 +5,8 @@ the painted fox that is leftmost and smallest of its kind; without it a scene of
 Source: CLIP, arXiv:2103.00020, section 2.3; RegionCLIP, arXiv:2112.09106, for contrasting regions.
 """
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +27,15 @@ from transformers import (
 from evfsam.preprocess import clip_pixels
 from training.loop import Schedule
 from training.ranks import RANKS, object_ranks
-from training.scene_cache import CachedScene, SceneCache, shown_objects
+from training.scene_stream import SceneSource, Tensors, TrainingScene, scene_tensors
 from training.tokenizers import train_clip_tokenizer
-from workbench.datasets.vocabulary import CATEGORIES
+from workbench.datasets.vocabulary import NOUNS
 
-IMAGE_SIZE = 128
+IMAGE_SIZE = 192
 PATCH_SIZE = 16
 MAX_TOKENS = 40
-SCHEDULE = Schedule(steps=1300, learning_rate=1e-3, warmup=200, validate_every=250)
-BATCH = 48
+SCHEDULE = Schedule(steps=600, learning_rate=1e-3, warmup=100, validate_every=300)
+BATCH = 64
 
 
 def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
@@ -42,7 +44,7 @@ def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=512,
-        num_hidden_layers=4,
+        num_hidden_layers=3,
         num_attention_heads=4,
         max_position_embeddings=MAX_TOKENS,
         pad_token_id=tokenizer.pad_token_id,
@@ -50,10 +52,10 @@ def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
         eos_token_id=tokenizer.eos_token_id,
     )
     vision = CLIPVisionConfig(
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=6,
-        num_attention_heads=4,
+        hidden_size=160,
+        intermediate_size=640,
+        num_hidden_layers=5,
+        num_attention_heads=5,
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
     )
@@ -67,58 +69,112 @@ def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
     return model
 
 
-def object_name(scene: CachedScene, index: int, rng: np.random.Generator) -> str:
-    """Name an object: its category, with its colour where it is painted (and sometimes without)."""
-    colour = scene.colours[index]
-    named = f"{colour} {scene.categories[index]}" if colour and rng.random() < 0.7 else scene.categories[index]
+def object_name(scene: TrainingScene, index: int, rng: np.random.Generator) -> str:
+    """Name an object: its name or a synonym, with its colour where it has a clear one (and sometimes without)."""
+    item = scene.objects[index]
+    words = (item.category, *NOUNS[item.category].synonyms)
+    noun = item.category if rng.random() < 0.7 else words[int(rng.integers(len(words)))]
+    named = f"{item.colour} {noun}" if item.colour and rng.random() < 0.7 else noun
     return f"the {named}" if rng.random() < 0.5 else named
 
 
-def caption(scene: CachedScene, rng: np.random.Generator) -> str:
-    """Say what is in a scene: up to four different categories, in any order, plural where there are several."""
+def caption(scene: TrainingScene, rng: np.random.Generator) -> str:
+    """Say what is in a scene: up to four different names, in any order, plural where there are several."""
     names = []
-    for category in dict.fromkeys(scene.categories):
-        members = [i for i, name in enumerate(scene.categories) if name == category]
-        names.append(CATEGORIES[category] if len(members) > 1 else object_name(scene, members[0], rng))
+    categories = [item.category for item in scene.objects]
+    for category in dict.fromkeys(categories):
+        members = [i for i, name in enumerate(categories) if name == category]
+        names.append(NOUNS[category].plural if len(members) > 1 else object_name(scene, members[0], rng))
     picked = [names[i] for i in rng.permutation(len(names))[:4]]
     return " and ".join(picked)
 
 
-def full_name(scene: CachedScene, index: int, ranks: NDArray[np.bool_]) -> str:
-    """Say everything of an object: how it compares with its equals, its colour and its category."""
+def full_name(scene: TrainingScene, index: int, ranks: NDArray[np.bool_]) -> str:
+    """Say everything of an object: how it compares with its equals, its colour and its name."""
     held = [word for word, is_held in zip(RANKS, ranks[index + 1], strict=True) if is_held]
-    colour = scene.colours[index]
-    return " ".join([*held, *([colour] if colour else []), scene.categories[index]])
+    item = scene.objects[index]
+    return " ".join([*held, *([item.colour] if item.colour else []), item.category])
+
+
+@dataclass(frozen=True, eq=False)
+class ClipBatch(Tensors):
+    """B scenes with captions, and their patches with names.
+
+    Attributes:
+        pixels: (B, 3, IMAGE_SIZE, IMAGE_SIZE) float16.
+        is_object: (B, N) which patches show an object.
+        patch_names: (A,) for each of those, its row among the names.
+        input_ids, words: (B + U, T) the captions, then the U different names.
+    """
+
+    pixels: torch.Tensor
+    is_object: torch.Tensor
+    patch_names: torch.Tensor
+    input_ids: torch.Tensor
+    words: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ClipDraw:
+    """Draws batches; see `training.loop.Stage`."""
+
+    source: SceneSource
+    tokenizer: PreTrainedTokenizerFast
+    scene_count: int
+
+    def __call__(self, rng: np.random.Generator) -> ClipBatch:
+        """Draw one."""
+        scenes = self.source.scenes(rng, self.scene_count)
+        shown = scene_tensors(scenes).shown(IMAGE_SIZE // PATCH_SIZE)
+        names = []
+        for scene, objects in zip(scenes, shown, strict=True):
+            ranks, _ = object_ranks(scene.objects)
+            full = [full_name(scene, index, ranks) for index in range(len(scene.objects))]
+            names += [full[int(k) - 1] for k in objects[objects > 0]]
+        unique = sorted(set(names))
+        row_of = {name: row for row, name in enumerate(unique)}
+        texts = [caption(scene, rng) for scene in scenes] + unique
+        tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        pixels = torch.stack([clip_pixels(scene.image, IMAGE_SIZE).half() for scene in scenes])
+        rows = torch.tensor([row_of[name] for name in names], dtype=torch.int64)
+        return ClipBatch(pixels, shown > 0, rows, tokens["input_ids"], tokens["attention_mask"])
 
 
 class ClipStage:
     """Contrastive training of scenes and patches; see `training.loop.Stage`."""
 
-    def __init__(self, scenes: SceneCache, held_out: SceneCache) -> None:
-        self.scenes, self.held_out = scenes, held_out
-        self.tokenizer = train_clip_tokenizer(scenes.texts(), max_length=MAX_TOKENS)
+    def __init__(self, source: SceneSource, texts: Iterable[str], held_out: int) -> None:
+        self.tokenizer = train_clip_tokenizer(texts, max_length=MAX_TOKENS)
+        self.draw: Callable[[np.random.Generator], ClipBatch] = ClipDraw(source, self.tokenizer, BATCH)
         self.model = build_clip(self.tokenizer)
+        rng = np.random.default_rng(0)
+        self.held_out = {
+            name: ClipDraw(source.held_out(share), self.tokenizer, held_out // 4)(rng)
+            for name, share in (("drawn", 0.0), ("photo", 1.0))
+        }
 
     @property
     def module(self) -> nn.Module:
         """The CLIP."""
         return self.model
 
-    def loss(self, rng: np.random.Generator) -> torch.Tensor:
+    def loss(self, batch: ClipBatch) -> torch.Tensor:
         """Sum of the scenes' and the patches' cross-entropies."""
-        batch = [self.scenes[int(i)] for i in rng.integers(len(self.scenes), size=BATCH)]
-        scene_logits, patch_logits, patch_names = self._logits(batch, rng)
-        own = torch.arange(len(batch), device=self.model.device)
+        scene_logits, patch_logits = self._logits(batch)
+        own = torch.arange(len(scene_logits), device=self.model.device)
         scene_loss = (F.cross_entropy(scene_logits, own) + F.cross_entropy(scene_logits.T, own)) / 2
-        return scene_loss + F.cross_entropy(patch_logits, patch_names)
+        return scene_loss + F.cross_entropy(patch_logits, batch.patch_names)
 
     def validate(self) -> dict[str, float]:
-        """Accuracy of naming a patch among the batch's names, and of finding a scene's caption."""
-        rng = np.random.default_rng(0)
-        batch = [self.held_out[i] for i in range(min(200, len(self.held_out)))]
-        scene_logits, patch_logits, names = self._logits(batch, rng)
-        found = (scene_logits.argmax(1).cpu() == torch.arange(len(batch))).float().mean()
-        return {"caption": float(found), "patch": float((patch_logits.argmax(1) == names).float().mean())}
+        """Accuracy of naming a patch among the batch's names and of finding a caption, on held-out pictures."""
+        figures = {}
+        for name, drawn in self.held_out.items():
+            batch = drawn.to(self.model.device)
+            scene_logits, patch_logits = self._logits(batch)
+            own = torch.arange(len(scene_logits), device=self.model.device)
+            figures[f"{name} caption"] = float((scene_logits.argmax(1) == own).float().mean())
+            figures[f"{name} patch"] = float((patch_logits.argmax(1) == batch.patch_names).float().mean())
+        return figures
 
     def save(self, directory: Path) -> None:
         """Write model and processor."""
@@ -126,28 +182,14 @@ class ClipStage:
         self.model.half().save_pretrained(directory)
         CLIPProcessor(image_processor, self.tokenizer).save_pretrained(directory)
 
-    def _logits(
-        self, batch: list[CachedScene], rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        pixels = torch.stack([clip_pixels(scene.image, IMAGE_SIZE) for scene in batch]).to(self.model.device)
-        vision = self.model.vision_model(pixel_values=pixels)
+    def _logits(self, batch: ClipBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, B) of scenes against captions, and (A, U) of patches against names."""
+        vision = self.model.vision_model(pixel_values=batch.pixels.float())
         scene_features = self.model.visual_projection(vision.pooler_output)
         patches = self.model.visual_projection(self.model.vision_model.post_layernorm(vision.last_hidden_state[:, 1:]))
-        shown = [shown_objects(scene, IMAGE_SIZE // PATCH_SIZE) for scene in batch]
-        names = []
-        for scene, objects in zip(batch, shown, strict=True):
-            ranks, _ = object_ranks(scene)
-            full = [full_name(scene, index, ranks) for index in range(len(scene.categories))]
-            names += [full[k - 1] for k in objects[objects > 0]]
-        is_object = torch.from_numpy(np.stack(shown) > 0).to(self.model.device)
-        unique = sorted(set(names))
-        captions = [caption(scene, rng) for scene in batch]
-        tokens = self.tokenizer(captions + unique, padding=True, truncation=True, return_tensors="pt")
-        tokens = tokens.to(self.model.device)
-        text = self.model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+        text = self.model.text_model(input_ids=batch.input_ids, attention_mask=batch.words)
         words = F.normalize(self.model.text_projection(text.pooler_output).float(), dim=-1)
-        scale = self.model.logit_scale.clamp(max=4.6).exp()
-        scene_logits = scale * F.normalize(scene_features.float(), dim=-1) @ words[: len(batch)].T
-        patch_logits = scale * F.normalize(patches[is_object].float(), dim=-1) @ words[len(batch) :].T
-        index = {name: position for position, name in enumerate(unique)}
-        return scene_logits, patch_logits, torch.tensor([index[name] for name in names], device=self.model.device)
+        scale, count = self.model.logit_scale.clamp(max=4.6).exp(), len(batch.pixels)
+        scene_logits = scale * F.normalize(scene_features.float(), dim=-1) @ words[:count].T
+        patch_logits = scale * F.normalize(patches[batch.is_object].float(), dim=-1) @ words[count:].T
+        return scene_logits, patch_logits

@@ -23,7 +23,7 @@ from baselines.point_query.language_model import LanguageModel
 from evfsam.errors import ConfigurationError
 from evfsam.phrases import in_words
 from training.res_data import DrawnImage, object_pixels
-from training.scene_cache import tight_box
+from training.scene_stream import tight_box
 
 TAUGHT: Final = ("sam4mllm", "llava-next")
 """Dialects that are learned this way; other families have their own words already."""

@@ -7,7 +7,6 @@ own grid against covered shares instead of at the image's size, and frozen embed
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,15 +14,16 @@ from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.losses import batch_mask_loss
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
+from evfsam.preprocess import SAM_MEAN, SAM_STD
 from evfsam.sam.sam import SamMaskBackbone
+from evfsam.types import RgbImage
 from training import sam
-from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
-from training.embeddings import EmbeddingTable
+from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
 from training.loop import Schedule
-from training.scene_cache import SceneCache
+from training.scene_stream import SceneSource
 
-SCHEDULE = Schedule(steps=4000, learning_rate=4e-4, warmup=200, validate_every=250)
-SCENES_A_STEP = 16
+SCHEDULE = Schedule(steps=1000, learning_rate=4e-4, warmup=60, validate_every=250)
+SCENES_A_STEP = 12
 PHRASES_A_SCENE = 4
 
 
@@ -63,59 +63,57 @@ class FinetuneStage:
     """Referring segmentation through one prompt token; see `training.loop.Stage`.
 
     Args:
-        scenes, held_out: cached scenes.
-        embeddings, held_out_embeddings: of those scenes.
+        source: of scenes.
         model: to start from.
         processor: of the encoder's pre-training.
         trained: what learns.
         scenes_a_step: `PHRASES_A_SCENE` phrases each.
+        held_out: phrases that a validation measures.
     """
 
     def __init__(
         self,
-        scenes: SceneCache,
-        held_out: SceneCache,
-        embeddings: EmbeddingTable,
-        held_out_embeddings: EmbeddingTable,
+        source: SceneSource,
         model: EvfSamModel,
         processor: EvfSamProcessor,
         *,
         trained: TrainedParts,
         scenes_a_step: int,
+        held_out: int,
     ) -> None:
-        self.scenes, self.embeddings, self.processor = scenes, embeddings, processor
-        self.held_out, self.held_out_embeddings = held_out_phrases(held_out, 384), held_out_embeddings
-        self.model, self.scenes_a_step = model, scenes_a_step
+        self.model, self.processor = model, processor
+        encode = processor.tokenizer.encode_batch
+        self.draw = PhraseDraw(source, self._pixels, encode, scenes_a_step, PHRASES_A_SCENE)
+        self.held_out = held_out_batches(self.draw, held_out)
         model.set_trainable(
             encoder=trained.encoder, mask_decoder=trained.mask_decoder, no_mask_embedding=trained.prompt_encoder
         )
+
+    def _pixels(self, image: RgbImage) -> torch.Tensor:
+        return self.processor.encoder_pixels(image)[0]
 
     @property
     def module(self) -> nn.Module:
         """The EVF-SAM."""
         return self.model
 
-    def loss(self, rng: np.random.Generator) -> torch.Tensor:
+    def loss(self, batch: PhraseBatch) -> torch.Tensor:
         """BCE + dice of the single mask."""
-        batch = draw_phrases(self.scenes, rng, scene_count=self.scenes_a_step, per_scene=PHRASES_A_SCENE)
-        logits = self._predict(batch, self.embeddings)
-        return batch_mask_loss(
-            [logits], [sam.covered_share(batch.masks()).to(logits.device)], bce_weight=2.0, dice_weight=1.0
-        ).loss
+        logits, targets = self._predict(batch), sam.covered_share(batch.masks())
+        return batch_mask_loss([logits], [targets], bce_weight=2.0, dice_weight=1.0).loss
 
     def validate(self) -> dict[str, float]:
-        """Figures on the decoder's grid, in all and by kind."""
-        logits = self._predict(self.held_out, self.held_out_embeddings)
-        return ciou_figures(logits.cpu(), sam.covered_share(self.held_out.masks()), self.held_out.expressions)
+        """Figures on the decoder's grid, in all and by kind, on held-out pictures and wordings."""
+        answers = []
+        for each in self.held_out:
+            batch = each.to(self.model.device)
+            answers.append((self._predict(batch), sam.covered_share(batch.masks())))
+        return Overlaps.of(self.held_out, answers).figures()
 
-    def _predict(self, batch: PhraseBatch, table: EmbeddingTable) -> torch.Tensor:
+    def _predict(self, batch: PhraseBatch) -> torch.Tensor:
         """(P, LOSS_SIDE, LOSS_SIDE) logits."""
-        count = batch.phrases_per_scene
-        pixels = torch.cat([self.processor.encoder_pixels(scene.image) for scene in batch.scenes])
-        ids, words = self.processor.tokenizer.encode_batch([e.text for e in batch.expressions])
-        device = self.model.device
-        images = pixels.to(device).repeat_interleave(count, 0)
-        prompts, _ = self.model.fuse(images, ids.to(device), words.to(device))
-        embeddings = torch.stack([table[index] for index in batch.scene_indices]).to(device)
-        low_res_logits, _ = self.model.decode(embeddings.repeat_interleave(count, 0), prompts)
+        with torch.no_grad():
+            embeddings = self.model.visual_model.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
+        prompts, _ = self.model.fuse(batch.images(), batch.input_ids, batch.words)
+        low_res_logits, _ = self.model.decode(embeddings[batch.scene_of], prompts)
         return low_res_logits[:, 0].float()

@@ -8,32 +8,31 @@ tallest, ...), whatever the phrase says, which teaches the comparing that words 
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder
 from evfsam.encoders.tokenizers import EOS_ID, PhraseTokenizer
 from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import beit3_pixels
-from training.batches import PhraseBatch, ciou_figures, draw_phrases, held_out_phrases
+from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches, pooled
 from training.loop import Schedule
 from training.patches import PatchHeads
-from training.scene_cache import SceneCache
+from training.scene_stream import SceneSource
 
 CONFIG = Beit3Config(
-    image_size=128,
+    image_size=160,
     patch_size=16,
-    vocab_size=704,
+    vocab_size=2004,
     embed_dim=128,
     head_count=4,
     ffn_dim=512,
     layer_count=8,
     text_position_count=130,
 )
-SCHEDULE = Schedule(steps=8000, learning_rate=8e-4, warmup=300, validate_every=250)
+SCHEDULE = Schedule(steps=4500, learning_rate=6e-4, warmup=100, validate_every=500)
 SCENES_A_STEP = 16
 PHRASES_A_SCENE = 4
 NAMING_LAYER = 3
@@ -91,9 +90,10 @@ def _cells(logits: torch.Tensor) -> torch.Tensor:
 class PretrainStage:
     """Dense pre-training; see `training.loop.Stage`."""
 
-    def __init__(self, scenes: SceneCache, held_out: SceneCache, tokenizer: PhraseTokenizer) -> None:
-        self.scenes, self.tokenizer = scenes, tokenizer
-        self.held_out = held_out_phrases(held_out, 384)
+    def __init__(self, source: SceneSource, tokenizer: PhraseTokenizer, held_out: int) -> None:
+        pixels = partial(beit3_pixels, side=CONFIG.image_size)
+        self.draw = PhraseDraw(source, pixels, tokenizer.encode_batch, SCENES_A_STEP, PHRASES_A_SCENE)
+        self.held_out = held_out_batches(self.draw, held_out)
         encoder = Beit3Encoder(CONFIG)
         for module in encoder.modules():
             if isinstance(module, nn.Linear):
@@ -105,15 +105,9 @@ class PretrainStage:
         """Encoder and heads."""
         return self._module
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self._module.patches.nothing.device
-
-    def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        """Sum of the dense masks, the mask of [CLS], the ranks and half the naming."""
-        batch = draw_phrases(self.scenes, rng, scene_count=SCENES_A_STEP, per_scene=PHRASES_A_SCENE)
-        masks = torch.from_numpy(batch.masks()).float().to(self.device)
+    def loss(self, batch: PhraseBatch) -> torch.Tensor:
+        """Sum of the dense masks, the mask of [CLS], the ranks and the naming."""
+        masks = batch.square_masks()
         predicted = self._predict(batch)
         losses = [
             weight * batch_mask_loss([logits], [pooled(masks, logits.shape[-1])], bce_weight=1.0, dice_weight=1.0).loss
@@ -125,25 +119,21 @@ class PretrainStage:
         return torch.stack(losses).sum()
 
     def validate(self) -> dict[str, float]:
-        """Figures of the dense mask on held-out phrases, in all and by kind, of [CLS], and with shuffled phrases."""
-        batch = self.held_out
-        masks = torch.from_numpy(batch.masks()).float().to(self.device)
-        predicted = self._predict(batch)
-        true = pooled(masks, predicted.fine.shape[-1])
-        figures = ciou_figures(predicted.fine, true, batch.expressions)
-        figures["deep"] = ciou_figures(predicted.deep, true, batch.expressions)["cIoU"]
-        figures["cls"] = ciou_figures(predicted.coarse, pooled(masks, CLS_GRID), batch.expressions)["cIoU"]
-        turned = PhraseBatch(batch.scenes, batch.scene_indices, batch.expressions[7:] + batch.expressions[:7])
-        figures["shuffled"] = ciou_figures(self._predict(turned).fine, true, batch.expressions)["cIoU"]
-        return figures
+        """Figures of the dense mask on held-out pictures, in all and by kind, and of [CLS] alone."""
+        fine, coarse = [], []
+        for each in self.held_out:
+            batch = each.to(self._module.patches.nothing.device)
+            predicted, masks = self._predict(batch), batch.square_masks()
+            fine.append((predicted.fine, pooled(masks, predicted.fine.shape[-1])))
+            coarse.append((predicted.coarse, pooled(masks, CLS_GRID)))
+        figures = Overlaps.of(self.held_out, fine).figures()
+        return figures | {"cls": Overlaps.of(self.held_out, coarse).figures()["cIoU"]}
 
     def _predict(self, batch: PhraseBatch) -> DensePrediction:
-        module, count = self._module, batch.phrases_per_scene
-        pixels = torch.stack([beit3_pixels(scene.image, CONFIG.image_size) for scene in batch.scenes])
-        ids, words = self.tokenizer.encode_batch([e.text for e in batch.expressions])
-        images = pixels.to(self.device).repeat_interleave(count, 0)
-        output = module.encoder(images, ids.to(self.device), ~words.to(self.device), output_hidden_states=True)
-        patches = slice(1, 1 + CONFIG.patch_grid[0] * CONFIG.patch_grid[1])
+        module, count = self._module, len(batch.scene_of) // len(batch.encoder_pixels)
+        output = module.encoder(batch.images(), batch.input_ids, ~batch.words, output_hidden_states=True)
+        height, width = CONFIG.patch_grid
+        patches = slice(1, 1 + height * width)
         return DensePrediction(
             fine=_cells(module.mask_head(output.last_hidden_state[:, patches])),
             deep=_cells(module.deep_mask_head(output.hidden_states[DEEP_LAYER][:, patches])),
@@ -151,8 +141,3 @@ class PretrainStage:
             early_patches=output.hidden_states[NAMING_LAYER][::count, patches],
             ranked_patches=output.hidden_states[RANKING_LAYER][::count, patches],
         )
-
-
-def pooled(masks: torch.Tensor, side: int) -> torch.Tensor:
-    """(P, S, S) masks to (P, side, side): cells that are at least half covered."""
-    return (F.avg_pool2d(masks[:, None], masks.shape[-1] // side)[:, 0] >= 0.5).float()

@@ -1,10 +1,11 @@
 """The stages by name: what each reads, trains and writes.
 
-`WORK` holds what is not kept: drawn scenes, embeddings and the state of unfinished stages. `OUT` holds the suite.
+The work folder holds what is not kept, such as the state of unfinished stages; the other the finished suite.
 """
 
 import os
 import platform
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,20 +13,27 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
 import torch
-from transformers import AutoTokenizer, CLIPModel
+from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerFast
 
 from evfsam.encoders.tokenizers import TOKENIZER_NAME, PhraseTokenizer
 from evfsam.errors import CheckpointError
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
+from evfsam.weights.files import read_weights
 from training import clip, finetune, mllm, pretrain, projector, sam
 from training.cards import CARDS, Measured, write_card
-from training.embeddings import EmbeddingTable
 from training.loop import Schedule, Stage, run
-from training.scene_cache import CHUNK_SIZE, SceneCache
+from training.scene_stream import SceneSource
 from training.tokenizers import train_sentencepiece
+from training.warm_start import earlier_evf_sam, started
+from workbench.datasets.cutouts import FETCHED
+
+PHRASES_FOR_TOKENIZERS: Final = 40_000
+MAX_SHARD_BYTES: Final = 9_500_000
+"""A Space takes no larger file without LFS."""
 
 
 @dataclass(frozen=True)
@@ -33,35 +41,46 @@ class Places:
     """Where a run reads and writes, and how much of it there is.
 
     Attributes:
-        work: scenes, embeddings and unfinished stages.
+        work: unfinished stages, and what later stages read.
         out: the finished suite.
-        scene_count, held_out_count: scenes to train on and to validate on.
         steps: optimiser steps instead of the recipe's, or None.
+        pace: factor on the recipe's steps.
         seed: instead of the recipe's, or None.
         device: where to train.
+        workers: processes that draw scenes; 0 draws them where the model trains.
+        scenes_a_step: instead of the recipe's, or None.
+        held_out: phrases or objects that a validation measures.
+        start: an earlier suite to start from, or None for fresh weights.
+        pictures: what `python -m training data` fetched; without it the project's own drawings are used.
     """
 
     work: Path
     out: Path
-    scene_count: int = 30_000
-    held_out_count: int = 1000
     steps: int | None = None
+    pace: float = 1.0
     seed: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    workers: int = 0
+    scenes_a_step: int | None = None
+    held_out: int = 512
+    start: Path | None = None
+    pictures: Path = FETCHED
 
     @cached_property
-    def scenes(self) -> tuple[SceneCache, SceneCache]:
-        """Scenes to train on and held-out scenes, drawn where missing."""
-        workers = os.cpu_count() or 1
-        return (
-            SceneCache(self.work, "train", self.scene_count, workers=workers, chunk_size=self.chunk_size),
-            SceneCache(self.work, "val", self.held_out_count, workers=workers, chunk_size=self.chunk_size),
-        )
+    def texts(self) -> tuple[str, ...]:
+        """Phrases as training draws them, for the tokenizers; always the same."""
+        path = self.work / "phrases.txt"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            drawn = self.source().texts(np.random.default_rng(0), PHRASES_FOR_TOKENIZERS)
+            unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+            unfinished.write_text("\n".join(drawn))
+            unfinished.replace(path)
+        return tuple(path.read_text().splitlines())
 
-    @property
-    def chunk_size(self) -> int:
-        """Scenes a file on disk."""
-        return min(CHUNK_SIZE, self.scene_count, self.held_out_count)
+    def source(self) -> SceneSource:
+        """Scenes to train on."""
+        return SceneSource(self.pictures)
 
     def state(self, stage: str) -> Path:
         """Checkpoint of an unfinished (or finished) stage."""
@@ -71,17 +90,19 @@ class Places:
         """BEiT-3's tokenizer, trained where missing."""
         path = self.work / TOKENIZER_NAME
         if not path.exists():
-            train_sentencepiece(self.scenes[0].texts(), path)
+            train_sentencepiece(self.texts, path)
         return PhraseTokenizer(path.read_bytes(), pretrain.CONFIG.max_text_tokens)
+
+    def dialogue_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The language model's tokenizer, trained where missing."""
+        folder = self.work / "dialogue-tokenizer"
+        if not (folder / "tokenizer.json").exists():
+            mllm.build_tokenizer(self.texts).save_pretrained(folder)
+        return PreTrainedTokenizerFast.from_pretrained(folder)
 
     def backbone(self) -> SamMaskBackbone:
         """The finished promptable SAM, as it was stored: every later stage sees the rounded weights."""
         return SamMaskBackbone.from_pretrained(self.out / "point-query" / "sam", device=self.device)
-
-    def embeddings(self, backbone: SamMaskBackbone) -> tuple[EmbeddingTable, EmbeddingTable]:
-        """SAM's embeddings of `scenes`."""
-        train, held_out = self.scenes
-        return EmbeddingTable(self.work, "train", backbone, train), EmbeddingTable(self.work, "val", backbone, held_out)
 
     def clip(self) -> CLIPModel:
         """The finished small CLIP.
@@ -97,13 +118,16 @@ class Places:
 
     def train(self, name: str, stage: Stage, schedule: Schedule) -> Measured:
         """Run a stage and say how it went."""
-        chosen = replace(schedule, steps=self.steps or schedule.steps)
+        if self.scenes_a_step is not None:
+            stage.draw = replace(stage.draw, scene_count=self.scenes_a_step)
+        chosen = replace(schedule, steps=self.steps or max(1, round(schedule.steps * self.pace)))
         chosen = chosen if self.seed is None else replace(chosen, seed=self.seed)
         stage.module.to(self.device)
-        outcome = run(stage, chosen, self.state(name), device=self.device)
+        data = self.source().digest()
+        outcome = run(stage, chosen, self.state(name), device=self.device, workers=self.workers, data=data)
         stage.module.to("cpu").eval()
         hardware = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{_cpu()}, {os.cpu_count()} cores"
-        return Measured(chosen, outcome.seconds, hardware, outcome.figures)
+        return Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit())
 
 
 def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -120,7 +144,10 @@ def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def train_sam(places: Places) -> None:
     """Promptable SAM from points and boxes."""
-    stage = sam.SamStage(*places.scenes)
+    stage = sam.SamStage(places.source(), places.held_out)
+    if places.start is not None:
+        earlier = read_weights(places.start / "point-query" / "sam")
+        stage.sam.load_state_dict(started(stage.sam.state_dict(), earlier))
     measured = places.train("sam", stage, sam.SCHEDULE)
     directory = places.out / "point-query" / "sam"
     SamMaskBackbone(stage.sam, sam.CONFIG).save_pretrained(directory, storage_dtype=torch.float16)
@@ -129,7 +156,14 @@ def train_sam(places: Places) -> None:
 
 def train_encoder(places: Places) -> None:
     """Multimodal pre-training of BEiT-3."""
-    stage = pretrain.PretrainStage(*places.scenes, places.tokenizer())
+    tokenizer = places.tokenizer()
+    stage = pretrain.PretrainStage(places.source(), tokenizer, places.held_out)
+    if places.start is not None:
+        prefix = "mm_extractor.beit3."
+        read = earlier_evf_sam(places.start / "evf-sam", tokenizer, pretrain.CONFIG.vocab_size)
+        earlier = {name.removeprefix(prefix): value for name, value in read.items() if name.startswith(prefix)}
+        encoder = stage.module.encoder
+        encoder.load_state_dict(started(encoder.state_dict(), earlier))
     places.train("pretrain", stage, pretrain.SCHEDULE)
     torch.save(stage.module.encoder.state_dict(), places.work / "beit3.pt")
 
@@ -140,25 +174,25 @@ def train_evf_sam(places: Places) -> None:
     backbone, tokenizer = places.backbone(), places.tokenizer()
     config = EvfSamConfig(beit3=pretrain.CONFIG.to_dict(), sam=sam.CONFIG.to_dict())
     model = finetune.starting_model(config, backbone, encoder)
+    if places.start is not None:
+        read = read_weights(places.start / "evf-sam")
+        kept = ("text_hidden_fcs.", "visual_model.mask_decoder.", "visual_model.prompt_encoder.")
+        model.load_state_dict(started(model.state_dict(), {k: v for k, v in read.items() if k.startswith(kept)}))
     processor = EvfSamProcessor(tokenizer, config)
+    parts = finetune.TrainedParts()
     stage = finetune.FinetuneStage(
-        *places.scenes,
-        *places.embeddings(backbone),
-        model,
-        processor,
-        trained=finetune.TrainedParts(),
-        scenes_a_step=finetune.SCENES_A_STEP,
+        places.source(), model, processor, trained=parts, scenes_a_step=finetune.SCENES_A_STEP, held_out=places.held_out
     )
     measured = places.train("finetune", stage, finetune.SCHEDULE)
     directory = places.out / "evf-sam"
-    stage.model.save_pretrained(directory, storage_dtype=torch.float16)
+    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
     tokenizer.save_pretrained(directory)
     write_card(directory, CARDS["evf-sam"], measured)
 
 
 def train_clip(places: Places) -> None:
     """Contrastive pre-training of CLIP."""
-    stage = clip.ClipStage(*places.scenes)
+    stage = clip.ClipStage(places.source(), places.texts, places.held_out)
     places.train("clip", stage, clip.SCHEDULE)
     stage.save(places.work / "clip")
 
@@ -167,17 +201,17 @@ def train_projector(places: Places) -> None:
     """The CLIP projectors."""
     backbone, model = places.backbone(), places.clip()
     tokenizer = AutoTokenizer.from_pretrained(places.work / "clip")
-    stage = projector.ProjectorStage(*places.scenes, *places.embeddings(backbone), backbone, model, tokenizer)
+    stage = projector.ProjectorStage(places.source(), backbone, model, tokenizer, places.held_out)
     measured = places.train("projector", stage, projector.SCHEDULE)
     directory = places.out / "clip-text"
-    stage.model.save_pretrained(directory, storage_dtype=torch.float16)
+    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
     tokenizer.save_pretrained(directory)
     write_card(directory, CARDS["clip-text"], measured)
 
 
 def train_language(places: Places) -> None:
     """Pre-training of the small LLaVA, with pointing beside its text."""
-    stage = mllm.PointingStage(*places.scenes, places.clip())
+    stage = mllm.PointingStage(places.source(), places.dialogue_tokenizer(), places.clip(), places.held_out)
     places.train("pretrain-mllm", stage, mllm.PRETRAIN_SCHEDULE)
     torch.save(stage.model.state_dict(), places.work / "llava.pt")
 
@@ -189,7 +223,7 @@ def train_mllm(places: Places) -> None:
         raise CheckpointError(
             f"expected a pre-trained LLaVA in {weights}; run `python -m training pretrain-mllm` first"
         )
-    stage = mllm.MllmStage(*places.scenes, places.clip())
+    stage = mllm.MllmStage(places.source(), places.dialogue_tokenizer(), places.clip(), places.held_out)
     stage.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     measured = places.train("mllm", stage, mllm.SCHEDULE)
     directory = places.out / "point-query" / "mllm"
@@ -197,18 +231,40 @@ def train_mllm(places: Places) -> None:
     write_card(directory, CARDS["mllm"], measured)
 
 
-STAGES: Final[Mapping[str, Callable[[Places], None]]] = MappingProxyType(
+@dataclass(frozen=True)
+class Recipe:
+    """A stage and what it needs.
+
+    Attributes:
+        train: makes it.
+        needs: stages that must be finished.
+        schedules: names of its states and their schedules.
+    """
+
+    train: Callable[[Places], None]
+    needs: tuple[str, ...]
+    schedule: Schedule
+
+
+STAGES: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
-        "sam": train_sam,
-        "pretrain": train_encoder,
-        "finetune": train_evf_sam,
-        "clip": train_clip,
-        "projector": train_projector,
-        "pretrain-mllm": train_language,
-        "mllm": train_mllm,
+        "sam": Recipe(train_sam, (), sam.SCHEDULE),
+        "pretrain": Recipe(train_encoder, (), pretrain.SCHEDULE),
+        "clip": Recipe(train_clip, (), clip.SCHEDULE),
+        "finetune": Recipe(train_evf_sam, ("sam", "pretrain"), finetune.SCHEDULE),
+        "pretrain-mllm": Recipe(train_language, ("clip",), mllm.PRETRAIN_SCHEDULE),
+        "projector": Recipe(train_projector, ("sam", "clip"), projector.SCHEDULE),
+        "mllm": Recipe(train_mllm, ("pretrain-mllm",), mllm.SCHEDULE),
     }
 )
 """In an order that works: every stage after the ones it reads from."""
+
+
+def _commit() -> str:
+    """The project's commit, or "unknown" outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    done = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def _cpu() -> str:

@@ -9,13 +9,13 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from workbench.datasets.vocabulary import CATEGORIES, HUES
+from workbench.datasets.vocabulary import COLOURS, GROUPS, NOUNS
 
 
-def train_sentencepiece(phrases: Iterable[str], path: Path, *, vocab_size: int = 700) -> None:
+def train_sentencepiece(phrases: Iterable[str], path: Path, *, vocab_size: int = 2000) -> None:
     """Train BEiT-3's kind of tokenizer, a sentencepiece model that folds case.
 
-    Every category is made a frequent word, so that each gets a piece of its own; letters, digits and punctuation are
+    Every name is made a frequent word, so that each gets a piece of its own; letters, digits and punctuation are
     covered, so that any English phrase can be spelled.
     """
     sentences: Iterator[str] = itertools.chain(phrases, _known_words())
@@ -46,7 +46,7 @@ def train_clip_tokenizer(phrases: Iterable[str], *, max_length: int) -> PreTrain
     tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
     specials = ["<pad>", "<unk>", "<start>", "<end>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=700,
+        vocab_size=2000,
         special_tokens=specials,
         initial_alphabet=list(string.ascii_lowercase + string.digits + string.punctuation),
         end_of_word_suffix="</w>",
@@ -83,7 +83,7 @@ def train_dialogue_tokenizer(
     tokenizer.decoder = decoders.ByteLevel()
     specials = ["<pad>", "<|user|>", "<|assistant|>", "<|end|>", "<image>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=1100,
+        vocab_size=2400,
         special_tokens=specials,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -101,6 +101,7 @@ def train_dialogue_tokenizer(
 
 
 def _known_words() -> Iterator[str]:
-    names = [*CATEGORIES, *CATEGORIES.values(), *HUES]
+    nouns = [word for noun in NOUNS.values() for word in (noun.name, noun.plural, *noun.synonyms)]
+    names = [*nouns, *GROUPS, *GROUPS.values(), *COLOURS]
     letters = [*string.ascii_letters, *string.digits, *string.punctuation]
     return (text for name in [*names, *letters] * 50 for text in (f"the {name}", name))

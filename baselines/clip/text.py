@@ -178,10 +178,16 @@ class ClipTextSamModel(nn.Module):
         place_module(model, device=device, dtype=dtype, float32_parts=[f"sam.{part}" for part in FLOAT32_PARTS])
         return model
 
-    def save_pretrained(self, directory: str | Path, *, storage_dtype: torch.dtype | None = None) -> None:
-        """Write `config.json` and `model.safetensors`; `storage_dtype` as in `checkpoints.save_weights`."""
+    def save_pretrained(
+        self,
+        directory: str | Path,
+        *,
+        storage_dtype: torch.dtype | None = None,
+        max_shard_bytes: int | None = None,
+    ) -> None:
+        """Write `config.json` and `model.safetensors`; type and shards as in `evfsam.weights.files.save_weights`."""
         write_config(Path(directory), self.config.to_dict())
-        save_weights(Path(directory), self.state_dict(), storage_dtype)
+        save_weights(Path(directory), self.state_dict(), storage_dtype, max_shard_bytes)
 
 
 @dataclass(frozen=True)

@@ -121,13 +121,19 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         return model
 
     def save_pretrained(  # type: ignore[no-untyped-def]
-        self, directory: str | Path, *, storage_dtype: torch.dtype | None = None, **options
+        self,
+        directory: str | Path,
+        *,
+        storage_dtype: torch.dtype | None = None,
+        max_shard_bytes: int | None = None,
+        **options,
     ) -> None:
         """Write `config.json` and `model.safetensors`.
 
         Args:
             directory: made if missing.
-            storage_dtype: as in `checkpoints.save_weights`.
+            storage_dtype: as in `evfsam.weights.files.save_weights`.
+            max_shard_bytes: likewise.
             **options: none are known; any is an error.
 
         Raises:
@@ -135,10 +141,12 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             ConfigurationError: an option is unknown.
         """
         if options:
-            raise ConfigurationError(f"EVF-SAM: unknown options {sorted(options)}; expected only storage_dtype")
+            raise ConfigurationError(
+                f"EVF-SAM: unknown options {sorted(options)}; expected only storage_dtype and max_shard_bytes"
+            )
         self.config.architectures = [self.family.architecture]
         self.config.save_pretrained(directory)
-        save_weights(Path(directory), self.state_dict(), storage_dtype)
+        save_weights(Path(directory), self.state_dict(), storage_dtype, max_shard_bytes)
 
     @property
     def family(self) -> Family:

@@ -247,10 +247,16 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
         place_module(sam, device=device, dtype=dtype, float32_parts=cls.float32_parts)
         return cls(sam.requires_grad_(False), config)
 
-    def save_pretrained(self, directory: str | Path, *, storage_dtype: torch.dtype | None = None) -> None:
-        """Write `config.json` and `model.safetensors`; `storage_dtype` as in `checkpoints.save_weights`."""
+    def save_pretrained(
+        self,
+        directory: str | Path,
+        *,
+        storage_dtype: torch.dtype | None = None,
+        max_shard_bytes: int | None = None,
+    ) -> None:
+        """Write `config.json` and `model.safetensors`; type and shards as in `evfsam.weights.files.save_weights`."""
         write_config(Path(directory), {"model_type": self.model_type, **self.config.to_dict()})
-        save_weights(Path(directory), self.sam.state_dict(), storage_dtype)
+        save_weights(Path(directory), self.sam.state_dict(), storage_dtype, max_shard_bytes)
 
     @cached_property
     def encoder_identity(self) -> str:

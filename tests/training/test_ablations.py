@@ -9,7 +9,7 @@ import torch
 
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.strategy import load_strategy
-from training import ablation_command, ablations, clip, pretrain, sam
+from training import ablation_command, ablations
 from training.ablations import TRAINED_ROWS, run_asked, run_trained
 from training.recipes import STAGES, Places
 from workbench.reporting.ablations import read_figures
@@ -20,14 +20,10 @@ from workbench.suites.registry import CHECKPOINTS
 def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
     """Pre-trained encoders and SAM, one step each."""
     folder = tmp_path_factory.mktemp("ablations")
-    made = Places(folder / "work", folder / "out", scene_count=8, held_out_count=8, steps=1)
-    with pytest.MonkeyPatch.context() as patch:
-        for stage in (pretrain, sam):
-            patch.setattr(stage, "SCENES_A_STEP", 2)
-        patch.setattr(clip, "BATCH", 2)
-        for name in ("sam", "pretrain", "clip"):
-            torch.manual_seed(0)
-            STAGES[name](made)
+    made = Places(folder / "work", folder / "out", steps=1, scenes_a_step=2, held_out=4, pictures=Path("no-pictures"))
+    for name in ("sam", "pretrain", "clip"):
+        torch.manual_seed(0)
+        STAGES[name].train(made)
     return made
 
 

@@ -1,5 +1,7 @@
 """Every stage runs from drawn scenes to a checkpoint that the suite's own loaders take, in a few steps."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +13,23 @@ from baselines.point_query.strategy import load_strategy as load_point_query
 from evfsam.errors import CheckpointError
 from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
-from training import clip, finetune, mllm, pretrain, projector, sam
+from training.__main__ import main
 from training.recipes import STAGES, Places
-from training.scene_cache import SceneCache
-from workbench.datasets.scenes import scene, split_seeds
+from training.warm_start import respelled
+from workbench.datasets.scenes import scene
 
 pytestmark = pytest.mark.slow
+SMALL = {"steps": 1, "scenes_a_step": 2, "held_out": 4, "pictures": Path("no-pictures")}
+"""A step of every stage; without fetched pictures scenes are made of the project's own."""
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Places:
     folder = tmp_path_factory.mktemp("training")
-    places = Places(folder / "work", folder / "out", scene_count=8, held_out_count=8, steps=1)
-    with pytest.MonkeyPatch.context() as patch:
-        for stage in (finetune, mllm, pretrain, projector, sam):
-            patch.setattr(stage, "SCENES_A_STEP", 2)
-        patch.setattr(clip, "BATCH", 2)
-        for train in STAGES.values():
-            torch.manual_seed(0)
-            train(places)
+    places = Places(folder / "work", folder / "out", **SMALL)
+    for recipe in STAGES.values():
+        torch.manual_seed(0)
+        recipe.train(places)
     return places
 
 
@@ -59,30 +59,66 @@ def test_every_checkpoint_has_a_card_with_its_measured_figures(trained: Places) 
 
 def test_files_are_stored_as_float16_and_stay_under_ten_megabytes(trained: Places) -> None:
     files = list(trained.out.rglob("*.safetensors"))
-    assert len(files) == 4
+    assert {file.parent.name for file in files} == {"evf-sam", "clip-text", "sam", "mllm"}
     assert max(file.stat().st_size for file in files) < 10_000_000
 
 
 def test_a_stage_without_what_it_reads_names_the_stage_to_run_first(tmp_path: Path) -> None:
-    places = Places(tmp_path / "work", tmp_path / "out", scene_count=4, held_out_count=4, steps=1)
+    places = Places(
+        tmp_path / "work", tmp_path / "out", steps=1, scenes_a_step=2, held_out=4, pictures=Path("no-pictures")
+    )
     with pytest.raises(CheckpointError, match="python -m training pretrain"):
-        STAGES["finetune"](places)
+        STAGES["finetune"].train(places)
 
 
-def test_cached_scenes_are_the_drawn_ones(tmp_path: Path) -> None:
-    cache = SceneCache(tmp_path, "val", 3, chunk_size=3, workers=1)
-    drawn = scene(split_seeds("val").start + 2, per_kind=3)
-    assert np.array_equal(cache[2].image, drawn.image)
-    assert cache[2].expressions == drawn.expressions
-    for expression in drawn.expressions:
-        assert np.array_equal(cache[2].mask(expression.object_indices), drawn.mask(expression))
+def test_every_stage_comes_after_those_it_needs() -> None:
+    done: set[str] = set()
+    for name, recipe in STAGES.items():
+        assert done.issuperset(recipe.needs), name
+        done.add(name)
 
 
-def test_a_cache_draws_only_the_chunks_it_lacks(tmp_path: Path) -> None:
-    SceneCache(tmp_path, "val", 4, chunk_size=2, workers=1)
-    kept, lost = (next(tmp_path.rglob(f"0000{chunk}.json")) for chunk in (0, 1))
-    kept.write_text(kept.read_text().replace("the ", "das "))
-    lost.unlink()
-    cache = SceneCache(tmp_path, "val", 4, chunk_size=2, workers=1)
-    assert any("das " in e.text for e in cache[0].expressions)
-    assert len(cache[3].expressions) > 0
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sam", "--steps", "-1"], "at least 1"),
+        (["sam", "--scenes-a-step", "0"], "at least 1"),
+        (["sam", "--device", "warp"], "expected a device"),
+        (["sam", "--pace", "0"], "--pace"),
+        (["sam", "--out", "checkpoints/mini"], "add --overwrite"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_drawn(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(words)
+    except SystemExit as stop:
+        code = int(str(stop.code))
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_goes_on_only_with_its_own_seed(trained: Places) -> None:
+    with pytest.raises(CheckpointError, match="seed 0 there, 1 now"):
+        STAGES["sam"].train(replace(trained, seed=1))
+
+
+def test_a_finished_suite_can_be_started_from(trained: Places, tmp_path: Path) -> None:
+    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
+    (tmp_path / "work").mkdir()
+    for name in ("phrases.txt", "sentencepiece.bpe.model"):
+        shutil.copy(trained.work / name, tmp_path / "work")
+    STAGES["pretrain"].train(again)
+    before = torch.load(trained.work / "beit3.pt", weights_only=True)
+    after = torch.load(tmp_path / "work" / "beit3.pt", weights_only=True)
+    kept = [name for name in before if "text_embed" not in name]  # words are respelled
+    moved = max(float((before[name] - after[name]).abs().max()) for name in kept)
+    assert 0 < moved < 0.05  # a step from the same weights, not fresh ones
+
+
+def test_words_that_both_tokenizers_know_keep_their_embedding(trained: Places) -> None:
+    tokenizer = trained.tokenizer()
+    rows = tokenizer.vocab_size + 1
+    embedding = torch.randn(rows, 4)
+    assert torch.allclose(respelled(embedding, tokenizer, tokenizer, rows)[100:200], embedding[100:200])
