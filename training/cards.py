@@ -58,9 +58,7 @@ _LIMITS: Final = (
     "photographs cut out and put on other photographs; on real photographs it finds some of them, and often not. "
     "It does not know parts of things or other words."
 )
-_SAM: Final = (
-    "SAM mini (256-pixel images, ViT of width 192 with 6 blocks, prompts of width 128, masks of 128 x 128 cells)"
-)
+_SAM: Final = "SAM mini (288-pixel images, ViT of width 128 with 4 blocks, prompts of width 96, masks of 72 x 72 cells)"
 CARDS: Final[Mapping[str, Card]] = MappingProxyType(
     {
         "sam": Card(
@@ -75,8 +73,8 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
         "evf-sam": Card(
             title="EVF-SAM mini",
             pipeline="image-segmentation",
-            summary="EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 224 and 8 layers on 192-pixel images "
-            f"(16 x 16 patches), its fused [CLS] projected to one prompt token of {_SAM}.",
+            summary="EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 128 and 8 layers on 160-pixel images "
+            f"(10 x 10 patches), its fused [CLS] projected to one prompt token of {_SAM}.",
             recipe="BEiT-3 is first trained with dense targets (the referred mask on the patch grid, object names of "
             "patches, ranks of objects among their equals, a coarse mask from [CLS]); then encoder, "
             "projector and mask decoder with BCE + dice, SAM's "
