@@ -18,7 +18,7 @@ def check_phrase(phrase: str) -> str:
     """Return the phrase without surrounding white space.
 
     Raises:
-        PhraseError: it is not text, is empty, or has more than 1,000 characters.
+        PhraseError: it is not text, is empty, has more than 1,000 characters, or holds half of one.
     """
     if not isinstance(phrase, str):
         raise PhraseError(f"expected a phrase as text, got {type(phrase).__name__}; type what to segment")
@@ -27,6 +27,8 @@ def check_phrase(phrase: str) -> str:
         raise PhraseError("expected a phrase, got an empty one; type what to segment, such as 'the dog on the left'")
     if len(stripped) > MAX_PHRASE_LENGTH:
         raise PhraseError(f"expected at most {MAX_PHRASE_LENGTH} characters, got {len(stripped)}; shorten the phrase")
+    if any("\ud800" <= letter <= "\udfff" for letter in stripped):  # as a text cut by length leaves an emoji
+        raise PhraseError("expected a phrase of whole characters, got half of one (a lone surrogate); type it again")
     return stripped
 
 

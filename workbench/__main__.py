@@ -7,6 +7,7 @@ from importlib import import_module
 
 from evfsam.errors import EvfSamError
 from workbench.cli.parser import EXIT_BAD_INPUT, EXIT_INTERRUPTED, read_arguments
+from workbench.text_fitting import visible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit_code: int = command.run_command(arguments)
         return exit_code
     except EvfSamError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {visible(' '.join(str(error).split()))}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -17,6 +17,13 @@ def test_phrases_without_use_are_refused(phrase: str, message: str) -> None:
         check_phrase(phrase)
 
 
+@pytest.mark.parametrize("phrase", ["cat \ud83d", "\udcff", "a\ude00b"])
+def test_half_a_character_is_refused(phrase: str) -> None:
+    with pytest.raises(PhraseError, match=r"got half of one \(a lone surrogate\); type it again"):
+        check_phrase(phrase)
+    assert check_phrase("cat 😀") == "cat 😀"
+
+
 def test_what_is_no_text_is_refused() -> None:
     with pytest.raises(PhraseError, match="as text, got int"):
         check_phrase(7)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import numpy as np
 from evfsam.errors import ConfigurationError
 from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView, common_peak
 from workbench.pictures.colours import BLACK, HEAT_STOPS, SKY_BLUE, WHITE, Colour
+from workbench.text_fitting import xml_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +113,7 @@ def _figure(views: Sequence[AttentionView], layer: int, head: int) -> Figure:
 def _draw_image(axes: Axes, view: AttentionView) -> None:
     axes.imshow(view.picture, interpolation="antialiased")
     _outline(axes, view)
-    axes.set_title(view.phrase or view.title, fontsize=_FONT_SIZE, wrap=True)
+    axes.set_title(xml_text(view.phrase or view.title), fontsize=_FONT_SIZE, wrap=True)
     axes.set_axis_off()
 
 
@@ -134,7 +135,7 @@ def _draw_tokens(axes: Axes, view: AttentionView, layer: int, head: int) -> None
     shares = view.shares_of_tokens(layer, head)
     places = np.arange(len(shares))
     axes.barh(places, [100 * token.share for token in shares], color=_unit(SKY_BLUE), edgecolor="black", linewidth=0.4)
-    axes.set_yticks(places, [token.text for token in shares])
+    axes.set_yticks(places, [xml_text(token.text) for token in shares])
     axes.invert_yaxis()
     axes.tick_params(labelsize=_FONT_SIZE - 2, length=2)
     axes.set_xlabel("% of [CLS]'s attention", fontsize=_FONT_SIZE - 1)

@@ -1,13 +1,11 @@
 """The files of a batch: images out of zips, folders and single files, read one at a time and never unpacked to disk.
 
-Nothing is passed over in silence: what cannot be used is a `Fault` with its place and its reason.
+Nothing is passed over in silence: what cannot be used is a `Fault` with its place and its reason. Only the batch's own
+results, where they lie in a folder of images, are expected there.
 """
 
-import stat
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,6 +13,9 @@ from typing import Final
 from unicodedata import normalize
 
 from evfsam.errors import EvfSamError, ImageFormatError
+from workbench.batch.folder_walk import files_below
+from workbench.batch.own_results import own_files
+from workbench.batch.zips import directory_bytes, entry_names, read_entry, unsafe
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"}
@@ -25,15 +26,6 @@ _LEFTOVERS: Final = frozenset({"__macosx", ".ds_store", "thumbs.db", "desktop.in
 _MEGABYTE: Final = 1_000_000
 _ENTRY_LIST_BYTES: Final = 512
 """Generous for one entry of a zip's list of contents; bounds what is read before anything is known."""
-_ENCRYPTED: Final = 0x1
-_NAME_IS_UTF8: Final = 0x800
-
-_END: Final = b"PK\x05\x06"
-_END_BYTES: Final = 22
-_LONGEST_COMMENT: Final = 2**16
-_LOCATOR: Final = b"PK\x06\x07"
-_LOCATOR_BYTES: Final = 20
-_END_64_BYTES: Final = 56
 
 
 class BatchError(EvfSamError):
@@ -85,10 +77,12 @@ class BatchImage:
     Attributes:
         name: its path as the zip, folder or upload has it, with "/" between folders.
         read: returns the file's bytes; raises ImageFormatError where that is not possible.
+        other_names: what the name could be too, where a zip does not say how it is written.
     """
 
     name: str
     read: Callable[[], bytes]
+    other_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,12 +112,13 @@ _Found = tuple[BatchImage | BatchTable | Fault, int]
 """What was found, and its bytes once it is unpacked."""
 
 
-def read_sources(files: Sequence[tuple[str, Path]], limits: Limits) -> Sources:
+def read_sources(files: Sequence[tuple[str, Path]], limits: Limits, results: Path | None = None) -> Sources:
     """Look through files without decoding any image.
 
     Args:
         files: name for people, and path, of images, zips of images, CSV files and folders.
         limits: of this batch.
+        results: where this batch's own results are; they are no images, and it is not told that they are there.
 
     Raises:
         BatchError: there is more than the limits allow; nothing is taken in part.
@@ -133,7 +128,7 @@ def read_sources(files: Sequence[tuple[str, Path]], limits: Limits) -> Sources:
     faults: list[Fault] = []
     total = 0
     for name, path in files:
-        for found, nbytes in _look_into(name, path, limits):
+        for found, nbytes in _look_into(name, path, limits, results):
             if isinstance(found, Fault):
                 faults.append(found)
             elif isinstance(found, BatchTable):
@@ -164,16 +159,28 @@ def _check(images: dict[str, BatchImage], total: int, limits: Limits) -> None:
         )
 
 
-def _look_into(name: str, path: Path, limits: Limits) -> Iterator[_Found]:
+def _look_into(name: str, path: Path, limits: Limits, results: Path | None) -> Iterator[_Found]:
     if path.is_dir():
-        inside = {inner.relative_to(path).as_posix(): inner for inner in sorted(path.rglob("*")) if inner.is_file()}
-        kept, leftovers = _without_leftovers(name, inside)
-        yield from ((fault, 0) for fault in leftovers)
+        inside, unusable = files_below(path)
+        ours = own_files(inside, lambda inner: inside[inner].read_bytes())
+        kept, told = _without_leftovers(name, inside, ours, _place_of_results(path, results))
+        yield from ((Fault(place, reason), 0) for place, reason in unusable.items())
+        yield from ((fault, 0) for fault in told)
         yield from (_file(inner, inside[inner], limits) for inner in kept)
     elif Path(name).suffix.lower() == _ZIP_SUFFIX:
         yield from _zip(name, path, limits)
-    else:
+    elif path.is_file():
         yield _file(name, path, limits)
+    else:
+        yield Fault(plain_name(name), "is no plain file"), 0
+
+
+def _place_of_results(folder: Path, results: Path | None) -> str | None:
+    """Return where below a folder the batch's own results are; None where they are elsewhere."""
+    if results is None or not results.resolve().is_relative_to(folder.resolve()):
+        return None
+    place = results.resolve().relative_to(folder.resolve()).as_posix()
+    return "" if place == "." else place
 
 
 def _file(name: str, path: Path, limits: Limits) -> _Found:
@@ -194,68 +201,78 @@ def _zip(name: str, path: Path, limits: Limits) -> Iterator[_Found]:
         if directory_bytes(path) > limits.entries * _ENTRY_LIST_BYTES:
             raise BatchError(f"{name}: expected at most {limits.entries} files in a zip, got far more; split it")
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+    except BatchError:
+        raise
+    except Exception as error:  # a damaged list of contents makes the module raise nearly anything
         yield Fault(name, f"is not a zip that can be read ({error}); pack the images again"), 0
         return
-    entries = [(plain_name(_entry_name(entry)), entry) for entry in archive.infolist() if not entry.is_dir()]
+    entries = [(_plain_names(entry), entry) for entry in archive.infolist() if not entry.is_dir()]
     if len(entries) > limits.entries:
         raise BatchError(f"{name}: expected at most {limits.entries} files in a zip, got {len(entries)}; split it")
     if not entries:
         yield Fault(name, "is an empty zip; put images into it"), 0
-    kept, leftovers = _without_leftovers(name, [inner for inner, _ in entries])
-    yield from ((fault, 0) for fault in leftovers)
-    yield from (_entry(name, inner, archive, entry, limits) for inner, entry in entries if inner in kept)
+    by_name = {names[0]: entry for names, entry in entries}
+    ours = own_files(by_name, lambda inner: _bounded(archive, by_name[inner], limits))
+    kept, told = _without_leftovers(name, by_name, ours, None)
+    yield from ((fault, 0) for fault in told)
+    yield from (_entry(name, names, archive, entry, limits) for names, entry in entries if names[0] in kept)
 
 
-def _without_leftovers(place: str, names: Iterable[str]) -> tuple[dict[str, None], list[Fault]]:
-    """Part names from what a system adds when it packs files; that is told in one line."""
+def _plain_names(entry: zipfile.ZipInfo) -> list[str]:
+    return [plain_name(name) for name in entry_names(entry)]
+
+
+def _bounded(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits) -> bytes:
+    return b"" if _too_large(entry.file_size, limits) else read_entry(archive, entry)
+
+
+def _without_leftovers(
+    place: str, names: Iterable[str], ours: Mapping[str, str], results: str | None
+) -> tuple[dict[str, None], list[Fault]]:
+    """Part names from what a system adds when it packs files and from results of ours; that is told in a line each.
+
+    Args:
+        place: what holds the files.
+        names: of the files.
+        ours: results with their folders, as `own_files` finds them.
+        results: the folder whose results are expected here, and not told.
+    """
     kept: dict[str, None] = {}
     left: list[str] = []
     for name in names:
         parts = PurePosixPath(name).parts
         if any(part.lower() in _LEFTOVERS or part.startswith("._") for part in parts):
             left.append(name)
-        else:
+        elif name not in ours:
             kept[name] = None
-    if not left:
-        return kept, []
-    counted = "1 file" if len(left) == 1 else f"{len(left)} files"
-    return kept, [Fault(place, f"passed over {counted} that a system adds, such as {left[0]}")]
+    told = [name for name, folder in ours.items() if folder != results]
+    faults = []
+    if left:
+        faults.append(Fault(place, f"passed over {_counted(left)} that a system adds, such as {left[0]}"))
+    if told:
+        faults.append(Fault(place, f"passed over {_counted(told)} that an earlier run wrote, such as {told[0]}"))
+    return kept, faults
 
 
-def _entry(zip_name: str, name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits) -> _Found:
+def _counted(names: Sequence[str]) -> str:
+    return "1 file" if len(names) == 1 else f"{len(names)} files"
+
+
+def _entry(
+    zip_name: str, names: Sequence[str], archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits
+) -> _Found:
+    name = names[0]
     place, suffix = f"{zip_name}: {name}", Path(name).suffix.lower()
-    reason = _unsafe(name, entry) or _unwanted(suffix) or _too_large(entry.file_size, limits)
+    reason = unsafe(name, entry) or _unwanted(suffix) or _too_large(entry.file_size, limits)
     if reason is not None:
         return Fault(place, reason), 0
-    read = partial(_read_entry, archive, entry)
+    read = partial(read_entry, archive, entry)
     if suffix != _TABLE_SUFFIX:
-        return BatchImage(name, read), entry.file_size
+        return BatchImage(name, read, tuple(names[1:])), entry.file_size
     try:
         return BatchTable(name, read()), 0
     except ImageFormatError as error:
         return Fault(place, str(error)), 0
-
-
-def _entry_name(entry: zipfile.ZipInfo) -> str:
-    """Return the entry's name; some programs write UTF-8 without saying so, and it is then read as code page 437."""
-    if entry.flag_bits & _NAME_IS_UTF8:
-        return entry.filename
-    try:
-        return entry.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return entry.filename
-
-
-def _unsafe(name: str, entry: zipfile.ZipInfo) -> str | None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or ":" in name[:2] or not path.name:
-        return "its name leads out of the zip; it was not read"
-    if stat.S_ISLNK(entry.external_attr >> 16):
-        return "is a link, not a file; it was not followed"
-    if entry.flag_bits & _ENCRYPTED:
-        return "is protected by a password; pack the images without one"
-    return None
 
 
 def _unwanted(suffix: str) -> str | None:
@@ -279,37 +296,5 @@ def _read_file(path: Path) -> bytes:
         raise ImageFormatError(f"cannot be read any more: {error.strerror or error}; send it again") from error
 
 
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Unpack an entry into memory: never more bytes than its checked size, which the zip module keeps to."""
-    try:
-        return archive.read(entry)
-    except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageFormatError(f"is damaged inside the zip ({error}); pack it again") from error
-
-
 def _megabytes(nbytes: int) -> str:
     return f"{nbytes / _MEGABYTE:,.0f}".replace(",", " ")
-
-
-def directory_bytes(path: Path) -> int:
-    """Return the bytes of a zip's central directory, as its end record gives them.
-
-    Raises:
-        zipfile.BadZipFile: there is no end record.
-        OSError: the file cannot be read.
-
-    Source:
-        APPNOTE.TXT 6.3.10, sections 4.3.14 to 4.3.16.
-    """
-    span = _END_BYTES + _LONGEST_COMMENT + _LOCATOR_BYTES + _END_64_BYTES
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - span))
-        tail = file.read()
-    at = tail.rfind(_END)
-    if at < 0 or at + _END_BYTES > len(tail):
-        raise zipfile.BadZipFile("its end is missing")
-    (size,) = struct.unpack_from("<L", tail, at + 12)
-    locator, end_64 = at - _LOCATOR_BYTES, at - _LOCATOR_BYTES - _END_64_BYTES
-    if end_64 >= 0 and tail[locator : locator + 4] == _LOCATOR:
-        (size,) = struct.unpack_from("<Q", tail, end_64 + 40)
-    return int(size)

@@ -7,34 +7,40 @@ import csv
 import io
 import json
 import os
-import re
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from errno import EACCES, EAGAIN
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from PIL import Image
 
+from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
 from workbench.batch.files import BatchError, Fault
+from workbench.batch.own_results import (
+    ARCHIVE_NAME,
+    BATCH_FORMAT,
+    FAULTS_NAME,
+    FIGURES_NAME,
+    JOURNAL_NAME,
+    LOCK_NAME,
+    MANIFEST_NAME,
+)
 from workbench.export.files import as_json_value, json_bytes, write_whole
 from workbench.export.results import coco_rle, installed_versions, mask_box, png_bytes
 from workbench.metrics.masks import Mask
 from workbench.pictures.files import shown_pair
 from workbench.pictures.rendering import overlay
+from workbench.text_fitting import file_slug, spreadsheet_cell
 
-MANIFEST_NAME: Final = "manifest.json"
-JOURNAL_NAME: Final = "masks.jsonl"
-FIGURES_NAME: Final = "figures.csv"
-FAULTS_NAME: Final = "faults.csv"
-ARCHIVE_NAME: Final = "batch.zip"
-_FORMAT: Final = "workbench-batch-1"
+__all__ = ["ARCHIVE_NAME", "BatchAnswer", "BatchFolder", "ReadImage"]
+
 _QUALITY: Final = 90
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
-_SLUG_LENGTH: Final = 32
 _STORED: Final = frozenset({".png", ".jpg"})
 
 
@@ -99,7 +105,7 @@ class BatchFolder:
         done: their keys.
 
     Raises:
-        BatchError: the folder holds a batch with other settings, or something else.
+        BatchError: the folder holds a batch with other settings, or something else, or another process works in it.
         ConfigurationError: it cannot be written.
     """
 
@@ -107,7 +113,8 @@ class BatchFolder:
         self.directory = directory
         self._settings = as_json_value(dict(settings))
         self._check_settings()
-        self.answers: list[BatchAnswer] = self._kept()
+        self._claim = _claimed(directory)
+        self.answers: list[BatchAnswer] = self._rewritten(lambda answer: answer.verdict != "failed")
         self.done: set[tuple[str, str, str, str]] = {answer.key for answer in self.answers}
         self._write_manifest(())
 
@@ -145,6 +152,22 @@ class BatchFolder:
         self._append(json.dumps(as_json_value(line), ensure_ascii=False))
         self.answers.append(answer)
         self.done.add(answer.key)
+
+    def supersede(self, image: str, sha256: str) -> int:
+        """Take away the answers about another picture that had an image's name; returns how many there were.
+
+        Raises:
+            ConfigurationError: the journal cannot be written.
+        """
+        stale = [answer for answer in self.answers if answer.image == image and answer.image_sha256 != sha256]
+        if not stale:
+            return 0
+        keys = {answer.key for answer in stale}
+        self.answers = self._rewritten(lambda answer: answer.key not in keys)
+        self.done -= keys
+        for name in (name for answer in stale for name in (answer.mask, answer.overlay) if name):
+            (self.directory / name).unlink(missing_ok=True)
+        return len(stale)
 
     def finish(self, faults: Sequence[Fault], counts: Mapping[str, int]) -> None:
         """Write figures, faults and the manifest over everything that is there by now.
@@ -196,7 +219,7 @@ class BatchFolder:
     def _write_manifest(self, faults: Sequence[Fault], counts: Mapping[str, int] | None = None) -> None:
         files = [_listed(self.directory / name, name, what) for name, what in (self._files() if counts else ())]
         content = {
-            "format": _FORMAT,
+            "format": BATCH_FORMAT,
             "settings": self._settings,
             "versions": installed_versions(),
             "counts": dict(counts or {}),
@@ -215,7 +238,7 @@ class BatchFolder:
             content = json.loads(manifest.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BatchError(f"{manifest} cannot be read: {error}; choose another folder") from error
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        if not isinstance(content, dict) or content.get("format") != BATCH_FORMAT:
             raise BatchError(f"{self.directory} holds something else than a batch; choose another folder")
         if content.get("settings") != self._settings:
             raise BatchError(
@@ -223,8 +246,8 @@ class BatchFolder:
                 "choose another folder"
             )
 
-    def _kept(self) -> list[BatchAnswer]:
-        """Read the journal; lines that were cut short or failed leave it."""
+    def _rewritten(self, is_kept: Callable[[BatchAnswer], bool]) -> list[BatchAnswer]:
+        """Read the journal; lines that were cut short, and those not to be kept, leave it."""
         journal = self.directory / JOURNAL_NAME
         if not journal.exists():
             return []
@@ -232,7 +255,7 @@ class BatchFolder:
         content = journal.read_bytes()
         for line in content.splitlines(keepends=True):
             answer = _read_line(line)
-            if answer is not None and answer.verdict != "failed":
+            if answer is not None and is_kept(answer):
                 answers.append(answer)
                 lines.append(line)
         if (kept := b"".join(lines)) != content:
@@ -240,13 +263,54 @@ class BatchFolder:
         return answers
 
     def _append(self, line: str) -> None:
+        path = self.directory / JOURNAL_NAME
         try:
-            with (self.directory / JOURNAL_NAME).open("ab") as file:
-                file.write(line.encode("utf-8", "backslashreplace") + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            with path.open("ab", buffering=0) as file:
+                whole = file.tell()
+                try:
+                    _write_all(file, line.encode("utf-8", "backslashreplace") + b"\n")
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(whole)  # else the next line would be one with what was written of this one
+                    raise
         except OSError as error:
-            raise BatchError(f"cannot write {self.directory / JOURNAL_NAME}: {error.strerror or error}") from error
+            raise BatchError(
+                f"cannot write {path}: {error.strerror or error}; make room, then go on: what is done is kept"
+            ) from error
+
+
+def _claimed(directory: Path) -> IO[bytes]:
+    """Keep other processes from a folder for as long as this one lives, where the system can.
+
+    Raises:
+        BatchError: another process has it.
+        ConfigurationError: it cannot be written.
+    """
+    path = directory / LOCK_NAME
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+    try:
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by the process: in it, a folder may be opened again
+    except ImportError:  # Windows; two processes there are told apart by nobody
+        return file
+    except OSError as error:
+        if error.errno in (EACCES, EAGAIN):
+            file.close()
+            raise BatchError(
+                f"another process is at work in {directory}; wait for it, or choose another folder with --out"
+            ) from error
+    return file  # some network file systems know no locks
+
+
+def _write_all(file: IO[bytes], content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _listed(path: Path, name: str, what: str) -> dict[str, object]:
@@ -269,12 +333,8 @@ def _read_line(line: bytes) -> BatchAnswer | None:
 def _stem(image: ReadImage, phrase: str, strategy: str) -> str:
     """Return a file name that a person can read and no other answer has."""
     digest = sha256(f"{image.name}\0{image.sha256}\0{phrase}".encode("utf-8", "backslashreplace")).hexdigest()[:10]
-    words = [slug for text in (Path(image.name).stem, phrase) if (slug := _slug(text))]
+    words = [slug for text in (Path(image.name).stem, phrase) if (slug := file_slug(text))]
     return ".".join((*words, digest, strategy))
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_SLUG_LENGTH].strip("-")
 
 
 def _overlay_jpeg(image: RgbImage, mask: Mask, strategy: str) -> bytes:
@@ -295,6 +355,6 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(head)
-    writer.writerows(rows)
+    writer.writerows([spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     # The mark in front tells spreadsheets that this is UTF-8.
     return text.getvalue().encode("utf-8-sig", "backslashreplace")

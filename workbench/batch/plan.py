@@ -1,19 +1,13 @@
 """What a batch asks: phrases of every image, and the rows of CSV files with the columns `image` and `phrase`."""
 
-import csv
-import io
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Final
 
 from evfsam.errors import PhraseError
 from evfsam.phrases import check_phrase
-from workbench.batch.files import BatchError, BatchImage, BatchTable, Fault, Limits, Sources, plain_name
-
-_COLUMNS: Final = ("image", "phrase")
-_DELIMITERS: Final = (",", ";", "\t")
+from workbench.batch.files import BatchError, BatchImage, BatchTable, Fault, Limits, Sources
+from workbench.batch.image_names import ImageNames
+from workbench.batch.tables import Row, TableError, table_rows
 
 
 @dataclass(frozen=True)
@@ -42,13 +36,6 @@ class BatchPlan:
         return sum(len(asked.phrases) for asked in self.images)
 
 
-@dataclass(frozen=True)
-class _Row:
-    place: str
-    image: str
-    phrase: str
-
-
 def plan_batch(sources: Sources, phrases: Sequence[str], limits: Limits) -> BatchPlan:
     """Say which phrases are asked of which image.
 
@@ -65,8 +52,9 @@ def plan_batch(sources: Sources, phrases: Sequence[str], limits: Limits) -> Batc
     if not sources.images:
         raise BatchError(_nothing_left("There is no image yet. Add images, or a zip of images.", faults))
     asked = {image.name: dict.fromkeys(common) for image in sources.images}
+    known = ImageNames(sources.images)
     for table in sources.tables:
-        _add_rows(table, sources.images, asked, faults, limits)
+        _add_rows(table, known, asked, faults, limits)
     if not any(asked.values()):
         raise BatchError(
             _nothing_left(
@@ -111,70 +99,39 @@ def _checked(numbered: Iterator[tuple[str, str]], faults: list[Fault]) -> list[s
 
 def _add_rows(
     table: BatchTable,
-    images: Sequence[BatchImage],
+    known: ImageNames,
     asked: Mapping[str, dict[str, None]],
     faults: list[Fault],
     limits: Limits,
 ) -> None:
-    by_name = {image.name: image.name for image in images}
-    by_last: dict[str, list[str]] = defaultdict(list)
-    for image in images:
-        by_last[PurePosixPath(image.name).name].append(image.name)
     try:
-        for number, row in enumerate(_rows(table), 1):
+        for number, row in enumerate(table_rows(table), 1):
             if number > limits.questions:
                 raise BatchError(f"{table.name}: expected at most {limits.questions} lines, got more; split the CSV")
-            reason = _ask(row, by_name, by_last, asked)
-            if reason is not None:
+            reason = row.problem or _ask(row, known, asked)
+            if reason:
                 faults.append(Fault(row.place, reason))
-    except (csv.Error, _TableError) as error:
+    except TableError as error:
         faults.append(Fault(table.name, f"cannot be read as a CSV: {error}"))
 
 
-class _TableError(Exception):
-    """A CSV lacks what it needs."""
-
-
-def _rows(table: BatchTable) -> Iterator[_Row]:
-    try:
-        text = table.content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _TableError("expected UTF-8 text; save it again as “CSV UTF-8”") from error
-    head = text.lstrip().partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=head.count))
-    names: list[str] | None = None
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if names is None:
-            names = [cell.strip().lower() for cell in cells]
-            if not set(_COLUMNS) <= set(names):
-                raise _TableError(f"expected the columns image and phrase, got {', '.join(names)[:200]}")
-            continue
-        row = dict(zip(names, cells, strict=False))
-        yield _Row(f"{table.name}, line {reader.line_num}", *(row.get(name, "").strip() for name in _COLUMNS))
-
-
-def _ask(
-    row: _Row, by_name: Mapping[str, str], by_last: Mapping[str, Sequence[str]], asked: Mapping[str, dict[str, None]]
-) -> str | None:
-    """Put a row's question; returns why it cannot be put."""
+def _ask(row: Row, known: ImageNames, asked: Mapping[str, dict[str, None]]) -> str:
+    """Put a row's question; returns why it cannot be put, "" where it is put."""
     if not row.image:
         return "names no image"
-    wanted = plain_name(row.image)
-    known = [by_name[wanted]] if wanted in by_name else by_last.get(wanted, [])
-    if not known:
+    meant = known.meant_by(row.image)
+    if not meant:
         return f"there is no image “{row.image}”"
-    if len(known) > 1:
-        return f"several images are called “{row.image}”: {', '.join(known[:3])}; write the folder too"
+    if len(meant) > 1:
+        return f"several images are called “{row.image}”: {', '.join(meant[:3])}; write the folder too"
     try:
         phrase = check_phrase(row.phrase)
     except PhraseError:
-        return "the phrase is empty" if not row.phrase else "the phrase is too long"
-    if phrase in asked[known[0]]:
+        return "the phrase is too long" if row.phrase else "the phrase is empty"
+    if phrase in asked[meant[0]]:
         return f"“{phrase}” is asked of this image already; it is asked once"
-    asked[known[0]][phrase] = None
-    return None
+    asked[meant[0]][phrase] = None
+    return ""
 
 
 def _check(plan: BatchPlan, limits: Limits) -> None:

@@ -12,7 +12,7 @@ from evfsam.phrases import MAX_PHRASES
 from evfsam.preprocess import load_image
 from evfsam.types import ImageView
 from workbench.batch.files import Fault
-from workbench.batch.folder import BatchFolder, ReadImage
+from workbench.batch.folder import BatchAnswer, BatchFolder, ReadImage
 from workbench.batch.plan import AskedImage, BatchPlan
 from workbench.comparison import Comparison, StrategyOptions
 from workbench.export.manifest import weight_digests
@@ -98,12 +98,9 @@ class BatchRun:
         self._next = 0
         self._unread: dict[str, Fault] = {}
         self._skipped = 0
-        planned = {(asked.image.name, phrase) for asked in plan.images for phrase in asked.phrases}
-        self._done = {
-            (answer.image, answer.phrase, answer.strategy)
-            for answer in folder.answers
-            if (answer.image, answer.phrase) in planned and answer.strategy in self.strategies
-        }
+        self._planned = {(asked.image.name, phrase) for asked in plan.images for phrase in asked.phrases}
+        self._notes: list[str] = []
+        self._done = {(answer.image, answer.phrase, answer.strategy) for answer in self.answers}
         self._asked = 0
         self._seconds = 0.0
         self._is_stopped = False
@@ -112,6 +109,20 @@ class BatchRun:
     def faults(self) -> tuple[Fault, ...]:
         """What could not be used: of the plan, and images that could not be read by now."""
         return (*self.plan.faults, *self._unread.values())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else a person should know, a sentence each."""
+        return tuple(self._notes)
+
+    @property
+    def answers(self) -> list[BatchAnswer]:
+        """Those to the questions of this batch; its folder may hold others."""
+        return [
+            answer
+            for answer in self.folder.answers
+            if (answer.image, answer.phrase) in self._planned and answer.strategy in self.strategies
+        ]
 
     @property
     def progress(self) -> BatchProgress:
@@ -184,6 +195,7 @@ class BatchRun:
         try:
             content = asked.image.read()
             digest = sha256(content).hexdigest()
+            self._supersede(asked.image.name, digest)
             missing = self._missing(asked, digest)
             if not missing:
                 return
@@ -196,6 +208,13 @@ class BatchRun:
             size = self._call_size(view, keys)
             for start in range(0, len(phrases), size):
                 yield from self._ask(image, view, phrases[start : start + size], keys)
+
+    def _supersede(self, name: str, digest: str) -> None:
+        """Drop the answers about a picture that is gone, and say so."""
+        if count := self.folder.supersede(name, digest):
+            self._done = {(answer.image, answer.phrase, answer.strategy) for answer in self.answers}
+            counted = "1 answer" if count == 1 else f"{count} answers"
+            self._notes.append(f"{name} is another picture than before: {counted} about the one before went away")
 
     def _skip(self, asked: AskedImage, reason: str) -> None:
         name = asked.image.name
@@ -211,8 +230,6 @@ class BatchRun:
             phrases = tuple(phrase for phrase in asked.phrases if (name, digest, phrase, key) not in done)
             if phrases:
                 missing.setdefault(phrases, []).append(key)
-                # An answer about another file of this name is none about this one.
-                self._done -= {(name, phrase, key) for phrase in phrases}
         return missing
 
     def _ask(self, image: ReadImage, view: ImageView, phrases: Sequence[str], keys: Sequence[str]) -> Iterator[bool]:

@@ -13,6 +13,7 @@ from workbench.batch.run import BatchRun, open_batch
 from workbench.cli.arguments import chosen_keys, comparison_of
 from workbench.cli.parser import EXIT_ALL_FAILED, EXIT_FAULTS
 from workbench.comparison import Comparison
+from workbench.text_fitting import visible
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     )
     text, run = carry_out(order, comparison)
     print(text)
-    kinds = [answer.verdict for answer in run.folder.answers]
+    kinds = [answer.verdict for answer in run.answers]
     if not any(kind != "failed" for kind in kinds):
         return EXIT_ALL_FAILED
     return EXIT_FAULTS if run.faults or "failed" in kinds else 0
@@ -64,7 +65,8 @@ def carry_out(order: BatchOrder, comparison: Comparison) -> tuple[str, BatchRun]
     paths = (*order.sources, *order.tables)
     if missing := [str(path) for path in paths if not path.exists()]:
         raise BatchError(f"expected images, folders, zips and CSV files, got no such file: {', '.join(missing)}")
-    sources = read_sources([(path.name, path) for path in paths], COMMAND_LIMITS)
+    named = [(path.name or path.resolve().name, path) for path in paths]
+    sources = read_sources(named, COMMAND_LIMITS, results=order.out)
     plan = plan_batch(sources, order.phrases, COMMAND_LIMITS)
     run = open_batch(order.out, comparison, plan, order.strategies)
     for key in order.strategies:
@@ -84,12 +86,13 @@ def _work(run: BatchRun) -> None:
 
 
 def _summary(run: BatchRun, strategies: Sequence[str]) -> list[str]:
-    answers, progress = run.folder.answers, run.progress
+    answers, progress = run.answers, run.progress
     lines = [f"{progress.done_count} of {progress.total_count} answers are in {run.folder.directory}"]
     for key in strategies:
         kinds = [answer.verdict for answer in answers if answer.strategy == key]
         lines.append(f"{key:<12} " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("found", "absent", "failed")))
+    lines += run.notes
     if run.faults:
         lines.append(f"{len(run.faults)} could not be used:")
         lines += [f"  {fault.place}: {fault.reason}" for fault in run.faults]
-    return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
+    return [visible(line) for line in lines]

@@ -1,14 +1,18 @@
 """`python -m workbench compare`: run the strategies on one image and phrase, and write what they found."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from evfsam.preprocess import load_image
 from evfsam.types import PromptPoint, SamPrompt, Segmentation
+from workbench.batch.own_results import is_result_name
 from workbench.cli.arguments import chosen_keys, comparison_of
-from workbench.cli.parser import EXIT_ALL_FAILED
+from workbench.cli.parser import EXIT_ALL_FAILED, UsageError
 from workbench.comparison import StrategyResult
 from workbench.export.files import check_writable
 from workbench.export.results import RESULT_NAME, write_results
+from workbench.text_fitting import visible
 
 
 def run_command(arguments: argparse.Namespace) -> int:
@@ -19,6 +23,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     refinement = SamPrompt(arguments.box, tuple(PromptPoint(*point) for point in arguments.points))
     answers = comparison.run(image, arguments.phrase, chosen, refinement=refinement)
     check_writable(arguments.out / RESULT_NAME)
+    _check_source(arguments.image, arguments.out, chosen)
     results = []
     for result in answers:
         print("\n".join(_lines(result)), flush=True)
@@ -28,12 +33,19 @@ def run_command(arguments: argparse.Namespace) -> int:
     return 0 if is_any_done else EXIT_ALL_FAILED
 
 
+def _check_source(image: Path, out: Path, strategies: Sequence[str]) -> None:
+    """Refuse to write over the image itself, where it is a picture of an earlier comparison in the same folder."""
+    is_in_out = out.is_dir() and image.resolve().parent == out.resolve()
+    if is_in_out and is_result_name(image.name, strategies):
+        raise UsageError(f"{image} would be written over by its own results; choose another folder with --out")
+
+
 def _lines(result: StrategyResult) -> list[str]:
     """Say what a strategy found: in one line, and in one a phrase below it where several were asked."""
     lines = [f"{result.key:<12} {_said(result.segmentation)} ({result.seconds:.2f} s)"]
     if result.segmentation.verdict.kind != "failed":
         lines += [f"  {answer.phrase}: {_said(answer.segmentation)}" for answer in result.answers]
-    return [" ".join(line.encode("utf-8", "backslashreplace").decode().split("\n")) for line in lines]
+    return [visible(" ".join(line.split("\n"))) for line in lines]
 
 
 def _said(segmentation: Segmentation) -> str:

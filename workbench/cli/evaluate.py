@@ -24,6 +24,7 @@ from workbench.evaluation.runs import Facts, Header, Run, questions_digest
 from workbench.export.files import as_json_value, check_writable, json_bytes, write_whole
 from workbench.export.results import installed_versions
 from workbench.reporting.scores import scores_dict, scores_table
+from workbench.text_fitting import visible, visible_lines
 
 LINES_SUFFIX: Final = ".jsonl"
 """An output of this kind gets a line an answer and can be continued; any other gets the figures."""
@@ -63,7 +64,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         out=arguments.out,
     )
     text, scores = carry_out(order, comparison)
-    print(text)
+    print(visible_lines(text))
     # A launcher ends all processes where one ends with another code than 0; `report` says it for the whole run.
     is_one_of_many = shard.count > 1 and arguments.shard is None
     return 0 if is_one_of_many or all(score.is_sound for score in scores.values()) else EXIT_FAULTS
@@ -172,7 +173,7 @@ class _Progress:
         self._is_limited = limit is not None
         self._bar = tqdm(
             total=len(dataset) if limit is None else -(-limit // order.shard.count),
-            desc=order.dataset,
+            desc=visible(order.dataset),
             unit="image" if limit is None else "expression",
             delay=1,
             disable=order.shard.number > 1,

@@ -20,6 +20,7 @@ from workbench.comparison import Comparison
 from workbench.metrics.masks import Mask
 from workbench.names import VIDEO_CHECKPOINT
 from workbench.pictures.rendering import overlay
+from workbench.text_fitting import visible
 from workbench.video.files import VideoFileError, VideoFrames, VideoWriter, check_output
 from workbench.video.run import PackedMask, chosen_strategy
 
@@ -50,7 +51,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Write the video, print a line about it, and return the exit code."""
     key, follower = _follower(arguments)
     order = VideoOrder(arguments.video, arguments.out, arguments.phrase, follower, arguments.frame, key)
-    print(carry_out(order))
+    print(visible(carry_out(order)))
     return 0
 
 

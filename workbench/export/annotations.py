@@ -11,6 +11,7 @@ from workbench.export.exported_run import IMAGE_NAME, ExportedMask, ExportedRun
 from workbench.export.label_studio_rle import label_studio_rle
 from workbench.export.polygons import mask_polygons
 from workbench.export.results import coco_rle, mask_box
+from workbench.text_fitting import xml_text
 
 LABELME_VERSION: Final = "5.5.0"
 """The version whose fields are written; labelme compares the first number with its own."""
@@ -91,7 +92,7 @@ def label_studio_tasks(run: ExportedRun) -> list[dict[str, object]]:
 
 def label_studio_config(run: ExportedRun) -> str:
     """Return the labelling set-up whose names and labels the task uses."""
-    labels = "".join(f"    <Label value={quoteattr(phrase)}/>\n" for phrase in dict.fromkeys(run.phrases))
+    labels = "".join(f"    <Label value={quoteattr(label)}/>\n" for label in dict.fromkeys(map(xml_text, run.phrases)))
     return (
         f'<View>\n  <Image name="{LABEL_STUDIO_TO}" value="$image"/>\n'
         f'  <BrushLabels name="{LABEL_STUDIO_FROM}" toName="{LABEL_STUDIO_TO}">\n{labels}  </BrushLabels>\n</View>\n'
@@ -138,7 +139,7 @@ def _brush_region(run: ExportedRun, mask: ExportedMask) -> dict[str, object]:
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        "value": {"format": "rle", "rle": label_studio_rle(mask.mask), "brushlabels": [mask.phrase]},
+        "value": {"format": "rle", "rle": label_studio_rle(mask.mask), "brushlabels": [xml_text(mask.phrase)]},
     }
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from workbench.evaluation.figures import Figure
 from workbench.pictures.colours import strategy_colour
+from workbench.text_fitting import xml_text
 
 _BAR: Final = 26
 _GAP: Final = 18
@@ -34,6 +35,7 @@ def bar_chart(title: str, groups: Sequence[Group]) -> str:
 
     Each bar has its strategy's colour and, where a pointer rests on it, its name and figure.
     """
+    title = xml_text(title)
     keys = list(dict.fromkeys(key for group in groups for key in group.bars))
     group_width = max(1, len(keys)) * _BAR + _GAP
     width = _LEFT + len(groups) * group_width + _GAP + max(0, 150 - len(groups) * group_width)

@@ -67,6 +67,22 @@ def test_compare_prints_one_line_a_strategy_and_writes_everything(run: Run, imag
         assert (tmp_path / "out" / name).stat().st_size > 0
 
 
+def test_a_comparison_does_not_write_over_its_own_image(run: Run, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("compare", image, "the light", "--strategies", "light", "--out", out)[0] == 0
+    before = (out / "light-overlay.png").read_bytes()
+    code, _, (error,) = run("compare", out / "light-overlay.png", "x", "--strategies", "light", "--out", out)
+    assert code == 2
+    assert "light-overlay.png would be written over by its own results; choose another folder" in error
+    assert (out / "light-overlay.png").read_bytes() == before
+
+
+def test_names_of_files_steer_no_terminal(run: Run, tmp_path: Path) -> None:
+    code, _, (error,) = run("compare", tmp_path / "\x1b]0;owned\x07.png", "x", "--out", tmp_path / "out")
+    assert code == 2
+    assert "\\x1b]0;owned\\x07.png" in error
+
+
 def test_several_phrases_get_a_line_and_a_mask_each(run: Run, image: Path, tmp_path: Path) -> None:
     code, out, _ = run("compare", image, "the light; nothing", "--strategies", "light", "--out", tmp_path / "out")
     assert code == 0

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -122,3 +123,13 @@ def test_finished_masks_are_what_is_annotated() -> None:
     assert finished[20, 25], "the hole is filled"
     assert not finished[1, 55], "the island is gone"
     np.testing.assert_array_equal(run.masks[0].raw, ring())
+
+
+def test_control_characters_of_a_phrase_leave_the_labelling_set_up_well_formed() -> None:
+    run = replace(run_of_two_phrases(), phrases=("cat \x07\x1b[31m", "dog\ufffe"))
+    labels = [label.get("value") for label in ElementTree.fromstring(label_studio_config(run)).iter("Label")]
+    assert labels == ["cat \ufffd\ufffd[31m", "dog\ufffd"]
+    masks = tuple(replace(mask, phrase=run.phrases[mask.number - 1]) for mask in run.masks)
+    tasks = label_studio_tasks(replace(run, masks=masks))
+    regions = [region for prediction in tasks[0]["predictions"] for region in prediction["result"]]
+    assert {label for region in regions for label in region["value"]["brushlabels"]} <= set(labels)
