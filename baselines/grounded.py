@@ -101,7 +101,7 @@ class GroundedStrategy:
         """What it is."""
         return CARD
 
-    def with_options(self, **options: object) -> "GroundedStrategy":
+    def with_options(self, /, **options: object) -> "GroundedStrategy":
         """Return a copy with other options and the same weights.
 
         Raises:

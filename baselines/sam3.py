@@ -144,7 +144,7 @@ class Sam3Strategy:
         """What it is."""
         return CARD
 
-    def with_options(self, **options: object) -> "Sam3Strategy":
+    def with_options(self, /, **options: object) -> "Sam3Strategy":
         """Return a copy with other options and the same weights.
 
         Raises:

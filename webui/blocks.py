@@ -9,7 +9,9 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from webui.accessibility import build_accessibility, name_tabs
+from webui.api.door import MOST_WAITING
 from webui.api.functions import add_programs
+from webui.api.guard import Hosts
 from webui.api.page_functions import add_api
 from webui.api.serving import serving_arguments
 from webui.browser_settings import remember
@@ -42,7 +44,8 @@ from workbench.suites.registry import Suite
 TITLE: Final = "Text-prompted SAM workbench"
 _CACHE_SWEEP: Final = (900, 3600)
 """Every quarter of an hour, delete uploads and results older than an hour."""
-_WAITING_RUNS: Final = 32
+_MOST_EVENTS: Final = 8 * MOST_WAITING
+"""In all queues together; each has a bound of its own, which `webui.api.door` keeps."""
 
 LAUNCH_LIMITS: Final[Mapping[str, object]] = MappingProxyType(
     {
@@ -97,14 +100,19 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
         wire_switch(head, link)
         introduced = [component for column in page.columns for component in column.components]
         demo.load(page.introduce, None, introduced, queue=False, show_progress="hidden", api_visibility="private")
-    demo.queue(max_size=_WAITING_RUNS, default_concurrency_limit=8)
+    demo.queue(max_size=_MOST_EVENTS, default_concurrency_limit=8, api_open=False)
     return demo
 
 
-def launch_arguments() -> dict[str, object]:
-    """Return what `gr.Blocks.launch` needs for this page's looks, limits and programs."""
+def launch_arguments(hosts: Hosts | None = None) -> dict[str, object]:
+    """Return what `gr.Blocks.launch` needs for this page's looks, limits and programs.
+
+    Args:
+        hosts: the names under which the server may be asked; by default this machine's own.
+    """
     spoken = {"app_kwargs": {"middleware": [Middleware(LanguageMiddleware)]}}
-    return serving_arguments({"theme": page_theme(), "css_paths": [STYLE_SHEET], **spoken, **LAUNCH_LIMITS})
+    looks = {"theme": page_theme(), "css_paths": [STYLE_SHEET], **spoken}
+    return serving_arguments({**looks, **LAUNCH_LIMITS}, hosts or Hosts())
 
 
 def _head(suite: Suite) -> str:

@@ -13,7 +13,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import torch
 
-from evfsam.errors import ConfigurationError, EvfSamError
+from evfsam.errors import ConfigurationError, EvfSamError, GeometryError
 from evfsam.geometry import check_box, check_point
 from evfsam.phrases import check_phrases, split_phrases
 from evfsam.types import (
@@ -37,6 +37,8 @@ from workbench.suites.registry import Suite
 
 logger = logging.getLogger(__name__)
 
+MOST_POINTS: Final = 100
+"""Clicks of a person in one question; what SAM needs for them grows with their square."""
 _RANKS: Final[tuple[VerdictKind, ...]] = ("found", "absent", "failed")
 
 StrategyOptions = Mapping[str, Mapping[str, object]]
@@ -263,6 +265,20 @@ class Comparison:
                 raise ConfigurationError(unknown_name("strategy", key, self.keys))
         return chosen
 
+    def check_options(self, options: StrategyOptions) -> None:
+        """Refuse options that their strategy does not take; a strategy whose weights cannot be read says so when asked.
+
+        Raises:
+            ConfigurationError: an option is unknown, out of range, or filed under no strategy.
+        """
+        for key, chosen in options.items():
+            self.choose([key])
+            try:
+                strategy = self.strategy(key)
+            except EvfSamError:
+                continue
+            configured(strategy, key, chosen)
+
     def run(
         self,
         image: RgbImage | ImageView,
@@ -331,11 +347,13 @@ class Comparison:
 
 
 def check_refinement(refinement: SamPrompt, size: tuple[int, int]) -> None:
-    """Refuse a box or points outside an image of `size` (H, W).
+    """Refuse a box or points outside an image of `size` (H, W), and too many points.
 
     Raises:
         GeometryError: see above.
     """
+    if len(refinement.points) > MOST_POINTS:
+        raise GeometryError(f"expected at most {MOST_POINTS} points, got {len(refinement.points)}; leave some out")
     for point in refinement.points:
         check_point(point.x, point.y, size)
     if refinement.box is not None:

@@ -107,7 +107,7 @@ class ClipRankingStrategy:
         """What it is."""
         return CARD
 
-    def with_options(self, **options: object) -> "ClipRankingStrategy":
+    def with_options(self, /, **options: object) -> "ClipRankingStrategy":
         """Return a copy with other options and the same weights.
 
         Raises:

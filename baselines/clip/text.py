@@ -217,7 +217,7 @@ class ClipTextStrategy:
         """What it is."""
         return CARD if self.variant == "text" else LATE_CONCAT_CARD
 
-    def with_options(self, **options: object) -> "ClipTextStrategy":
+    def with_options(self, /, **options: object) -> "ClipTextStrategy":
         """Return a copy with another `variant` and the same weights.
 
         Raises:

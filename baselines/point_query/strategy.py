@@ -106,7 +106,7 @@ class PointQueryStrategy:
     def __post_init__(self) -> None:
         check_options(self.options, self.dialect)
 
-    def with_options(self, **options: object) -> "PointQueryStrategy":
+    def with_options(self, /, **options: object) -> "PointQueryStrategy":
         """Return a copy with other options and the same weights.
 
         Raises:

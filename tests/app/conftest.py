@@ -6,6 +6,14 @@ from tests.webui.fakes import fake_comparison
 from webui.blocks import build_demo, launch_arguments
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the files of these servers apart from those of others on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """Serve the page over fake strategies on loopback."""

@@ -64,7 +64,7 @@ class FakeStrategy:
     def with_prompt(self, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None) -> "FakeStrategy":
         return replace(self, given=SamPrompt(box=box, points=tuple(points)))
 
-    def with_options(self, **options: object) -> "FakeStrategy":
+    def with_options(self, /, **options: object) -> "FakeStrategy":
         if set(options) - {"grid_size"}:
             raise ConfigurationError(f"the fake has no option {', '.join(sorted(options))}")
         return replace(self, **options)  # type: ignore[arg-type]

@@ -63,7 +63,7 @@ class BrightStrategy:
     def card(self) -> StrategyCard:
         return StrategyCard(self.key, f"Bright ({self.key})", "Bright pixels.", "none", "MIT", "Sees light.", "Reads.")
 
-    def with_options(self, **options: object) -> "BrightStrategy":
+    def with_options(self, /, **options: object) -> "BrightStrategy":
         if set(options) - {"threshold"}:
             raise ConfigurationError(f"bright has no option {sorted(options)}; it has threshold")
         return replace(self, **options)

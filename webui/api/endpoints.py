@@ -59,12 +59,12 @@ def add_endpoint(
         picture: label of the picture it returns first, if it does.
         defaults: what stands in for an argument that is left out, where that is not known before.
         choices: the values that a text argument, or the items of a list, can take.
-        queue_name: events of the same name run one at a time.
+        queue_name: events of the same name run one at a time; without a name it waits in no queue.
     """
     inputs = _inputs(handler, defaults or {}, choices or {})
     outputs: list[gr.components.Component] = [] if picture is None else [gr.Image(format="png", label=picture)]
     outputs.append(Api(None, json_schema(answer), "answer"))  # type: ignore[arg-type]
-    one_at_a_time = {"concurrency_limit": 1, "concurrency_id": queue_name} if queue_name else {}
+    waits = {"concurrency_limit": 1, "concurrency_id": queue_name} if queue_name else {"queue": False}
     gr.Button(visible=False).click(
         handler,
         inputs,
@@ -72,7 +72,7 @@ def add_endpoint(
         api_name=handler.__name__,
         preprocess=False,
         show_progress="hidden",
-        **one_at_a_time,
+        **waits,
     )
 
 

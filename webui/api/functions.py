@@ -15,7 +15,7 @@ from webui.api.images import read_image_argument
 from webui.known_scenes import SCENE_SIZE
 from webui.tabs.compare.details import checked_choice
 from workbench.analysis.attention_view import attention_view
-from workbench.comparison import Comparison, StrategyOptions
+from workbench.comparison import MOST_POINTS, Comparison, StrategyOptions
 from workbench.datasets.scenes import scene, split_seeds
 from workbench.export.answer_types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
 from workbench.export.answers import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
@@ -24,6 +24,7 @@ from workbench.export.json_schema import About
 TOOL_NAMES: Final = ("list_strategies", "segment", "compare_strategies", "explain_attention", "draw_scene")
 """The endpoints of this module; those of `webui.api` need a session, which a tool's caller has not."""
 _LARGEST_SEED: Final = 2**31 - 1
+_MOST_OPTIONS: Final = 20
 
 Phrase = Annotated[
     str,
@@ -40,7 +41,11 @@ Options = Annotated[
 ]
 Points = Annotated[
     list[tuple[float, float, float]] | None,
-    About("clicks [x, y, label] in pixels, given to SAM beside the phrase: label 1 on the object, 0 off it"),
+    About(
+        f"up to {MOST_POINTS} clicks [x, y, label] in pixels, given to SAM beside the phrase: "
+        "label 1 on the object, 0 off it",
+        longest=MOST_POINTS,
+    ),
 ]
 GivenBox = Annotated[
     tuple[float, float, float, float] | None,
@@ -74,11 +79,12 @@ class Programs:
         Answers with a verdict (found, absent or failed), the mask as COCO RLE of the image's size, its box and share of
         the image, SAM's guess of its IoU, the seconds it took, and a short trace of how it came about.
         """
-        view = self.comparison.view(read_image_argument(image))
         phrases = self.comparison.phrases(_text(phrase))
+        view = self.comparison.view(read_image_argument(image))
         (key,) = self.comparison.choose([_key(strategy)])
-        given = SamPrompt(_box(box), _points(points))
-        (result,) = self.comparison.run(view, phrases, [key], {key: _options(options)}, given)
+        chosen = {key: _options(options)}
+        self.comparison.check_options(chosen)
+        (result,) = self.comparison.run(view, phrases, [key], chosen, SamPrompt(_box(box), _points(points)))
         return segment_answer(result, view, phrases)
 
     @answers_plainly
@@ -101,7 +107,9 @@ class Programs:
         view = self.comparison.view(read_image_argument(image))
         phrases = self.comparison.phrases(_text(phrase))
         chosen = self.comparison.choose(None if strategies is None else _keys(strategies))
-        results = list(self.comparison.run(view, phrases, chosen, _filed(options)))
+        filed = _filed(options)
+        self.comparison.check_options(filed)
+        results = list(self.comparison.run(view, phrases, chosen, filed))
         return compare_answer(results, view, phrases)
 
     @answers_plainly
@@ -173,13 +181,15 @@ def _text(value: object) -> str:
 
 def _key(value: object) -> str:
     if not isinstance(value, str):
-        raise ConfigurationError(f"expected the key of a strategy as text, got {value!r}; list_strategies names them")
+        raise ConfigurationError(
+            f"expected the key of a strategy as text, got {_shown(value)}; list_strategies names them"
+        )
     return value
 
 
 def _keys(value: object) -> list[str]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ConfigurationError(f"expected a list of strategies' keys, got {value!r}; put them into a list")
+        raise ConfigurationError(f"expected a list of strategies' keys, got {_shown(value)}; put them into a list")
     return [_key(item) for item in value]
 
 
@@ -191,8 +201,11 @@ def _options(value: object) -> Mapping[str, object]:
         except ValueError as error:
             raise ConfigurationError(f"expected options as a JSON object, got {value[:60]!r}: {error}") from error
     if not isinstance(given or {}, Mapping):
-        raise ConfigurationError(f"expected options as a JSON object of names and values, got {value!r}")
-    return dict(given or {})  # type: ignore[call-overload]
+        raise ConfigurationError(f"expected options as a JSON object of names and values, got {_shown(value)}")
+    chosen = dict(given or {})  # type: ignore[call-overload]
+    if len(chosen) > _MOST_OPTIONS:
+        raise ConfigurationError(f"expected at most {_MOST_OPTIONS} options, got {len(chosen)}; leave some out")
+    return chosen
 
 
 def _filed(value: object) -> StrategyOptions:
@@ -217,7 +230,7 @@ def _points(value: object) -> tuple[PromptPoint, ...]:
     if value is None:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise GeometryError(f"expected a list of points [x, y, label], got {value!r}")
+        raise GeometryError(f"expected a list of points [x, y, label], got {_shown(value)}")
     return tuple(_point(item) for item in value)
 
 
@@ -231,5 +244,10 @@ def _point(value: object) -> PromptPoint:
 def _numbers(value: object, count: int, what: str) -> tuple[float, ...]:
     is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == count
     if not is_list or any(isinstance(item, bool) or not isinstance(item, int | float) for item in value):  # type: ignore[attr-defined]
-        raise GeometryError(f"expected {what} as {count} numbers, got {value!r}")
+        raise GeometryError(f"expected {what} as {count} numbers, got {_shown(value)}")
     return tuple(float(item) for item in value)  # type: ignore[attr-defined]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"

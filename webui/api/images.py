@@ -1,18 +1,25 @@
-"""The image that a program sends: an uploaded file, an address, or the bytes themselves as a data URL."""
+"""The image that a program sends: an uploaded file, an address, or the bytes themselves as a data URL.
 
+Whatever it is, it becomes a file in Gradio's upload folder before the question waits for the models: nobody waits for
+another's address then, and what waits costs no memory.
+"""
+
+import asyncio
 import binascii
+import secrets
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
 from gradio.components.api_component import Api
-from gradio.processing_utils import ssrf_protected_download
 from gradio.utils import get_upload_folder
 
-from evfsam.errors import ImageFormatError
+from evfsam.errors import EvfSamError, ImageFormatError
 from evfsam.types import RgbImage
+from webui.api.refusals import RequestError
+from webui.fetching import Fetcher
 from workbench.pictures.files import read_image
 
 IMAGE_WORDS: Final = (
@@ -29,60 +36,98 @@ FILE_SCHEMA: Final[Mapping[str, object]] = {
     },
     "required": ["path", "meta"],
 }
+IMAGE: Final = "image"
+"""Name of the arguments that take an image."""
 _LONGEST_DATA_URL: Final = 35_000_000
 """25 MB as base64, and some."""
 _SERVED: Final = "/gradio_api/file="
+_GIVEN: Final = "given"
+"""Folder in the upload folder of the files that are read once and go."""
+_MOST_FETCHES: Final = 8
 
 
 def image_input(name: str) -> Api:
-    """Make an argument that takes an image in each of these ways.
+    """Make an argument that takes an image in each of these ways."""
+    return Api(None, {**FILE_SCHEMA, "description": IMAGE_WORDS}, name)  # type: ignore[dict-item]
 
-    Gradio would fetch addresses itself, and fail without a word; here they come as they were sent.
+
+class GivenImages:
+    """Makes files of what programs send as images; belongs to one event loop.
+
+    Args:
+        fetcher: of addresses.
     """
-    component = Api(None, {**FILE_SCHEMA, "description": IMAGE_WORDS}, name)  # type: ignore[dict-item]
-    component.async_move_resource_to_block_cache = _as_sent
-    return component
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._fetches = 0
+
+    async def put_down(self, arguments: dict[str, object]) -> None:
+        """Replace the image among the arguments of an endpoint by the path of a file in the upload folder.
+
+        Raises:
+            RequestError: it is no image, cannot be fetched, or another argument is a file.
+        """
+        for name, value in arguments.items():
+            if name != IMAGE and next(file_paths(value), None) is not None:
+                raise RequestError(422, f"expected no file as {name}, got one; leave it out")
+        if IMAGE in arguments:
+            try:
+                arguments[IMAGE] = await self._file_of(arguments[IMAGE])
+            except EvfSamError as error:
+                raise RequestError(422, str(error)) from error
+
+    def take_away(self, arguments: Mapping[str, object]) -> None:
+        """Delete the file that `put_down` made, where nobody read it."""
+        path = Path(str(arguments.get(IMAGE, "")))
+        if path.parent == _folder():
+            path.unlink(missing_ok=True)
+
+    async def _file_of(self, given: object) -> str:
+        is_file = isinstance(given, Mapping)
+        if isinstance(given, Mapping):
+            given = given.get("path")
+        if not isinstance(given, str) or not given.strip():
+            raise ImageFormatError(f"expected an image, got {_shown(given)}; send {IMAGE_WORDS}")
+        text = given.strip()
+        if text.startswith("data:"):
+            return await asyncio.to_thread(kept_file, lambda: _data_url_bytes(text))
+        is_address = text.startswith(("http://", "https://"))
+        if file := (_served_file(text) if is_address else in_uploads(text)):
+            return str(file)
+        if is_file and not is_address:
+            raise ImageFormatError(f"expected a file uploaded to this server, got {_shown(given)}; upload it first")
+        if not is_address:
+            raise ImageFormatError(f"expected an image, got the text {_shown(given)}; send {IMAGE_WORDS}")
+        return await self._fetched(text)
+
+    async def _fetched(self, address: str) -> str:
+        if self._fetches >= _MOST_FETCHES:
+            raise RequestError(503, f"{self._fetches} addresses are being fetched just now; try again in a while")
+        self._fetches += 1
+        try:
+            return await asyncio.to_thread(kept_file, lambda: self._fetcher.fetch(address))
+        finally:
+            self._fetches -= 1
 
 
 def read_image_argument(given: object) -> RgbImage:
-    """Decode what a program sent as image.
+    """Decode the image of an endpoint.
 
     Args:
-        given: a text (address, data URL, or path of an upload), or a mapping as Gradio's clients send files.
+        given: path of a file in the upload folder, as `GivenImages` makes it of whatever a program sends.
 
     Raises:
-        ImageFormatError: there is no image, or it cannot be fetched or read.
+        ImageFormatError: there is no such file, or it is no image.
     """
-    if isinstance(given, Mapping):
-        given = given.get("path")
-    if not isinstance(given, str) or not given.strip():
+    file = in_uploads(given) if isinstance(given, str) else None
+    if file is None:
         raise ImageFormatError(f"expected an image, got {_shown(given)}; send {IMAGE_WORDS}")
-    text = given.strip()
-    if text.startswith("data:"):
-        return read_image(_data_url_bytes(text))
-    if text.startswith(("http://", "https://")):
-        return read_image(_served_file(text) or _fetched(text))
-    if uploaded := in_uploads(text):
-        return read_image(uploaded)
-    raise ImageFormatError(f"expected an image, got the text {_shown(given)}; send {IMAGE_WORDS}")
-
-
-async def _as_sent(path: str | Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _data_url_bytes(text: str) -> bytes:
-    head, _, body = text.partition(",")
-    if len(text) > _LONGEST_DATA_URL:
-        raise ImageFormatError(f"expected a data URL of at most 25 MB, got {len(text) * 3 // 4_000_000} MB; shrink it")
-    if not head.endswith(";base64"):
-        raise ImageFormatError(f"expected a data URL in base64, got one that starts {head[:40]!r}; encode the bytes")
     try:
-        return b64decode("".join(body.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ImageFormatError(
-            f"expected base64 after the comma of the data URL, got something else: {error}"
-        ) from error
+        return read_image(file)
+    finally:
+        if file.parent == _folder().resolve():
+            file.unlink(missing_ok=True)
 
 
 def file_paths(value: object) -> Iterator[str]:
@@ -96,12 +141,6 @@ def file_paths(value: object) -> Iterator[str]:
             yield from file_paths(item)
 
 
-def _served_file(address: str) -> Path | None:
-    """Return the file behind an address of this very server, such as a drawn scene's; None for other addresses."""
-    _, found, path = address.partition(_SERVED)
-    return in_uploads(unquote(path)) if found else None
-
-
 def in_uploads(path: str) -> Path | None:
     """Return the file if it lies in Gradio's upload folder: a program may name no other file of this machine."""
     try:
@@ -112,13 +151,37 @@ def in_uploads(path: str) -> Path | None:
     return file if is_ours else None
 
 
-def _fetched(address: str) -> str:
+def _served_file(address: str) -> Path | None:
+    """Return the file behind an address of this very server, such as a drawn scene's; None for other addresses."""
+    _, found, path = address.partition(_SERVED)
+    return in_uploads(unquote(path)) if found else None
+
+
+def _folder() -> Path:
+    return Path(get_upload_folder()) / _GIVEN
+
+
+def kept_file(make: Callable[[], bytes]) -> str:
+    """Write bytes to a file that is read once."""
+    content = make()
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / secrets.token_hex(16)
+    file.write_bytes(content)
+    return str(file)
+
+
+def _data_url_bytes(text: str) -> bytes:
+    head, _, body = text.partition(",")
+    if len(text) > _LONGEST_DATA_URL:
+        raise ImageFormatError(f"expected a data URL of at most 25 MB, got {len(text) * 3 // 4_000_000} MB; shrink it")
+    if not head.endswith(";base64"):
+        raise ImageFormatError(f"expected a data URL in base64, got one that starts {head[:40]!r}; encode the bytes")
     try:
-        return str(ssrf_protected_download(address, get_upload_folder()))
-    except Exception as error:
+        return b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
         raise ImageFormatError(
-            f"cannot fetch {address[:200]} ({str(error)[:200] or type(error).__name__}); expected a public http(s) "
-            "address, so check it, or send the file itself"
+            f"expected base64 after the comma of the data URL, got something else: {error}"
         ) from error
 
 

@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from webui.api.door import Door, Progress
 from webui.api.functions import TOOL_NAMES
-from webui.api.loopback import Loopback, Progress
 from webui.api.schemas import EndpointSchemas
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from mcp.types import ImageContent, TextContent, Tool
 
 
-def offer_tools(server: "GradioMCPServer", endpoints: Sequence[EndpointSchemas], loopback: Loopback) -> None:
+def offer_tools(server: "GradioMCPServer", endpoints: Sequence[EndpointSchemas], door: Door) -> None:
     """Let a server offer the endpoints of `webui.api.functions`, and no others.
 
     Args:
         server: Gradio's, before the first request.
         endpoints: all public ones.
-        loopback: answers calls.
+        door: answers calls.
     """
     served = [one for one in endpoints if one.name in TOOL_NAMES]
     offered = {server.valid_and_unique_tool_name(server.tool_prefix + one.name, set()): one for one in served}
@@ -40,10 +40,8 @@ def offer_tools(server: "GradioMCPServer", endpoints: Sequence[EndpointSchemas],
     ) -> "tuple[list[TextContent | ImageContent], dict[str, Any]]":
         if name not in offered:
             raise ValueError(f"unknown tool {name!r}: expected one of {', '.join(offered)}")
-        offered[name].check_names(arguments)
-        request = protocol.request_context.request
-        headers = dict(request.headers) if request is not None else {}
-        answered = await loopback.ask(offered[name].name, arguments, headers, _progress(protocol.request_context))
+        context = protocol.request_context
+        answered = await door.ask(offered[name].name, arguments, context.request, tell=_progress(context))
         return _contents(answered.content, answered.picture_base64), answered.content
 
 

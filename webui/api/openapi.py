@@ -15,9 +15,15 @@ _CALLS: Final = "/gradio_api/call"
 _MISTAKE: Final = "Mistake"
 _MISTAKES: Final = {
     "400": "the body is no JSON object and no form",
+    "403": "the request comes from the page of another site",
     "404": "there is no such endpoint",
+    "408": "the body came too slowly",
+    "413": "the body is too large, or holds too many values",
+    "415": "the body is neither JSON nor a form by its Content-Type",
+    "421": "the server is not known under this name",
     "422": "an argument is missing, unknown or cannot be used",
     "500": "something went wrong on the server's side",
+    "503": "there is no room just now: too many wait, or too much is being sent",
 }
 _STREAM: Final = (
     "Answers as a stream of server-sent events. `event: generating` and `event: complete` carry `data: ` and a JSON "
@@ -78,14 +84,13 @@ def _direct(endpoint: EndpointSchemas) -> dict[str, Any]:
         },
         "responses": {
             "200": _json("the answer", _ref(f"{endpoint.name}_answer")),
-            **{status: _json(words, _ref(_MISTAKE)) for status, words in _MISTAKES.items()},
+            **_mistakes(),
         },
     }
 
 
 def _queued(endpoint: EndpointSchemas) -> dict[str, Any]:
     event = {"type": "object", "properties": {"event_id": {"type": "string"}}, "required": ["event_id"]}
-    wrong = {status: _json(words, _ref(_MISTAKE)) for status, words in _MISTAKES.items() if status in ("404", "422")}
     return {
         "operationId": f"{endpoint.name}_queue",
         "summary": endpoint.summary,
@@ -97,7 +102,7 @@ def _queued(endpoint: EndpointSchemas) -> dict[str, Any]:
         },
         "responses": {
             "200": _json("it waits in the queue; its outputs are at the event's path", event),
-            **wrong,
+            **_mistakes(),
         },
     }
 
@@ -136,6 +141,13 @@ def _upload() -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
         "responses": {"200": _json("the files' paths on the server", paths)},
     }
+
+
+def _mistakes() -> dict[str, Any]:
+    told: dict[str, Any] = {status: _json(words, _ref(_MISTAKE)) for status, words in _MISTAKES.items()}
+    seconds = {"description": "seconds after which to try again", "schema": {"type": "integer"}}
+    told["503"]["headers"] = {"Retry-After": seconds}
+    return told
 
 
 def _mistake_schema() -> dict[str, Any]:

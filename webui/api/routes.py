@@ -3,35 +3,42 @@
 Mistakes come back with a status of their own and one sentence, {"detail": "..."}.
 """
 
-import json
+import asyncio
 import logging
-from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from gradio_client.exceptions import AppError
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from webui.api.endpoints import OUR_FAULT
-from webui.api.loopback import Loopback
-from webui.api.schemas import EndpointSchemas, RequestError
+from webui.api.images import kept_file
+from webui.api.json_bodies import read_json
+from webui.api.refusals import RequestError
+from webui.api.schemas import EndpointSchemas
+
+if TYPE_CHECKING:
+    from webui.api.door import Door
 
 logger = logging.getLogger(__name__)
 
 FOLDER: Final = "/programs"
-_LARGEST_BODY: Final = 36_000_000
-"""An image of 25 MB as base64, and the rest."""
+JSON_SCOPE: Final = "workbench.json"
+"""Key of a request's scope under which its body stands once `webui.api.guard` has read it as JSON."""
+_MOST_FIELDS: Final = 20
+_LARGEST_FIELD: Final = 36_000_000
+"""An image of 25 MB as base64, and some."""
 
 
-def program_routes(endpoints: tuple[EndpointSchemas, ...], loopback: Loopback) -> list[Route]:
+def program_routes(endpoints: tuple[EndpointSchemas, ...], door: "Door") -> list[Route]:
     """Make a route for every endpoint that has an answer of its own, and one that names them.
 
     Args:
         endpoints: all public ones.
-        loopback: answers.
+        door: answers.
     """
     served = {one.name: one for one in endpoints if one.answer is not None}
 
@@ -41,13 +48,10 @@ def program_routes(endpoints: tuple[EndpointSchemas, ...], loopback: Loopback) -
             if name not in served:
                 raise RequestError(404, f"unknown endpoint {name!r}: expected one of {', '.join(served)}")
             arguments = await _arguments(request, served[name].inputs["properties"])
-            served[name].check_names(arguments)
-            answered = await loopback.ask(name, arguments, dict(request.headers))
+            answered = await door.ask(name, arguments, request, is_gone=request.is_disconnected)
             return JSONResponse(answered.content)
-        except RequestError as problem:
-            return told(problem.status, str(problem))
-        except AppError as error:
-            return told(500 if str(error) == OUR_FAULT else 422, str(error))
+        except (RequestError, ClientDisconnect):
+            raise
         except Exception:
             logger.exception("a program's request failed")
             return told(500, OUR_FAULT)
@@ -61,32 +65,29 @@ def told(status: int, words: str) -> JSONResponse:
 
 
 async def _arguments(request: Request, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
-    length = request.headers.get("content-length", "")
-    if not length.isdigit():
-        raise RequestError(411, "expected the header Content-Length, got none; send the body whole")
-    if int(length) > _LARGEST_BODY:
-        raise RequestError(413, f"expected an image of at most 25 MB, got a body of {int(length) // 10**6} MB")
-    if request.headers.get("content-type", "").startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
+    if JSON_SCOPE not in request.scope:
         return await _form(request, properties)
-    body = await request.body()
-    try:
-        arguments = json.loads(body or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, f"expected a JSON object of arguments, or a form: {error}") from error
+    arguments = request.scope[JSON_SCOPE]
     if not isinstance(arguments, dict):
         raise RequestError(400, f"expected a JSON object of arguments, got {type(arguments).__name__}")
     return arguments
 
 
 async def _form(request: Request, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
-    """Read a form: files become data URLs; fields that are no text are JSON."""
+    """Read a form: its files are kept; fields that are no text are JSON."""
     arguments: dict[str, object] = {}
-    async with request.form(max_part_size=_LARGEST_BODY) as form:
+    try:
+        form = await request.form(max_files=_MOST_FIELDS, max_fields=_MOST_FIELDS, max_part_size=_LARGEST_FIELD)
+    except HTTPException as error:
+        raise RequestError(400, f"expected a form that can be read, got: {error.detail}") from error
+    try:
         for name, value in form.items():
             if isinstance(value, UploadFile):
-                arguments[name] = "data:;base64," + b64encode(await value.read()).decode("ascii")
+                arguments[name] = await asyncio.to_thread(kept_file, value.file.read)
             else:
                 arguments[name] = _field(name, value, properties)
+    finally:
+        await form.close()
     return arguments
 
 
@@ -94,6 +95,6 @@ def _field(name: str, value: str, properties: Mapping[str, Mapping[str, Any]]) -
     if properties.get(name, {}).get("type") == "string":
         return value
     try:
-        return json.loads(value)
-    except ValueError as error:
-        raise RequestError(422, f"expected {name} as JSON, got {value[:60]!r}: {error}") from error
+        return read_json(value.encode())
+    except (RequestError, UnicodeEncodeError) as error:
+        raise RequestError(422, f"expected {name[:60]} as JSON, got {value[:60]!r}: {error}") from error

@@ -6,24 +6,13 @@ from typing import Any
 
 from webui.api.functions import TOOL_NAMES
 from webui.api.images import IMAGE_WORDS
+from webui.api.refusals import RequestError
 
 PICTURE_URL: Mapping[str, object] = {
     "type": "string",
     "format": "uri",
     "description": "address of the picture (PNG) on this server, kept for an hour",
 }
-
-
-class RequestError(Exception):
-    """A request that cannot be put to an endpoint.
-
-    Attributes:
-        status: of HTTP.
-    """
-
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -35,7 +24,7 @@ class EndpointSchemas:
         summary: first sentence of what it does; description: all of it.
         inputs: schema of the arguments by name; images are text or files.
         outputs: schemas of the outputs in order, as Gradio's protocol sends them.
-        answer: schema of the JSON object that `webui.api.loopback` makes of the outputs; None where it makes none.
+        answer: schema of the JSON object that `webui.api.door` makes of the outputs; None where it makes none.
     """
 
     name: str
@@ -63,6 +52,22 @@ class EndpointSchemas:
             raise RequestError(422, f"{self.name} has no argument {unknown[0]!r}: expected {expected}")
         if missing:
             raise RequestError(422, f"{self.name} misses the argument {missing[0]!r}: expected {expected}")
+
+    def named(self, data: object) -> dict[str, object]:
+        """Return arguments by name that came as a list, one for each.
+
+        Raises:
+            RequestError: they did not.
+        """
+        names = list(self.inputs["properties"])
+        if not isinstance(data, list) or len(data) != len(names):
+            raise RequestError(422, f"expected data as a list of {len(names)} arguments ({', '.join(names)})")
+        return dict(zip(names, data, strict=True))
+
+    def values_of(self, arguments: Mapping[str, object]) -> list[object]:
+        """Return arguments as a list, with the defaults of those left out."""
+        properties = self.inputs["properties"]
+        return [arguments.get(name, schema.get("default")) for name, schema in properties.items()]
 
 
 def endpoint_schemas(named_endpoints: Mapping[str, Mapping[str, Any]]) -> tuple[EndpointSchemas, ...]:

@@ -23,16 +23,21 @@ class About:
     shortest: int | None = None
     longest: int | None = None
 
-    def keywords(self, kind: object) -> dict[str, object]:
-        """Return what this adds to a schema of that "type"."""
-        what = "Items" if kind == "array" else "Length"
+    def added_to(self, schema: dict[str, object]) -> dict[str, object]:
+        """Return a schema with this; of one that also allows null, the bounds are those of the other kind."""
+        if isinstance(options := schema.get("anyOf"), list):
+            return schema | {"anyOf": [options[0] | self._bounds(options[0]), *options[1:]], "description": self.words}
+        return schema | self._bounds(schema) | {"description": self.words}
+
+    def _bounds(self, schema: dict[str, object]) -> dict[str, object]:
+        what = "Items" if schema.get("type") == "array" else "Length"
         bounds = {
             "minimum": self.least,
             "maximum": self.most,
             f"min{what}": self.shortest,
             f"max{what}": self.longest,
         }
-        return {"description": self.words} | {name: bound for name, bound in bounds.items() if bound is not None}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def json_schema(kind: object) -> dict[str, object]:
@@ -50,7 +55,7 @@ def json_schema(kind: object) -> dict[str, object]:
         schema = json_schema(inner)
         for note in notes:
             if isinstance(note, About):
-                schema |= note.keywords(schema.get("type"))
+                schema = note.added_to(schema)
         return schema
     if isinstance(kind, type) and kind in _PLAIN:
         return {"type": _PLAIN[kind]}

@@ -11,7 +11,7 @@ from evfsam.types import Strategy
 class ConfigurableStrategy(Protocol):
     """A strategy that can be had with other options."""
 
-    def with_options(self, **options: object) -> Strategy:
+    def with_options(self, /, **options: object) -> Strategy:
         """Return a copy with these options, sharing the weights.
 
         Raises:

@@ -1,5 +1,7 @@
 """The ways in which a program can send an image."""
 
+import asyncio
+import time
 from base64 import b64encode
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from PIL import Image
 from evfsam.errors import ImageFormatError
 from tests.webui.fakes import three_colours
 from webui.api import images as program_images
-from webui.api.images import file_paths, read_image_argument
+from webui.api.images import GivenImages, file_paths, read_image_argument
+from webui.api.refusals import RequestError
+from webui.fetching import Fetcher
 
 SIZE = (24, 32)
 
@@ -28,6 +32,12 @@ def saved(path: Path) -> Path:
     return path
 
 
+def put_down(image: object, **others: object) -> str:
+    arguments = {"image": image, **others}
+    asyncio.run(GivenImages(Fetcher()).put_down(arguments))
+    return str(arguments["image"])
+
+
 def test_a_data_url_an_uploaded_file_and_a_file_served_here_give_the_same_image(uploads: Path) -> None:
     file = saved(uploads / "a b.png")
     sent = [
@@ -37,17 +47,34 @@ def test_a_data_url_an_uploaded_file_and_a_file_served_here_give_the_same_image(
         f"http://somewhere:7860/gradio_api/file={str(file).replace(' ', '%20')}",
     ]
     for image in sent:
-        assert np.array_equal(read_image_argument(image), three_colours(SIZE))
+        assert np.array_equal(read_image_argument(put_down(image)), three_colours(SIZE))
+    assert list(uploads.rglob("*.png")) == [file]
+
+
+def test_what_was_sent_along_is_read_once_and_goes(uploads: Path) -> None:
+    sent = "data:image/png;base64," + b64encode(saved(uploads / "a.png").read_bytes()).decode()
+    kept = Path(put_down(sent))
+    assert kept.is_relative_to(uploads)
+    read_image_argument(str(kept))
+    assert not kept.exists()
 
 
 def test_a_file_outside_the_uploads_is_not_read(uploads: Path) -> None:
     outside = saved(uploads.parent / "private.png")
     named = [str(outside), {"path": str(outside)}, f"{uploads}/../private.png"]
     for image in named:
+        with pytest.raises(RequestError, match="uploaded to this server"):
+            put_down(image)
         with pytest.raises(ImageFormatError, match="uploaded to this server"):
             read_image_argument(image)
-    with pytest.raises(ImageFormatError, match="cannot fetch"):
-        read_image_argument(f"http://127.0.0.1:9/gradio_api/file={outside}")
+    with pytest.raises(RequestError, match="expected a public address"):
+        put_down(f"http://127.0.0.1:8080/gradio_api/file={outside}")
+
+
+def test_no_other_argument_is_a_file(uploads: Path) -> None:
+    file = {"path": str(saved(uploads / "a.png")), "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(RequestError, match="no file as options"):
+        put_down(file, options={"a": [file]})
 
 
 @pytest.mark.parametrize(
@@ -58,13 +85,41 @@ def test_a_file_outside_the_uploads_is_not_read(uploads: Path) -> None:
         (7, "expected an image, got 7"),
         ("data:image/png;base64,@@", "expected base64"),
         ("data:image/png,abc", "expected a data URL in base64"),
-        ("data:;base64,aGVsbG8=", "not one that can be read"),
-        ("http://127.0.0.1:9/x.png", "expected a public"),
+        ("http://127.0.0.1:8080/x.png", "expected a public"),
+        ({"path": "", "meta": {"_type": "gradio.FileData"}}, "expected an image"),
+        ("x" * 100_000, "expected an image, got the text"),
+        ("a\0b", "expected an image, got the text"),
     ],
 )
-def test_what_is_no_image_is_refused_in_plain_words(image: object, words: str) -> None:
-    with pytest.raises(ImageFormatError, match=words):
-        read_image_argument(image)
+def test_what_is_no_image_is_refused_in_plain_words(image: object, words: str, uploads: Path) -> None:
+    with pytest.raises(RequestError, match=words) as refusal:
+        put_down(image)
+    assert refusal.value.status == 422
+    assert list(uploads.iterdir()) == []
+
+
+def test_bytes_that_are_no_image_are_refused_when_they_are_read(uploads: Path) -> None:
+    with pytest.raises(ImageFormatError, match="not one that can be read"):
+        read_image_argument(put_down("data:;base64,aGVsbG8="))
+    assert list((uploads / "given").iterdir()) == []
+
+
+@pytest.mark.usefixtures("uploads")
+def test_only_so_many_addresses_are_fetched_at_once() -> None:
+    """The next one hears that it must wait, and no thread is spent on it."""
+
+    class Slow(Fetcher):
+        def fetch(self, address: str) -> bytes:
+            time.sleep(0.3)
+            return address.encode()
+
+    async def ask() -> list[object]:
+        images = GivenImages(Slow())
+        asked = [images.put_down({"image": f"http://example.org/{number}"}) for number in range(10)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    refused = [one.status for one in asyncio.run(ask()) if isinstance(one, RequestError)]
+    assert refused == [503, 503]
 
 
 def test_files_are_found_however_deep_they_lie() -> None:

@@ -17,6 +17,7 @@ from workbench.analysis.agreement import pairwise_iou
 from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView
 from workbench.export.results import result_dict
 
+_BEYOND: Final = 1e9
 _NO_ATTENTION: Final = (
     "Attention appears here once a strategy that reads image and phrase together, such as EVF-SAM, has answered."
 )
@@ -176,6 +177,7 @@ def checked_choice(value: object, what: str) -> int:
     Raises:
         ConfigurationError: it is not a whole number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise ConfigurationError(f"expected a whole number as {what}, got {value!r}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not abs(value) < _BEYOND or value != int(value):  # type: ignore[arg-type, call-overload]
+        raise ConfigurationError(f"expected a whole number as {what}, got {str(value)[:60]}")
     return int(value)
