@@ -32,8 +32,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add_page_options(parser)
     parser.add_argument("--device", choices=DEVICE_NAMES, default="auto", help="where they run (default: auto)")
     parser.add_argument("--dtype", choices=("auto", *DTYPE_NAMES), default="auto", help="number type (default: auto)")
-    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    parser.add_argument("--host", default=host, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="usual: %(default)s")
     parser.add_argument("--port", type=int, default=None, help="port (default: GRADIO_SERVER_PORT, or the next free)")
     return parser.parse_args(arguments)
 
@@ -41,8 +40,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     """Build the page over the chosen suite, without reading any weights."""
     gpu = zero_gpu_decorator(os.environ)  # stands in for CUDA outside of calls, so it comes first
-    device = resolve_device(settings.device)
-    machine = describe_machine(device, os.environ)
+    machine = describe_machine(device := resolve_device(settings.device), os.environ)
     dtype = None if settings.dtype == "auto" else resolve_dtype(settings.dtype, device)
     suite = suite_of(settings, machine, dtype, is_rest_kept=False)
     make = Comparison if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
