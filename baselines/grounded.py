@@ -31,6 +31,7 @@ from evfsam.types import (
     StrategyCard,
     TraceEntry,
     Verdict,
+    no_logits,
 )
 
 _SAME_BOX: Final = 0.8
@@ -127,18 +128,14 @@ class GroundedStrategy:
         step = self._step(asked, chosen, problems, len(usable) - len(chosen))
         seconds = {"detect": detected_at - start}
         if not chosen:
-            nothing = torch.full(view.size, -torch.inf)
-            return Segmentation(self._nothing(problems), nothing, trace=(step,), seconds=seconds)
+            return Segmentation(self._nothing(problems), no_logits(view.size), trace=(step,), seconds=seconds)
         embedding, was_cached = view.embedding(self.backbone)
         encoded_at = time.perf_counter()
         prompts = tuple(SamPrompt(box=detection.box) for detection in chosen)
         predictions = tuple(self.backbone.decode(embedding, prompt, multimask=True) for prompt in prompts)
-        mask_logits = torch.stack([prediction.mask_logits for prediction in predictions]).amax(0)
         seconds |= {"encode image": encoded_at - detected_at, "decode": time.perf_counter() - encoded_at}
-        is_found = bool((mask_logits > 0).any())
-        return Segmentation(
-            Verdict("found") if is_found else Verdict("failed", "SAM drew no pixel for the boxes it was given."),
-            mask_logits if is_found else torch.full_like(mask_logits, -torch.inf),
+        found = Segmentation(
+            Verdict("found"),
             pred_iou=min(prediction.pred_iou for prediction in predictions),
             prompts=prompts,
             predictions=predictions,
@@ -146,6 +143,7 @@ class GroundedStrategy:
             seconds=seconds,
             embedding_was_cached=was_cached,
         )
+        return found.unless_empty(Verdict("failed", "SAM drew no pixel for the boxes it was given."))
 
     def _detect(self, image: RgbImage, text: str) -> list[Detection]:
         """Return what the detector scores at least `box_threshold`, the best first."""

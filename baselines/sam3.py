@@ -21,6 +21,7 @@ from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, unavailable_reason, weights_directory, without_progress_bars
 from evfsam.errors import CheckpointError, GeometryError
+from evfsam.geometry import stretched_frame
 from evfsam.phrases import check_phrase, in_words
 from evfsam.sam.backbone import weights_digest
 from evfsam.types import (
@@ -33,6 +34,7 @@ from evfsam.types import (
     StrategyCard,
     TraceEntry,
     Verdict,
+    no_logits,
 )
 
 HUB_ID: Final = "facebook/sam3"
@@ -182,30 +184,27 @@ class Sam3Strategy:
         chosen = order[scores[order] >= self.options.threshold][: self.options.largest_count]
         low_res = output.pred_masks[0, chosen].float()
         found_at = time.perf_counter()
-        masks = torch.nn.functional.interpolate(low_res[:, None], view.size, mode="bilinear", align_corners=False)[:, 0]
-        seconds = {
-            "encode image": encoded_at - start,
-            "decode": found_at - encoded_at,
-            "upsample": time.perf_counter() - found_at,
-        }
+        seconds = {"encode image": encoded_at - start, "decode": found_at - encoded_at}
         cut_off = len(tokenizer(phrase)["input_ids"]) - int(tokens["attention_mask"].sum())
         step = self._step(phrase, output.pred_boxes[0, chosen], scores[chosen], float(presence), view.size, cut_off)
-        joined = masks.amax(0) if len(chosen) else torch.full(view.size, -torch.inf)
-        is_found = bool((joined > 0).any())
         prompt = SamPrompt(text_prompt_embeddings=text.pooler_output[0][tokens["attention_mask"][0].bool()].float())
-        return Segmentation(
-            Verdict("found") if is_found else self._absent(float(scores.max())),
-            joined if is_found else torch.full(view.size, -torch.inf),
+        frame = stretched_frame(view.size, low_res.shape[-1])
+        found = Segmentation(
+            Verdict("found"),
+            None if len(chosen) else no_logits(view.size),
             pred_iou=float(scores[chosen].min()) if len(chosen) else None,
             prompts=(prompt,) * len(chosen),
             predictions=tuple(
-                MaskPrediction(low[None], score[None], 0, mask)
-                for low, score, mask in zip(low_res, scores[chosen], masks, strict=True)
+                MaskPrediction(low[None], score[None], 0, frame=frame)
+                for low, score in zip(low_res, scores[chosen], strict=True)
             ),
             trace=(step,),
             seconds=seconds,
             embedding_was_cached=was_cached,
         )
+        if found.mask.any():
+            return found
+        return replace(found, verdict=self._absent(float(scores.max())), mask_logits=no_logits(view.size))
 
     def _step(
         self,

@@ -33,6 +33,10 @@ class Frame:
         """Input pixels an original pixel, along x and along y; equal but for rounding unless `is_stretched`."""
         return self.input_size[1] / self.original_size[1], self.input_size[0] / self.original_size[0]
 
+    def upsample(self, low_res_logits: torch.Tensor) -> torch.Tensor:
+        """Bring (B, M, 4h, 4w) decoder logits to (B, M, H, W); see `upsample_logits`."""
+        return upsample_logits(low_res_logits, self)
+
     def points_to_input(self, points: torch.Tensor) -> torch.Tensor:
         """Map (..., 2) XY from original pixels to input pixels."""
         return points * points.new_tensor(self.scale_xy)

@@ -6,9 +6,9 @@ candidate masks, L encoder layers, A attention heads, and h x w the encoder's pa
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -85,6 +85,44 @@ class ImageEmbedding:
         return sum(t.numel() * t.element_size() for t in (self.image_embeddings, *self.high_res_features))
 
 
+class Upsampling(Protocol):
+    """The way from the decoder's logits to the original image; `evfsam.geometry.Frame` is one."""
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """(H, W)."""
+        ...
+
+    def upsample(self, low_res_logits: torch.Tensor) -> torch.Tensor:
+        """Bring (B, M, 4h, 4w) to (B, M, H, W) float32."""
+        ...
+
+
+class LogitsOnDemand:
+    """A field of (H, W) logits: as they were given, or else made anew from what the decoder gave each time it is read.
+
+    At the original size the logits of one answer are 192 MB for a photograph of 48 megapixels, at the decoder's 256 kB.
+    """
+
+    @overload
+    def __get__(self, answer: None, owner: type) -> None: ...
+    @overload
+    def __get__(self, answer: "MaskPrediction | Segmentation", owner: type) -> torch.Tensor: ...
+    def __get__(self, answer: "MaskPrediction | Segmentation | None", owner: type) -> torch.Tensor | None:
+        if answer is None:
+            return None  # what the field holds unless it is given
+        given = answer.given_logits
+        return answer.upsampled() if given is None else given
+
+    def __set__(self, answer: "MaskPrediction | Segmentation", value: torch.Tensor | None) -> None:
+        vars(answer)["_given_logits"] = value
+
+
+def no_logits(size: tuple[int, int]) -> torch.Tensor:
+    """(H, W) float32, all -inf: the logits where nothing was found; takes no memory and cannot be written to."""
+    return torch.full((), -torch.inf).expand(size)
+
+
 @dataclass(frozen=True, eq=False)
 class MaskPrediction:
     """What SAM's decoder answered to one prompt.
@@ -93,18 +131,40 @@ class MaskPrediction:
         low_res_logits: (M, 4h, 4w) float32, every candidate in the decoder's order.
         pred_ious: (M,) float32, SAM's own guess of each candidate's IoU; not clamped to [0, 1].
         chosen: index of the candidate with the highest `pred_iou`.
-        mask_logits: (H, W) float32 of the chosen candidate at the original size; the decision border is 0.
+        mask_logits: (H, W) float32 of the chosen candidate at the original size; the decision border is 0. Not held
+            unless they are given: see `LogitsOnDemand`.
+        frame: leads from the decoder's size to the original one; needed where `mask_logits` are not given.
     """
 
     low_res_logits: torch.Tensor
     pred_ious: torch.Tensor
     chosen: int
-    mask_logits: torch.Tensor
+    mask_logits: LogitsOnDemand = LogitsOnDemand()  # a descriptor, which holds nothing itself
+    frame: Upsampling | None = None
 
     @property
     def pred_iou(self) -> float:
         """The chosen candidate's `pred_iou`."""
         return float(self.pred_ious[self.chosen])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the original image."""
+        if self.given_logits is not None:
+            return self.given_logits.shape[0], self.given_logits.shape[1]
+        assert self.frame is not None
+        return self.frame.original_size
+
+    @property
+    def given_logits(self) -> torch.Tensor | None:
+        """The `mask_logits` that are held, if any."""
+        given: torch.Tensor | None = vars(self)["_given_logits"]
+        return given
+
+    def upsampled(self) -> torch.Tensor:
+        """Make `mask_logits` from the chosen candidate."""
+        assert self.frame is not None, "a prediction needs mask_logits or the frame that leads to them"
+        return self.frame.upsample(self.low_res_logits[None, self.chosen : self.chosen + 1])[0, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +220,8 @@ class Segmentation:
 
     Attributes:
         verdict: see `Verdict`.
-        mask_logits: (H, W) float32 at the original size; the mask is where they exceed 0. All -inf if nothing is found.
+        mask_logits: (H, W) float32 at the original size; the mask is where they exceed 0. Unless they are given, they
+            are the highest of `sources` where something was found, else all -inf: see `LogitsOnDemand`.
         pred_iou: SAM's guess for the mask, or None where SAM was not asked. With several masks, the lowest.
         prompts: the prompts SAM really got, one a mask; their masks are joined.
         predictions: the decoder's answers, one a prompt.
@@ -168,10 +229,11 @@ class Segmentation:
         trace: the steps in order.
         seconds: seconds a stage, such as {"encode image": 0.2, "fuse": 0.05, "decode": 0.01}.
         embedding_was_cached: whether the image's embedding was at hand before this call.
+        sources: what `mask_logits` are made of where they are not given; without any, the predictions.
     """
 
     verdict: Verdict
-    mask_logits: torch.Tensor
+    mask_logits: LogitsOnDemand = LogitsOnDemand()  # a descriptor, which holds nothing itself
     pred_iou: float | None = None
     prompts: tuple[SamPrompt, ...] = ()
     predictions: tuple[MaskPrediction, ...] = ()
@@ -179,11 +241,51 @@ class Segmentation:
     trace: tuple[TraceEntry, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     embedding_was_cached: bool = False
+    sources: "tuple[MaskPrediction | Segmentation, ...]" = ()
 
-    @cached_property
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the original image."""
+        if self.given_logits is not None:
+            return self.given_logits.shape[0], self.given_logits.shape[1]
+        return self._sources[0].size
+
+    @property
     def mask(self) -> NDArray[np.bool_]:
-        """(H, W) bool: logits above 0."""
-        return (self.mask_logits > 0).cpu().numpy()
+        """(H, W) bool: logits above 0; held as bits."""
+        bits = vars(self).get("_mask_bits")
+        if bits is not None:
+            return np.unpackbits(bits, count=self.size[0] * self.size[1]).view(np.bool_).reshape(self.size)
+        if self.given_logits is None and self.verdict.kind != "found":
+            mask = np.zeros(self.size, dtype=np.bool_)
+        else:
+            mask = (self.mask_logits > 0).cpu().numpy()
+        vars(self)["_mask_bits"] = np.packbits(mask)
+        return mask
+
+    @property
+    def given_logits(self) -> torch.Tensor | None:
+        """The `mask_logits` that are held, if any."""
+        given: torch.Tensor | None = vars(self)["_given_logits"]
+        return given
+
+    @property
+    def _sources(self) -> "tuple[MaskPrediction | Segmentation, ...]":
+        return self.sources or self.predictions
+
+    def upsampled(self) -> torch.Tensor:
+        """Make `mask_logits` from the sources."""
+        if self.verdict.kind != "found":
+            return no_logits(self.size)
+        first, *others = self._sources
+        highest = first.mask_logits
+        for source in others:
+            highest = torch.maximum(highest, source.mask_logits)
+        return highest
+
+    def unless_empty(self, otherwise: Verdict) -> "Segmentation":
+        """Return this answer where its mask has a pixel, else one with another verdict and without a mask."""
+        return self if self.mask.any() else replace(self, verdict=otherwise, mask_logits=None)
 
     @property
     def area_share(self) -> float:

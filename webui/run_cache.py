@@ -5,17 +5,21 @@ A visitor's session holds a run's key alone, so that a hundred open pages cost n
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 
 import torch
 
 from evfsam.errors import EvfSamError
+from evfsam.types import Segmentation
 from webui.known_scenes import KnownScene
 from webui.tabs.compare.runs import Progress
 from workbench.comparison import StrategyOptions
 
 DEFAULT_MAX_BYTES = 2**30
+_KEYS_REMEMBERED = 1000
 
 
 class RunGoneError(EvfSamError):
@@ -36,29 +40,27 @@ class FinishedRun:
     options: StrategyOptions
     known: KnownScene | None
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
-        """Bytes of the image and of the answers' larger tensors."""
-        total = self.progress.view.image.nbytes
-        for result in self.progress.results:
-            for segmentation in (result.segmentation, *result.by_phrase):
-                tensors = [segmentation.mask_logits]
-                tensors += [t for p in segmentation.predictions for t in (p.low_res_logits, p.mask_logits)]
-                tensors += [segmentation.attention.probabilities] if segmentation.attention is not None else []
-                total += sum(_nbytes(tensor) for tensor in tensors)
-        return total
+        """Bytes of the image and of all that its answers hold; what several of them share counts once."""
+        answers = [one for result in self.progress.results for one in (result.segmentation, *result.by_phrase)]
+        height, width = self.progress.view.size
+        image_bytes, mask_bytes = self.progress.view.image.nbytes, len(answers) * -(-height * width // 8)
+        held = {id(tensor.untyped_storage()): tensor for one in answers for tensor in _tensors_of(one)}
+        return image_bytes + mask_bytes + sum(tensor.untyped_storage().nbytes() for tensor in held.values())
 
 
 class RunShelf:
     """Keeps the runs put or asked for last; safe to share between visitors.
 
     Args:
-        max_bytes: bound on what the runs hold. The newest stays even where it alone exceeds it.
+        max_bytes: bound on what the runs hold; one that alone exceeds it is not kept.
     """
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._runs: OrderedDict[str, FinishedRun] = OrderedDict()
+        self._too_large: OrderedDict[str, int] = OrderedDict()
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -66,11 +68,16 @@ class RunShelf:
             return len(self._runs)
 
     def put(self, run: FinishedRun) -> str:
-        """Keep a run; returns a key that nobody can guess."""
+        """Keep a run; returns a key that nobody can guess. Of a run that is too large, the key alone is kept."""
         key = secrets.token_urlsafe(16)
         with self._lock:
+            if run.nbytes > self._max_bytes:
+                self._too_large[key] = run.nbytes
+                while len(self._too_large) > _KEYS_REMEMBERED:
+                    self._too_large.popitem(last=False)
+                return key
             self._runs[key] = run
-            while len(self._runs) > 1 and sum(kept.nbytes for kept in self._runs.values()) > self._max_bytes:
+            while sum(kept.nbytes for kept in self._runs.values()) > self._max_bytes:
                 self._runs.popitem(last=False)
         return key
 
@@ -78,14 +85,23 @@ class RunShelf:
         """Return the run under a key.
 
         Raises:
-            RunGoneError: it made room for others.
+            RunGoneError: it made room for others, or was too large to be kept.
         """
         with self._lock:
+            if key in self._too_large:
+                size, most = (f"{count / 2**20:,.0f}" for count in (self._too_large[key], self._max_bytes))
+                raise RunGoneError(
+                    f"This run takes {size} MiB, more than the {most} MiB that are kept for these tabs. "
+                    "Ask fewer phrases or strategies at once, or take a smaller picture."
+                )
             if key not in self._runs:
                 raise RunGoneError("This run is no longer kept. Press Compare to run it again.")
             self._runs.move_to_end(key)
             return self._runs[key]
 
 
-def _nbytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _tensors_of(segmentation: Segmentation) -> Iterator[torch.Tensor]:
+    held = [segmentation.given_logits]
+    held += [tensor for each in segmentation.predictions for tensor in (each.low_res_logits, each.given_logits)]
+    held += [segmentation.attention.probabilities] if segmentation.attention is not None else []
+    return (tensor for tensor in held if tensor is not None)

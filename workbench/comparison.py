@@ -28,6 +28,7 @@ from evfsam.types import (
     StrategyCard,
     Verdict,
     VerdictKind,
+    no_logits,
 )
 from workbench.embedding_cache import EmbeddingCache
 from workbench.names import unknown_name
@@ -104,7 +105,7 @@ def failure(view: ImageView, key: str, error: Exception) -> Segmentation:
     elif not isinstance(error, EvfSamError):
         logger.error("strategy %s failed", key, exc_info=error)
         reason = f"an unexpected error ({type(error).__name__}) stopped this strategy; the log has the details"
-    return Segmentation(Verdict("failed", reason), torch.full(view.size, float("-inf")))
+    return Segmentation(Verdict("failed", reason), no_logits(view.size))
 
 
 def joined(found: Sequence[Segmentation]) -> Segmentation:
@@ -114,7 +115,6 @@ def joined(found: Sequence[Segmentation]) -> Segmentation:
     ious = [one.pred_iou for one in found if one.pred_iou is not None]
     return Segmentation(
         verdict=verdict,
-        mask_logits=torch.stack([one.mask_logits for one in found]).amax(dim=0),
         pred_iou=min(ious) if ious else None,
         prompts=tuple(prompt for one in found for prompt in one.prompts),
         predictions=tuple(prediction for one in found for prediction in one.predictions),
@@ -124,6 +124,7 @@ def joined(found: Sequence[Segmentation]) -> Segmentation:
             for stage in dict.fromkeys(stage for one in found for stage in one.seconds)
         },
         embedding_was_cached=found[0].embedding_was_cached,
+        sources=tuple(found),
     )
 
 
@@ -133,7 +134,7 @@ def _tried(
     try:
         with torch.inference_mode():
             found = ask()
-        sizes = [tuple(one.mask_logits.shape) for one in found]
+        sizes = [one.size for one in found]
         if sizes != [view.size] * count:
             raise RuntimeError(f"expected {count} times mask logits {view.size} of {key}, got {sizes}")
     except Exception as error:

@@ -7,7 +7,8 @@ launched, and tensors come back on the CPU. Where the `spaces` package is not at
 
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from copy import copy
+from dataclasses import is_dataclass
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
@@ -181,8 +182,9 @@ def on_cpu(value: Value) -> Value:
     if isinstance(value, (tuple, list)):
         return cast(Value, type(value)(on_cpu(item) for item in value))
     if is_dataclass(value) and not isinstance(value, type):
-        changed = {field.name: on_cpu(getattr(value, field.name)) for field in fields(value) if field.init}
-        return cast(Value, replace(cast(Any, value), **changed))
+        moved = copy(value)
+        vars(moved).update({name: on_cpu(item) for name, item in vars(value).items()})  # what is held, not what is made
+        return moved
     return value
 
 

@@ -36,6 +36,7 @@ from evfsam.types import (
     StrategyCard,
     TraceEntry,
     Verdict,
+    no_logits,
 )
 
 Crop = Literal["masked", "plain"]
@@ -136,9 +137,12 @@ class ClipRankingStrategy:
         step = self._proposal_step(proposals)
         if not proposals.kept:
             reason = "SAM proposed no mask that it trusts; lower pred_iou_threshold or stability_threshold."
-            nothing = torch.full(view.size, -torch.inf)
             return Segmentation(
-                Verdict("failed", reason), nothing, trace=(step,), seconds=seconds, embedding_was_cached=was_cached
+                Verdict("failed", reason),
+                no_logits(view.size),
+                trace=(step,),
+                seconds=seconds,
+                embedding_was_cached=was_cached,
             )
         similarities = self._similarities(view.image, proposals.kept, phrase)
         seconds["rank by CLIP"] = time.perf_counter() - proposed_at
@@ -146,7 +150,6 @@ class ClipRankingStrategy:
         chosen = [proposals.kept[index] for index in order[: self.options.top_count]]
         return Segmentation(
             Verdict("found"),
-            torch.stack([proposal.mask_logits for proposal in chosen]).amax(0),
             pred_iou=min(proposal.pred_iou for proposal in chosen),
             prompts=tuple(SamPrompt(points=(proposal.point,)) for proposal in chosen),
             predictions=tuple(_prediction(proposal) for proposal in chosen),

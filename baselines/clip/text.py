@@ -245,10 +245,8 @@ class ClipTextStrategy:
         read_at = time.perf_counter()
         prompt = replace(self.refinement, text_prompt_embeddings=prompt_embeddings[0].float())
         prediction = self.backbone.decode(embedding, prompt, multimask=False)
-        is_found = bool((prediction.mask_logits > 0).any())
-        return Segmentation(
-            Verdict("found") if is_found else Verdict("absent", "SAM drew no pixel for this phrase."),
-            prediction.mask_logits if is_found else torch.full_like(prediction.mask_logits, -torch.inf),
+        found = Segmentation(
+            Verdict("found"),
             pred_iou=prediction.pred_iou,
             prompts=(prompt,),
             predictions=(prediction,),
@@ -260,6 +258,7 @@ class ClipTextStrategy:
             },
             embedding_was_cached=was_cached,
         )
+        return found.unless_empty(Verdict("absent", "SAM drew no pixel for this phrase."))
 
     def _read(self, view: ImageView, phrase: str) -> tuple[torch.Tensor, TraceEntry]:
         """Return (1, 1, C) prompt embeddings and what was read."""

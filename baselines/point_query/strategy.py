@@ -43,6 +43,7 @@ from evfsam.types import (
     StrategyCard,
     TraceEntry,
     Verdict,
+    no_logits,
 )
 
 __all__ = ["PointQueryOptions", "PointQueryStrategy", "grid_points", "load_strategy", "random_points"]
@@ -130,8 +131,7 @@ class PointQueryStrategy:
             ask = self._query if self.options.form == "pqpp" else self._generate
             prompts = verdict if verdict is not None else ask(chat, grid, phrase, log)
         if isinstance(prompts, Verdict):
-            nothing = torch.full(view.size, -torch.inf)
-            return Segmentation(prompts, nothing, trace=tuple(log.steps), seconds=log.seconds)
+            return Segmentation(prompts, no_logits(view.size), trace=tuple(log.steps), seconds=log.seconds)
         return self._draw(view, prompts, log)
 
     def _ask_presence(self, chat: Chat, phrase: str, log: _Log) -> Verdict | None:
@@ -307,13 +307,8 @@ class PointQueryStrategy:
             embedding, was_cached = view.embedding(self.backbone)
         with log.timed("decode"), torch.no_grad():
             predictions = tuple(self.backbone.decode(embedding, prompt, multimask=True) for prompt in prompts)
-            mask_logits = torch.stack([prediction.mask_logits for prediction in predictions]).amax(dim=0)
-        is_found = bool((mask_logits > 0).any())
-        return Segmentation(
-            Verdict("found", log.remark)
-            if is_found
-            else Verdict("failed", "SAM drew no pixel for the box and points it was given."),
-            mask_logits if is_found else torch.full_like(mask_logits, -torch.inf),
+        found = Segmentation(
+            Verdict("found", log.remark),
             pred_iou=min(prediction.pred_iou for prediction in predictions),
             prompts=prompts,
             predictions=predictions,
@@ -321,6 +316,7 @@ class PointQueryStrategy:
             seconds=log.seconds,
             embedding_was_cached=was_cached,
         )
+        return found.unless_empty(Verdict("failed", "SAM drew no pixel for the box and points it was given."))
 
 
 def grid_points(box: SpokenBox, grid_size: int) -> tuple[SpokenPoint, ...]:

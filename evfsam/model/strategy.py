@@ -185,11 +185,8 @@ def _segmentation(
     seconds: Mapping[str, float],
     was_cached: bool,
 ) -> Segmentation:
-    logits = prediction.mask_logits
-    is_found = bool((logits > 0).any())
-    return Segmentation(
-        verdict=Verdict("found") if is_found else Verdict("absent", "No pixel of the mask is above the threshold."),
-        mask_logits=logits if is_found else torch.full_like(logits, -torch.inf),
+    found = Segmentation(
+        verdict=Verdict("found"),
         pred_iou=prediction.pred_iou,
         prompts=(prompt,),
         predictions=(prediction,),
@@ -198,6 +195,7 @@ def _segmentation(
         seconds=seconds,
         embedding_was_cached=was_cached,
     )
+    return found.unless_empty(Verdict("absent", "No pixel of the mask is above the threshold."))
 
 
 def _card(choice: EncoderChoice) -> StrategyCard:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from evfsam.errors import GeometryError
-from evfsam.geometry import Frame, check_box, check_point, upsample_logits
+from evfsam.geometry import Frame, check_box, check_point
 from evfsam.types import ImageEmbedding, MaskBackbone, MaskPrediction, RgbImage, SamPrompt
 from evfsam.weights.files import read_config, read_weights, save_weights, write_config
 from evfsam.weights.loading import load_strictly
@@ -150,7 +150,7 @@ def place_module(
 
 
 def best_prediction(low_res_logits: torch.Tensor, pred_ious: torch.Tensor, frame: Frame) -> MaskPrediction:
-    """Choose the candidate with the highest predicted IoU and bring it to the original size.
+    """Choose the candidate with the highest predicted IoU; it is brought to the original size when it is read.
 
     Args:
         low_res_logits: (M, 4h, 4w).
@@ -158,8 +158,7 @@ def best_prediction(low_res_logits: torch.Tensor, pred_ious: torch.Tensor, frame
         frame: where the image lies in SAM's input.
     """
     chosen = int(pred_ious.argmax())
-    mask_logits = upsample_logits(low_res_logits[None, chosen : chosen + 1], frame)[0, 0]
-    return MaskPrediction(low_res_logits.float(), pred_ious.float(), chosen, mask_logits)
+    return MaskPrediction(low_res_logits.float(), pred_ious.float(), chosen, frame=frame)
 
 
 def weights_digest(facts: tuple[object, ...], tensors: Iterable[tuple[str, torch.Tensor]]) -> str:

@@ -1,9 +1,12 @@
+import pickle
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 import torch
 
 from evfsam.errors import ImageFormatError
-from evfsam.types import ImageEmbedding, ImageView, RgbImage, Segmentation, Verdict
+from evfsam.types import ImageEmbedding, ImageView, MaskPrediction, RgbImage, Segmentation, Verdict, no_logits
 from tests.evfsam.tiny import noise_image
 
 
@@ -67,3 +70,71 @@ def test_the_mask_is_where_logits_exceed_0() -> None:
     answer = Segmentation(Verdict("found"), torch.tensor([[-1.0, 0.0], [0.1, 2.0]]))
     np.testing.assert_array_equal(answer.mask, [[False, False], [True, True]])
     assert answer.area_share == 0.5
+
+
+class Doubled:
+    """Leads to an image of twice the decoder's size."""
+
+    original_size = (4, 6)
+
+    def upsample(self, low_res_logits: torch.Tensor) -> torch.Tensor:
+        return low_res_logits.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+
+
+def decoded(*values: float) -> MaskPrediction:
+    candidates = torch.tensor(values).view(-1, 1, 1).repeat(1, 2, 3)
+    return MaskPrediction(candidates, torch.arange(len(values)).float(), len(values) - 1, frame=Doubled())
+
+
+def test_logits_are_made_from_the_chosen_candidate_each_time_they_are_read() -> None:
+    prediction = decoded(-5.0, 1.5)
+    assert prediction.given_logits is None
+    assert prediction.size == (4, 6)
+    assert torch.equal(prediction.mask_logits, torch.full((4, 6), 1.5))
+    assert prediction.given_logits is None
+
+
+def test_an_answer_takes_the_highest_of_its_sources_where_something_was_found() -> None:
+    found = Segmentation(Verdict("found"), predictions=(decoded(1.0), decoded(2.0), decoded(-1.0)))
+    assert found.size == (4, 6)
+    assert torch.equal(found.mask_logits, torch.full((4, 6), 2.0))
+    assert found.mask.all()
+    both = Segmentation(Verdict("found"), sources=(found, Segmentation(Verdict("absent", "no"), no_logits((4, 6)))))
+    assert torch.equal(both.mask_logits, found.mask_logits)
+
+
+def test_an_answer_without_a_pixel_becomes_another() -> None:
+    empty = Segmentation(Verdict("found"), predictions=(decoded(-1.0),))
+    absent = empty.unless_empty(Verdict("absent", "No pixel."))
+    assert (absent.verdict.kind, absent.predictions) == ("absent", empty.predictions)
+    assert torch.equal(absent.mask_logits, torch.full((4, 6), -torch.inf))
+    assert not absent.mask.any()
+    full = Segmentation(Verdict("found"), predictions=(decoded(1.0),))
+    assert full.unless_empty(Verdict("absent", "No pixel.")) is full
+
+
+def test_no_logits_take_no_memory() -> None:
+    nothing = no_logits((3000, 4000))
+    assert (nothing.shape, nothing.untyped_storage().nbytes()) == ((3000, 4000), 4)
+    assert bool((nothing == -torch.inf).all())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (16, 8), (7, 11)])
+def test_a_mask_comes_back_from_its_bits(size: tuple[int, int]) -> None:
+    logits = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    answer = Segmentation(Verdict("found"), logits)
+    first, again = answer.mask, answer.mask
+    assert (first.dtype, again.dtype, again.shape) == (np.bool_, np.bool_, size)
+    np.testing.assert_array_equal(first, logits.numpy() > 0)
+    np.testing.assert_array_equal(again, first)
+
+
+def test_an_answer_can_be_pickled_and_changed_without_its_full_size() -> None:
+    answer = Segmentation(Verdict("found"), predictions=(decoded(1.0),))
+    copied = pickle.loads(pickle.dumps(answer))
+    assert copied.given_logits is None
+    assert torch.equal(copied.mask_logits, answer.mask_logits)
+    given = Segmentation(Verdict("found"), torch.ones(2, 2))
+    assert given.given_logits is given.mask_logits
+    with pytest.raises(FrozenInstanceError):
+        given.mask_logits = torch.zeros(2, 2)  # type: ignore[misc]

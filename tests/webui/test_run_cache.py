@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from evfsam.types import Segmentation
 from tests.webui.fakes import fake_comparison, three_colours
 from webui.run_cache import FinishedRun, RunGoneError, RunShelf
 from webui.tabs.compare.runs import run
@@ -34,8 +36,30 @@ def test_the_run_not_looked_at_for_longest_makes_room(finished: FinishedRun) -> 
         shelf.get(second)
 
 
-def test_the_newest_run_stays_however_large(finished: FinishedRun) -> None:
-    shelf = RunShelf(max_bytes=1)
-    key = shelf.put(finished)
-    assert shelf.get(key) is finished
-    assert finished.nbytes > 2 * three_colours().nbytes
+def test_a_run_that_is_too_large_is_not_kept_and_says_so(finished: FinishedRun) -> None:
+    shelf = RunShelf(max_bytes=finished.nbytes)
+    kept = shelf.put(finished)
+    small = RunShelf(max_bytes=finished.nbytes - 1)
+    refused = small.put(finished)
+    assert shelf.get(kept) is finished
+    assert len(small) == 0
+    with pytest.raises(RunGoneError, match=r"takes \d+ MiB, more than the \d+ MiB .* Ask fewer phrases"):
+        small.get(refused)
+
+
+def test_what_answers_share_counts_once_and_masks_count_as_bits(finished: FinishedRun) -> None:
+    image = three_colours()
+    pixels = image.shape[0] * image.shape[1]
+    answers = [result.segmentation for result in finished.progress.results]
+    attention = next(one.attention for one in answers if one.attention is not None)
+    held = {id(t.untyped_storage()): t.untyped_storage().nbytes() for one in answers for t in held_by(one)}
+    expected = image.nbytes + 4 * -(-pixels // 8) + sum(held.values())
+    assert finished.nbytes == expected
+    assert sum(held.values()) > attention.probabilities.untyped_storage().nbytes()
+
+
+def held_by(one: Segmentation) -> list[torch.Tensor]:
+    tensors = [one.given_logits, *(each.low_res_logits for each in one.predictions)]
+    tensors += [each.given_logits for each in one.predictions]
+    tensors += [one.attention.probabilities] if one.attention is not None else []
+    return [tensor for tensor in tensors if tensor is not None]

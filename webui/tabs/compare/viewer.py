@@ -34,7 +34,7 @@ def build_viewer() -> gr.HTML:
 
 def readout(segmentation: Segmentation, title: str) -> str:
     """Write the line that shows the value under the pointer, with the values it reads."""
-    height, width = segmentation.mask_logits.shape
+    height, width = segmentation.size
     picture = b64encode(png_bytes(value_map(segmentation))).decode("ascii")
     return (
         f'<p class="readout" data-title="{escape(retold(title))}" data-width="{width}" data-height="{height}" '
