@@ -107,7 +107,7 @@ def test_what_is_measured_is_not_measured_again(
 def test_an_encoder_that_is_not_trained_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--work", str(tmp_path), "--suite", str(CHECKPOINTS / "mini"), "--rows", "clip-text", "--seeds", "0"]
 
-    assert ablation_command.main([*arguments, "--figures", str(tmp_path / "none.jsonl"), "--scenes", "8"]) == 2
+    assert ablation_command.main([*arguments, "--figures", str(tmp_path / "none.jsonl")]) == 2
     assert "python -m training clip" in capsys.readouterr().err
 
 
