@@ -84,7 +84,7 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
             with gr.Tab(say("Refine"), id="refine"):
                 build_refine(page)
             with gr.Tab(say("Take away"), id="take-away"):
-                link = build_take_away(page)
+                build_take_away(page)
             with gr.Tab(say("Batch"), id="batch"):
                 build_batch(page)
             with gr.Tab(say("Video"), id="video"):
@@ -97,7 +97,7 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
         name_tabs(demo)
         add_api(page)
         remember(demo, page.controls)
-        wire_switch(head, link)
+        wire_switch(head, page.query)
         introduced = [component for column in page.columns for component in column.components]
         demo.load(page.introduce, None, introduced, queue=False, show_progress="hidden", api_visibility="private")
     demo.queue(max_size=_MOST_EVENTS, default_concurrency_limit=8, api_open=False)

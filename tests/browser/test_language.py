@@ -42,6 +42,17 @@ SHOWN = """() => {
   return [...told];
 }"""
 
+SWITCH_SOON = """
+() => {
+  const look = () => {
+    const isUnderWay = document.querySelector('#status').innerText.includes('of 3 answered');
+    if (isUnderWay) document.querySelector('a[data-language=zh]').click();
+    else setTimeout(look, 20);
+  };
+  look();
+}
+"""
+
 
 def english_on(page: Page) -> set[str]:
     """Return what is on the page, seen or said aloud, in Latin letters alone, other than names."""
@@ -92,3 +103,14 @@ def test_the_switch_works_by_keyboard_takes_the_run_along_and_is_remembered(brow
         expect(page.get_by_role("tab", name="比较")).to_be_visible()
         page.goto(f"{fake_page}?lang=en")
         expect(page.get_by_role("tab", name="Compare")).to_be_visible()
+
+
+def test_the_switch_takes_a_run_along_that_is_still_under_way(browser: Browser, fake_page: str) -> None:
+    with opened(browser, fake_page) as page:
+        page.locator("#examples button").first.click()
+        expect(page.locator("#chips button").first).to_be_visible()
+        phrase = page.locator(PHRASE).input_value()
+        page.evaluate(SWITCH_SOON)
+        page.click("#compare")
+        expect(page.locator("#status")).to_contain_text("已从链接恢复")
+        expect(page.locator(PHRASE)).to_have_value(phrase)

@@ -47,15 +47,15 @@ element.addEventListener('click', (event) => {
 });
 """.replace("COOKIE", LANGUAGE_COOKIE)
 _GO: Final = """
-(run) => {
-  const here = new URL(location.href), next = new URL(run || here, here);
+(query) => {
+  const here = new URL(location.href), next = new URL(query ? `?${query}` : here, here);
   const theme = here.searchParams.get('__theme');
   if (theme) next.searchParams.set('__theme', theme);
   next.searchParams.set('PARAMETER', document.querySelector('.languages').dataset.chosen);
   location.assign(next);
 }
 """.replace("PARAMETER", LANGUAGE_PARAMETER)
-"""Open the run's link, or else the address that the page has, in the language chosen."""
+"""Open a link to the run, or else the address that the page has, in the language chosen."""
 
 
 class SpokenBlocks(gr.Blocks):
@@ -190,11 +190,11 @@ def build_head(value: str) -> gr.HTML:
     return gr.HTML(value, js_on_load=_ON_LOAD)
 
 
-def wire_switch(head: gr.HTML, link: gr.Textbox) -> None:
-    """Open the page in the language that was chosen, by the link to this visitor's run where there is one.
+def wire_switch(head: gr.HTML, query: gr.Textbox) -> None:
+    """Open the page in the language that was chosen, by a link to this visitor's run where there is one.
 
     Args:
         head: from `build_head`.
-        link: its value is the link to the latest run, or empty. The server is not asked.
+        query: its value is that of the link to the run asked last, or empty. The server is not asked.
     """
-    head.select(None, link, None, js=_GO, api_visibility="private")
+    head.select(None, query, None, js=_GO, api_visibility="private")

@@ -25,6 +25,7 @@ from webui.tabs.compare.details import Findings, build_findings, checked_choice
 from webui.tabs.compare.runs import PictureTurns, Progress, read_upload, run
 from webui.tabs.compare.strategy_options import chosen_options, only_of
 from webui.tabs.compare.viewer import build_viewer
+from webui.tabs.export.restoring import query_of
 from workbench.analysis.attention_view import AttentionView
 from workbench.comparison import Comparison
 from workbench.export.results import write_zip
@@ -81,6 +82,7 @@ class ComparePage:
         unanswered: keys of the strategies that a run under way still has to ask.
         turn: number of the picture on the page, which runs are asked with.
         turns: which picture each visitor is at.
+        query: of a link to the run asked last, from its start on; empty where no link can bring it back.
     """
 
     comparison: Comparison
@@ -98,6 +100,7 @@ class ComparePage:
     unanswered: gr.State
     turn: gr.Number
     turns: PictureTurns
+    query: gr.Textbox
 
     def ask(
         self,
@@ -143,7 +146,8 @@ class ComparePage:
         updates: Updates = {self.status: status, **self._at_rest(progress.chosen[len(progress.results) :])}
         if not progress.results:
             updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
-            yield updates | {**self._no_download(), self.last_run: None}
+            query = query_of(so_far, self.examples, self.comparison.suite.key)
+            yield updates | {**self._no_download(), self.last_run: None, self.query: query}
             return
         attention = progress.attention_of(progress.results[-1])
         updates |= answer_columns.advanced(self.columns, cards, progress, attention)
@@ -247,7 +251,7 @@ class ComparePage:
     def _emptied(self, payload: object = None) -> Updates:
         """Begin with another picture: an uploaded one where there is a payload."""
         turn = self.turns.begin(_file_of(payload))
-        nothing = {self.attention: None, self.last_run: None, self.turn: turn}
+        nothing = {self.attention: None, self.last_run: None, self.turn: turn, self.query: ""}
         return {**nothing, **self._no_download(), **self._at_rest(), **self.introduce(), **self.findings.emptied()}
 
 
@@ -256,6 +260,7 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
     known, attention, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(3))
     unanswered = gr.State((), time_to_live=STATE_SECONDS)
     turn = gr.Number(0, visible=False)
+    query = gr.Textbox(visible=False)
     with gr.Row(elem_id="workplace"):
         controls = build_controls(comparison.cards, examples)
         with gr.Column(elem_id="answers"):
@@ -283,6 +288,7 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
         unanswered,
         turn,
         PictureTurns(),
+        query,
     )
     runs = _wire_runs(page)
     _wire_pictures(page)
@@ -372,6 +378,7 @@ def _answers_of(page: ComparePage) -> list[Block]:
         page.last_run,
         page.unanswered,
         page.turn,
+        page.query,
         page.controls.stop,
         page.download,
         page.archive,

@@ -7,7 +7,7 @@ from typing import Final, cast
 
 import gradio as gr
 
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import ImageView, RgbImage
 from webui.i18n.translate import LANGUAGE_PARAMETER
 from webui.known_scenes import Example, KnownScene, suggested_phrases
@@ -15,7 +15,7 @@ from webui.run_cache import FinishedRun
 from webui.tabs.compare.strategy_options import OptionControl
 from workbench.datasets.scenes import scene
 from workbench.export.code_snippets import DEFAULT_ADDRESS
-from workbench.export.links import decode_link
+from workbench.export.links import decode_link, encode_link
 from workbench.export.run_recipes import ExampleSource, RecipeOptions, RunRecipe, SceneSource, Source, UploadSource
 from workbench.pictures.files import read_image
 from workbench.suites.registry import Suite
@@ -46,6 +46,14 @@ def recipe_of(run: FinishedRun, examples: Sequence[Example], suite_key: str) -> 
     progress = run.progress
     options = cast(RecipeOptions, run.options)
     return RunRecipe(_source_of(run, examples), progress.phrases, suite_key, progress.chosen, options)
+
+
+def query_of(run: FinishedRun, examples: Sequence[Example], suite_key: str) -> str:
+    """Return the query of a link to this run, finished or not; empty where no link can bring it back."""
+    try:
+        return encode_link(recipe_of(run, examples, suite_key))
+    except EvfSamError:
+        return ""
 
 
 def restored(query: str, examples: Sequence[Example], suite: Suite) -> Restored:

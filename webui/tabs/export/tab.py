@@ -153,12 +153,8 @@ class TakeAwayTab:
         )
 
 
-def build_take_away(page: ComparePage) -> gr.Textbox:
-    """Lay out the tab and wire its events; it follows the visitor's latest run.
-
-    Returns:
-        The field that holds the link to that run; empty where none can be made.
-    """
+def build_take_away(page: ComparePage) -> None:
+    """Lay out the tab and wire its events; it follows the visitor's latest run."""
     empty = gr.HTML(f'<p class="empty">{say(_EMPTY)}</p>')
     with gr.Row(visible=False, elem_id="take-away") as place:
         with gr.Column(scale=4, min_width=300):
@@ -186,7 +182,6 @@ def build_take_away(page: ComparePage) -> gr.Textbox:
             )
     address = gr.State("", time_to_live=STATE_SECONDS)
     _wire(TakeAwayTab(page, empty, place, status, files, file, link, link_note, language, code, address))
-    return link
 
 
 def _wire(tab: TakeAwayTab) -> None:
