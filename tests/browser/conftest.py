@@ -18,6 +18,12 @@ expect.set_options(timeout=PATIENCE_MS)
 PLACES = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run these tests last: Playwright's loop stays in the thread, where no test after it could call `asyncio.run`."""
+    items.sort(key=lambda item: item.path.is_relative_to(Path(__file__).parent))
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Start the browser of CHROMIUM or of a usual place; skip without one, but fail where REQUIRE_BROWSER=1."""
