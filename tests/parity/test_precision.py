@@ -1,4 +1,4 @@
-"""Lower precision draws the same masks: the stored inputs of every family, against our own float32."""
+"""Lower precision gives the same mask logits: the stored inputs of every family, against our own float32."""
 
 from copy import deepcopy
 
@@ -9,16 +9,19 @@ from evfsam.sam.backbone import place_module
 from evfsam.types import SamPrompt
 from tests.parity.golden_outputs import Golden, load_golden
 
-LEAST_IOU = 0.98
+MOST_ROUNDINGS = 13
+"""Root mean square of the difference, in standard deviations of the float32 logits and units of the type's rounding:
+between 1.7 and 5.8 on the stored inputs, with one thread and with two. Masks are not compared: where many logits are
+near zero, a mask turns over on less than the rounding."""
 
 
-def masks(golden: Golden, dtype: torch.dtype, letters: str) -> list[torch.Tensor]:
-    """Return the masks of stored images in a number type, as a loaded model would draw them."""
+def mask_logits(golden: Golden, dtype: torch.dtype, letters: str) -> list[torch.Tensor]:
+    """Return the mask logits of stored images in a number type, all candidates, as a loaded model would give them."""
     model = deepcopy(golden.model)
     parts = [f"visual_model.{part}" for part in model.family.float32_parts]
     place_module(model, device="cpu", dtype=dtype, float32_parts=parts)
     backbone = model.mask_backbone()
-    drawn = []
+    given = []
     for letter in letters:
         with torch.no_grad():
             prompts, _ = model.fuse(golden.encoder_input(letter)[None], golden.inputs["single_input_ids"])
@@ -27,8 +30,8 @@ def masks(golden: Golden, dtype: torch.dtype, letters: str) -> list[torch.Tensor
         prompt = SamPrompt(text_prompt_embeddings=prompts[0].float())
         prediction = backbone.decode(embedding, prompt, multimask=model.family.multimask)
         assert prediction.mask_logits.dtype == torch.float32
-        drawn.append(prediction.mask_logits > 0)
-    return drawn
+        given.append(prediction.low_res_logits)
+    return given
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def masks(golden: Golden, dtype: torch.dtype, letters: str) -> list[torch.Tensor
 )
 def test_half_precision_agrees_with_float32(part: str, dtype: torch.dtype, letters: str) -> None:
     golden = load_golden(part)
-    for ours, theirs in zip(masks(golden, dtype, letters), masks(golden, torch.float32, letters), strict=True):
-        iou = float((ours & theirs).sum() / (ours | theirs).sum())
-        assert 0.1 < theirs.float().mean() < 0.9
-        assert iou > LEAST_IOU, f"IoU {iou:.4f}"
+    pairs = zip(mask_logits(golden, dtype, letters), mask_logits(golden, torch.float32, letters), strict=True)
+    for ours, theirs in pairs:
+        error = float((ours - theirs).square().mean().sqrt() / theirs.std())
+        assert 0 < error < MOST_ROUNDINGS * torch.finfo(dtype).eps
