@@ -135,7 +135,7 @@ def dotted_names(path: Path) -> Iterator[str]:
             yield ast.unparse(node)
 
 
-ENTRY_POINTS = {ROOT / "app.py", ROOT / "workbench/cli/arguments.py"}
+ENTRY_POINTS = {ROOT / "webui/launch.py", ROOT / "workbench/cli/arguments.py"}
 PLACEMENT = ROOT / "workbench/placement.py"
 
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evfsam.types import ImageView, RgbImage
+from workbench.bundled import EXAMPLES
 from workbench.datasets.known_phrases import known_expression
 from workbench.datasets.scenes import Scene, scene, split_seeds
 from workbench.metrics.masks import mask_iou
 from workbench.pictures.files import read_image
 
-EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"
 SCENE_SIZE: Final = 512
 _THUMBNAIL_SIDE: Final = 160
 

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from evfsam.types import ImageView
-from webui.known_scenes import EXAMPLES, KnownScene, measured_iou, random_scene, read_examples, suggested_phrases
+from webui.known_scenes import KnownScene, measured_iou, random_scene, read_examples, suggested_phrases
+from workbench.bundled import EXAMPLES
 from workbench.datasets.scenes import scene, split_seeds
 
 

@@ -49,18 +49,22 @@ _Commands: TypeAlias = "argparse._SubParsersAction[OneLineParser]"
 """To which a command adds its parser."""
 
 
-def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def read_arguments(
+    argv: Sequence[str] | None, program: str = "python -m workbench", epilog: str | None = None
+) -> argparse.Namespace:
     """Read the command line.
 
     Args:
         argv: arguments without the program's name; by default those of the process.
+        program: its name in help and messages.
+        epilog: below the help.
 
     Raises:
         UsageError: an argument is missing, unknown or malformed.
         SystemExit: help or the version was asked for, and has been printed.
     """
     parser = OneLineParser(
-        prog="python -m workbench", description="Compare ways of telling SAM in words what to segment."
+        prog=program, description="Compare ways of telling SAM in words what to segment.", epilog=epilog
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")

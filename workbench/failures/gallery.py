@@ -17,6 +17,7 @@ from PIL import Image
 from evfsam.attention import cls_to_image, mass_inside
 from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
+from workbench.bundled import EXAMPLES
 from workbench.comparison import Comparison, StrategyResult
 from workbench.export.files import as_json_value, json_bytes, write_whole
 from workbench.export.manifest import weight_digests
@@ -25,7 +26,7 @@ from workbench.metrics.masks import Mask, box_iou, mask_iou
 from workbench.pictures.files import shrunk, shrunk_mask
 from workbench.pictures.rendering import overlay
 
-FAILURES: Final = Path(__file__).resolve().parents[2] / "examples" / "failures"
+FAILURES: Final = EXAMPLES / "failures"
 LISTING: Final = "failures.json"
 REFRESH_COMMAND: Final = "python -m examples.make_failures"
 WANTED: Final = "wanted"

@@ -17,10 +17,10 @@ from typing import Final
 from scipy.stats import t as student
 
 from evfsam.errors import ConfigurationError
+from workbench.bundled import CHECKPOINTS
 from workbench.metrics.intervals import LEVEL, holm
 from workbench.reporting.markdown import table
 from workbench.reporting.paper import PaperAblation, ablation_groups
-from workbench.suites.registry import CHECKPOINTS
 
 FIGURES: Final = CHECKPOINTS / "mini" / "ablations.jsonl"
 

@@ -11,12 +11,11 @@ import torch
 
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.types import Strategy, StrategyCard
+from workbench.bundled import CHECKPOINTS
 from workbench.names import unknown_name
 from workbench.suites.configured import configured, options_text
 from workbench.suites.loading_board import LoadingBoard
 from workbench.suites.weight_files import directory_digest, directory_name, with_options_digest
-
-CHECKPOINTS: Final = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
 class Entry(Protocol):

@@ -14,11 +14,11 @@ import gradio as gr
 from evfsam.errors import EvfSamError, PhraseError
 from webui import wording
 from webui.i18n.translate import retold, say
-from webui.known_scenes import EXAMPLES
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage
 from webui.tabs.video import wording as video_wording
 from webui.tabs.video.layout import VideoParts, build_parts
+from workbench.bundled import EXAMPLES
 from workbench.pictures.files import shrunk
 from workbench.video.clips import Clip, frame_limit, open_part, read_clip
 from workbench.video.files import VideoFileError

@@ -1,0 +1,87 @@
+"""The page as a program: read settings, build it, launch it."""
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from threading import Thread
+
+import gradio as gr
+
+from evfsam.errors import EvfSamError
+from webui.blocks import build_demo, launch_arguments
+from workbench.cli.arguments import suite_of
+from workbench.cli.parser import add_page_options
+from workbench.comparison import Comparison
+from workbench.names import DEVICE_NAMES, DTYPE_NAMES, SUITE_NAMES
+from workbench.placement import describe_machine, resolve_device, resolve_dtype
+from workbench.suites.choice import usual_dtype
+from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
+
+logger = logging.getLogger(__name__)
+
+
+def read_settings(arguments: Sequence[str] | None = None, program: str | None = None) -> argparse.Namespace:
+    """Read the command line; host and port come from Gradio's own environment variables where it is silent."""
+    parser = argparse.ArgumentParser(program, description="Compare ways of telling SAM in words what to segment.")
+    suite = "auto" if "SPACE_ID" in os.environ else "mini"
+    parser.add_argument("--suite", choices=SUITE_NAMES, default=suite, help="which models (default: %(default)s)")
+    add_page_options(parser)
+    parser.add_argument("--device", choices=DEVICE_NAMES, default="auto", help="where they run (default: auto)")
+    parser.add_argument("--dtype", choices=("auto", *DTYPE_NAMES), default="auto", help="number type (default: auto)")
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    parser.add_argument("--host", default=host, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=None, help="port (default: GRADIO_SERVER_PORT, or the next free)")
+    return parser.parse_args(arguments)
+
+
+def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
+    """Build the page over the chosen suite, without reading any weights."""
+    gpu = zero_gpu_decorator(os.environ)  # stands in for CUDA outside of calls, so it comes first
+    device = resolve_device(settings.device)
+    machine = describe_machine(device, os.environ)
+    dtype = None if settings.dtype == "auto" else resolve_dtype(settings.dtype, device)
+    suite = suite_of(settings, machine, dtype, is_rest_kept=False)
+    make = Comparison if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
+    comparison = make(suite, device, dtype or usual_dtype(suite, machine))
+    return build_demo(comparison), comparison
+
+
+def read_weights(comparison: Comparison) -> None:
+    """Read all weights, so that the first visitor need not wait; a strategy without any says so when it is asked."""
+    for key in comparison.keys:
+        try:
+            comparison.strategy(key)
+        except EvfSamError as error:
+            logger.warning("%s: %s", key, error)
+
+
+def serve(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Serve the page at once, and read weights that are at hand meanwhile; a lent GPU wants them read before.
+
+    Args:
+        arguments: by default those of the process.
+        program: its name in messages; by default that of the process.
+
+    Returns:
+        The exit code, once the server is stopped: 1 after one line on standard error where it cannot be set up.
+    """
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    # Gradio warns before webui.api.mcp_tools takes those endpoints out of its list of tools.
+    warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
+    try:
+        settings = read_settings(arguments, program)
+        demo, comparison = create_demo(settings)
+    except EvfSamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if isinstance(comparison, ZeroGpuComparison):
+        read_weights(comparison)
+    demo.launch(server_name=settings.host, server_port=settings.port, prevent_thread_lock=True, **launch_arguments())
+    if comparison.suite.board is None:
+        Thread(target=read_weights, args=(comparison,), daemon=True).start()
+    demo.block_thread()
+    return 0
