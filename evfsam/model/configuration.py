@@ -11,7 +11,7 @@ from evfsam.encoders.beit3 import Beit3Config
 from evfsam.encoders.multimodal import EncoderChoice, EncoderName, Feature, Fusion
 from evfsam.encoders.sizes import ClipSizes, EncoderSizes, ViltSizes
 from evfsam.errors import ConfigurationError
-from evfsam.model.released_layout import configuration_values
+from evfsam.model.released_layout import configuration_values, known_values
 from evfsam.sam.backbone import VisualConfig
 from evfsam.sam.families import Family, find_family
 from evfsam.weights.files import CONFIG_NAME
@@ -25,6 +25,20 @@ _BOOKKEEPING: Final = frozenset(
     | {"transformers_version", "tie_word_embeddings", "output_hidden_states", "output_attentions", "return_dict"}
     | {"chunk_size_feed_forward", "is_encoder_decoder", "id2label", "label2id", "problem_type"}
 )
+
+
+_OF_AUTO_CLASSES: Final = frozenset({"_from_auto", "adapter_kwargs", "code_revision", "trust_remote_code"})
+
+
+def refuse_options(options: Mapping[str, object], known: str) -> None:
+    """Refuse options of `from_pretrained` that would have no effect; those that Auto classes add are theirs.
+
+    Raises:
+        ConfigurationError: naming them.
+    """
+    unknown = sorted(set(options) - _OF_AUTO_CLASSES)
+    if unknown:
+        raise ConfigurationError(f"EVF-SAM: unknown options {unknown}; expected only {known}")
 
 
 class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
@@ -97,6 +111,11 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
         self.pad_token_id, self.bos_token_id, self.eos_token_id = pad_token_id, bos_token_id, eos_token_id
         bookkeeping.setdefault("tie_word_embeddings", False)
         super().__init__(**bookkeeping)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build one from the values of a `config.json` of either layout, as `AutoConfig` does."""
+        return super().from_dict(known_values(config_dict), **kwargs)
 
     @classmethod
     def load(cls, directory: str | Path) -> "EvfSamConfig":

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from evfsam.encoders.multimodal import EncoderOutput, build_encoder
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.geometry import Frame, upsample_logits
-from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.batches import EvfSamBatch
+from evfsam.model.configuration import EvfSamConfig, refuse_options
 from evfsam.model.losses import MaskLoss, batch_mask_loss
 from evfsam.model.released_layout import check_family, read_model_weights
 from evfsam.sam.families import EncodedImages, Family
@@ -89,6 +90,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         revision: str | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        config: EvfSamConfig | None = None,
         **options,
     ) -> "EvfSamModel":
         """Load a checkpoint of ours or a released one strictly, in eval mode; stored weights become `dtype`.
@@ -101,16 +103,15 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             revision: branch, tag or commit of a Hub id.
             device: where the model goes.
             dtype: type of its weights; some small parts of SAM stay float32, see `families.Family`.
-            **options: none are known; any is an error.
+            config: as `AutoModel` gives it; the checkpoint's own is read anyway, since weights tell the family.
+            **options: those that only `AutoModel` gives; any other is an error.
 
         Raises:
             CheckpointError: files are missing or damaged, of another family, or keys or shapes do not fit; names them.
             ConfigurationError: the configuration does not fit, or an option is unknown.
         """
-        if options:
-            raise ConfigurationError(
-                f"EVF-SAM: unknown options {sorted(options)}; expected only revision, device and dtype"
-            )
+        refuse_options(options, "revision, device and dtype")
+        del config
         path = local_checkpoint(id_or_dir, revision)
         config, weights = EvfSamConfig.load(path), read_model_weights(path)
         check_family(config.visual_family, weights.keys(), str(path))
@@ -237,6 +238,27 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
     def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Do as `encode_image_features`, for SAMs that decode from one level: (B, C, h, w)."""
         return self.encode_image_features(pixel_values).image_embeddings
+
+    @torch.inference_mode()
+    def segment(self, batch: EvfSamBatch, *, multimask: bool | None = None) -> EvfSamOutput:
+        """Segment what each phrase of a batch names, on the model's device.
+
+        Args:
+            batch: from `EvfSamProcessor.batch`.
+            multimask: as in `forward`.
+        """
+        features = self.encode_image_features(batch.pixel_values.to(self.device))
+        output: EvfSamOutput = self(
+            features.image_embeddings,
+            batch.encoder_pixel_values.to(self.device),
+            batch.input_ids.to(self.device),
+            batch.frames,
+            offset=batch.offset,
+            attention_mask=batch.attention_mask.to(self.device),
+            multimask=multimask,
+            high_res_features=features.high_res_features,
+        )
+        return output
 
     def forward(
         self,

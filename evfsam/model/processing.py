@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
 
 from evfsam.encoders.tokenizers import PhraseTokenizer, PretrainedPhraseTokenizer
-from evfsam.errors import CheckpointError
+from evfsam.errors import CheckpointError, GeometryError
 from evfsam.geometry import Frame, upsample_logits
-from evfsam.model.configuration import EvfSamConfig
-from evfsam.phrases import split_phrases
+from evfsam.model.batches import EvfSamBatch
+from evfsam.model.configuration import EvfSamConfig, refuse_options
+from evfsam.phrases import check_phrases, split_phrases
 from evfsam.preprocess import beit3_pixels, clip_pixels
 from evfsam.types import RgbImage
 from evfsam.weights.hub import local_checkpoint
@@ -64,17 +66,21 @@ class EvfSamProcessor:
         self.encoder_image_size = config.encoder_sizes.image_size
 
     @classmethod
-    def from_pretrained(cls, id_or_dir: str | Path, *, revision: str | None = None) -> "EvfSamProcessor":
+    def from_pretrained(  # type: ignore[no-untyped-def]
+        cls, id_or_dir: str | Path, *, revision: str | None = None, **options
+    ) -> "EvfSamProcessor":
         """Load what `save_pretrained` wrote, or a released checkpoint.
 
         Args:
             id_or_dir: a directory, or as text a Hub id.
             revision: branch, tag or commit of a Hub id.
+            **options: those that only `AutoProcessor` gives; any other is an error.
 
         Raises:
             CheckpointError: a file is missing or damaged.
-            ConfigurationError: the configuration does not fit.
+            ConfigurationError: the configuration does not fit, or an option is unknown.
         """
+        refuse_options(options, "revision")
         directory = local_checkpoint(id_or_dir, revision)
         config = EvfSamConfig.load(directory)
         kind = PhraseTokenizer if config.encoder == "beit3" else PretrainedPhraseTokenizer
@@ -100,6 +106,33 @@ class EvfSamProcessor:
         )
         pixel_values, frame = self.config.visual_family.pixels(image, self.sam_image_size)
         return EvfSamInputs(pixel_values[None], self.encoder_pixels(image), ids, attention_mask, frame)
+
+    def batch(self, images: Sequence[RgbImage], phrases: Sequence[str | Sequence[str]]) -> EvfSamBatch:
+        """Prepare several images with their phrases, for `EvfSamModel.segment`.
+
+        Args:
+            images: (H, W, 3) uint8 each, of any sizes.
+            phrases: of each image, as in a call for one.
+
+        Raises:
+            PhraseError: a phrase is empty or too long.
+            GeometryError: there are not as many entries of phrases as images, or none.
+        """
+        if len(images) != len(phrases) or not images:
+            raise GeometryError(f"expected phrases for each of {len(images)} images, got {len(phrases)} entries")
+        of_image = [split_phrases(each) if isinstance(each, str) else check_phrases(each) for each in phrases]
+        ids, attention_mask = self.tokenizer.encode_batch([phrase for each in of_image for phrase in each])
+        pixels, frames = zip(
+            *(self.config.visual_family.pixels(image, self.sam_image_size) for image in images), strict=True
+        )
+        return EvfSamBatch(
+            torch.stack(pixels),
+            torch.cat([self.encoder_pixels(image) for image in images]),
+            ids,
+            attention_mask,
+            tuple(accumulate((len(each) for each in of_image), initial=0)),
+            frames,
+        )
 
     def encoder_pixels(self, image: RgbImage) -> torch.Tensor:
         """Prepare only the multimodal encoder's half of an image: (1, 3, side, side) float32.

@@ -6,7 +6,7 @@ checkpoint, is ignored in both.
 
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ RELEASED_FIELDS: Final = (
 )
 
 _STORAGE_FIELDS = ("torch_dtype", "dtype")
+_CODE_FIELD = "auto_map"
 _SCALE_FIELDS = ("mm_extractor_scale", "sam_scale")
 _OUR_FIELDS = frozenset({"beit3", "sam", "vilt", "clip", "encoder", "family"})
 _PARTS = ("visual_model.", "mm_extractor.", "text_hidden_fcs.")
@@ -55,6 +56,16 @@ def weights_family(names: Collection[str], origin: str) -> Family | None:
         )
     found = [key for key, mark in _MARKS.items() if any(name.startswith(mark) for name in names)]
     return FAMILIES[found[0]] if len(found) == 1 else None
+
+
+def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a `config.json` that `EvfSamConfig` takes: in the released layout some carry no size.
+
+    How the weights are stored says nothing of the type they are loaded in, and code that a checkpoint names is not run.
+    """
+    if _OUR_FIELDS & set(values):
+        return {name: value for name, value in values.items() if name != _CODE_FIELD}
+    return {name: value for name, value in values.items() if name in RELEASED_FIELDS and name not in _STORAGE_FIELDS}
 
 
 def check_family(expected: Family, names: Collection[str], origin: str) -> None:
@@ -97,20 +108,18 @@ def configuration_values(directory: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"expected an EVF-SAM (model_type 'evf') in {directory}, got {values.get('model_type')!r}; check the path"
         )
-    values.pop("auto_map", None)
+    kept = known_values(values)
     if _OUR_FIELDS & set(values):
-        return values
+        return kept
     missing = [field for field in _SCALE_FIELDS if not isinstance(values.get(field), str)]
     if missing:
         raise CheckpointError(
             f"{directory / CONFIG_NAME} gives no sizes: expected the words {' and '.join(missing)} of a released "
             "checkpoint, or sizes spelled out under beit3 and sam; restore the file"
         )
-    ignored = sorted(set(values) - set(RELEASED_FIELDS))
+    ignored = sorted(set(values) - set(RELEASED_FIELDS) - {_CODE_FIELD})
     if ignored:
         logger.warning("%s: ignored the fields %s", directory / CONFIG_NAME, ignored)
-    # How the weights are stored says nothing of the type they are loaded in.
-    kept = {name: value for name, value in values.items() if name in RELEASED_FIELDS and name not in _STORAGE_FIELDS}
     if has_weights(directory):
         family = weights_family(read_weights(directory).keys(), str(directory))
         if family is not None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evfsam.errors import CheckpointError
+from evfsam.errors import CheckpointError, GeometryError, PhraseError
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
@@ -46,3 +46,23 @@ def test_a_tokenizer_with_more_ids_than_embeddings_is_refused(processor: EvfSamP
     config = EvfSamConfig(beit3={**BEIT3, "vocab_size": 51}, sam=SAM)
     with pytest.raises(CheckpointError, match="the tokenizer has 52 ids, but the model only 51 word embeddings"):
         EvfSamProcessor(processor.tokenizer, config)
+
+
+def test_images_of_several_sizes_are_segmented_together_as_they_are_alone(
+    model: EvfSamModel, processor: EvfSamProcessor
+) -> None:
+    images = [noise_image(30, 50), noise_image(41, 20, seed=1), noise_image(64, 64, seed=2)]
+    phrases = ["left; zebra top left", ["zebra"], "right"]
+    together = model.segment(processor.batch(images, phrases))
+    assert [tuple(logits.shape) for logits in together.mask_logits] == [(2, 30, 50), (1, 41, 20), (1, 64, 64)]
+    for number, (image, asked) in enumerate(zip(images, phrases, strict=True)):
+        alone = model.segment(processor.batch([image], [asked]))
+        torch.testing.assert_close(together.mask_logits[number], alone.mask_logits[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("phrases", [[], ["left"], ["left", "right", "top"]])
+def test_a_batch_needs_phrases_for_each_image(processor: EvfSamProcessor, phrases: list[str]) -> None:
+    with pytest.raises(GeometryError, match=f"phrases for each of 2 images, got {len(phrases)}"):
+        processor.batch([noise_image(30, 50)] * 2, phrases)
+    with pytest.raises(PhraseError):
+        processor.batch([noise_image(30, 50)], [[]])
