@@ -17,7 +17,7 @@ from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
 from workbench.datasets.registry import counts_absent, open_dataset
 from workbench.evaluation.answers import Scores, scores_of
-from workbench.evaluation.cost import machine_name
+from workbench.evaluation.cost import machine_name, parameter_count
 from workbench.evaluation.evaluation import Shard, checked_limit, evaluate, limited, measure
 from workbench.evaluation.results import ResultsFile, read_results
 from workbench.evaluation.runs import Facts, Header, Run, questions_digest
@@ -126,7 +126,8 @@ def _with_lines(order: Order, comparison: Comparison, out: Path) -> dict[str, Sc
         for of_image in answers:
             progress.begin()
             file.append(of_image)
-        file.finish()
+        counts = {key: parameter_count(comparison.strategy(key)) for key in order.strategies}
+        file.finish({key: count for key, count in counts.items() if count is not None})
     return scores_of(read_results(path).answers, order.strategies)
 
 

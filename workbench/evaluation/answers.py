@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from workbench.metrics.masks import (
     overlap,
     wanted_pixels,
 )
+
+ENCODE_STAGE: Final = "encode image"
+"""What every strategy calls the stage of SAM's image encoder."""
 
 Outcome = Literal["found", "absent", "failed", "unread"]
 
@@ -65,6 +68,8 @@ class Answer:
         seconds: what the stages of the answer took together.
         mask_counts: the mask, as the counts of COCO's compressed run lengths.
         data: digest of the image and the known mask, see `data_digest`; "" where they could not be read.
+        encode_seconds: what SAM's image encoder took of `seconds`; None where another answer had paid for it.
+        peak_bytes: most memory in use while this answer, or those asked together with it, was made; None where unknown.
     """
 
     place: Place
@@ -85,6 +90,8 @@ class Answer:
     mask_counts: str = ""
     wording: Wording = ""
     data: str = ""
+    encode_seconds: float | None = None
+    peak_bytes: int | None = None
 
     @property
     def is_about_nothing(self) -> bool:
@@ -120,6 +127,7 @@ def measured(place: Place, question: Question, reference: ReferenceMask, segment
         size=(height, width),
         pred_iou=segmentation.pred_iou,
         seconds=sum(segmentation.seconds.values()),
+        encode_seconds=None if segmentation.embedding_was_cached else segmentation.seconds.get(ENCODE_STAGE),
         mask_counts=str(coco_rle(mask)["counts"]),
         wording=question.wording,
     )

@@ -14,6 +14,7 @@ from workbench.comparison import Comparison, answers_to
 from workbench.datasets.contract import ABSENT, Question, Sample
 from workbench.datasets.registry import open_dataset
 from workbench.evaluation.answers import Answer, Place, Scores, check_size, data_digest, measured, scores_of, unread
+from workbench.evaluation.cost import PeakMemory
 from workbench.metrics.masks import ReferenceMask
 from workbench.names import SCENES_LIMIT
 
@@ -240,15 +241,19 @@ def _asked(
     comparison: Comparison, view: ImageView, sample: Sample, asked: Sequence[tuple[Place, ReferenceMask]]
 ) -> Iterator[Answer]:
     """Ask one strategy about one image, phrases together where it can; a segmentation goes once it is measured."""
+    memory = PeakMemory(comparison.device)
     for start in range(0, len(asked), PHRASES_AT_ONCE):
         part = [
             (place, sample.questions[place.question_index], known) for place, known in asked[start:][:PHRASES_AT_ONCE]
         ]
         phrases = [check_phrase(question.phrase) for _, question, _ in part]
         key = part[0][0].strategy
+        memory.start()
         found = answers_to(comparison.strategy(key), key, view, phrases)
+        peak = memory.bytes()
         for (place, question, known), segmentation in zip(part, found, strict=True):
-            yield replace(measured(place, question, known, segmentation), data=data_digest(view, known))
+            answer = measured(place, question, known, segmentation)
+            yield replace(answer, data=data_digest(view, known), peak_bytes=peak)
 
 
 def _of_shard(samples: Iterable[Sample], shard: Shard) -> Iterator[tuple[int, Sample]]:

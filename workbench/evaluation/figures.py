@@ -1,7 +1,7 @@
 """The figures of a run: which sums over images each is made of, and how sure it is."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -53,10 +53,17 @@ def main_region(dataset: str, scores: Scores) -> Tally:
 def figure_of(name: str, ratio: Ratio, whole: Scores, images: Sequence[Scores]) -> Figure:
     """Return a figure of all images together, and its interval over them."""
     numerator, denominator = ratio(whole)
-    parts = [part for part in map(ratio, images) if any(part)]
+    found = figure_of_parts(name, [ratio(image) for image in images])
+    return replace(found, value=numerator / denominator) if denominator else found
+
+
+def figure_of_parts(name: str, images: Iterable[tuple[float, float]]) -> Figure:
+    """Return a figure, and its interval, from its numerator and denominator of each image."""
+    parts = [part for part in images if any(part)]
+    denominator = sum(bottom for _, bottom in parts)
     if not denominator:
         return Figure(None, None)
-    value = numerator / denominator
+    value = sum(top for top, _ in parts) / denominator
     if len(parts) < 2:
         return Figure(value, None)
     numerators, denominators = zip(*parts, strict=True)

@@ -1,7 +1,7 @@
 """Files of results brought together: the shards of a run, and several runs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 from workbench.datasets.contract import ABSENT
 from workbench.evaluation.answers import Answer, Scores, scores_of
 from workbench.evaluation.figures import Figure, figure_of, ratios
+from workbench.evaluation.groups import GroupScores, grouped
 from workbench.evaluation.results import Results, ResultsError, read_results
 from workbench.evaluation.runs import Facts, Run
 
@@ -23,6 +24,7 @@ class MergedRun:
         answers: in the order of the data set, whatever the order of files and lines.
         notes: what is missing, a sentence each; empty where the run reached its end.
         facts: beside the run.
+        parameters: how many numbers the weights of each strategy have, by key, as far as known.
     """
 
     run: Run
@@ -30,6 +32,7 @@ class MergedRun:
     answers: tuple[Answer, ...]
     notes: tuple[str, ...]
     facts: Facts = field(default_factory=Facts)
+    parameters: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -47,6 +50,11 @@ class MergedRun:
     def figures(self) -> dict[str, dict[str, Figure]]:
         """Every figure with its interval, by strategy and name out of `ratios`."""
         return {key: self._figures_of(key) for key in self.run.strategies}
+
+    @cached_property
+    def groups(self) -> dict[str, dict[str, dict[str, GroupScores]]]:
+        """Scores of groups of expressions, by criterion, group and strategy."""
+        return grouped(self.answers)
 
     @property
     def figure_names(self) -> tuple[str, ...]:
@@ -95,7 +103,8 @@ def _merged(parts: Sequence[Results]) -> MergedRun:
     order = {key: number for number, key in enumerate(header.run.strategies)}
     places = sorted(answers, key=lambda place: (place[0], place[1], order[place[2]]))
     ordered = tuple(answers[place] for place in places)
-    return MergedRun(header.run, header.root, ordered, tuple(_notes(parts)), header.facts)
+    parameters = {key: count for part in parts for key, count in part.parameters.items()}
+    return MergedRun(header.run, header.root, ordered, tuple(_notes(parts)), header.facts, parameters)
 
 
 def _notes(parts: Sequence[Results]) -> Iterable[str]:

@@ -7,10 +7,10 @@ A line counts once its newline is there: what follows the last newline was cut s
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, cast
 
 from evfsam.errors import ConfigurationError
@@ -37,6 +37,7 @@ class Results:
         answers: in the order in which they were written.
         is_complete: whether the run reached its end.
         good_bytes: length of the file up to the last complete line.
+        parameters: how many numbers the weights of each strategy have, by key, as far as the last line says.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Results:
     answers: tuple[Answer, ...]
     is_complete: bool
     good_bytes: int
+    parameters: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_results(path: Path) -> Results:
@@ -60,17 +62,17 @@ def read_results(path: Path) -> Results:
     lines = complete.splitlines()
     header = _header_of(path, lines[0] if lines else b"")
     answers: dict[Place, Answer] = {}
-    is_complete = False
+    is_complete, parameters = False, {}
     for number, line in enumerate(lines[1:], start=2):
         record = _object(path, number, line)
         if record.get("end") is True:
-            is_complete = True
+            is_complete, parameters = True, record.get("parameters", {})
             continue
         answer = _answer_of(path, number, record)
         if answer.place in answers:
             raise ResultsError(f"{path} has the same answer twice, again in line {number}; write a new file with --out")
         answers[answer.place] = answer
-    return Results(path, header, tuple(answers.values()), is_complete, len(complete))
+    return Results(path, header, tuple(answers.values()), is_complete, len(complete), parameters)
 
 
 class ResultsFile:
@@ -113,14 +115,17 @@ class ResultsFile:
         """
         self._append(b"".join(_line(_answer_record(answer)) for answer in answers))
 
-    def finish(self) -> None:
+    def finish(self, parameters: Mapping[str, int] = MappingProxyType({})) -> None:
         """Mark the run as complete.
+
+        Args:
+            parameters: how many numbers the weights of each strategy have, as far as known.
 
         Raises:
             ResultsError: see `append`.
         """
         if self.earlier is None or not self.earlier.is_complete:
-            self._append(_line({"end": True}))
+            self._append(_line({"end": True, **({"parameters": dict(parameters)} if parameters else {})}))
 
     def __enter__(self) -> "ResultsFile":
         return self

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import ceil
 from typing import Final
 
 from workbench.evaluation.figures import Figure
@@ -15,6 +16,11 @@ _HEIGHT: Final = 180
 _TOP: Final = 34
 _LEFT: Final = 44
 _BOTTOM: Final = 46
+_LETTER: Final = 6.6
+"""Width to allow for a letter of the labels, of sans-serif at 11 pixels."""
+_TITLE_LETTER: Final = 8.0
+_SWATCH: Final = 30
+"""Room of a legend's entry beside its letters."""
 
 
 @dataclass(frozen=True)
@@ -30,29 +36,37 @@ class Group:
     bars: Mapping[str, Figure]
 
 
-def bar_chart(title: str, groups: Sequence[Group]) -> str:
+def bar_chart(title: str, groups: Sequence[Group], description: str = "") -> str:
     """Draw shares in [0, 1] as bars from 0 to 100 percent, with their intervals, as a whole SVG document.
 
-    Each bar has its strategy's colour and, where a pointer rests on it, its name and figure.
+    Each bar has its strategy's colour and, where a pointer rests on it, its name and figure. Groups are as wide as
+    their bars and labels need, and the whole as wide as the title and the legend.
+
+    Args:
+        title: above the bars.
+        groups: from left to right.
+        description: what the title does not say, for those who do not see the chart.
     """
-    title = xml_text(title)
+    title, description = xml_text(title), xml_text(description)
     keys = list(dict.fromkeys(key for group in groups for key in group.bars))
-    group_width = max(1, len(keys)) * _BAR + _GAP
-    width = _LEFT + len(groups) * group_width + _GAP + max(0, 150 - len(groups) * group_width)
+    widest_label = max((len(group.label) for group in groups), default=0) * _LETTER
+    group_width = max(max(1, len(keys)) * _BAR, widest_label) + _GAP
+    legend_width = sum(_legend_width(key) for key in keys)
+    width = _LEFT + _GAP + ceil(max(len(groups) * group_width, legend_width, len(title) * _TITLE_LETTER))
     height = _TOP + _HEIGHT + _BOTTOM
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="11" role="img">',
-        f"<title>{escape(title)}</title>",
+        f"<title>{escape(f'{title}. {description}' if description else title)}</title>",
         f'<text x="{_LEFT}" y="14" font-size="13" font-weight="bold">{escape(title)}</text>',
         *_axis(width),
     ]
     for number, group in enumerate(groups):
-        left = _LEFT + _GAP / 2 + number * group_width
+        middle = _LEFT + _GAP / 2 + (number + 0.5) * group_width - _GAP / 2
+        left = middle - len(keys) * _BAR / 2
         for place, key in enumerate(keys):
             if key in group.bars:
                 parts += _bar(left + place * _BAR, key, group.label, group.bars[key])
-        middle = left + len(keys) * _BAR / 2
         parts.append(
             f'<text x="{middle:.1f}" y="{_TOP + _HEIGHT + 14}" text-anchor="middle">{escape(group.label)}</text>'
         )
@@ -95,8 +109,12 @@ def _legend(keys: Sequence[str], y: int) -> list[str]:
         colour = "rgb({}, {}, {})".format(*strategy_colour(key))
         parts.append(f'<rect x="{left}" y="{y - 9}" width="10" height="10" fill="{colour}" stroke="#333"/>')
         parts.append(f'<text x="{left + 14}" y="{y}">{escape(key)}</text>')
-        left += 30 + 7 * len(key)
+        left += _legend_width(key)
     return parts
+
+
+def _legend_width(key: str) -> int:
+    return _SWATCH + ceil(len(key) * _LETTER)
 
 
 def _y(share: float) -> float:

@@ -1,79 +1,33 @@
 """Runs as tables in Markdown."""
 
 from collections.abc import Sequence
-from typing import Final
 
-from workbench.evaluation.figures import UNBOUNDED, Figure
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import all_pairs
-from workbench.reporting.pairs import PAIRS_NOTE, deciders_rows, pair_notes, pairs_rows
+from workbench.reporting.pairs import PAIRS_NOTE, deciders_rows, pair_notes
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows, paper_source
 from workbench.reporting.scores import fault_lines, percent
-
-_DIGITS: Final = 8
-"""Shown of a digest of weights."""
+from workbench.reporting.tables import DIGITS, Table, pairs_table, run_tables, run_title
 
 
 def report_markdown(runs: Sequence[MergedRun]) -> str:
-    """Write everything that needs no picture: figures, kinds, what went wrong, and the papers' figures."""
+    """Write everything that needs no picture: figures, groups, what went wrong, pairs, and the papers' figures."""
     parts = ["# Measured"]
     for run in runs:
-        parts += [f"## {run_title(run)}", figures_table(run), kinds_table(run), table(*wordings_rows(run))]
+        parts.append(f"## {run_title(run)}")
+        for each in run_tables(run):
+            parts += _captioned(each)
         faults = fault_notes(run)
         if faults:
             parts += ["What went wrong:", "\n".join(f"- {_defused(each)}" for each in faults)]
     for dataset, pairs in all_pairs(runs).items():
-        parts += [f"## Compared in pairs: {dataset}", table(*pairs_rows(pairs)), *pair_notes(pairs), PAIRS_NOTE]
+        pairs_of = pairs_table(dataset, pairs)
+        parts += [f"## {pairs_of.caption}", table(pairs_of.headings, pairs_of.rows), *pair_notes(pairs), PAIRS_NOTE]
         for pair in pairs:
-            parts += [f"What decides between {pair.one.label} and {pair.other.label}:", table(*deciders_rows(pair))]
+            decides = table(*deciders_rows(pair))
+            parts += [f"What decides between {pair.one.label} and {pair.other.label}:", decides] if decides else []
     parts += ["## The papers' figures", table(*papers_rows(runs)), *papers_notes(runs), paper_source()]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def run_title(run: MergedRun) -> str:
-    """Name a run in a line: data, how much of it, weights, number type, device and date."""
-    limit = "" if run.run.limit is None else f", first {run.run.limit} expressions"
-    unfinished = ", unfinished" if run.notes else ""
-    weights = ", ".join(f"{key} {digest[:_DIGITS]}" for key, digest in run.run.strategies.items())
-    date = f", {run.facts.started[:10]}" if run.facts.started else ""
-    return f"{run.run.dataset}{limit}{unfinished}: suite {run.run.suite} ({weights}){run.run.placement}{date}"
-
-
-def figures_table(run: MergedRun) -> str:
-    """Lay out every figure of every strategy, in percent with its 95 % interval."""
-    headings, rows = figures_rows(run)
-    return table([headings[0], *(f"`{key}`" for key in headings[1:])], rows)
-
-
-def figures_rows(run: MergedRun) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows of the table of figures, a column a strategy."""
-    keys = list(run.run.strategies)
-    rows = [[name, *(figure_text(name, run.figures[key][name]) for key in keys)] for name in run.figure_names]
-    rows.append(["expressions", *(str(run.scores[key].total.count) for key in keys)])
-    rows.append(["absent ones", *(str(run.scores[key].absent.count) for key in keys)])
-    return ["in percent", *keys], rows
-
-
-def kinds_table(run: MergedRun) -> str:
-    """Lay out cIoU by kind of expression; "" where there is one kind only."""
-    kinds = sorted({kind for scores in run.scores.values() for kind in scores.kinds})
-    if len(kinds) < 2:
-        return ""
-    rows = []
-    for key, scores in run.scores.items():
-        tallies = [scores.kinds.get(kind) for kind in kinds]
-        rows.append([f"`{key}`", *(percent(tally.ciou if tally else None) for tally in tallies)])
-    return table(["cIoU by kind", *kinds], rows)
-
-
-def wordings_rows(run: MergedRun) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows by strategy and wording, seen in training or not; no rows where nobody knows."""
-    rows = [
-        [key, wording, percent(tally.precision), percent(tally.ciou), str(tally.count)]
-        for key, scores in run.scores.items()
-        for wording, tally in sorted(scores.wordings.items())
-    ]
-    return ["strategy", "wordings", "Pr@0.5", "cIoU", "expressions"], rows
 
 
 def fault_notes(run: MergedRun) -> list[str]:
@@ -104,7 +58,7 @@ def papers_rows(runs: Sequence[MergedRun]) -> tuple[list[str], list[list[str]]]:
         if column is None or not run.is_whole:
             continue
         for key, digest in run.run.strategies.items():
-            made_with = f"{run.run.suite} {digest[:_DIGITS]}{run.run.placement}"
+            made_with = f"{run.run.suite} {digest[:DIGITS]}{run.run.placement}"
             label = f"measured: `{key}` ({made_with})"
             cells = next((cells for name, cells in measured if name == label and column not in cells), None)
             if cells is None:
@@ -123,23 +77,16 @@ def papers_notes(runs: Sequence[MergedRun]) -> list[str]:
     ]
 
 
-def figure_text(name: str, figure: Figure) -> str:
-    """Write a figure with its interval."""
-    if figure.value is None:
-        return "-"
-    if name == UNBOUNDED:
-        interval = "" if figure.interval is None else " ({:.2f}-{:.2f})".format(*figure.interval)
-        return f"{figure.value:.2f}x{interval}"
-    interval = "" if figure.interval is None else f" ({percent(figure.interval[0])}-{percent(figure.interval[1])})"
-    return f"{percent(figure.value)}{interval}"
-
-
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a table in Markdown; bars and line ends in cells are defused. "" without rows."""
     if not rows:
         return ""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(_cell(each) for each in line)} |" for line in lines)
+
+
+def _captioned(each: Table) -> list[str]:
+    return [f"**{each.caption}**", table(each.headings, each.rows), *each.notes]
 
 
 def _cell(text: str) -> str:

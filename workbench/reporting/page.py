@@ -11,23 +11,17 @@ from typing import Final
 from PIL import Image
 
 from evfsam.types import RgbImage
-from workbench.evaluation.figures import Figure
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import Pair, all_pairs
 from workbench.export.files import write_whole
 from workbench.reporting.charts import Group, bar_chart
-from workbench.reporting.markdown import (
-    fault_notes,
-    figures_rows,
-    papers_notes,
-    papers_rows,
-    report_markdown,
-    run_title,
-    wordings_rows,
-)
-from workbench.reporting.pairs import PAIRS_NOTE, pair_notes, pairs_rows
+from workbench.reporting.csv_tables import figures_csv, pairs_csv
+from workbench.reporting.latex import latex_tables
+from workbench.reporting.markdown import fault_notes, papers_notes, papers_rows, report_markdown
+from workbench.reporting.pairs import PAIRS_NOTE, pair_notes
 from workbench.reporting.paper import paper_source
 from workbench.reporting.showcase import Exhibit, decider_exhibits, exhibits
+from workbench.reporting.tables import pairs_table, run_tables, run_title
 
 PER_TITLE: Final = 4
 """Samples shown of each strategy's best and worst, and of the most disputed."""
@@ -45,7 +39,7 @@ figcaption { font-size: 12px; }
 
 
 def write_report(folder: Path, runs: Sequence[MergedRun]) -> list[Path]:
-    """Write report.md, report.html and the charts into a folder.
+    """Write report.md, report.html, figures.csv, pairs.csv, tables.tex and the charts into a folder.
 
     Raises:
         ConfigurationError: it cannot be written.
@@ -53,9 +47,14 @@ def write_report(folder: Path, runs: Sequence[MergedRun]) -> list[Path]:
     charts = {
         f"figures-{number}-{name}.svg": chart for number, run in enumerate(runs, 1) for name, chart in _charts(run)
     }
+    pairs = all_pairs(runs)
+    of_pairs = [(dataset, [pairs_table(dataset, found)]) for dataset, found in pairs.items()]
     files = {
         "report.md": report_markdown(runs),
         "report.html": report_html(runs),
+        "figures.csv": figures_csv(runs),
+        "pairs.csv": pairs_csv(pairs),
+        "tables.tex": latex_tables([*((run_title(run), run_tables(run)) for run in runs), *of_pairs]),
         **charts,
     }
     return [write_whole(folder / name, content.encode("utf-8", "backslashreplace")) for name, content in files.items()]
@@ -78,9 +77,10 @@ def report_html(runs: Sequence[MergedRun]) -> str:
 
 
 def _run_parts(run: MergedRun) -> list[str]:
-    parts = [f"<h2>{escape(run_title(run))}</h2>", _html_table(*figures_rows(run))]
-    headings, by_wording = wordings_rows(run)
-    parts += [_html_table(headings, by_wording)] if by_wording else []
+    parts = [f"<h2>{escape(run_title(run))}</h2>"]
+    for each in run_tables(run):
+        parts += [f"<h3>{escape(each.caption)}</h3>", _html_table(each.headings, each.rows)]
+        parts += [f"<p>{escape(note)}</p>" for note in each.notes]
     parts += [f'<div class="wide">{chart}</div>' for _, chart in _charts(run)]
     faults = fault_notes(run)
     if faults:
@@ -94,7 +94,8 @@ def _run_parts(run: MergedRun) -> list[str]:
 
 
 def _pairs_parts(dataset: str, pairs: Sequence[Pair]) -> list[str]:
-    parts = [f"<h2>Compared in pairs: {escape(dataset)}</h2>", _html_table(*pairs_rows(pairs))]
+    of_pairs = pairs_table(dataset, pairs)
+    parts = [f"<h2>{escape(of_pairs.caption)}</h2>", _html_table(of_pairs.headings, of_pairs.rows)]
     parts += [f"<p>{escape(note)}</p>" for note in (*pair_notes(pairs), PAIRS_NOTE)]
     for pair in pairs:
         shown = decider_exhibits(pair)
@@ -105,14 +106,15 @@ def _pairs_parts(dataset: str, pairs: Sequence[Pair]) -> list[str]:
 
 def _charts(run: MergedRun) -> list[tuple[str, str]]:
     overall = [Group(name, {key: figures[name] for key, figures in run.figures.items()}) for name in _CHARTED]
-    charts = [("overall", bar_chart(f"{run_title(run)}: percent, with 95 % intervals", overall))]
-    kinds = sorted({kind for scores in run.scores.values() for kind in scores.kinds})
-    if len(kinds) > 1:
-        by_kind = [
-            Group(kind, {key: Figure(s.kinds[kind].ciou, None) for key, s in run.scores.items() if kind in s.kinds})
-            for kind in kinds
+    title = run_title(run)
+    charts = [("overall", bar_chart("Percent, with 95 % intervals", overall, title))]
+    for criterion, by_group in run.groups.items():
+        groups = [
+            Group(group, {key: scores.figures["cIoU"] for key, scores in by_strategy.items()})
+            for group, by_strategy in by_group.items()
         ]
-        charts.append(("kinds", bar_chart(f"{run_title(run)}: cIoU by kind, percent", by_kind)))
+        chart = bar_chart(f"cIoU by {criterion}, percent, with 95 % intervals", groups, title)
+        charts.append((f"by-{criterion.replace(' ', '-')}", chart))
     return charts
 
 

@@ -48,7 +48,7 @@ class Exhibit:
 
 
 def exhibits(run: MergedRun, per_title: int) -> list[Exhibit]:
-    """Choose the best and the worst of each strategy and the most disputed of all, and draw them.
+    """Choose the best and the worst of each strategy, what it marked though absent, and the most disputed; draw them.
 
     Pictures are left out where the data set's files are no longer where they were.
     """
@@ -93,10 +93,17 @@ def _chosen(run: MergedRun, by_spot: Mapping[Spot, Sequence[Answer]], per_title:
         ranked = sorted(mine, key=lambda each: (-each.iou, each.place.sample_index, each.place.question_index))
         for title, part in ((f"best of {key}", ranked[:per_title]), (f"worst of {key}", ranked[::-1][:per_title])):
             yield from ((title, (each.place.sample_index, each.place.question_index)) for each in part)
+        wrong = [each for each in run.answers if each.place.strategy == key and each.is_about_nothing and each.marked]
+        for each in sorted(wrong, key=_marked_share, reverse=True)[:per_title]:
+            yield f"marked by {key} though it is absent", (each.place.sample_index, each.place.question_index)
     if len(run.run.strategies) > 1:
         disputed = {spot: dispute(answers) for spot, answers in by_spot.items()}
         for spot in sorted(disputed, key=lambda spot: (-disputed[spot], spot))[:per_title]:
             yield "most disputed", spot
+
+
+def _marked_share(answer: Answer) -> float:
+    return answer.marked / (answer.size[0] * answer.size[1])
 
 
 def _samples(run: MergedRun, wanted: set[int]) -> dict[int, Sample]:

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,10 +21,11 @@ from workbench.evaluation.figures import Figure
 from workbench.evaluation.merging import MergedRun, merged_runs
 from workbench.evaluation.pairs import all_pairs
 from workbench.reporting.charts import Group, bar_chart
-from workbench.reporting.markdown import report_markdown, run_title
+from workbench.reporting.markdown import report_markdown
 from workbench.reporting.page import report_html, write_report
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows
 from workbench.reporting.showcase import decider_exhibits, dispute, exhibits
+from workbench.reporting.tables import run_title
 
 ONE = replace(RUN, strategies={"light": "a1"})
 MARKED_UP = "<b>light & 'dark'</b>"
@@ -78,13 +80,13 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing(run: MergedRun) 
 
 
 def test_seen_and_unseen_wordings_have_a_table_where_they_are_known(run: MergedRun) -> None:
-    headings = "| strategy | wordings | Pr@0.5 | cIoU | expressions |"
+    headings = "| wording | strategy | cIoU | gIoU | Pr@0.5 | expressions | images |"
     assert headings not in report_markdown([run])
-    assert "wordings" not in Tags(report_html([run])).texts
+    assert "By wording, in percent" not in Tags(report_html([run])).texts
     told = [replace(each, wording="seen" if each.place.sample_index else "unseen") for each in run.answers]
     known = replace(run, answers=tuple(told))
-    assert f"{headings}\n| --- | --- | --- | --- | --- |\n| light | seen |" in report_markdown([known])
-    assert {"wordings", "seen", "unseen"} <= set(Tags(report_html([known])).texts)
+    assert f"{headings}\n| --- | --- | --- | --- | --- | --- | --- |\n| seen | light |" in report_markdown([known])
+    assert {"By wording, in percent", "seen", "unseen"} <= set(Tags(report_html([known])).texts)
 
 
 def test_phrases_are_shown_as_text_and_never_as_markup(run: MergedRun) -> None:
@@ -205,8 +207,9 @@ def test_only_the_papers_own_splits_stand_in_their_columns(name: str, column: st
 
 def test_a_report_is_written_as_files(run: MergedRun, tmp_path: Path) -> None:
     paths = write_report(tmp_path / "report", [run])
-    assert [path.name for path in paths] == ["report.md", "report.html", "figures-1-overall.svg"]
-    assert all(path.stat().st_size > 500 for path in paths)
+    names = ["report.md", "report.html", "figures.csv", "pairs.csv", "tables.tex", "figures-1-overall.svg"]
+    assert [path.name for path in paths] == [*names, "figures-1-by-words-in-the-phrase.svg"]
+    assert all(path.stat().st_size > 200 for path in paths)
 
 
 def test_bars_are_as_high_as_their_figures_and_whiskers_as_long_as_their_intervals() -> None:
@@ -224,6 +227,34 @@ def test_a_chart_fits_what_is_drawn_in_it() -> None:
     root = ElementTree.fromstring(bar_chart("wide", groups))
     edges = [float(each.get("x")) + float(each.get("width")) for each in root.iter("{http://www.w3.org/2000/svg}rect")]
     assert max(edges) <= float(root.get("width"))
+
+
+def test_labels_titles_and_legends_do_not_touch_and_lie_in_the_chart() -> None:
+    keys = ["a-strategy-of-a-long-name", "b", "another-strategy-of-a-long-name"]
+    names = ["several objects of one kind", "in", "expressions with a very long name"]
+    groups = [Group(name, dict.fromkeys(keys[:1], Figure(0.5, None))) for name in names]
+    groups.append(Group("last", dict.fromkeys(keys, Figure(0.5, None))))
+    root = ElementTree.fromstring(bar_chart("a title that is longer than the bars below it are wide " * 2, groups))
+    width = float(root.get("width"))
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for text in root.iter("{http://www.w3.org/2000/svg}text"):
+        size = 13 if text.get("font-size") == "13" else 11
+        extent = len(text.text) * 0.6 * size  # what letters of sans-serif take at most on the average
+        left = float(text.get("x")) - extent * {"middle": 0.5, "end": 1.0}.get(text.get("text-anchor"), 0.0)
+        assert left >= 0
+        assert left + extent <= width, text.text
+        rows.setdefault(text.get("y"), []).append((left, left + extent))
+    for extents in rows.values():
+        ordered = sorted(extents)
+        assert all(end <= start for (_, end), (start, _) in pairwise(ordered))
+
+
+def test_what_was_marked_though_it_is_absent_is_shown_the_largest_first(tmp_path: Path) -> None:
+    nothing = {"kind": "absent", "wanted": 0, "intersection": 0, "boundary_f": None, "box_iou": None}
+    answers = [answer(0, 0), *(answer(0, n, **nothing, union=n, marked=n, phrase=f"moon {n}") for n in (1, 3, 2))]
+    (run,) = merged_runs([written(tmp_path / "a.jsonl", answers, run=ONE)])
+    shown = [each.phrase for each in exhibits(run, 2) if each.title == "marked by light though it is absent"]
+    assert shown == ["moon 3", "moon 2"]
 
 
 def test_one_report_holds_several_runs(tmp_path: Path) -> None:
