@@ -9,8 +9,10 @@ from training.pictures.cutouts import Piece
 from workbench.datasets.vocabulary import NOUNS
 
 Split = Literal["train", "val", "test"]
-_ALWAYS_TRAIN = ("fluent-3d", "fluent-flat")
-"""The page's random scenes show these, and the two are one design: none of them is held out."""
+_ALWAYS_TRAIN = "fluent-3d/"
+"""The page's random scenes show these."""
+_ALWAYS_TEST = "fluent-flat/"
+"""A style of its own that no training sees: the drawn test pictures that come with the project are of it."""
 
 
 def file_stem(piece: Piece) -> str:
@@ -22,8 +24,8 @@ def splits(pieces: Sequence[Piece]) -> dict[str, Split]:
     """Split of each piece by its key.
 
     Of a name's photographs one is for tests where there are two, another one for validation where there are four; so of
-    its drawings where there are four and six. What was made of one photograph stays together, and models are for
-    training only: a figure on held-out photographs speaks of photographs.
+    its drawings where there are four and six, and besides one whole style of them. What was made of one photograph
+    stays together, and models are for training only: a figure on held-out photographs speaks of photographs.
     """
     held: dict[tuple[str, str], Split] = {}
     originals: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -31,13 +33,16 @@ def splits(pieces: Sequence[Piece]) -> dict[str, Split]:
         originals[piece.name, piece.kind].add(piece.original)
     for (name, kind), found in originals.items():
         least = {"photograph": (2, 4), "drawing": (4, 6), "render": (10**9, 10**9)}[kind]
-        candidates = _shuffled(o for o in found if not o.startswith(tuple(f"{s}/" for s in _ALWAYS_TRAIN)))
+        candidates = _shuffled(o for o in found if not o.startswith((_ALWAYS_TRAIN, _ALWAYS_TEST)))
         if len(found) >= least[0] and candidates:
             held[name, candidates[0]] = "test"
         if len(found) >= least[1] and len(candidates) > 1:
             held[name, candidates[1]] = "val"
     chosen = {original: split for (_, original), split in held.items()}
-    return {piece.key: chosen.get(piece.original, "train") for piece in pieces}
+    return {
+        piece.key: "test" if piece.original.startswith(_ALWAYS_TEST) else chosen.get(piece.original, "train")
+        for piece in pieces
+    }
 
 
 def background_splits(names: Iterable[str]) -> dict[str, Split]:

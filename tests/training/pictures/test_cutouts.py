@@ -1,5 +1,6 @@
 """Cut-outs: what the lists name is known, nothing is in two splits, and each way of making one keeps its promise."""
 
+import json
 import struct
 import zlib
 from collections import defaultdict
@@ -16,6 +17,7 @@ from training.pictures.folder import background_splits, file_stem, splits
 from training.pictures.rcc import read_resources
 from training.pictures.renders import read_model, render
 from training.pictures.sources import read_sources
+from workbench.datasets.cutouts import SHIPPED
 from workbench.datasets.vocabulary import NOUNS
 
 PIECES = read_pieces()
@@ -52,7 +54,17 @@ def test_what_is_held_out_follows_the_counts() -> None:
             assert not held, (name, kind)
         if kind == "photograph" and len({piece.original for piece in pieces}) >= 2:
             assert "test" in held, name
-    assert {split_of[p.key] for p in PIECES if p.source.startswith("fluent")} == {"train"}
+    assert {split_of[p.key] for p in PIECES if p.source == "fluent-3d"} == {"train"}
+
+
+def test_the_drawn_test_pictures_of_the_project_are_of_a_style_that_no_training_sees() -> None:
+    split_of = splits(PIECES)
+    assert {split_of[p.key] for p in PIECES if p.source == "fluent-flat"} == {"test"}
+    trained = {p.name for p in PIECES if p.kind == "drawing" and split_of[p.key] == "train"}
+    assert {p.name for p in PIECES if p.source == "fluent-flat"} <= trained
+    shipped = json.loads((SHIPPED / "index.json").read_text(encoding="utf-8"))["cutouts"]
+    held_out = [entry["source"] for entry in shipped if entry["split"] == "test"]
+    assert sum(source == "fluent-flat" for source in held_out) > 300
 
 
 def test_a_new_picture_of_one_name_moves_nothing_of_another() -> None:
