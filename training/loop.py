@@ -22,10 +22,19 @@ from evfsam.errors import CheckpointError
 
 CHECKPOINT_EVERY_S = 120.0
 ATTENTION_KERNELS = {
-    "cpu": [SDPBackend.MATH],
+    "cpu": [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH],
     "cuda": [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
 }
-"""Which kernels train fastest: on a CPU and short sequences plain products do (0.32 s against 0.40 s a step)."""
+"""Which kernels train fastest, in the order in which they are tried."""
+
+
+def products(device: torch.device) -> torch.autocast:
+    """Return the arithmetic of training: bfloat16 on a GPU, float32 on a CPU.
+
+    A CPU without matrix units for bfloat16 loses more by conversions than it gains: a step of EVF-SAM's fine-tuning
+    took 2.0 s in float32 and 2.6 s in bfloat16 on one core of a Xeon, and 3.5 s with unfused attention.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,7 @@ def run(
         for batch in loader:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate * schedule.factor(step) * group["scale"]
-            with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(ATTENTION_KERNELS[device.type]):
+            with products(device), sdpa_kernel(ATTENTION_KERNELS[device.type]):
                 loss = stage.loss(batch.to(device))
                 loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -170,7 +179,7 @@ def run(
 def validate(stage: Stage, device: torch.device) -> dict[str, float]:
     """Run a stage's validation in evaluation mode."""
     stage.module.eval()
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+    with torch.inference_mode(), products(device):
         figures = stage.validate()
     stage.module.train()
     return figures
