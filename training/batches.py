@@ -9,7 +9,16 @@ import torch
 from torch.nn import functional as F
 
 from evfsam.types import RgbImage
-from training.scene_stream import SceneSource, SceneTensors, Tensors, bits_of, referred, scene_tensors
+from training.scene_stream import (
+    SHARES,
+    SceneKind,
+    SceneSource,
+    SceneTensors,
+    Tensors,
+    bits_of,
+    referred,
+    scene_tensors,
+)
 from workbench.datasets.expressions import KINDS, Expression, ExpressionKind
 
 KIND_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {
@@ -40,7 +49,7 @@ class PhraseBatch(Tensors):
         encoder_pixels: (B, 3, e, e) float16 as the encoder of phrases sees them.
         input_ids, words: (P, T) tokens, and where they are not padding.
         expressions: P phrases, grouped by scene.
-        is_photographic: (P,) whether the scene is.
+        kinds: P kinds of their scenes.
     """
 
     scenes: SceneTensors
@@ -50,7 +59,7 @@ class PhraseBatch(Tensors):
     input_ids: torch.Tensor
     words: torch.Tensor
     expressions: tuple[Expression, ...]
-    is_photographic: torch.Tensor
+    kinds: tuple[SceneKind, ...]
 
     def images(self) -> torch.Tensor:
         """(P, 3, e, e) float32: the encoder's image of each phrase."""
@@ -108,22 +117,21 @@ class PhraseDraw:
             ids,
             words,
             tuple(expressions),
-            torch.tensor([scene.is_photographic for scene in scenes]).repeat_interleave(self.per_scene),
+            tuple(scene.kind for scene in scenes for _ in range(self.per_scene)),
         )
 
 
 def held_out_batches(draw: PhraseDraw, count: int) -> list[PhraseBatch]:
-    """Return batches of one phrase a scene, of pictures that training does not see: drawn ones, then photographs.
+    """Return batches of one phrase a scene, of every kind of scene, of pictures that training does not see.
 
     Kinds are drawn equally often; what is absent is left out, as it has no IoU.
     """
     weights: dict[ExpressionKind, float] = {kind: 1.0 for kind in KINDS if kind != "absent"}
     rng = np.random.default_rng(0)
     batches = []
-    for photo_share in (0.0, 1.0):
-        source = draw.source.held_out(photo_share)
-        drawn = PhraseDraw(source, draw.pixels, draw.encode, min(32, count // 2), 1, weights)
-        batches += [drawn(rng) for _ in range(max(1, count // 64))]
+    for kind in SHARES:
+        drawn = PhraseDraw(draw.source.held_out(kind), draw.pixels, draw.encode, min(32, count // 2), 1, weights)
+        batches += [drawn(rng) for _ in range(max(1, count // 32 // len(SHARES)))]
     return batches
 
 
@@ -134,7 +142,7 @@ class Overlaps:
     intersections: torch.Tensor
     unions: torch.Tensor
     expressions: tuple[Expression, ...]
-    is_photographic: torch.Tensor
+    kinds: tuple[SceneKind, ...]
 
     @classmethod
     def of(cls, batches: Sequence[PhraseBatch], answers: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> "Overlaps":
@@ -144,7 +152,7 @@ class Overlaps:
             torch.cat([(predicted & true).sum(1).double() for predicted, true in pairs]),
             torch.cat([(predicted | true).sum(1).double() for predicted, true in pairs]),
             tuple(each for batch in batches for each in batch.expressions),
-            torch.cat([batch.is_photographic.cpu() for batch in batches]),
+            tuple(kind for batch in batches for kind in batch.kinds),
         )
 
     def ciou(self, rows: torch.Tensor) -> float:
@@ -152,8 +160,9 @@ class Overlaps:
         return float(self.intersections[rows].sum() / self.unions[rows].sum().clamp_min(1))
 
     def figures(self) -> dict[str, float]:
-        """CIoU of drawn scenes, of photographs and by kind; share with IoU >= 0.5 of seen and unseen wordings."""
-        figures = {"cIoU": self.ciou(~self.is_photographic), "photo": self.ciou(self.is_photographic)}
+        """CIoU of all, by kind of scene and of expression; share with IoU >= 0.5 of seen and unseen wordings."""
+        figures = {"cIoU": self.ciou(torch.ones(len(self.kinds), dtype=torch.bool))}
+        figures |= {name: self.ciou(torch.tensor([kind == name for kind in self.kinds])) for name in SHARES}
         hits = self.intersections >= 0.5 * self.unions
         unseen = torch.tensor([each.is_unseen_wording for each in self.expressions])
         for name, rows in (("seen", ~unseen), ("unseen", unseen)):

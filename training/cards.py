@@ -21,6 +21,7 @@ class Measured:
         figures: of the last validation.
         data: digest of the list of pictures.
         commit: of the project.
+        start: the earlier suite whose weights it started from, or "" where they were fresh.
     """
 
     stage: str
@@ -30,6 +31,7 @@ class Measured:
     figures: Mapping[str, float]
     data: str
     commit: str
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             summary=f"A promptable SAM of `segment_anything`'s modules: {_SAM}.",
             recipe="Points and boxes on single objects of scenes; BCE + dice on covered shares, mostly of "
             "the best of three candidates; squared error on predicted IoU.",
-            measures="Mean IoU on held-out drawn and photographic cut-outs, from a tight box and from one point.",
+            measures="Mean IoU on the page's scenes and on held-out drawn and photographic cut-outs, from a tight box "
+            "and from one point.",
             limits="Trained on objects cut out and put on other pictures; edges that nature blurs are harder for it.",
         ),
         "evf-sam": Card(
@@ -77,10 +80,12 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             f"(10 x 10 patches), its fused [CLS] projected to one prompt token of {_SAM}.",
             recipe="BEiT-3 is first trained with dense targets (the referred mask on the patch grid, object names of "
             "patches, ranks of objects among their equals, a coarse mask from [CLS]); then encoder, "
-            "projector and mask decoder with BCE + dice, SAM's "
-            "image encoder frozen. The steps below are those of the second part.",
-            measures="cIoU on the decoder's grid on held-out pictures: drawn scenes (`cIoU`), photographs (`photo`), "
-            "by kind of expression; share with IoU >= 0.5 of seen and unseen wordings.",
+            "projector and mask decoder with BCE + dice, SAM's image encoder frozen. The steps below are those of the "
+            "second part; where it starts from an earlier suite's BEiT-3, mask on the grid, names and ranks are learnt "
+            "beside.",
+            measures="cIoU on the decoder's grid: all (`cIoU`), the page's scenes (`page`), and held-out pictures, "
+            "drawn (`drawn`) and photographed (`photo`); by kind of expression; share with IoU >= 0.5 of seen and "
+            "unseen wordings.",
             limits=_LIMITS,
         ),
         "clip-text": Card(
@@ -111,6 +116,10 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
 )
 
 
+def _start(measured: Measured) -> str:
+    return f"Started from the weights of `{measured.start}`, an earlier suite. " if measured.start else ""
+
+
 def write_card(directory: Path, card: Card, measured: Measured) -> None:
     """Write `README.md` beside the weights."""
     schedule = measured.schedule
@@ -126,13 +135,14 @@ tags: [referring-expression-segmentation, segment-anything]
 
 {card.summary}
 
-**Data.** Scenes put together by `workbench/datasets/composites.py` from the pictures of `python -m training data`;
-`training/pictures/sources.json` lists every source with its licence and digest. Some pictures of each name, some
-backgrounds and one wording in five were held out. No other data. Digest of the list of pictures: `{measured.data}`.
+**Data.** Scenes as the page draws them (`workbench/datasets/scenes.py`), and scenes put together by
+`workbench/datasets/composites.py` from the pictures of `python -m training data`; `training/pictures/sources.json`
+lists every source with its licence and digest. Some pictures of each name, some backgrounds and one wording in five
+were held out. No other data. Digest of the list of pictures: `{measured.data}`.
 
 **Recipe.** Stage `{measured.stage}` of `python -m training all`. {card.recipe}
-AdamW, {schedule.steps} steps, peak learning rate {schedule.learning_rate:g} with
-{schedule.warmup} steps of warm-up and cosine decay, seed {schedule.seed}, bfloat16 products. Stored as float16.
+{_start(measured)}AdamW, {schedule.steps} steps, peak learning rate {schedule.learning_rate:g} with
+{schedule.warmup} steps of warm-up and cosine decay, seed {schedule.seed}. Stored as float16.
 
 **Made by** commit `{measured.commit}` on {measured.hardware} in {measured.seconds:.0f} s.
 

@@ -27,7 +27,7 @@ from transformers import (
 from evfsam.preprocess import clip_pixels
 from training.loop import Schedule
 from training.ranks import RANKS, object_ranks
-from training.scene_stream import SceneSource, Tensors, TrainingScene, scene_tensors
+from training.scene_stream import SHARES, SceneSource, Tensors, TrainingScene, scene_tensors
 from training.tokenizers import train_clip_tokenizer
 from workbench.datasets.vocabulary import NOUNS
 
@@ -148,10 +148,7 @@ class ClipStage:
         self.draw: Callable[[np.random.Generator], ClipBatch] = ClipDraw(source, self.tokenizer, BATCH)
         self.model = build_clip(self.tokenizer)
         rng = np.random.default_rng(0)
-        self.held_out = {
-            name: ClipDraw(source.held_out(share), self.tokenizer, held_out // 4)(rng)
-            for name, share in (("drawn", 0.0), ("photo", 1.0))
-        }
+        self.held_out = {kind: ClipDraw(source.held_out(kind), self.tokenizer, held_out // 4)(rng) for kind in SHARES}
 
     @property
     def module(self) -> nn.Module:

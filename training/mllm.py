@@ -34,7 +34,7 @@ from training.loop import Schedule
 from training.patches import PatchHeads
 from training.ranks import RANKS
 from training.scene_dialogues import BACKGROUND, IMAGE_TOKENS, NAMING_QUESTION, DialogueBatch, DialogueDraw
-from training.scene_stream import SceneSource, referred
+from training.scene_stream import SHARES, SceneSource, referred
 from training.tokenizers import train_dialogue_tokenizer
 from workbench.datasets.expressions import KINDS, ExpressionKind
 
@@ -185,11 +185,11 @@ class MllmStage:
         present: dict[ExpressionKind, float] = {kind: 1.0 for kind in KINDS if kind != "absent"}
         rng = np.random.default_rng(0)
         self.held_out = {
-            name: [
-                DialogueDraw(source.held_out(share), tokenizer, 16, 1, present)(rng)
+            kind: [
+                DialogueDraw(source.held_out(kind), tokenizer, 16, 1, present)(rng)
                 for _ in range(max(1, held_out // 32))
             ]
-            for name, share in (("drawn", 0.0), ("photo", 1.0))
+            for kind in SHARES
         }
         self.model = build_model(self.tokenizer, clip)
         self.pointers: tuple[nn.Module, ...] = ()

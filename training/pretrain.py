@@ -80,11 +80,11 @@ class DensePrediction:
     ranked_patches: torch.Tensor
 
 
-def _cells(logits: torch.Tensor) -> torch.Tensor:
+def cells(logits: torch.Tensor) -> torch.Tensor:
     """(P, h * w, CELLS^2) to (P, h * CELLS, w * CELLS)."""
     height, width = CONFIG.patch_grid
-    cells = logits.float().unflatten(-1, (CELLS, CELLS)).unflatten(1, (height, width))
-    return cells.permute(0, 1, 3, 2, 4).reshape(len(cells), height * CELLS, width * CELLS)
+    parted = logits.float().unflatten(-1, (CELLS, CELLS)).unflatten(1, (height, width))
+    return parted.permute(0, 1, 3, 2, 4).reshape(len(parted), height * CELLS, width * CELLS)
 
 
 class PretrainStage:
@@ -135,8 +135,8 @@ class PretrainStage:
         height, width = CONFIG.patch_grid
         patches = slice(1, 1 + height * width)
         return DensePrediction(
-            fine=_cells(module.mask_head(output.last_hidden_state[:, patches])),
-            deep=_cells(module.deep_mask_head(output.hidden_states[DEEP_LAYER][:, patches])),
+            fine=cells(module.mask_head(output.last_hidden_state[:, patches])),
+            deep=cells(module.deep_mask_head(output.hidden_states[DEEP_LAYER][:, patches])),
             coarse=module.cls_head(output.fused_cls).unflatten(-1, (CLS_GRID, CLS_GRID)).float(),
             early_patches=output.hidden_states[NAMING_LAYER][::count, patches],
             ranked_patches=output.hidden_states[RANKING_LAYER][::count, patches],

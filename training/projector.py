@@ -3,7 +3,9 @@
 Source: EVF-SAM, arXiv:2406.20076, figure 3 (a) and (b): text alone, and text with the image's feature concatenated.
 """
 
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,37 +15,48 @@ from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
 from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import SAM_MEAN, SAM_STD, clip_pixels
 from evfsam.sam.sam import SamMaskBackbone
+from evfsam.weights.files import read_config, read_weights
 from training import sam
 from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
-from training.clip import IMAGE_SIZE
 from training.loop import Schedule
 from training.scene_stream import SceneSource
+from training.warm_start import started
 
 SCHEDULE = Schedule(steps=500, learning_rate=8e-4, warmup=50, validate_every=250)
 SCENES_A_STEP = 32
 PHRASES_A_SCENE = 6
 
 
+def fresh_model(clip: CLIPModel, backbone: SamMaskBackbone) -> ClipTextSamModel:
+    """Put a trained CLIP and a SAM together; the projectors between them are fresh."""
+    model = ClipTextSamModel(ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, sam.CONFIG))
+    model.text_encoder.load_state_dict(clip.text_model.state_dict())
+    model.image_encoder.load_state_dict(clip.vision_model.state_dict())
+    model.sam.load_state_dict(backbone.sam.state_dict())
+    return model
+
+
+def earlier_model(directory: Path, backbone: SamMaskBackbone) -> ClipTextSamModel:
+    """Put another SAM under the CLIP and the projectors of an earlier suite; its mask decoder starts from theirs."""
+    earlier = ClipTextSamConfig.from_dict(read_config(directory))
+    model = ClipTextSamModel(replace(earlier, sam=sam.CONFIG))
+    model.sam.load_state_dict(backbone.sam.state_dict())
+    kept = ("text_encoder.", "image_encoder.", "projectors.", "sam.mask_decoder.")
+    weights = {name: value for name, value in read_weights(directory).items() if name.startswith(kept)}
+    model.load_state_dict(started(model.state_dict(), weights))
+    return model
+
+
 class ProjectorStage:
     """Both variants at once, each phrase read by both; see `training.loop.Stage`."""
 
     def __init__(
-        self,
-        source: SceneSource,
-        backbone: SamMaskBackbone,
-        clip: CLIPModel,
-        tokenizer: PreTrainedTokenizerBase,
-        held_out: int,
+        self, source: SceneSource, model: ClipTextSamModel, tokenizer: PreTrainedTokenizerBase, held_out: int
     ) -> None:
-        self.tokenizer = tokenizer
-        pixels = partial(clip_pixels, side=IMAGE_SIZE)
+        self.tokenizer, self.model = tokenizer, model
+        pixels = partial(clip_pixels, side=model.config.vision.image_size)
         self.draw = PhraseDraw(source, pixels, self._encode, SCENES_A_STEP, PHRASES_A_SCENE)
         self.held_out = held_out_batches(self.draw, held_out)
-        config = ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, sam.CONFIG)
-        self.model = ClipTextSamModel(config)
-        self.model.sam.load_state_dict(backbone.sam.state_dict())
-        self.model.text_encoder.load_state_dict(clip.text_model.state_dict())
-        self.model.image_encoder.load_state_dict(clip.vision_model.state_dict())
 
     def _encode(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerFast
 
+from evfsam.encoders.beit3 import Beit3Encoder
 from evfsam.encoders.tokenizers import TOKENIZER_NAME, PhraseTokenizer
 from evfsam.errors import CheckpointError
 from evfsam.model.configuration import EvfSamConfig
@@ -127,7 +128,8 @@ class Places:
         outcome = run(stage, chosen, self.state(name), device=self.device, workers=self.workers, data=data)
         stage.module.to("cpu").eval()
         hardware = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{_cpu()}, {os.cpu_count()} cores"
-        return Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit())
+        start = "" if self.start is None else "/".join(self.start.parts[-2:])
+        return Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit(), start)
 
 
 def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -159,18 +161,29 @@ def train_encoder(places: Places) -> None:
     tokenizer = places.tokenizer()
     stage = pretrain.PretrainStage(places.source(), tokenizer, places.held_out)
     if places.start is not None:
-        prefix = "mm_extractor.beit3."
-        read = earlier_evf_sam(places.start / "evf-sam", tokenizer, pretrain.CONFIG.vocab_size)
-        earlier = {name.removeprefix(prefix): value for name, value in read.items() if name.startswith(prefix)}
         encoder = stage.module.encoder
-        encoder.load_state_dict(started(encoder.state_dict(), earlier))
+        encoder.load_state_dict(_started_encoder(encoder, places.start, tokenizer))
     places.train("pretrain", stage, pretrain.SCHEDULE)
     torch.save(stage.module.encoder.state_dict(), places.work / "beit3.pt")
 
 
+def _started_encoder(encoder: Beit3Encoder, start: Path, tokenizer: PhraseTokenizer) -> dict[str, torch.Tensor]:
+    """Return the weights of a BEiT-3 with those of an earlier suite put in."""
+    prefix = "mm_extractor.beit3."
+    read = earlier_evf_sam(start / "evf-sam", tokenizer, pretrain.CONFIG.vocab_size)
+    earlier = {name.removeprefix(prefix): value for name, value in read.items() if name.startswith(prefix)}
+    return started(encoder.state_dict(), earlier)
+
+
 def train_evf_sam(places: Places) -> None:
-    """EVF-SAM fine-tuning."""
-    encoder = beit3_weights(places.work / "beit3.pt")
+    """EVF-SAM fine-tuning; with an earlier suite and no pre-training, that suite's BEiT-3 is taught on the way."""
+    pretrained = places.work / "beit3.pt"
+    is_taught = places.start is not None and not pretrained.is_file()
+    if places.start is not None and is_taught:
+        weights = _started_encoder(Beit3Encoder(pretrain.CONFIG), places.start, places.tokenizer())
+        encoder = {f"beit3.{name}": value for name, value in weights.items()}
+    else:
+        encoder = beit3_weights(pretrained)
     backbone, tokenizer = places.backbone(), places.tokenizer()
     config = EvfSamConfig(beit3=pretrain.CONFIG.to_dict(), sam=sam.CONFIG.to_dict())
     model = finetune.starting_model(config, backbone, encoder)
@@ -181,7 +194,13 @@ def train_evf_sam(places: Places) -> None:
     processor = EvfSamProcessor(tokenizer, config)
     parts = finetune.TrainedParts()
     stage = finetune.FinetuneStage(
-        places.source(), model, processor, trained=parts, scenes_a_step=finetune.SCENES_A_STEP, held_out=places.held_out
+        places.source(),
+        model,
+        processor,
+        trained=parts,
+        scenes_a_step=finetune.SCENES_A_STEP,
+        held_out=places.held_out,
+        is_taught=is_taught,
     )
     measured = places.train("finetune", stage, finetune.SCHEDULE)
     directory = places.out / "evf-sam"
@@ -198,10 +217,16 @@ def train_clip(places: Places) -> None:
 
 
 def train_projector(places: Places) -> None:
-    """The CLIP projectors."""
-    backbone, model = places.backbone(), places.clip()
-    tokenizer = AutoTokenizer.from_pretrained(places.work / "clip")
-    stage = projector.ProjectorStage(places.source(), backbone, model, tokenizer, places.held_out)
+    """The CLIP projectors; with an earlier suite and no CLIP trained anew, that suite's CLIP stays."""
+    backbone = places.backbone()
+    if places.start is not None and not (places.work / "clip").is_dir():
+        folder = places.start / "clip-text"
+        model = projector.earlier_model(folder, backbone)
+    else:
+        folder = places.work / "clip"
+        model = projector.fresh_model(places.clip(), backbone)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    stage = projector.ProjectorStage(places.source(), model, tokenizer, places.held_out)
     measured = places.train("projector", stage, projector.SCHEDULE)
     directory = places.out / "clip-text"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)

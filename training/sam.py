@@ -18,7 +18,16 @@ from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from evfsam.sam.sam import SamConfig, build_sam, decode_prompts
 from training.loop import Schedule
-from training.scene_stream import SIDE, SceneSource, SceneTensors, Tensors, TrainingScene, scene_tensors, tight_box
+from training.scene_stream import (
+    SHARES,
+    SIDE,
+    SceneSource,
+    SceneTensors,
+    Tensors,
+    TrainingScene,
+    scene_tensors,
+    tight_box,
+)
 
 CONFIG = SamConfig(
     image_size=SIDE,
@@ -185,10 +194,9 @@ class SamStage:
     def validate(self) -> dict[str, float]:
         """Mean IoU of the candidate with the best predicted IoU, from tight boxes and from one point."""
         figures = {}
-        for name, photo_share in (("drawn", 0.0), ("photo", 1.0)):
-            source = self.source.held_out(photo_share)
-            for kind, iou in self._measure(source).items():
-                figures[f"{name} {kind}"] = iou
+        for kind in SHARES:
+            for prompt, iou in self._measure(self.source.held_out(kind)).items():
+                figures[f"{kind} {prompt}"] = iou
         return figures
 
     def _measure(self, source: SceneSource) -> dict[str, float]:

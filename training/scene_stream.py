@@ -1,14 +1,16 @@
 """Scenes as training sees them: drawn when needed, never twice, and turned into tensors where they are drawn.
 
 Worker processes draw whole batches from (seed, step), so a resumed run sees the batches of an unbroken one, whatever
-the number of workers. Most scenes are put together from every picture there is, some from photographs alone.
+the number of workers. Of the scenes some are those of the page, some are put together from every picture there is, and
+some from photographs alone.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from types import MappingProxyType
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
@@ -30,13 +32,16 @@ from workbench.datasets.cutouts import (
 from workbench.datasets.expressions import KINDS, Expression, ExpressionKind
 from workbench.datasets.expressions import draw as draw_expressions
 from workbench.datasets.phrasing import Wordings
+from workbench.datasets.scenes import SceneObject, drawn_scene
 from workbench.datasets.vocabulary import COLOURS, NOUNS
 
 SIDE: Final = 288
 """Longest side of a training scene in pixels: SAM mini's input."""
 SQUARE: Final = 240
 """Side of the object map squashed to a square, as the encoders of phrases see the image."""
-PHOTO_SHARE: Final = 0.4
+SceneKind = Literal["page", "drawn", "photo"]
+"""Scenes as the page draws them, composites of every picture, and composites of photographs alone."""
+SHARES: Final[Mapping[SceneKind, float]] = MappingProxyType({"page": 0.5, "drawn": 0.2, "photo": 0.3})
 _PHOTO_STYLES: Final[tuple[Style, ...]] = ("render", "photo")
 NAME_IDS: Final[Mapping[str, int]] = {name: i + 1 for i, name in enumerate(sorted(NOUNS))}
 COLOUR_IDS: Final[Mapping[str, int]] = {name: i + 1 for i, name in enumerate(sorted(COLOURS))}
@@ -49,12 +54,12 @@ class TrainingScene:
     Attributes:
         drawn: image (H, W, 3), its longest side `SIDE`, with one object at least.
         object_map: (H, W) uint8, 0 for the background, i + 1 where object i shows.
-        is_photographic: whether it was put together from photographs.
+        kind: what it was put together from.
     """
 
     drawn: DrawnComposite
     object_map: NDArray[np.uint8]
-    is_photographic: bool
+    kind: SceneKind
 
     @property
     def image(self) -> RgbImage:
@@ -79,7 +84,7 @@ class TrainingScene:
             for item in self.objects
         )
         image, object_map = np.ascontiguousarray(self.image[:, ::-1]), np.ascontiguousarray(self.object_map[:, ::-1])
-        return TrainingScene(DrawnComposite(image, objects, self.drawn.behind), object_map, self.is_photographic)
+        return TrainingScene(DrawnComposite(image, objects, self.drawn.behind), object_map, self.kind)
 
     def mask(self, object_indices: Sequence[int]) -> NDArray[np.bool_]:
         """(H, W) bool: the visible pixels of these objects."""
@@ -174,22 +179,22 @@ def bits_of(expression: Expression) -> int:
 
 
 class SceneSource:
-    """Draws scenes of a split, some of them photographic.
+    """Draws scenes of a split, of several kinds.
 
     Args:
         folder: of the fetched pictures; where there are none, the project's own drawings are used.
         split: whose pictures are used.
-        photo_share: share of photographic scenes; 0 where no pictures were fetched.
+        shares: how often each kind is drawn; photographic ones are drawings where no pictures were fetched.
     """
 
-    def __init__(self, folder: Path, split: Split = "train", photo_share: float = PHOTO_SHARE) -> None:
+    def __init__(self, folder: Path, split: Split = "train", shares: Mapping[SceneKind, float] = SHARES) -> None:
         self.folder, self.split = folder, split
         self.has_fetched = (folder / INDEX_NAME).is_file()
-        self.photo_share = photo_share if self.has_fetched else 0.0
+        self.shares = dict(shares)
 
-    def held_out(self, photo_share: float) -> "SceneSource":
-        """Return the source of pictures and wordings to validate on."""
-        return SceneSource(self.folder, "val", photo_share)
+    def held_out(self, kind: SceneKind) -> "SceneSource":
+        """Return the source of scenes of one kind, of pictures and wordings to validate on."""
+        return SceneSource(self.folder, "val", {kind: 1.0})
 
     def digest(self) -> str:
         """SHA-256 of the list of pictures."""
@@ -208,15 +213,20 @@ class SceneSource:
 
     def scene(self, rng: np.random.Generator) -> TrainingScene:
         """Draw one."""
+        kinds, weights = list(self.shares), np.array(list(self.shares.values()))
         while True:
-            is_photographic = bool(rng.random() < self.photo_share)
-            pictures = self.library(is_photographic=is_photographic)
-            drawn = drawn_composite(rng, SIDE, pictures, is_photographic=is_photographic or rng.random() < 0.5)
+            kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+            drawn = _page_scene(rng) if kind == "page" else self._composite(rng, kind)
             if drawn.objects:
                 object_map = np.zeros(drawn.image.shape[:2], dtype=np.uint8)
                 for index, item in enumerate(drawn.objects):
                     object_map[item.mask] = index + 1
-                return TrainingScene(drawn, object_map, is_photographic)
+                return TrainingScene(drawn, object_map, kind)
+
+    def _composite(self, rng: np.random.Generator, kind: SceneKind) -> DrawnComposite:
+        is_photographic = kind == "photo" and self.has_fetched
+        pictures = self.library(is_photographic=is_photographic)
+        return drawn_composite(rng, SIDE, pictures, is_photographic=is_photographic or rng.random() < 0.5)
 
     def scenes(self, rng: np.random.Generator, count: int) -> list[TrainingScene]:
         """Draw half of `count` scenes, and take their mirror images for the other half."""
@@ -239,6 +249,16 @@ class SceneSource:
         """Draw phrases about a scene."""
         drawn = draw_expressions(scene.objects, rng, count + 4, weights, wordings=self.wordings)
         return [each for each in drawn if scene.drawn.allows(each)][:count]
+
+
+def _page_scene(rng: np.random.Generator) -> DrawnComposite:
+    """Draw a scene as the page does."""
+    image, objects = drawn_scene(rng, SIDE)
+    return DrawnComposite(image, tuple(_placed(item) for item in objects), frozenset())
+
+
+def _placed(item: SceneObject) -> PlacedObject:
+    return PlacedObject(item.category, item.colour, item.box, item.centre, item.height, item.area, item.mask)
 
 
 def scene_tensors(scenes: Sequence[TrainingScene]) -> SceneTensors:

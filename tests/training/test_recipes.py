@@ -13,6 +13,7 @@ from baselines.point_query.strategy import load_strategy as load_point_query
 from evfsam.errors import CheckpointError
 from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
+from evfsam.weights.files import read_weights
 from training.__main__ import main
 from training.recipes import STAGES, Places
 from training.warm_start import respelled
@@ -115,6 +116,24 @@ def test_a_finished_suite_can_be_started_from(trained: Places, tmp_path: Path) -
     kept = [name for name in before if "text_embed" not in name]  # words are respelled
     moved = max(float((before[name] - after[name]).abs().max()) for name in kept)
     assert 0 < moved < 0.05  # a step from the same weights, not fresh ones
+
+
+def test_an_earlier_suite_s_encoders_are_kept_where_none_are_trained_anew(trained: Places, tmp_path: Path) -> None:
+    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
+    shutil.copytree(trained.out / "point-query" / "sam", again.out / "point-query" / "sam")
+    (tmp_path / "work").mkdir()
+    for name in ("phrases.txt", "sentencepiece.bpe.model"):
+        shutil.copy(trained.work / name, tmp_path / "work")
+    for name in ("finetune", "projector"):
+        STAGES[name].train(again)
+    states = {name: torch.load(again.state(name), weights_only=True)["module"] for name in ("finetune", "projector")}
+    assert "patches.naming.1.weight" in states["finetune"]  # names are taught beside the masks
+    for name, part in (("evf-sam", "encoder.layers.0.ffn.A.fc1.weight"), ("clip-text", "projectors.text.0.weight")):
+        before, after = read_weights(trained.out / name), read_weights(again.out / name)
+        (key,) = (each for each in before if each.endswith(part))
+        assert 0 < float((before[key] - after[key]).abs().max()) < 0.05  # a step from the same weights, not fresh ones
+    frozen = "text_encoder.embeddings.token_embedding.weight"
+    assert torch.equal(read_weights(trained.out / "clip-text")[frozen], read_weights(again.out / "clip-text")[frozen])
 
 
 def test_words_that_both_tokenizers_know_keep_their_embedding(trained: Places) -> None:

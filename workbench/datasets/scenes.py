@@ -115,6 +115,19 @@ def scene(seed: int, size: int = 256, *, per_kind: int = 1, is_plain: bool = Fal
     if seed < 0 or size < 32:
         raise ConfigurationError(f"expected a seed >= 0 and a size >= 32 pixels, got seed {seed} and size {size}")
     rng = np.random.default_rng(seed)
+    image, objects = drawn_scene(rng, size)
+    wordings: Wordings = "seen" if is_plain or seed in _SPLITS["train"] else "all"
+    expressions = describe(objects, rng, per_kind=per_kind, wordings=wordings, is_plain=is_plain)
+    return Scene(seed, image, objects, expressions)
+
+
+def drawn_scene(rng: np.random.Generator, size: int) -> tuple[RgbImage, tuple[SceneObject, ...]]:
+    """Draw a scene of which nothing has been said yet: its image (S, S, 3), and its objects from the back to the front.
+
+    Args:
+        rng: everything is drawn from it.
+        size: side of the square image in pixels.
+    """
     pixels, placed = background(rng, size), layout(rng)
     image, masks = drawn(pixels, placed)
     objects = []
@@ -123,9 +136,7 @@ def scene(seed: int, size: int = 256, *, per_kind: int = 1, is_plain: bool = Fal
         x, y = item.centre
         box = ((x - width / 2) * size, (y - height / 2) * size, (x + width / 2) * size, (y + height / 2) * size)
         objects.append(SceneObject(item.category, item.colour, box, item.centre, height, mask))
-    wordings: Wordings = "seen" if is_plain or seed in _SPLITS["train"] else "all"
-    expressions = describe(objects, rng, per_kind=per_kind, wordings=wordings, is_plain=is_plain)
-    return Scene(seed, image, tuple(objects), expressions)
+    return image, tuple(objects)
 
 
 @dataclass(frozen=True)
