@@ -7,23 +7,17 @@ tensors as `segment_anything`'s under other names.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import torch
 
 from evfsam.errors import CheckpointError
-from evfsam.sam.backbone import place_module
-from evfsam.sam.efficient_sam import EfficientSamMaskBackbone
-from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam
-from evfsam.sam.sam2 import Sam2MaskBackbone
-from evfsam.types import MaskBackbone
+from evfsam.sam.backbone import BaseMaskBackbone, place_module
+from evfsam.sam.families import FAMILIES
+from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam
 from evfsam.weights.files import read_config, read_weights
 from evfsam.weights.loading import load_strictly
 
-_OURS: Final[Mapping[str, type[SamMaskBackbone] | type[Sam2MaskBackbone] | type[EfficientSamMaskBackbone]]] = (
-    MappingProxyType({"sam": SamMaskBackbone, "sam2": Sam2MaskBackbone, "efficient_sam": EfficientSamMaskBackbone})
-)
 _RENAMED: Final = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
@@ -56,7 +50,7 @@ _HEAD: Final = re.compile(
 
 def load_mask_backbone(
     directory: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> MaskBackbone:
+) -> BaseMaskBackbone[Any, Any]:
     """Load a SAM in our own layout or in transformers', or a SAM-2 or EfficientSAM in our own.
 
     Raises:
@@ -65,14 +59,14 @@ def load_mask_backbone(
     path = Path(directory)
     values = read_config(path)
     model_type = values.get("model_type")
-    if "vision_config" not in values and model_type in _OURS:
-        return _OURS[str(model_type)].from_pretrained(path, device=device, dtype=dtype)
+    if "vision_config" not in values and model_type in FAMILIES:
+        return FAMILIES[str(model_type)].from_pretrained(path, device=device, dtype=dtype)
     if model_type != "sam":
         raise CheckpointError(f"expected a SAM in {path}, got model_type {model_type!r}")
     config = config_of_transformers(values)
     sam = build_sam(config)
     load_strictly(sam, renamed_weights(read_weights(path), config), str(path))
-    place_module(sam, device=device, dtype=dtype, float32_parts=FLOAT32_PARTS)
+    place_module(sam, device=device, dtype=dtype, float32_parts=SamMaskBackbone.float32_parts)
     return SamMaskBackbone(sam.requires_grad_(False), config)
 
 

@@ -142,7 +142,7 @@ def _build_evf_sam(options: argparse.Namespace) -> Objective:
         model, processor = _joined_evf_sam(parts)
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()  # loaded weights may lie in their file
-    chosen = TRAINED_PARTS.get(model.family.key, ()) if options.train is None else options.train
+    chosen = TRAINED_PARTS.get(model.family.model_type, ()) if options.train is None else options.train
     return EvfSamObjective(
         model,
         processor,
@@ -158,7 +158,7 @@ def _joined_evf_sam(parts: dict[str, str]) -> tuple[EvfSamModel, EvfSamProcessor
     directory = local_checkpoint(parts["config"])
     model, processor = EvfSamModel(EvfSamConfig.load(directory)), EvfSamProcessor.from_pretrained(directory)
     backbone = load_mask_backbone(weights_directory(parts["sam"]))
-    if not isinstance(backbone, SamMaskBackbone) or model.family.key != "sam":
+    if not isinstance(backbone, SamMaskBackbone) or model.family.model_type != "sam":
         raise ConfigurationError("only EVF-SAM on SAM is put together of parts; give the others as --checkpoint")
     load_strictly(model.visual_model, backbone.sam.state_dict(), parts["sam"])
     load_strictly(model.mm_extractor, _beit3_weights(Path(parts["beit3"]), model), parts["beit3"])

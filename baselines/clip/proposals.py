@@ -3,19 +3,18 @@
 Source: SAM, arXiv:2304.02643, section 4 and appendix B (data engine, fully automatic stage). Departures: one layer
 without crops, boxes and stability taken at the decoder's resolution, no holes filled.
 
-The contract decodes one prompt at a time. SAM's and SAM-2's decoders take a batch; a backbone of another kind is asked
-prompt by prompt and gives the same answers. Shapes: P prompts, M candidates.
+Shapes: P prompts, M candidates.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from evfsam.geometry import upsample_logits
-from evfsam.sam.sam import SamMaskBackbone
-from evfsam.sam.sam2 import Sam2MaskBackbone
-from evfsam.types import BoxXyxy, ImageEmbedding, MaskBackbone, PromptPoint, SamPrompt
+from evfsam.sam.backbone import BaseMaskBackbone
+from evfsam.types import BoxXyxy, ImageEmbedding, PromptPoint, SamPrompt
 
 _STABILITY_OFFSET = 1.0
 
@@ -84,7 +83,7 @@ def point_grid(size: tuple[int, int], points_per_side: int) -> tuple[PromptPoint
     return tuple(PromptPoint(u * width, v * height, 1) for v in shares for u in shares)
 
 
-def propose(backbone: MaskBackbone, embedding: ImageEmbedding, settings: ProposalSettings) -> Proposals:
+def propose(backbone: BaseMaskBackbone[Any, Any], embedding: ImageEmbedding, settings: ProposalSettings) -> Proposals:
     """Draw masks over the whole image and keep those that SAM trusts."""
     points = point_grid(embedding.original_size, settings.points_per_side)
     prompts = [SamPrompt(points=(point,)) for point in points]
@@ -108,7 +107,7 @@ def propose(backbone: MaskBackbone, embedding: ImageEmbedding, settings: Proposa
     height, width = embedding.original_size
     scale = all_boxes.new_tensor([width, height, width, height])
     low_res, stable = torch.cat(masks)[order], torch.cat(steadiness)[order].tolist()
-    full = at_original_size(backbone, embedding, low_res) if len(order) else low_res
+    full = upsample_logits(low_res[None], backbone.frame(embedding))[0] if len(order) else low_res
     kept_boxes = (all_boxes[order] * scale).tolist()
     proposals = tuple(
         Proposal(logits, low, float(trust), steady, (box[0], box[1], box[2], box[3]), points[owners[index]])
@@ -171,7 +170,7 @@ class Candidates:
     """What the decoder answered to some prompts.
 
     Attributes:
-        logits: (P, M, h, w) float32 over the image alone, padding cut away; at the decoder's size or the image's.
+        logits: (P, M, h, w) float32 over the image alone at the decoder's size, padding cut away.
         pred_ious: (P, M) float32.
         low_res_logits: (P, M, 4h, 4w) float32 as the decoder gave them, padding included.
     """
@@ -181,8 +180,9 @@ class Candidates:
     low_res_logits: torch.Tensor
 
 
+@torch.no_grad()
 def decode_in_batches(
-    backbone: MaskBackbone, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, batch_size: int
+    backbone: BaseMaskBackbone[Any, Any], embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, batch_size: int
 ) -> Iterator[Candidates]:
     """Decode prompts of equal shape, three candidates each, a batch at a time.
 
@@ -192,30 +192,9 @@ def decode_in_batches(
         prompts: with the same number of points, and all with a box or none.
         batch_size: prompts a decoder pass.
     """
+    frame = backbone.frame(embedding)
     for start in range(0, len(prompts), batch_size):
-        yield _decode(backbone, embedding, prompts[start : start + batch_size])
-
-
-def at_original_size(backbone: MaskBackbone, embedding: ImageEmbedding, low_res_logits: torch.Tensor) -> torch.Tensor:
-    """Bring (N, 4h, 4w) decoder logits to (N, H, W), exactly as `decode` does."""
-    if not isinstance(backbone, (SamMaskBackbone, Sam2MaskBackbone)):
-        return low_res_logits
-    return upsample_logits(low_res_logits[None], backbone.frame(embedding))[0]
-
-
-@torch.no_grad()
-def _decode(backbone: MaskBackbone, embedding: ImageEmbedding, prompts: Sequence[SamPrompt]) -> Candidates:
-    if not isinstance(backbone, (SamMaskBackbone, Sam2MaskBackbone)):
-        return _one_by_one(backbone, embedding, prompts)
-    logits, pred_ious = backbone.decode_low_res(embedding, prompts, multimask=True)
-    logits = logits.float()
-    frame, side = backbone.frame(embedding), logits.shape[-1]
-    height, width = (max(1, round(part * side / frame.target)) for part in frame.input_size)
-    return Candidates(logits[..., :height, :width], pred_ious.float(), logits)
-
-
-def _one_by_one(backbone: MaskBackbone, embedding: ImageEmbedding, prompts: Sequence[SamPrompt]) -> Candidates:
-    predictions = [backbone.decode(embedding, prompt, multimask=True) for prompt in prompts]
-    logits = torch.stack([prediction.mask_logits[None] for prediction in predictions])
-    pred_ious = torch.tensor([[prediction.pred_iou] for prediction in predictions])
-    return Candidates(logits, pred_ious, logits)
+        batch = prompts[start : start + batch_size]
+        logits, pred_ious = (answer.float() for answer in backbone.decode_low_res(embedding, batch, multimask=True))
+        height, width = (max(1, round(part * logits.shape[-1] / frame.target)) for part in frame.input_size)
+        yield Candidates(logits[..., :height, :width], pred_ious, logits)

@@ -26,9 +26,9 @@ from baselines.weights import weights_directory
 from evfsam.errors import ConfigurationError
 from evfsam.phrases import check_phrase, in_words
 from evfsam.preprocess import CLIP_MEAN, clip_pixels
+from evfsam.sam.backbone import BaseMaskBackbone
 from evfsam.types import (
     ImageView,
-    MaskBackbone,
     MaskPrediction,
     RgbImage,
     SamPrompt,
@@ -100,7 +100,7 @@ class ClipRankingStrategy:
 
     clip: CLIPModel
     tokenizer: Any
-    backbone: MaskBackbone
+    backbone: BaseMaskBackbone[Any, Any]
     options: ClipRankingOptions = field(default_factory=ClipRankingOptions)
 
     @property

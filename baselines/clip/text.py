@@ -23,7 +23,7 @@ from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.phrases import check_phrase, in_words
 from evfsam.preprocess import clip_pixels
 from evfsam.sam.backbone import place_module
-from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
+from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.types import (
     BoxXyxy,
     ImageView,
@@ -175,7 +175,8 @@ class ClipTextSamModel(nn.Module):
         directory = Path(directory)
         model = cls(ClipTextSamConfig.from_dict(read_config(directory)))
         load_strictly(model, read_weights(directory), str(directory))
-        place_module(model, device=device, dtype=dtype, float32_parts=[f"sam.{part}" for part in FLOAT32_PARTS])
+        exact = [f"sam.{part}" for part in SamMaskBackbone.float32_parts]
+        place_module(model, device=device, dtype=dtype, float32_parts=exact)
         return model
 
     def save_pretrained(

@@ -91,7 +91,7 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
         if unknown:
             raise ConfigurationError(f"EVF-SAM: unknown fields {unknown} in the configuration; remove or correct them")
         chosen = find_family(family, bookkeeping.get("architectures"))
-        self.family = chosen.key
+        self.family = chosen.model_type
         bookkeeping["architectures"] = [chosen.architecture]
         self.mm_extractor_scale = mm_extractor_scale
         self.sam_scale = sam_scale

@@ -125,7 +125,7 @@ def released_values(config: EvfSamConfig, dtypes: Iterable[torch.dtype]) -> dict
         "torch_dtype": str(floats[0] if floats else torch.float32).removeprefix("torch."),
     }
     if None in (values["mm_extractor_scale"], values["sam_scale"]):
-        values |= {"family": family.key, "beit3": config.beit3, "sam": config.sam}
+        values |= {"family": family.model_type, "beit3": config.beit3, "sam": config.sam}
         logger.warning("the released layout has no words for these sizes; they are spelled out in %s", CONFIG_NAME)
     return values
 

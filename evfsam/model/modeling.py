@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,8 +21,8 @@ from evfsam.model.batches import EvfSamBatch
 from evfsam.model.configuration import EvfSamConfig, refuse_options
 from evfsam.model.losses import MaskLoss, batch_mask_loss
 from evfsam.model.released_layout import check_family, read_model_weights
-from evfsam.sam.families import EncodedImages, Family
-from evfsam.types import MaskBackbone
+from evfsam.sam.backbone import BaseMaskBackbone, EncodedImages
+from evfsam.sam.families import Family
 from evfsam.weights.files import CONFIG_NAME, save_weights
 from evfsam.weights.hub import local_checkpoint
 from evfsam.weights.loading import assign_strictly, build_without_storage
@@ -102,7 +103,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             id_or_dir: a directory, or as text a Hub id; see `hub.local_checkpoint`.
             revision: branch, tag or commit of a Hub id.
             device: where the model goes.
-            dtype: type of its weights; some small parts of SAM stay float32, see `families.Family`.
+            dtype: type of its weights; some small parts of SAM stay float32, see `BaseMaskBackbone`.
             config: as `AutoModel` gives it; the checkpoint's own is read anyway, since weights tell the family.
             **options: those that only `AutoModel` gives; any other is an error.
 
@@ -154,9 +155,9 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         """Which SAM segments, and what follows from that."""
         return self.config.visual_family  # type: ignore[no-any-return]
 
-    def mask_backbone(self) -> MaskBackbone:
+    def mask_backbone(self) -> BaseMaskBackbone[Any, Any]:
         """Return this model's SAM for prompts of any kind."""
-        return self.family.backbone(self.visual_model, self.config.sam_config)
+        return self.family(self.visual_model, self.config.sam_config)
 
     def set_trainable(self, *, mask_decoder: bool, no_mask_embedding: bool, encoder: bool = True) -> None:
         """Freeze everything but the parts named and the projector, which always trains.
@@ -224,7 +225,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             high_res_features: SAM-2's finer levels, from `encode_image_features`, as many images as the embeddings.
         """
         features = EncodedImages(image_embeddings, tuple(high_res_features))
-        return self.family.decode(self.visual_model, features, text_prompt_embeddings, multimask=multimask)
+        return self.family.decode_features(self.visual_model, features, text_prompt_embeddings, multimask=multimask)
 
     @torch.no_grad()
     def encode_image_features(self, pixel_values: torch.Tensor) -> EncodedImages:

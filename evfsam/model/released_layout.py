@@ -27,11 +27,6 @@ _CODE_FIELD = "auto_map"
 _SCALE_FIELDS = ("mm_extractor_scale", "sam_scale")
 _OUR_FIELDS = frozenset({"beit3", "sam", "vilt", "clip", "encoder", "family"})
 _PARTS = ("visual_model.", "mm_extractor.", "text_hidden_fcs.")
-_MARKS = {
-    "sam2": "visual_model.sam_mask_decoder.",
-    "efficient_sam": "visual_model.mask_decoder.final_output_upscaling_layers.",
-    "sam": "visual_model.mask_decoder.output_upscaling.",
-}
 
 _OLD_NAME = re.compile(r"visual_model\.memory_encoder\.fuser\.layers\.\d+\.gamma")
 
@@ -54,8 +49,8 @@ def weights_family(names: Collection[str], origin: str) -> Family | None:
             f"{origin} holds no EVF-SAM: expected keys that begin with {', '.join(_PARTS)} "
             f"got {len(names)} that begin with {', '.join(beginnings) or 'nothing'}; check the path"
         )
-    found = [key for key, mark in _MARKS.items() if any(name.startswith(mark) for name in names)]
-    return FAMILIES[found[0]] if len(found) == 1 else None
+    found = [family for family in FAMILIES.values() if any(name.startswith(family.mark) for name in names)]
+    return found[0] if len(found) == 1 else None
 
 
 def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,10 +70,10 @@ def check_family(expected: Family, names: Collection[str], origin: str) -> None:
         CheckpointError: they are of another one, or of none.
     """
     family = weights_family(names, origin)
-    if family is not None and family.key != expected.key:
+    if family is not None and family.model_type != expected.model_type:
         raise CheckpointError(
-            f"{origin}: {CONFIG_NAME} describes an {expected.title} (family {expected.key!r}), but the weights are of "
-            f"an {family.title} ({family.key!r}); take both from the same checkpoint"
+            f"{origin}: {CONFIG_NAME} describes an {expected.title} (family {expected.model_type!r}), but the "
+            f"weights are of an {family.title} ({family.model_type!r}); take both from the same checkpoint"
         )
 
 

@@ -13,7 +13,6 @@ from evfsam.encoders.multimodal import EncoderChoice, EncoderOutput
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.phrases import check_phrases
-from evfsam.sam.backbone import decode_together
 from evfsam.types import (
     AttentionRecord,
     BoxXyxy,
@@ -114,7 +113,7 @@ class EvfSamStrategy:
         fused = time.perf_counter()
         prompts = [replace(self._refinement, text_prompt_embeddings=one.float()) for one in prompt_embeddings]
         multimask = self.model.family.multimask
-        predictions = decode_together(self.backbone, embedding, prompts, multimask=multimask)
+        predictions = self.backbone.decode_many(embedding, prompts, multimask=multimask)
         count, decoded = len(phrases), time.perf_counter()
         answers = []
         for index, (phrase, prompt, prediction) in enumerate(zip(phrases, prompts, predictions, strict=True)):

@@ -7,16 +7,18 @@ import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import nn
 
 from evfsam.errors import GeometryError
 from evfsam.geometry import Frame, check_box, check_point
-from evfsam.types import ImageEmbedding, MaskBackbone, MaskPrediction, RgbImage, SamPrompt
+from evfsam.preprocess import sam_pixels, stretched_pixels
+from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
 from evfsam.weights.files import read_config, read_weights, save_weights, write_config
 from evfsam.weights.loading import load_strictly
 
@@ -65,36 +67,6 @@ def check_prompt(prompt: SamPrompt, channels: int) -> None:
         raise GeometryError(
             f"expected text embeddings (N, {channels}), got {tuple(text.shape)}; use the projector trained for this SAM"
         )
-
-
-@runtime_checkable
-class BatchingBackbone(Protocol):
-    """A mask backbone that decodes several prompts on one image in one pass."""
-
-    def decode_many(
-        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
-    ) -> Sequence[MaskPrediction]:
-        """Decode prompts of one length."""
-        ...
-
-
-def decode_together(
-    backbone: MaskBackbone, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
-) -> tuple[MaskPrediction, ...]:
-    """Decode several prompts on one image: in one pass where the backbone can, else one after the other.
-
-    Args:
-        backbone: any.
-        embedding: of its encoder.
-        prompts: of one length.
-        multimask: whether to ask for three candidates instead of one.
-
-    Raises:
-        GeometryError: as the backbone's `decode`.
-    """
-    if isinstance(backbone, BatchingBackbone):
-        return tuple(backbone.decode_many(embedding, prompts, multimask=multimask))
-    return tuple(backbone.decode(embedding, prompt, multimask=multimask) for prompt in prompts)
 
 
 def stacked_prompts(sparse: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -203,24 +175,60 @@ class VisualConfig(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """Features of B images.
+
+    Attributes:
+        image_embeddings: (B, C, h, w).
+        high_res_features: SAM-2's finer levels (B, C/8, 4h, 4w) and (B, C/4, 2h, 2w); empty for the others.
+    """
+
+    image_embeddings: torch.Tensor
+    high_res_features: tuple[torch.Tensor, ...] = ()
+
+
 SamT = TypeVar("SamT", bound=nn.Module)
 ConfigT = TypeVar("ConfigT", bound=VisualConfig)
 
 
 class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
-    """A slow half that sees the image and a fast half that sees the prompt. Read-only after it is built.
+    """One kind of SAM: a slow half that sees the image and a fast half that sees the prompt. Read-only once built.
+
+    The class says all that follows from the kind, so that EVF-SAM asks it too (`EvfSamModel.family`).
 
     Args:
         sam: the model, in eval mode.
         config: its sizes.
 
     Attributes:
-        model_type: of the configuration that `save_pretrained` writes.
-        float32_parts: what computes in float32 whatever the model's type; see `families.Family`.
+        model_type: the kind's name in configurations.
+        architecture: class of the released EVF-SAM on it, as its `config.json` has it.
+        title: of that EVF-SAM, for people.
+        mark: beginning of a key that only such an EVF-SAM has.
+        config_type: sizes.
+        scales: the released words for sizes; the first is the default.
+        is_stretched: whether an image is stretched over the square input, or padded to it at the right and bottom.
+        multimask: whether the released EVF-SAM takes the best of three masks unless told otherwise.
+        mask_decoder, prompt_encoder: names of those parts in the SAM.
+        float32_parts: parts that compute in float32 whatever type the model is loaded in: coordinates and their
+            frequencies, SAM's neck, whose squares overflow float16, and the small mask decoder, where bfloat16 costs
+            2 % of the mask. SAM-2's decoder shares convolutions with its image encoder and keeps the model's.
+        learns_no_mask: whether there is an embedding for "no mask given" that a recipe may train.
     """
 
     model_type: ClassVar[str]
+    architecture: ClassVar[str]
+    title: ClassVar[str]
+    mark: ClassVar[str]
+    config_type: ClassVar[type[VisualConfig]]
+    scales: ClassVar[Mapping[str, VisualConfig]]
+    is_stretched: ClassVar[bool]
+    multimask: ClassVar[bool] = False
+    mask_decoder: ClassVar[str] = "mask_decoder"
+    prompt_encoder: ClassVar[str] = "prompt_encoder"
     float32_parts: ClassVar[tuple[str, ...]]
+    learns_no_mask: ClassVar[bool] = True
 
     def __init__(self, sam: SamT, config: ConfigT) -> None:
         self.sam = sam
@@ -241,7 +249,8 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
         directory = Path(directory)
         values = read_config(directory)
         values.pop("model_type", None)
-        sam, config = cls._build(values)
+        config: Any = cls.config_type.from_dict(values)
+        sam = cls.build(config)
         load_strictly(sam, read_weights(directory), str(directory))
         place_module(sam, device=device, dtype=dtype, float32_parts=cls.float32_parts)
         return cls(sam.requires_grad_(False), config)
@@ -270,15 +279,16 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
             image: (H, W, 3) uint8.
         """
         start = time.perf_counter()
-        pixels, frame = self._pixels(image)
-        embeddings, finer = self._encode(pixels[None])
+        pixels, frame = self.pixels(image, self.config.image_size)
+        device = next(self.sam.parameters()).device
+        features = self.encode(self.sam, pixels[None].to(device))
         return ImageEmbedding(
-            image_embeddings=embeddings,
+            image_embeddings=features.image_embeddings,
             original_size=frame.original_size,
             input_size=frame.input_size,
             encoder_identity=self.encoder_identity,
             seconds=time.perf_counter() - start,
-            high_res_features=finer,
+            high_res_features=features.high_res_features,
         )
 
     @torch.no_grad()
@@ -326,7 +336,8 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
         """
         frame = self.frame(embedding)
         sparse = stacked_prompts([self.sparse_prompt_embeddings(prompt, frame) for prompt in prompts])
-        return self._decode(embedding, sparse, multimask=multimask)
+        features = EncodedImages(embedding.image_embeddings, embedding.high_res_features)
+        return self.decode_features(self.sam, features, sparse, multimask=multimask)
 
     def sparse_prompt_embeddings(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
         """Embed a prompt given in original pixels: (1, N, C) float32, points and box in the family's order, then text.
@@ -339,14 +350,44 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
         marks, text = self._embed_marks(prompt, frame), prompt.text_prompt_embeddings
         return marks if text is None else torch.cat([marks, text[None].to(marks)], dim=1)
 
-    @abstractmethod
     def frame(self, embedding: ImageEmbedding) -> Frame:
         """Return where the image lies in the encoder's input."""
+        return Frame(embedding.original_size, embedding.input_size, self.config.image_size, self.is_stretched)
 
     @classmethod
+    def pixels(cls, image: RgbImage, side: int) -> tuple[torch.Tensor, Frame]:
+        """Return the encoder's input (3, side, side) on the CPU, and where the image lies in it."""
+        return stretched_pixels(image, side) if cls.is_stretched else sam_pixels(image, side)
+
+    @staticmethod
     @abstractmethod
-    def _build(cls, values: Mapping[str, object]) -> tuple[SamT, ConfigT]:
-        """Build a fresh model from the plain values of its sizes."""
+    def build(config: Any) -> Any:
+        """Build a SAM with fresh weights, in eval mode."""
+
+    @staticmethod
+    @abstractmethod
+    def encode(sam: Any, pixel_values: torch.Tensor) -> EncodedImages:
+        """Run a SAM's image encoder on (B, 3, side, side) of its device; the features have the weights' type."""
+
+    @staticmethod
+    @abstractmethod
+    def decode_features(
+        sam: Any, features: EncodedImages, prompts: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run a SAM's mask decoder with each prompt on its own image, or all on one. Gradients flow.
+
+        Args:
+            sam: the decoder's owner.
+            features: of one image, shared by all prompts, or of one image a prompt.
+            prompts: (P, N, C).
+            multimask: whether to return the three candidates instead of the single mask.
+
+        Returns:
+            (P, M, 4h, 4w) low-resolution logits and (P, M) predicted IoUs, in the decoder's type.
+
+        Raises:
+            GeometryError: the number of images is neither 1 nor the number of prompts, or finer levels are missing.
+        """
 
     @abstractmethod
     def _identity_facts(self) -> tuple[object, ...]:
@@ -357,19 +398,5 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
         """Return the weights that an embedding depends on."""
 
     @abstractmethod
-    def _pixels(self, image: RgbImage) -> tuple[torch.Tensor, Frame]:
-        """Return the encoder's input (3, side, side) and where the image lies in it."""
-
-    @abstractmethod
-    def _encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Run the encoder on (1, 3, side, side), on the CPU: embeddings and finer levels."""
-
-    @abstractmethod
     def _embed_marks(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
         """Embed the points and the box: (1, N, C) float32, where N may be 0."""
-
-    @abstractmethod
-    def _decode(
-        self, embedding: ImageEmbedding, sparse: torch.Tensor, *, multimask: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run the mask decoder on (P, N, C) prompts of one image."""

@@ -10,6 +10,7 @@ Source: EfficientSAM, arXiv:2312.00863.
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final
 
 import torch
@@ -20,10 +21,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from evfsam.errors import ConfigurationError, GeometryError
-from evfsam.geometry import Frame, stretched_frame
-from evfsam.preprocess import stretched_pixels
-from evfsam.sam.backbone import BaseMaskBackbone, check_image_count, prompt_box, prompt_points
-from evfsam.types import ImageEmbedding, RgbImage, SamPrompt
+from evfsam.geometry import Frame
+from evfsam.sam.backbone import BaseMaskBackbone, EncodedImages, check_image_count, prompt_box, prompt_points
+from evfsam.types import SamPrompt
 from evfsam.weights.known_fields import with_known_fields
 
 INVALID: Final = -1
@@ -32,9 +32,6 @@ TOP_LEFT: Final = 2
 BOTTOM_RIGHT: Final = 3
 
 _PROMPT_TOKENS = 6  # as trained: fewer points and box corners are filled up with invalid ones
-
-FLOAT32_PARTS: Final[tuple[str, ...]] = ("prompt_encoder", "mask_decoder")
-"""What computes in float32 whatever the model's type; see `families.Family`."""
 
 
 @dataclass(frozen=True)
@@ -347,37 +344,6 @@ def build_efficient_sam(config: EfficientSamConfig) -> EfficientSam:
     return EfficientSam(config).eval()
 
 
-def decode_efficient_prompts(
-    sam: EfficientSam, image_embeddings: torch.Tensor, sparse_prompt_embeddings: torch.Tensor, *, multimask: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run the mask decoder with each prompt on its own image, or all on one. Gradients flow.
-
-    Args:
-        sam: the decoder's owner.
-        image_embeddings: (P, C, h, w), or (1, C, h, w) shared by all prompts.
-        sparse_prompt_embeddings: (P, N, C).
-        multimask: whether to return the three candidates instead of the single mask.
-
-    Returns:
-        (P, M, 4h, 4w) low-resolution logits and (P, M) predicted IoUs, in the decoder's type.
-
-    Raises:
-        GeometryError: the number of images is neither 1 nor the number of prompts.
-    """
-    prompt_count = len(sparse_prompt_embeddings)
-    check_image_count(len(image_embeddings), prompt_count)
-    dtype = sam.mask_decoder.iou_token.weight.dtype
-    with torch.autocast(sparse_prompt_embeddings.device.type, enabled=False):
-        dense_pe = sam.prompt_encoder.get_dense_pe()
-    low_res_logits, pred_ious = sam.mask_decoder(
-        image_embeddings.to(dtype).expand(prompt_count, -1, -1, -1),
-        dense_pe.to(dtype).expand(prompt_count, -1, -1, -1),
-        sparse_prompt_embeddings.to(dtype),
-    )
-    candidates = slice(1, None) if multimask else slice(0, 1)
-    return low_res_logits[:, candidates], pred_ious[:, candidates]
-
-
 class EfficientSamMaskBackbone(BaseMaskBackbone[EfficientSam, EfficientSamConfig]):
     """EfficientSAM; see `BaseMaskBackbone`. A prompt's box comes before its points, which must lie on the object.
 
@@ -385,16 +351,43 @@ class EfficientSamMaskBackbone(BaseMaskBackbone[EfficientSam, EfficientSamConfig
     """
 
     model_type = "efficient_sam"
-    float32_parts = FLOAT32_PARTS
+    architecture = "EvfEffiSamModel"
+    title = "EVF-EfficientSAM"
+    mark = "visual_model.mask_decoder.final_output_upscaling_layers."
+    config_type = EfficientSamConfig
+    scales = MappingProxyType(
+        {
+            "small": EfficientSamConfig(),
+            "tiny": EfficientSamConfig(encoder_embed_dim=192, encoder_num_heads=3),
+        }
+    )
+    build = staticmethod(build_efficient_sam)
+    is_stretched = True
+    float32_parts = ("prompt_encoder", "mask_decoder")
+    learns_no_mask = False
 
-    def frame(self, embedding: ImageEmbedding) -> Frame:
-        """Return where the image lies in the encoder's input: stretched over all of it."""
-        return stretched_frame(embedding.original_size, self.config.image_size)
+    @staticmethod
+    def encode(sam: EfficientSam, pixel_values: torch.Tensor) -> EncodedImages:
+        """Do as `BaseMaskBackbone.encode` says."""
+        return EncodedImages(sam.image_encoder(pixel_values.to(sam.image_encoder.pos_embed.dtype)))
 
-    @classmethod
-    def _build(cls, values: Mapping[str, object]) -> tuple[EfficientSam, EfficientSamConfig]:
-        config = EfficientSamConfig.from_dict(values)
-        return build_efficient_sam(config), config
+    @staticmethod
+    def decode_features(
+        sam: EfficientSam, features: EncodedImages, prompts: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do as `BaseMaskBackbone.decode_features` says."""
+        prompt_count = len(prompts)
+        check_image_count(len(features.image_embeddings), prompt_count)
+        dtype = sam.mask_decoder.iou_token.weight.dtype
+        with torch.autocast(prompts.device.type, enabled=False):
+            dense_pe = sam.prompt_encoder.get_dense_pe()
+        low_res_logits, pred_ious = sam.mask_decoder(
+            features.image_embeddings.to(dtype).expand(prompt_count, -1, -1, -1),
+            dense_pe.to(dtype).expand(prompt_count, -1, -1, -1),
+            prompts.to(dtype),
+        )
+        candidates = slice(1, None) if multimask else slice(0, 1)
+        return low_res_logits[:, candidates], pred_ious[:, candidates]
 
     def _identity_facts(self) -> tuple[object, ...]:
         dtype = self.sam.image_encoder.pos_embed.dtype
@@ -402,13 +395,6 @@ class EfficientSamMaskBackbone(BaseMaskBackbone[EfficientSam, EfficientSamConfig
 
     def _encoder_weights(self) -> Iterable[tuple[str, torch.Tensor]]:
         return self.sam.image_encoder.state_dict().items()
-
-    def _pixels(self, image: RgbImage) -> tuple[torch.Tensor, Frame]:
-        return stretched_pixels(image, self.config.image_size)
-
-    def _encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        parameter = self.sam.image_encoder.pos_embed
-        return self.sam.image_encoder(pixels.to(parameter.device, parameter.dtype)), ()
 
     def _embed_marks(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
         prompt_encoder = self.sam.prompt_encoder
@@ -427,8 +413,3 @@ class EfficientSamMaskBackbone(BaseMaskBackbone[EfficientSam, EfficientSamConfig
             coords, labels = F.pad(coords, (0, 0, 0, missing), value=-1.0), F.pad(labels, (0, missing), value=INVALID)
         with torch.autocast(device.type, enabled=False):
             return torch.as_tensor(prompt_encoder(coords, labels))
-
-    def _decode(
-        self, embedding: ImageEmbedding, sparse: torch.Tensor, *, multimask: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return decode_efficient_prompts(self.sam, embedding.image_embeddings, sparse, multimask=multimask)

@@ -44,7 +44,7 @@ class ImageEncoder(ImageEncoderViT):  # type: ignore[misc]  # segment_anything i
             x: (B, 3, image_size, image_size), normalised and padded.
 
         Returns:
-            (B, out_chans, H, W), in the weights' type; the neck computes in its own, see `families.Family`.
+            (B, out_chans, H, W), in the weights' type; the neck computes in its own, see `BaseMaskBackbone`.
         """
         x = self.patch_embed(x)
         if self.pos_embed is not None:

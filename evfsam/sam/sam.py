@@ -6,7 +6,7 @@ Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Final
+from types import MappingProxyType
 
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
@@ -14,14 +14,10 @@ from torch import nn
 
 from evfsam.errors import ConfigurationError
 from evfsam.geometry import Frame
-from evfsam.preprocess import sam_pixels
-from evfsam.sam.backbone import BaseMaskBackbone, check_image_count, prompt_box, prompt_points
+from evfsam.sam.backbone import BaseMaskBackbone, EncodedImages, check_image_count, prompt_box, prompt_points
 from evfsam.sam.image_encoder import ImageEncoder
-from evfsam.types import ImageEmbedding, RgbImage, SamPrompt
+from evfsam.types import SamPrompt
 from evfsam.weights.known_fields import with_known_fields
-
-FLOAT32_PARTS: Final[tuple[str, ...]] = ("prompt_encoder", "mask_decoder", "image_encoder.neck")
-"""What computes in float32 whatever the model's type; see `families.Family`."""
 
 
 @dataclass(frozen=True)
@@ -188,16 +184,35 @@ class SamMaskBackbone(BaseMaskBackbone[Sam, SamConfig]):
     """SAM; see `BaseMaskBackbone`. A prompt's points come before its box."""
 
     model_type = "sam"
-    float32_parts = FLOAT32_PARTS
+    architecture = "EvfSamModel"
+    title = "EVF-SAM"
+    mark = "visual_model.mask_decoder.output_upscaling."
+    config_type = SamConfig
+    scales = MappingProxyType(
+        {
+            "huge": SamConfig(),
+            "large": SamConfig(encoder_embed_dim=1024, encoder_depth=24, encoder_global_attn_indexes=(5, 11, 17, 23)),
+            "base": SamConfig(
+                encoder_embed_dim=768, encoder_depth=12, encoder_num_heads=12, encoder_global_attn_indexes=(2, 5, 8, 11)
+            ),
+        }
+    )
+    build = staticmethod(build_sam)
+    is_stretched = False
+    float32_parts = ("prompt_encoder", "mask_decoder", "image_encoder.neck")
 
-    def frame(self, embedding: ImageEmbedding) -> Frame:
-        """Return where the image lies in SAM's input: at the top left, the rest is padding."""
-        return Frame(embedding.original_size, embedding.input_size, self.config.image_size)
+    @staticmethod
+    def encode(sam: Sam, pixel_values: torch.Tensor) -> EncodedImages:
+        """Do as `BaseMaskBackbone.encode` says."""
+        encoder = sam.image_encoder
+        return EncodedImages(encoder(pixel_values.to(next(encoder.parameters()).dtype)))
 
-    @classmethod
-    def _build(cls, values: Mapping[str, object]) -> tuple[Sam, SamConfig]:
-        config = SamConfig.from_dict(values)
-        return build_sam(config), config
+    @staticmethod
+    def decode_features(
+        sam: Sam, features: EncodedImages, prompts: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do as `BaseMaskBackbone.decode_features` says."""
+        return decode_prompts(sam, features.image_embeddings, prompts, multimask=multimask)
 
     def _identity_facts(self) -> tuple[object, ...]:
         config, dtype = self.config, next(self.sam.image_encoder.parameters()).dtype
@@ -208,13 +223,6 @@ class SamMaskBackbone(BaseMaskBackbone[Sam, SamConfig]):
         weights: dict[str, torch.Tensor] = self.sam.image_encoder.state_dict()
         return weights.items()
 
-    def _pixels(self, image: RgbImage) -> tuple[torch.Tensor, Frame]:
-        return sam_pixels(image, self.config.image_size)
-
-    def _encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        parameter = next(self.sam.image_encoder.parameters())
-        return self.sam.image_encoder(pixels.to(parameter.device, parameter.dtype)), ()
-
     def _embed_marks(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
         prompt_encoder = self.sam.prompt_encoder
         device = prompt_encoder.not_a_point_embed.weight.device
@@ -222,8 +230,3 @@ class SamMaskBackbone(BaseMaskBackbone[Sam, SamConfig]):
         with torch.autocast(device.type, enabled=False):
             sparse, _ = prompt_encoder(points=points, boxes=box, masks=None)
         return torch.as_tensor(sparse)
-
-    def _decode(
-        self, embedding: ImageEmbedding, sparse: torch.Tensor, *, multimask: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return decode_prompts(self.sam, embedding.image_embeddings, sparse, multimask=multimask)

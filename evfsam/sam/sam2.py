@@ -9,6 +9,7 @@ Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,10 +19,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from evfsam.errors import ConfigurationError, GeometryError
-from evfsam.geometry import Frame, stretched_frame
-from evfsam.preprocess import stretched_pixels
-from evfsam.sam.backbone import BaseMaskBackbone, check_image_count, prompt_box, prompt_points
-from evfsam.types import ImageEmbedding, RgbImage, SamPrompt
+from evfsam.geometry import Frame
+from evfsam.sam.backbone import BaseMaskBackbone, EncodedImages, check_image_count, prompt_box, prompt_points
+from evfsam.types import SamPrompt
 from evfsam.weights.known_fields import with_known_fields
 
 if TYPE_CHECKING:  # importing sam2 starts its configuration system; only who builds a SAM-2 pays for that
@@ -280,30 +280,14 @@ def _sine_positions(channels: int) -> nn.Module:
     return positions
 
 
-def encode_sam2_pixels(sam: "SAM2Base", pixel_values: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """Run the image encoder as for an image without memory.
-
-    Args:
-        sam: the encoder's owner.
-        pixel_values: (B, 3, side, side).
-
-    Returns:
-        (B, C, h, w) embeddings, and the finer levels (B, C/8, 4h, 4w) and (B, C/4, 2h, 2w); all in the model's type.
-    """
-    dtype = sam.no_mem_embed.dtype
-    *finer, coarsest = sam.forward_image(pixel_values.to(dtype))["backbone_fpn"]
-    embeddings = coarsest + sam.no_mem_embed.view(1, -1, 1, 1)
-    return embeddings.to(dtype), tuple(level.to(dtype) for level in finer)
-
-
-def decode_sam2_prompts(
+def run_sam2_decoder(
     sam: "SAM2Base",
     image_embeddings: torch.Tensor,
     sparse_prompt_embeddings: torch.Tensor,
     *,
     multimask: bool,
     high_res_features: Sequence[torch.Tensor],
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Run SAM-2's mask decoder with each prompt on its own image, or all on one. Gradients flow.
 
     Asked for one mask in eval mode, SAM-2 gives the best of the three where the single one is unstable.
@@ -313,36 +297,14 @@ def decode_sam2_prompts(
         image_embeddings: (P, C, h, w), or (1, C, h, w) shared by all prompts.
         sparse_prompt_embeddings: (P, N, C).
         multimask: whether to return the three candidates instead of the single mask.
-        high_res_features: the finer levels of `encode_sam2_pixels`, one an image.
+        high_res_features: the finer levels of `Sam2MaskBackbone.encode`, one an image.
 
     Returns:
-        (P, M, 4h, 4w) low-resolution logits and (P, M) predicted IoUs, in the decoder's type.
+        (P, M, 4h, 4w) low-resolution logits and (P, M) predicted IoUs, in the decoder's type. What tracking needs: the
+        candidates' output tokens (P, M, C), and (P, 1) object scores, above 0 where the object is visible.
 
     Raises:
         GeometryError: the number of images is neither 1 nor the number of prompts, or finer levels are missing.
-    """
-    low_res_logits, pred_ious, _, _ = run_sam2_decoder(
-        sam, image_embeddings, sparse_prompt_embeddings, multimask=multimask, high_res_features=high_res_features
-    )
-    return low_res_logits, pred_ious
-
-
-def run_sam2_decoder(
-    sam: "SAM2Base",
-    image_embeddings: torch.Tensor,
-    sparse_prompt_embeddings: torch.Tensor,
-    *,
-    multimask: bool,
-    high_res_features: Sequence[torch.Tensor],
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Do as `decode_sam2_prompts`, and also return what tracking needs.
-
-    Returns:
-        Logits and IoUs as there, the candidates' output tokens (P, M, C), and (P, 1) object scores, above 0 where the
-        object is visible.
-
-    Raises:
-        GeometryError: as there.
     """
     prompt_count = len(sparse_prompt_embeddings)
     check_image_count(len(image_embeddings), prompt_count)
@@ -374,16 +336,46 @@ class Sam2MaskBackbone(BaseMaskBackbone["SAM2Base", Sam2Config]):
     """
 
     model_type = "sam2"
+    architecture = "EvfSam2Model"
+    title = "EVF-SAM2"
+    mark = "visual_model.sam_mask_decoder."
+    config_type = Sam2Config
+    scales = MappingProxyType(
+        {
+            "large": Sam2Config(),
+            "tiny": Sam2Config(
+                trunk_embed_dim=96,
+                trunk_num_heads=1,
+                trunk_stages=(1, 2, 7, 2),
+                trunk_global_blocks=(5, 7, 9),
+                trunk_window_sizes=(8, 4, 14, 7),
+            ),
+        }
+    )
+    build = staticmethod(build_sam2)
+    is_stretched = True
+    multimask = True
+    mask_decoder = "sam_mask_decoder"
+    prompt_encoder = "sam_prompt_encoder"
     float32_parts = ("sam_prompt_encoder",)
 
-    def frame(self, embedding: ImageEmbedding) -> Frame:
-        """Return where the image lies in SAM-2's input: stretched over all of it."""
-        return stretched_frame(embedding.original_size, self.config.image_size)
+    @staticmethod
+    def encode(sam: "SAM2Base", pixel_values: torch.Tensor) -> EncodedImages:
+        """Do as `BaseMaskBackbone.encode` says, as for an image without memory."""
+        dtype = sam.no_mem_embed.dtype
+        *finer, coarsest = sam.forward_image(pixel_values.to(dtype))["backbone_fpn"]
+        embeddings = coarsest + sam.no_mem_embed.view(1, -1, 1, 1)
+        return EncodedImages(embeddings.to(dtype), tuple(level.to(dtype) for level in finer))
 
-    @classmethod
-    def _build(cls, values: Mapping[str, object]) -> "tuple[SAM2Base, Sam2Config]":
-        config = Sam2Config.from_dict(values)
-        return build_sam2(config), config
+    @staticmethod
+    def decode_features(
+        sam: "SAM2Base", features: EncodedImages, prompts: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do as `BaseMaskBackbone.decode_features` says; see `run_sam2_decoder`."""
+        finer = features.high_res_features
+        return run_sam2_decoder(sam, features.image_embeddings, prompts, multimask=multimask, high_res_features=finer)[
+            :2
+        ]
 
     def _identity_facts(self) -> tuple[object, ...]:
         return (
@@ -403,12 +395,6 @@ class Sam2MaskBackbone(BaseMaskBackbone["SAM2Base", Sam2Config]):
                 yield f"{name}.{key}", value
         yield "no_mem_embed", self.sam.no_mem_embed
 
-    def _pixels(self, image: RgbImage) -> tuple[torch.Tensor, Frame]:
-        return stretched_pixels(image, self.config.image_size)
-
-    def _encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        return encode_sam2_pixels(self.sam, pixels.to(self.sam.device))
-
     def _embed_marks(self, prompt: SamPrompt, frame: Frame) -> torch.Tensor:
         prompt_encoder = self.sam.sam_prompt_encoder
         device = prompt_encoder.not_a_point_embed.weight.device
@@ -422,11 +408,3 @@ class Sam2MaskBackbone(BaseMaskBackbone["SAM2Base", Sam2Config]):
         with torch.autocast(device.type, enabled=False):
             sparse, _ = prompt_encoder(points=points, boxes=None, masks=None)
         return torch.as_tensor(sparse)
-
-    def _decode(
-        self, embedding: ImageEmbedding, sparse: torch.Tensor, *, multimask: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        finer = embedding.high_res_features
-        return decode_sam2_prompts(
-            self.sam, embedding.image_embeddings, sparse, multimask=multimask, high_res_features=finer
-        )

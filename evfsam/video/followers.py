@@ -90,7 +90,7 @@ def follower_of(strategy: Strategy) -> VideoFollower:
     """Return the follower that fits: memory where the strategy is an EVF-SAM2, else frame by frame."""
     from evfsam.model.strategy import EvfSamStrategy
 
-    if isinstance(strategy, EvfSamStrategy) and strategy.model.family.key == _MEMORY_FAMILY:
+    if isinstance(strategy, EvfSamStrategy) and strategy.model.family.model_type == _MEMORY_FAMILY:
         return MemoryFollower(strategy)
     return FrameByFrame(strategy)
 

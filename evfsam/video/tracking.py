@@ -116,7 +116,7 @@ def segment_video(
         PhraseError: the phrase is empty or too long.
     """
     phrase = check_phrase(phrase)
-    if model.family.key != "sam2":
+    if model.family.model_type != "sam2":
         raise ConfigurationError(
             f"expected an EVF-SAM2, which has a memory for videos, got an {model.family.title}; load another checkpoint"
         )

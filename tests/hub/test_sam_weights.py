@@ -8,9 +8,10 @@ import pytest
 import torch
 from transformers import SamModel
 
-from baselines.clip.proposals import at_original_size, decode_in_batches, point_grid
+from baselines.clip.proposals import decode_in_batches, point_grid
 from baselines.sam_weights import load_mask_backbone
 from evfsam.errors import CheckpointError
+from evfsam.geometry import upsample_logits
 from evfsam.preprocess import sam_pixels
 from evfsam.types import ImageView, PromptPoint, SamPrompt
 from tests.baselines.tiny_models import tiny_sam
@@ -60,8 +61,8 @@ def test_other_mask_models_are_read_and_decode_batches_as_single_prompts(family:
         alone = backbone.decode(embedding, prompt, multimask=True)
         best = int(batch.pred_ious[row].argmax())
         assert float(batch.pred_ious[row, best]) == pytest.approx(alone.pred_iou, abs=1e-4)
-        full = at_original_size(loaded, embedding, batch.low_res_logits[row, best : best + 1])[0]
-        torch.testing.assert_close(full, alone.mask_logits, rtol=1e-3, atol=1e-4)
+        full = upsample_logits(batch.low_res_logits[None, row, best : best + 1], loaded.frame(embedding))
+        torch.testing.assert_close(full[0, 0], alone.mask_logits, rtol=1e-3, atol=1e-4)
 
 
 def test_another_model_is_refused(hub: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_model_that_was_never_released_is_not_exported_as_such(ours: Path, tmp
 def test_the_command_line_writes_and_says_so(ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(ours), str(tmp_path / "copy"), "--layout", "released"]) == 0
     assert capsys.readouterr().out == f"wrote {tmp_path / 'copy'} in the layout 'released'\n"
-    assert EvfSamModel.from_pretrained(tmp_path / "copy").family.key == "sam"
+    assert EvfSamModel.from_pretrained(tmp_path / "copy").family.model_type == "sam"
 
 
 def test_the_command_line_gives_the_reason_of_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

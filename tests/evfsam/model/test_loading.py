@@ -55,7 +55,7 @@ def test_a_released_checkpoint_is_read_in_any_of_its_four_forms(
 ) -> None:
     write_released(tmp_path, models[family], pickled=pickled, shard_count=shard_count)
     loaded = EvfSamModel.from_pretrained(tmp_path)
-    assert loaded.family.key == family
+    assert loaded.family.model_type == family
     assert not loaded.training
     assert_same_weights(loaded, models[family])
 

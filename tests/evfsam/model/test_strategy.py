@@ -10,7 +10,7 @@ from evfsam.errors import GeometryError, PhraseError
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.model.strategy import EvfSamStrategy, load_strategy
-from evfsam.types import ImageEmbedding, ImageView, MaskPrediction, PromptPoint, SamPrompt, Strategy
+from evfsam.types import ImageView, PromptPoint, Strategy
 from tests.evfsam.tiny import MAX_TOKENS, noise_image, tiny_model, tiny_processor
 
 
@@ -176,29 +176,6 @@ def test_many_phrases_cost_one_image_one_fusion_and_one_decoding(
     assert calls == ["encode_image", "fuse", "decode_many"]
     assert [answer.embedding_was_cached for answer in answers] == [False, True, True]
     assert [answer.seconds["encode image"] > 0 for answer in answers] == [True, False, False]
-
-
-class OneByOne:
-    """A backbone with nothing beyond the contract."""
-
-    def __init__(self, strategy: EvfSamStrategy) -> None:
-        self.inner = strategy.backbone
-        self.encoder_identity = strategy.backbone.encoder_identity
-
-    def encode_image(self, image: np.ndarray) -> ImageEmbedding:
-        return self.inner.encode_image(image)
-
-    def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
-        return self.inner.decode(embedding, prompt, multimask=multimask)
-
-
-def test_a_backbone_that_decodes_one_prompt_at_a_time_will_do(model: EvfSamModel, processor: EvfSamProcessor) -> None:
-    plain = EvfSamStrategy(model, processor)
-    view = ImageView(noise_image(30, 50))
-    together = plain.segment_many(view, PHRASES)
-    plain.backbone = OneByOne(plain)
-    for ours, theirs in zip(plain.segment_many(view, PHRASES), together, strict=True):
-        torch.testing.assert_close(ours.mask_logits, theirs.mask_logits, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("phrases", "message"), [((), "1 to 16 phrases .* got 0"), (("x",) * 17, "got 17")])

@@ -14,7 +14,7 @@ from evfsam.model.modeling import EvfSamModel, LossWeights
 from evfsam.model.strategy import load_strategy
 from evfsam.sam.efficient_sam import EfficientSamConfig, EfficientSamMaskBackbone, build_efficient_sam
 from evfsam.sam.families import FAMILIES
-from evfsam.sam.sam2 import Sam2Config, Sam2MaskBackbone, build_sam2, decode_sam2_prompts
+from evfsam.sam.sam2 import Sam2Config, Sam2MaskBackbone, build_sam2, run_sam2_decoder
 from evfsam.types import ImageEmbedding, ImageView, PromptPoint, SamPrompt
 from tests.evfsam.tiny import EFFICIENT_SAM, SAM, SAM2, noise_image, tiny_model, tiny_processor
 
@@ -166,7 +166,7 @@ def test_sam2_gives_the_best_of_three_where_the_single_mask_is_unstable() -> Non
 def test_sam2_needs_the_finer_levels() -> None:
     backbone = build("sam2")
     with pytest.raises(GeometryError, match="2 finer levels, got 0"):
-        decode_sam2_prompts(
+        run_sam2_decoder(
             backbone.sam, torch.zeros(1, 32, 4, 4), torch.ones(1, 1, 32), multimask=True, high_res_features=()
         )
 
@@ -244,7 +244,7 @@ def test_importing_the_families_does_not_start_sam2() -> None:
 def test_a_model_of_every_family_is_saved_and_loaded(model: EvfSamModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     loaded = EvfSamModel.from_pretrained(tmp_path)
-    assert (loaded.family.key, loaded.config.sam_config) == (model.family.key, model.config.sam_config)
+    assert (loaded.family.model_type, loaded.config.sam_config) == (model.family.model_type, model.config.sam_config)
     torch.testing.assert_close(dict(loaded.state_dict()), dict(model.state_dict()), rtol=0, atol=0)
 
 
@@ -304,7 +304,7 @@ def test_the_strategy_takes_masks_as_the_family_was_released(model: EvfSamModel,
     strategy = load_strategy(tmp_path, device="cpu", dtype=torch.float32)
     segmentation = strategy.segment(ImageView(noise_image(20, 40)), "two cats")
     (prediction,) = segmentation.predictions
-    assert len(prediction.pred_ious) == (3 if model.family.key == "sam2" else 1)
+    assert len(prediction.pred_ious) == (3 if model.family.model_type == "sam2" else 1)
     assert segmentation.mask_logits.shape == (20, 40)
     assert segmentation.attention is not None
     assert strategy.card.title == model.family.title

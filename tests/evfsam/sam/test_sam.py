@@ -7,7 +7,7 @@ from segment_anything import SamPredictor
 
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError
 from evfsam.model.modeling import EvfSamModel
-from evfsam.sam.sam import FLOAT32_PARTS, SamConfig, SamMaskBackbone, build_sam, decode_prompts
+from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.types import ImageEmbedding, PromptPoint, SamPrompt
 from tests.evfsam.tiny import SAM, noise_image, tiny_model
 
@@ -254,7 +254,7 @@ def test_some_parts_stay_float32_unrounded_and_every_loader_agrees(dtype: torch.
     alone = SamMaskBackbone.from_pretrained(tmp_path / "sam", dtype=dtype)
     within = EvfSamModel.from_pretrained(tmp_path / "evf", dtype=dtype).mask_backbone()
     assert alone.encoder_identity == within.encoder_identity
-    for part in FLOAT32_PARTS:
+    for part in SamMaskBackbone.float32_parts:
         for ours, exact in zip(
             alone.sam.get_submodule(part).parameters(), whole.sam.get_submodule(part).parameters(), strict=True
         ):

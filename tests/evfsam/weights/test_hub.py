@@ -52,7 +52,7 @@ def snapshot(cache: Path, repository: str, revision: str = "main") -> Path:
 def test_a_cached_repository_is_loaded_by_its_id(repository: str, family: str, pickled: bool, cache: Path) -> None:
     write_released(snapshot(cache, repository), tiny_family_model(family), pickled=pickled)
     model = EvfSamModel.from_pretrained(repository)
-    assert model.family.key == family
+    assert model.family.model_type == family
     assert EvfSamProcessor.from_pretrained(repository).tokenizer.encode("left") == [0, 14, 2]
 
 
