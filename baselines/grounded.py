@@ -31,7 +31,6 @@ from evfsam.types import (
     StrategyCard,
     TraceEntry,
     Verdict,
-    no_logits,
 )
 
 _SAME_BOX: Final = 0.8
@@ -128,22 +127,20 @@ class GroundedStrategy:
         step = self._step(asked, chosen, problems, len(usable) - len(chosen))
         seconds = {"detect": detected_at - start}
         if not chosen:
-            return Segmentation(self._nothing(problems), no_logits(view.size), trace=(step,), seconds=seconds)
+            return Segmentation.undrawn(self._nothing(problems), view.size, trace=(step,), seconds=seconds)
         embedding, was_cached = view.embedding(self.backbone)
         encoded_at = time.perf_counter()
         prompts = tuple(SamPrompt(box=detection.box) for detection in chosen)
         predictions = tuple(self.backbone.decode(embedding, prompt, multimask=True) for prompt in prompts)
         seconds |= {"encode image": encoded_at - detected_at, "decode": time.perf_counter() - encoded_at}
-        found = Segmentation(
-            Verdict("found"),
-            pred_iou=min(prediction.pred_iou for prediction in predictions),
-            prompts=prompts,
-            predictions=predictions,
+        return Segmentation.drawn(
+            prompts,
+            predictions,
+            Verdict("failed", "SAM drew no pixel for the boxes it was given."),
             trace=(step,),
             seconds=seconds,
             embedding_was_cached=was_cached,
         )
-        return found.unless_empty(Verdict("failed", "SAM drew no pixel for the boxes it was given."))
 
     def _detect(self, image: RgbImage, text: str) -> list[Detection]:
         """Return what the detector scores at least `box_threshold`, the best first."""

@@ -34,7 +34,6 @@ from evfsam.types import (
     StrategyCard,
     TraceEntry,
     Verdict,
-    no_logits,
 )
 
 HUB_ID: Final = "facebook/sam3"
@@ -188,23 +187,23 @@ class Sam3Strategy:
         cut_off = len(tokenizer(phrase)["input_ids"]) - int(tokens["attention_mask"].sum())
         step = self._step(phrase, output.pred_boxes[0, chosen], scores[chosen], float(presence), view.size, cut_off)
         prompt = SamPrompt(text_prompt_embeddings=text.pooler_output[0][tokens["attention_mask"][0].bool()].float())
+        absent = self._absent(float(scores.max()))
+        if not len(chosen):
+            return Segmentation.undrawn(
+                absent, view.size, trace=(step,), seconds=seconds, embedding_was_cached=was_cached
+            )
         frame = stretched_frame(view.size, low_res.shape[-1])
-        found = Segmentation(
-            Verdict("found"),
-            None if len(chosen) else no_logits(view.size),
-            pred_iou=float(scores[chosen].min()) if len(chosen) else None,
-            prompts=(prompt,) * len(chosen),
-            predictions=tuple(
-                MaskPrediction(low[None], score[None], 0, frame=frame)
+        return Segmentation.drawn(
+            (prompt,) * len(chosen),
+            tuple(
+                MaskPrediction(low[None], score[None], 0, frame)
                 for low, score in zip(low_res, scores[chosen], strict=True)
             ),
+            absent,
             trace=(step,),
             seconds=seconds,
             embedding_was_cached=was_cached,
         )
-        if found.mask.any():
-            return found
-        return replace(found, verdict=self._absent(float(scores.max())), mask_logits=no_logits(view.size))
 
     def _step(
         self,

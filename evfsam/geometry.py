@@ -9,7 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from evfsam.errors import GeometryError
-from evfsam.types import BoxXyxy
+
+BoxXyxy = tuple[float, float, float, float]
+"""(x1, y1, x2, y2) in pixels of the original image; pixel (0, 0) covers 0..1."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,6 @@ class Frame:
     def scale_xy(self) -> tuple[float, float]:
         """Input pixels an original pixel, along x and along y; equal but for rounding unless `is_stretched`."""
         return self.input_size[1] / self.original_size[1], self.input_size[0] / self.original_size[0]
-
-    def upsample(self, low_res_logits: torch.Tensor) -> torch.Tensor:
-        """Bring (B, M, 4h, 4w) decoder logits to (B, M, H, W); see `upsample_logits`."""
-        return upsample_logits(low_res_logits, self)
 
     def points_to_input(self, points: torch.Tensor) -> torch.Tensor:
         """Map (..., 2) XY from original pixels to input pixels."""

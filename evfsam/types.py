@@ -6,8 +6,9 @@ candidate masks, L encoder layers, A attention heads, and h x w the encoder's pa
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Literal, Protocol, overload, runtime_checkable
 
 import numpy as np
@@ -15,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from evfsam.errors import ImageFormatError
+from evfsam.geometry import BoxXyxy as BoxXyxy
+from evfsam.geometry import Frame, upsample_logits
 
 RgbImage = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
-
-BoxXyxy = tuple[float, float, float, float]
-"""(x1, y1, x2, y2) in pixels of the original image; pixel (0, 0) covers 0..1."""
 
 VerdictKind = Literal["found", "absent", "failed"]
 
@@ -85,41 +85,25 @@ class ImageEmbedding:
         return sum(t.numel() * t.element_size() for t in (self.image_embeddings, *self.high_res_features))
 
 
-class Upsampling(Protocol):
-    """The way from the decoder's logits to the original image; `evfsam.geometry.Frame` is one."""
-
-    @property
-    def original_size(self) -> tuple[int, int]:
-        """(H, W)."""
-        ...
-
-    def upsample(self, low_res_logits: torch.Tensor) -> torch.Tensor:
-        """Bring (B, M, 4h, 4w) to (B, M, H, W) float32."""
-        ...
-
-
 class LogitsOnDemand:
-    """A field of (H, W) logits: as they were given, or else made anew from what the decoder gave each time it is read.
-
-    At the original size the logits of one answer are 192 MB for a photograph of 48 megapixels, at the decoder's 256 kB.
-    """
+    """A field of (H, W) logits: as they were given, or else joined from an answer's sources whenever it is read."""
 
     @overload
     def __get__(self, answer: None, owner: type) -> None: ...
     @overload
-    def __get__(self, answer: "MaskPrediction | Segmentation", owner: type) -> torch.Tensor: ...
-    def __get__(self, answer: "MaskPrediction | Segmentation | None", owner: type) -> torch.Tensor | None:
+    def __get__(self, answer: "Segmentation", owner: type) -> torch.Tensor: ...
+    def __get__(self, answer: "Segmentation | None", owner: type) -> torch.Tensor | None:
         if answer is None:
             return None  # what the field holds unless it is given
         given = answer.given_logits
-        return answer.upsampled() if given is None else given
+        return answer.joined_logits() if given is None else given
 
-    def __set__(self, answer: "MaskPrediction | Segmentation", value: torch.Tensor | None) -> None:
+    def __set__(self, answer: "Segmentation", value: torch.Tensor | None) -> None:
         vars(answer)["_given_logits"] = value
 
 
 def no_logits(size: tuple[int, int]) -> torch.Tensor:
-    """(H, W) float32, all -inf: the logits where nothing was found; takes no memory and cannot be written to."""
+    """(H, W) float32, all -inf: the logits where nothing was drawn; takes no memory and cannot be written to."""
     return torch.full((), -torch.inf).expand(size)
 
 
@@ -131,16 +115,13 @@ class MaskPrediction:
         low_res_logits: (M, 4h, 4w) float32, every candidate in the decoder's order.
         pred_ious: (M,) float32, SAM's own guess of each candidate's IoU; not clamped to [0, 1].
         chosen: index of the candidate with the highest `pred_iou`.
-        mask_logits: (H, W) float32 of the chosen candidate at the original size; the decision border is 0. Not held
-            unless they are given: see `LogitsOnDemand`.
-        frame: leads from the decoder's size to the original one; needed where `mask_logits` are not given.
+        frame: where the image lies in the square that the low-resolution logits cover.
     """
 
     low_res_logits: torch.Tensor
     pred_ious: torch.Tensor
     chosen: int
-    mask_logits: LogitsOnDemand = LogitsOnDemand()  # a descriptor, which holds nothing itself
-    frame: Upsampling | None = None
+    frame: Frame
 
     @property
     def pred_iou(self) -> float:
@@ -150,21 +131,15 @@ class MaskPrediction:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the original image."""
-        if self.given_logits is not None:
-            return self.given_logits.shape[0], self.given_logits.shape[1]
-        assert self.frame is not None
         return self.frame.original_size
 
     @property
-    def given_logits(self) -> torch.Tensor | None:
-        """The `mask_logits` that are held, if any."""
-        given: torch.Tensor | None = vars(self)["_given_logits"]
-        return given
+    def mask_logits(self) -> torch.Tensor:
+        """(H, W) float32 of the chosen candidate, made anew each time they are read; the decision border is 0.
 
-    def upsampled(self) -> torch.Tensor:
-        """Make `mask_logits` from the chosen candidate."""
-        assert self.frame is not None, "a prediction needs mask_logits or the frame that leads to them"
-        return self.frame.upsample(self.low_res_logits[None, self.chosen : self.chosen + 1])[0, 0]
+        At the original size they are 192 MB for a photograph of 48 megapixels, at the decoder's 256 kB.
+        """
+        return upsample_logits(self.low_res_logits[None, self.chosen : self.chosen + 1], self.frame)[0, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +196,7 @@ class Segmentation:
     Attributes:
         verdict: see `Verdict`.
         mask_logits: (H, W) float32 at the original size; the mask is where they exceed 0. Unless they are given, they
-            are the highest of `sources` where something was found, else all -inf: see `LogitsOnDemand`.
+            are the highest of `sources`: see `LogitsOnDemand`.
         pred_iou: SAM's guess for the mask, or None where SAM was not asked. With several masks, the lowest.
         prompts: the prompts SAM really got, one a mask; their masks are joined.
         predictions: the decoder's answers, one a prompt.
@@ -242,6 +217,58 @@ class Segmentation:
     seconds: Mapping[str, float] = field(default_factory=dict)
     embedding_was_cached: bool = False
     sources: "tuple[MaskPrediction | Segmentation, ...]" = ()
+
+    @classmethod
+    def drawn(
+        cls,
+        prompts: tuple[SamPrompt, ...],
+        predictions: tuple[MaskPrediction, ...],
+        empty: Verdict,
+        *,
+        remark: str = "",
+        attention: AttentionRecord | None = None,
+        trace: tuple[TraceEntry, ...] = (),
+        seconds: Mapping[str, float] = MappingProxyType({}),
+        embedding_was_cached: bool = False,
+    ) -> "Segmentation":
+        """Join the decoder's answers, one a prompt and at least one.
+
+        Args:
+            prompts: as in the class.
+            predictions: as in the class.
+            empty: the verdict where no pixel was drawn.
+            remark: what to say beside "found".
+            attention: as in the class.
+            trace: as in the class.
+            seconds: as in the class.
+            embedding_was_cached: as in the class.
+        """
+        pred_iou = min(prediction.pred_iou for prediction in predictions)
+        evidence = pred_iou, prompts, predictions, attention, trace, dict(seconds), embedding_was_cached
+        found = cls(Verdict("found", remark), None, *evidence)
+        return found if found.mask.any() else cls(empty, None, *evidence)
+
+    @classmethod
+    def undrawn(
+        cls,
+        verdict: Verdict,
+        size: tuple[int, int],
+        *,
+        trace: tuple[TraceEntry, ...] = (),
+        seconds: Mapping[str, float] = MappingProxyType({}),
+        embedding_was_cached: bool = False,
+    ) -> "Segmentation":
+        """Answer without a mask, since none was asked for or none is kept.
+
+        Args:
+            verdict: why.
+            size: (H, W) of the image.
+            trace: as in the class.
+            seconds: as in the class.
+            embedding_was_cached: as in the class.
+        """
+        logits, times = no_logits(size), dict(seconds)
+        return cls(verdict, logits, trace=trace, seconds=times, embedding_was_cached=embedding_was_cached)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -273,19 +300,13 @@ class Segmentation:
     def _sources(self) -> "tuple[MaskPrediction | Segmentation, ...]":
         return self.sources or self.predictions
 
-    def upsampled(self) -> torch.Tensor:
-        """Make `mask_logits` from the sources."""
-        if self.verdict.kind != "found":
-            return no_logits(self.size)
+    def joined_logits(self) -> torch.Tensor:
+        """Join the sources' logits by the highest."""
         first, *others = self._sources
         highest = first.mask_logits
         for source in others:
             highest = torch.maximum(highest, source.mask_logits)
         return highest
-
-    def unless_empty(self, otherwise: Verdict) -> "Segmentation":
-        """Return this answer where its mask has a pixel, else one with another verdict and without a mask."""
-        return self if self.mask.any() else replace(self, verdict=otherwise, mask_logits=None)
 
     @property
     def area_share(self) -> float:

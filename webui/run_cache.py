@@ -102,6 +102,6 @@ class RunShelf:
 
 def _tensors_of(segmentation: Segmentation) -> Iterator[torch.Tensor]:
     held = [segmentation.given_logits]
-    held += [tensor for each in segmentation.predictions for tensor in (each.low_res_logits, each.given_logits)]
+    held += [each.low_res_logits for each in segmentation.predictions]
     held += [segmentation.attention.probabilities] if segmentation.attention is not None else []
     return (tensor for tensor in held if tensor is not None)

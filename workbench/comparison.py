@@ -28,7 +28,6 @@ from evfsam.types import (
     StrategyCard,
     Verdict,
     VerdictKind,
-    no_logits,
 )
 from workbench.embedding_cache import EmbeddingCache
 from workbench.names import unknown_name
@@ -105,7 +104,7 @@ def failure(view: ImageView, key: str, error: Exception) -> Segmentation:
     elif not isinstance(error, EvfSamError):
         logger.error("strategy %s failed", key, exc_info=error)
         reason = f"an unexpected error ({type(error).__name__}) stopped this strategy; the log has the details"
-    return Segmentation(Verdict("failed", reason), no_logits(view.size))
+    return Segmentation.undrawn(Verdict("failed", reason), view.size)
 
 
 def joined(found: Sequence[Segmentation]) -> Segmentation:

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from evfsam.geometry import upsample_logits
 from evfsam.sam.backbone import BaseMaskBackbone
-from evfsam.types import BoxXyxy, ImageEmbedding, PromptPoint, SamPrompt
+from evfsam.types import BoxXyxy, ImageEmbedding, MaskPrediction, PromptPoint, SamPrompt
 
 _STABILITY_OFFSET = 1.0
 
@@ -45,17 +44,13 @@ class Proposal:
     """A mask that SAM trusts.
 
     Attributes:
-        mask_logits: (H, W) float32 at the original size.
-        low_res_logits: (4h, 4w) float32.
-        pred_iou: SAM's guess.
+        prediction: the mask alone, without the decoder's other candidates.
         stability: IoU of the masks at logits +1 and -1, in [0, 1].
         box: around the mask, pixels of the original image.
         point: the point that prompted it.
     """
 
-    mask_logits: torch.Tensor
-    low_res_logits: torch.Tensor
-    pred_iou: float
+    prediction: MaskPrediction
     stability: float
     box: BoxXyxy
     point: PromptPoint
@@ -107,16 +102,17 @@ def propose(backbone: BaseMaskBackbone[Any, Any], embedding: ImageEmbedding, set
     height, width = embedding.original_size
     scale = all_boxes.new_tensor([width, height, width, height])
     low_res, stable = torch.cat(masks)[order], torch.cat(steadiness)[order].tolist()
-    full = upsample_logits(low_res[None], backbone.frame(embedding))[0] if len(order) else low_res
     kept_boxes = (all_boxes[order] * scale).tolist()
-    proposals = tuple(
-        Proposal(logits, low, float(trust), steady, (box[0], box[1], box[2], box[3]), points[owners[index]])
-        for logits, low, trust, steady, box, index in zip(
-            full, low_res, all_trusts[order], stable, kept_boxes, order.tolist(), strict=True
+    frame = backbone.frame(embedding)
+    proposals = (
+        Proposal(MaskPrediction(low[None], trust[None], 0, frame), steady, (x1, y1, x2, y2), points[owners[index]])
+        for low, trust, steady, (x1, y1, x2, y2), index in zip(
+            low_res, all_trusts[order], stable, kept_boxes, order.tolist(), strict=True
         )
-        if bool((logits > 0).any())  # a mask thinner than a pixel can vanish on its way to the image's size
     )
-    return Proposals(proposals, candidate_count, len(owners))
+    # A mask thinner than a pixel can vanish on its way to the image's size.
+    drawn = tuple(each for each in proposals if bool((each.prediction.mask_logits > 0).any()))
+    return Proposals(drawn, candidate_count, len(owners))
 
 
 def stability_scores(logits: torch.Tensor) -> torch.Tensor:

@@ -29,14 +29,12 @@ from evfsam.preprocess import CLIP_MEAN, clip_pixels
 from evfsam.sam.backbone import BaseMaskBackbone
 from evfsam.types import (
     ImageView,
-    MaskPrediction,
     RgbImage,
     SamPrompt,
     Segmentation,
     StrategyCard,
     TraceEntry,
     Verdict,
-    no_logits,
 )
 
 Crop = Literal["masked", "plain"]
@@ -135,24 +133,20 @@ class ClipRankingStrategy:
         proposed_at = time.perf_counter()
         seconds = {"encode image": encoded_at - start, "decode": proposed_at - encoded_at}
         step = self._proposal_step(proposals)
+        reason = "SAM proposed no mask that it trusts; lower pred_iou_threshold or stability_threshold."
+        none = Verdict("failed", reason)
         if not proposals.kept:
-            reason = "SAM proposed no mask that it trusts; lower pred_iou_threshold or stability_threshold."
-            return Segmentation(
-                Verdict("failed", reason),
-                no_logits(view.size),
-                trace=(step,),
-                seconds=seconds,
-                embedding_was_cached=was_cached,
+            return Segmentation.undrawn(
+                none, view.size, trace=(step,), seconds=seconds, embedding_was_cached=was_cached
             )
         similarities = self._similarities(view.image, proposals.kept, phrase)
         seconds["rank by CLIP"] = time.perf_counter() - proposed_at
         order = similarities.argsort(descending=True, stable=True).tolist()
         chosen = [proposals.kept[index] for index in order[: self.options.top_count]]
-        return Segmentation(
-            Verdict("found"),
-            pred_iou=min(proposal.pred_iou for proposal in chosen),
-            prompts=tuple(SamPrompt(points=(proposal.point,)) for proposal in chosen),
-            predictions=tuple(_prediction(proposal) for proposal in chosen),
+        return Segmentation.drawn(
+            tuple(SamPrompt(points=(proposal.point,)) for proposal in chosen),
+            tuple(proposal.prediction for proposal in chosen),
+            none,
             trace=(step, self._ranking_step(phrase, proposals.kept, similarities, order)),
             seconds=seconds,
             embedding_was_cached=was_cached,
@@ -178,7 +172,7 @@ class ClipRankingStrategy:
 
     def _cut_out(self, image: RgbImage, proposal: Proposal) -> RgbImage:
         """Return the square around a proposal, its surroundings grey where the options say so."""
-        mask = (proposal.mask_logits > 0).cpu().numpy() if self.options.crop == "masked" else None
+        mask = (proposal.prediction.mask_logits > 0).cpu().numpy() if self.options.crop == "masked" else None
         return square_cut_out(image, mask, proposal.box)
 
     def _proposal_step(self, proposals: Proposals) -> TraceEntry:
@@ -205,7 +199,7 @@ class ClipRankingStrategy:
                 "similarity": float(similarities[index]),
                 "share": float(shares[index]),
                 "box": list(proposals[index].box),
-                "pred_iou": proposals[index].pred_iou,
+                "pred_iou": proposals[index].prediction.pred_iou,
                 "stability": proposals[index].stability,
                 "is_chosen": rank < self.options.top_count,
             }
@@ -255,9 +249,3 @@ def load_strategy(
     clip, tokenizer = load_clip(weights["clip"], device=device, dtype=dtype)
     backbone = load_mask_backbone(weights_directory(weights["sam"]), device=device, dtype=dtype)
     return ClipRankingStrategy(clip, tokenizer, backbone)
-
-
-def _prediction(proposal: Proposal) -> MaskPrediction:
-    return MaskPrediction(
-        proposal.low_res_logits[None], torch.tensor([proposal.pred_iou]), 0, proposal.mask_logits.float()
-    )

@@ -246,11 +246,10 @@ class ClipTextStrategy:
         read_at = time.perf_counter()
         prompt = replace(self.refinement, text_prompt_embeddings=prompt_embeddings[0].float())
         prediction = self.backbone.decode(embedding, prompt, multimask=False)
-        found = Segmentation(
-            Verdict("found"),
-            pred_iou=prediction.pred_iou,
-            prompts=(prompt,),
-            predictions=(prediction,),
+        return Segmentation.drawn(
+            (prompt,),
+            (prediction,),
+            Verdict("absent", "SAM drew no pixel for this phrase."),
             trace=(step,),
             seconds={
                 "encode image": encoded_at - start,
@@ -259,7 +258,6 @@ class ClipTextStrategy:
             },
             embedding_was_cached=was_cached,
         )
-        return found.unless_empty(Verdict("absent", "SAM drew no pixel for this phrase."))
 
     def _read(self, view: ImageView, phrase: str) -> tuple[torch.Tensor, TraceEntry]:
         """Return (1, 1, C) prompt embeddings and what was read."""

@@ -43,7 +43,6 @@ from evfsam.types import (
     StrategyCard,
     TraceEntry,
     Verdict,
-    no_logits,
 )
 
 __all__ = ["PointQueryOptions", "PointQueryStrategy", "grid_points", "load_strategy", "random_points"]
@@ -131,7 +130,7 @@ class PointQueryStrategy:
             ask = self._query if self.options.form == "pqpp" else self._generate
             prompts = verdict if verdict is not None else ask(chat, grid, phrase, log)
         if isinstance(prompts, Verdict):
-            return Segmentation(prompts, no_logits(view.size), trace=tuple(log.steps), seconds=log.seconds)
+            return Segmentation.undrawn(prompts, view.size, trace=tuple(log.steps), seconds=log.seconds)
         return self._draw(view, prompts, log)
 
     def _ask_presence(self, chat: Chat, phrase: str, log: _Log) -> Verdict | None:
@@ -307,16 +306,15 @@ class PointQueryStrategy:
             embedding, was_cached = view.embedding(self.backbone)
         with log.timed("decode"), torch.no_grad():
             predictions = tuple(self.backbone.decode(embedding, prompt, multimask=True) for prompt in prompts)
-        found = Segmentation(
-            Verdict("found", log.remark),
-            pred_iou=min(prediction.pred_iou for prediction in predictions),
-            prompts=prompts,
-            predictions=predictions,
+        return Segmentation.drawn(
+            prompts,
+            predictions,
+            Verdict("failed", "SAM drew no pixel for the box and points it was given."),
+            remark=log.remark,
             trace=tuple(log.steps),
             seconds=log.seconds,
             embedding_was_cached=was_cached,
         )
-        return found.unless_empty(Verdict("failed", "SAM drew no pixel for the box and points it was given."))
 
 
 def grid_points(box: SpokenBox, grid_size: int) -> tuple[SpokenPoint, ...]:

@@ -17,7 +17,6 @@ from evfsam.types import (
     AttentionRecord,
     BoxXyxy,
     ImageView,
-    MaskPrediction,
     PromptPoint,
     SamPrompt,
     Segmentation,
@@ -125,8 +124,17 @@ class EvfSamStrategy:
                 "fuse": (fused - encoded) / count,
                 "decode": (decoded - fused) / count,
             }
-            trace = self._trace(phrase, tokens, prompt, is_fused=attention is not None)
-            answers.append(_segmentation(prompt, prediction, attention, trace, seconds, was_cached or index > 0))
+            answers.append(
+                Segmentation.drawn(
+                    (prompt,),
+                    (prediction,),
+                    Verdict("absent", "No pixel of the mask is above the threshold."),
+                    attention=attention,
+                    trace=self._trace(phrase, tokens, prompt, is_fused=attention is not None),
+                    seconds=seconds,
+                    embedding_was_cached=was_cached or index > 0,
+                )
+            )
         return answers
 
     def _fuse(
@@ -174,27 +182,6 @@ class EvfSamStrategy:
             return read, projected
         given = {"box": prompt.box, "points": [(point.x, point.y, point.label) for point in prompt.points]}
         return read, projected, TraceEntry(step="add the given box and points", values=given)
-
-
-def _segmentation(
-    prompt: SamPrompt,
-    prediction: MaskPrediction,
-    attention: AttentionRecord | None,
-    trace: tuple[TraceEntry, ...],
-    seconds: Mapping[str, float],
-    was_cached: bool,
-) -> Segmentation:
-    found = Segmentation(
-        verdict=Verdict("found"),
-        pred_iou=prediction.pred_iou,
-        prompts=(prompt,),
-        predictions=(prediction,),
-        attention=attention,
-        trace=trace,
-        seconds=seconds,
-        embedding_was_cached=was_cached,
-    )
-    return found.unless_empty(Verdict("absent", "No pixel of the mask is above the threshold."))
 
 
 def _card(choice: EncoderChoice) -> StrategyCard:

@@ -130,7 +130,7 @@ def best_prediction(low_res_logits: torch.Tensor, pred_ious: torch.Tensor, frame
         frame: where the image lies in SAM's input.
     """
     chosen = int(pred_ious.argmax())
-    return MaskPrediction(low_res_logits.float(), pred_ious.float(), chosen, frame=frame)
+    return MaskPrediction(low_res_logits.float(), pred_ious.float(), chosen, frame)
 
 
 def weights_digest(facts: tuple[object, ...], tensors: Iterable[tuple[str, torch.Tensor]]) -> str:

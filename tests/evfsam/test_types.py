@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from evfsam.errors import ImageFormatError
-from evfsam.types import ImageEmbedding, ImageView, MaskPrediction, RgbImage, Segmentation, Verdict, no_logits
+from evfsam.geometry import stretched_frame
+from evfsam.types import (
+    ImageEmbedding,
+    ImageView,
+    MaskPrediction,
+    RgbImage,
+    SamPrompt,
+    Segmentation,
+    Verdict,
+    no_logits,
+)
 from tests.evfsam.tiny import noise_image
 
 
@@ -72,26 +82,15 @@ def test_the_mask_is_where_logits_exceed_0() -> None:
     assert answer.area_share == 0.5
 
 
-class Doubled:
-    """Leads to an image of twice the decoder's size."""
-
-    original_size = (4, 6)
-
-    def upsample(self, low_res_logits: torch.Tensor) -> torch.Tensor:
-        return low_res_logits.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
-
-
 def decoded(*values: float) -> MaskPrediction:
     candidates = torch.tensor(values).view(-1, 1, 1).repeat(1, 2, 3)
-    return MaskPrediction(candidates, torch.arange(len(values)).float(), len(values) - 1, frame=Doubled())
+    return MaskPrediction(candidates, torch.arange(len(values)).float(), len(values) - 1, stretched_frame((4, 6), 8))
 
 
-def test_logits_are_made_from_the_chosen_candidate_each_time_they_are_read() -> None:
+def test_logits_are_made_from_the_chosen_candidate_at_the_size_of_the_image() -> None:
     prediction = decoded(-5.0, 1.5)
-    assert prediction.given_logits is None
     assert prediction.size == (4, 6)
     assert torch.equal(prediction.mask_logits, torch.full((4, 6), 1.5))
-    assert prediction.given_logits is None
 
 
 def test_an_answer_takes_the_highest_of_its_sources_where_something_was_found() -> None:
@@ -103,14 +102,15 @@ def test_an_answer_takes_the_highest_of_its_sources_where_something_was_found() 
     assert torch.equal(both.mask_logits, found.mask_logits)
 
 
-def test_an_answer_without_a_pixel_becomes_another() -> None:
-    empty = Segmentation(Verdict("found"), predictions=(decoded(-1.0),))
-    absent = empty.unless_empty(Verdict("absent", "No pixel."))
-    assert (absent.verdict.kind, absent.predictions) == ("absent", empty.predictions)
-    assert torch.equal(absent.mask_logits, torch.full((4, 6), -torch.inf))
+def test_an_answer_without_a_pixel_has_another_verdict_and_keeps_its_logits() -> None:
+    nothing, prompts = Verdict("absent", "No pixel."), (SamPrompt(), SamPrompt())
+    absent = Segmentation.drawn(prompts, (decoded(-1.0), decoded(-2.0)), nothing)
+    assert absent.verdict is nothing
+    assert torch.equal(absent.mask_logits, torch.full((4, 6), -1.0))
     assert not absent.mask.any()
-    full = Segmentation(Verdict("found"), predictions=(decoded(1.0),))
-    assert full.unless_empty(Verdict("absent", "No pixel.")) is full
+    found = Segmentation.drawn(prompts, (decoded(-1.0), decoded(1.0, 2.0)), nothing, remark="Two boxes.")
+    assert found.verdict == Verdict("found", "Two boxes.")
+    assert (found.pred_iou, found.mask.all()) == (0.0, True)
 
 
 def test_no_logits_take_no_memory() -> None:

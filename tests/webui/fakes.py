@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from evfsam.errors import ConfigurationError, EvfSamError
+from evfsam.geometry import longest_side_frame
 from evfsam.types import (
     AttentionRecord,
     BoxXyxy,
@@ -132,8 +133,8 @@ def three_candidates(mask: NDArray[np.bool_]) -> MaskPrediction:
     square = np.zeros((max(mask.shape),) * 2, dtype=np.float32)
     square[: mask.shape[0], : mask.shape[1]] = mask * 2.0 - 1
     low = F.interpolate(torch.from_numpy(square)[None, None], (64, 64))[0, 0]
-    full = torch.from_numpy(np.where(mask, 1.0, -1.0).astype(np.float32))
-    return MaskPrediction(torch.stack([low, -low, torch.ones(64, 64)]), torch.tensor([0.7, 0.2, 0.4]), 0, full)
+    frame = longest_side_frame((mask.shape[0], mask.shape[1]), 256)
+    return MaskPrediction(torch.stack([low, -low, torch.ones(64, 64)]), torch.tensor([0.7, 0.2, 0.4]), 0, frame)
 
 
 def fake_comparison(seconds: float = 0.0, load: Callable[[], None] | None = None) -> tuple[Comparison, FakeBackbone]:

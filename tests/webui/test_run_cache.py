@@ -60,6 +60,5 @@ def test_what_answers_share_counts_once_and_masks_count_as_bits(finished: Finish
 
 def held_by(one: Segmentation) -> list[torch.Tensor]:
     tensors = [one.given_logits, *(each.low_res_logits for each in one.predictions)]
-    tensors += [each.given_logits for each in one.predictions]
     tensors += [one.attention.probabilities] if one.attention is not None else []
     return [tensor for tensor in tensors if tensor is not None]

@@ -82,7 +82,7 @@ def finish(mask_logits: MaskLogits, options: FinishingOptions) -> FinishedMask:
     """Threshold the logits, smooth the border, fill holes and drop islands.
 
     Args:
-        mask_logits: (H, W) float32 from `decision_logits`; -inf where nothing was found.
+        mask_logits: (H, W) float32 from `decision_logits`.
         options: what to do.
 
     Returns:
@@ -104,16 +104,8 @@ def finish(mask_logits: MaskLogits, options: FinishingOptions) -> FinishedMask:
 
 
 def decision_logits(segmentation: Segmentation) -> MaskLogits:
-    """(H, W) float32: the logits to threshold, of SAM's own answers even where none of them exceeded 0.
-
-    A strategy that found nothing answers with -inf alone; what SAM said is still in its predictions, joined here by the
-    highest value. Without predictions the answer is all there is.
-    """
-    logits = segmentation.mask_logits.float().cpu().numpy()
-    if segmentation.predictions and not np.isfinite(logits).any():
-        layers = [prediction.mask_logits.float().cpu().numpy() for prediction in segmentation.predictions]
-        logits = np.max(layers, axis=0)
-    return np.asarray(logits, dtype=np.float32)
+    """(H, W) float32: the logits to threshold; -inf alone where no mask was drawn."""
+    return np.asarray(segmentation.mask_logits.float().cpu().numpy(), dtype=np.float32)
 
 
 def stability_score(mask_logits: MaskLogits, threshold: float = 0.0, offset: float = STABILITY_OFFSET) -> float:

@@ -78,9 +78,9 @@ def _segmentation(mask: SavedMask | None, size: tuple[int, int]) -> Segmentation
         SampleError: it cannot be decoded, or is of another size.
     """
     if mask is not None and mask.has_failed:
-        return Segmentation(Verdict("failed", "saved as failed"), torch.full(size, float("-inf")))
+        return Segmentation.undrawn(Verdict("failed", "saved as failed"), size)
     if mask is None or mask.segmentation is None:
-        return Segmentation(Verdict("absent", "saved without a mask"), torch.full(size, float("-inf")))
+        return Segmentation.undrawn(Verdict("absent", "saved without a mask"), size)
     decoded = union_mask([mask.segmentation], size)
     verdict = Verdict("found") if decoded.any() else Verdict("absent", "the saved mask is empty")
     return Segmentation(verdict, torch.from_numpy(np.where(decoded, 1.0, -1.0).astype(np.float32)))

@@ -53,9 +53,9 @@ def test_every_kind_of_sam_proposes_what_single_prompts_draw(family: str) -> Non
     for proposal in kept:
         alone = backbone.decode(embedding, SamPrompt(points=(proposal.point,)), multimask=True)
         candidates = upsample_logits(alone.low_res_logits[None], backbone.frame(embedding))[0]
-        index = int((alone.pred_ious - proposal.pred_iou).abs().argmin())
-        torch.testing.assert_close(proposal.mask_logits, candidates[index], rtol=1e-4, atol=1e-4)
-        assert proposal.pred_iou == pytest.approx(float(alone.pred_ious[index]), abs=1e-5)
+        index = int((alone.pred_ious - proposal.prediction.pred_iou).abs().argmin())
+        torch.testing.assert_close(proposal.prediction.mask_logits, candidates[index], rtol=1e-4, atol=1e-4)
+        assert proposal.prediction.pred_iou == pytest.approx(float(alone.pred_ious[index]), abs=1e-5)
 
 
 def test_proposals_are_the_most_trusted_first_and_fit_their_boxes() -> None:
@@ -64,10 +64,10 @@ def test_proposals_are_the_most_trusted_first_and_fit_their_boxes() -> None:
     found = propose(backbone, embedding, LOOSE)
     assert found.candidate_count == 27
     assert 1 <= len(found.kept) <= found.trusted_count <= 27
-    trusts = [proposal.pred_iou for proposal in found.kept]
+    trusts = [proposal.prediction.pred_iou for proposal in found.kept]
     assert trusts == sorted(trusts, reverse=True)
     for proposal in found.kept:
-        assert proposal.mask_logits.shape == (30, 70)
+        assert proposal.prediction.mask_logits.shape == (30, 70)
         x1, y1, x2, y2 = proposal.box
         assert 0 <= x1 < x2 <= 70
         assert 0 <= y1 < y2 <= 30

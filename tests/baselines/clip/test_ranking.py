@@ -11,7 +11,8 @@ from baselines.clip import ranking as clip_ranking
 from baselines.clip.proposals import Proposal, Proposals
 from baselines.clip.ranking import ClipRankingStrategy, square_cut_out
 from evfsam.errors import ConfigurationError, PhraseError
-from evfsam.types import ImageView, PromptPoint, Strategy
+from evfsam.geometry import stretched_frame
+from evfsam.types import ImageView, MaskPrediction, PromptPoint, Strategy
 from tests.baselines.tiny_models import tiny_clip_text, tiny_sam
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (40, 70, 3), dtype=np.uint8)
@@ -39,7 +40,8 @@ def proposal(left: int, right: int, pred_iou: float = 0.9) -> Proposal:
     logits = torch.full((40, 70), -5.0)
     logits[:, left:right] = 5.0
     box = (float(left), 0.0, float(right), 40.0)
-    return Proposal(logits, torch.zeros(32, 32), pred_iou, 1.0, box, PromptPoint(float(left) + 0.5, 20.0, 1))
+    prediction = MaskPrediction(logits[None], torch.tensor([pred_iou]), 0, stretched_frame((40, 70), 64))
+    return Proposal(prediction, 1.0, box, PromptPoint(float(left) + 0.5, 20.0, 1))
 
 
 def with_proposals(monkeypatch: pytest.MonkeyPatch, *kept: Proposal) -> None:

@@ -123,7 +123,8 @@ def test_mask_without_a_pixel_is_absent() -> None:
     empty = ClipTextStrategy(model, tokenizer, SamMaskBackbone(model.sam, model.config.sam))
     result = empty.segment(ImageView(IMAGE), "red cup")
     assert (result.verdict.kind, result.verdict.reason) == ("absent", "SAM drew no pixel for this phrase.")
-    assert bool(torch.isneginf(result.mask_logits).all())
+    assert torch.equal(result.mask_logits, result.predictions[0].mask_logits)
+    assert not result.mask.any()
 
 
 def test_only_late_concat_depends_on_clips_view_of_the_image(strategy: ClipTextStrategy) -> None:

@@ -18,6 +18,7 @@ from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import default_options
 from baselines.point_query.strategy import PointQueryOptions, PointQueryStrategy, grid_points, load_strategy
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
+from evfsam.geometry import stretched_frame
 from evfsam.types import (
     ImageEmbedding,
     ImageView,
@@ -95,7 +96,8 @@ class BoxPainter:
         for point in prompt.points:
             logits[int(point.y), int(point.x)] = float(point.label and point.is_kept) or -1.0
         pred_iou = self._pred_iou - 0.1 * len(self.prompts)
-        return MaskPrediction(logits[None], torch.tensor([pred_iou]), 0, logits)
+        frame = stretched_frame(embedding.original_size, 64)
+        return MaskPrediction(logits[None], torch.tensor([pred_iou]), 0, frame)
 
 
 def run(

@@ -10,7 +10,8 @@ from segment_anything.utils.amg import calculate_stability_score
 from skimage.morphology import remove_small_holes, remove_small_objects
 
 from evfsam.errors import ConfigurationError
-from evfsam.types import MaskPrediction, Segmentation, Verdict
+from evfsam.geometry import stretched_frame
+from evfsam.types import MaskPrediction, SamPrompt, Segmentation, Verdict
 from workbench.analysis.finishing import (
     FinishingOptions,
     decision_logits,
@@ -129,11 +130,13 @@ def test_options_out_of_range_are_refused(options: dict[str, float], words: str)
 
 
 def test_what_sam_said_can_be_thresholded_where_nothing_was_found() -> None:
-    nothing = torch.full((2, 2), -torch.inf)
     layers = [torch.tensor([[-1.0, -5.0], [-5.0, -5.0]]), torch.tensor([[-4.0, -4.0], [-4.0, -2.0]])]
-    predictions = tuple(MaskPrediction(layer[None], torch.ones(1), 0, layer) for layer in layers)
-    found_nothing = Segmentation(Verdict("absent", "empty"), nothing, predictions=predictions)
+    frame = stretched_frame((2, 2), 8)
+    predictions = tuple(MaskPrediction(layer[None], torch.ones(1), 0, frame) for layer in layers)
+    found_nothing = Segmentation.drawn((SamPrompt(), SamPrompt()), predictions, Verdict("absent", "empty"))
+    assert found_nothing.verdict.kind == "absent"
     assert decision_logits(found_nothing).tolist() == [[-1, -4], [-4, -2]]
-    assert decision_logits(Segmentation(Verdict("absent", "said so"), nothing)).tolist() == [[-np.inf] * 2] * 2
+    said_so = Segmentation.undrawn(Verdict("absent", "said so"), (2, 2))
+    assert decision_logits(said_so).tolist() == [[-np.inf] * 2] * 2
     own = torch.tensor([[3.0, -3.0]])
     assert decision_logits(Segmentation(Verdict("found"), own, predictions=predictions)).tolist() == [[3, -3]]

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from evfsam.geometry import stretched_frame
 from evfsam.types import (
     AttentionRecord,
     MaskPrediction,
@@ -36,12 +37,13 @@ def segmentation(mask: Mask) -> Segmentation:
     logits = torch.where(torch.from_numpy(mask), 5.0, -5.0)
     points = (PromptPoint(12.5, 20.5, 1), PromptPoint(1.5, 1.5, 0, is_kept=False))
     scores = torch.randn(2, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    frame = stretched_frame((HEIGHT, WIDTH), 64)
     return Segmentation(
         Verdict("found") if mask.any() else Verdict("absent", "Nothing is there."),
         logits,
         pred_iou=1.02,
         prompts=(SamPrompt(points=points),),
-        predictions=(MaskPrediction(logits[None, ::4, ::4], torch.tensor([1.02]), 0, logits),),
+        predictions=(MaskPrediction(logits[None, ::4, ::4], torch.tensor([1.02]), 0, frame),),
         attention=AttentionRecord(scores.softmax(-1), (2, 3), (HEIGHT, WIDTH), ("<s>", "\u2581bus")),
     )
 
