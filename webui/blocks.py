@@ -12,7 +12,6 @@ from webui.accessibility import build_accessibility, name_tabs
 from webui.api.door import MOST_WAITING
 from webui.api.functions import add_programs
 from webui.api.guard import Hosts
-from webui.api.page_functions import add_api
 from webui.api.serving import serving_arguments
 from webui.browser_settings import remember
 from webui.i18n.pages import (
@@ -95,7 +94,6 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
             build_verdict(page)
             build_failures(page, tabs)
         name_tabs(demo)
-        add_api(page)
         remember(demo, page.controls)
         wire_switch(head, page.query)
         introduced = [component for column in page.columns for component in column.components]

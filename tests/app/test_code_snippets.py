@@ -1,5 +1,6 @@
 """The snippets for programs, run against a serving page."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,8 @@ from workbench.export.run_recipes import ExampleSource, RunRecipe
 
 ROOT = Path(__file__).parents[2]
 PHRASES = ('a "red" square', "another's")
-RECIPE = RunRecipe(ExampleSource("scene-colour.png"), PHRASES, "mini", ("evf-sam", "clip-text"))
+OPTIONS = {"evf-sam": {"grid_size": 3}}
+RECIPE = RunRecipe(ExampleSource("scene-colour.png"), PHRASES, "mini", ("evf-sam", "clip-text"), OPTIONS)
 
 
 @pytest.mark.usefixtures("capsys")
@@ -21,13 +23,13 @@ def test_the_client_snippet_gets_the_runs_result(address: str, monkeypatch: pyte
     exec(compile(client_snippet(RECIPE, address), "snippet", "exec"), names)
     result = names["result"]
     assert result["phrases"] == list(RECIPE.phrases)
-    assert list(result["strategies"]) == list(RECIPE.strategies)
+    assert [answer["strategy"] for answer in result["answers"]] == list(RECIPE.strategies)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_curl_snippet_streams_the_runs_result(address: str) -> None:
+def test_the_curl_snippet_prints_the_runs_result(address: str) -> None:
     command = ["bash", "-euc", curl_snippet(RECIPE, address)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    last = done.stdout.strip().split("event: ")[-1]
-    assert last.startswith("complete")
-    assert '"phrases": ["a \\"red\\" square", "another\'s"]' in last
+    result = json.loads(done.stdout)
+    assert result["phrases"] == list(RECIPE.phrases)
+    assert [answer["strategy"] for answer in result["answers"]] == list(RECIPE.strategies)

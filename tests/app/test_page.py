@@ -269,7 +269,7 @@ def test_a_new_picture_removes_the_answers_of_the_old_one(page: ComparePage, tmp
 def test_only_the_promised_endpoints_are_public(demo: gr.Blocks) -> None:
     public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
     reachable = {fn.api_name for fn in demo.fns.values() if fn.api_visibility != "private"}
-    assert public == reachable == {"compare", "random_scene", "attention", *TOOL_NAMES}
+    assert public == reachable == {*TOOL_NAMES}
 
 
 def test_every_run_of_a_model_waits_in_one_queue(demo: gr.Blocks) -> None:

@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -154,6 +155,40 @@ def test_gradios_client_gets_the_same_answers(address: str, tmp_path: Path) -> N
     assert answer["mask_rle"] == post(f"{address}programs/segment", ASKED)[1]["mask_rle"]
     with pytest.raises(AppError, match="unknown strategy"):
         client.predict(handle_file(file), "a square", "nothing", api_name="/segment")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image"])
+def test_a_broken_file_reaches_the_client_as_a_plain_message(address: str, tmp_path: Path, content: bytes) -> None:
+    client = Client(address, verbose=False, download_files=tmp_path / "got")
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(AppError, match="expected an image"):
+        client.predict(handle_file(tmp_path / "broken.png"), "a square", api_name="/segment")
+
+
+def test_two_visitors_at_once_never_see_each_others_image_or_result(address: str, tmp_path: Path) -> None:
+    def visit(index: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        visitor = Client(address, verbose=False, download_files=tmp_path / f"got{index}")
+        picture = tmp_path / f"{index}.png"
+        picture.write_bytes(png_bytes(three_colours(shift=index * 25)))
+        seen = []
+        for turn in range(4):
+            phrase = f"turn {turn} of visitor " + "number " * index + str(index)
+            answer = visitor.predict(handle_file(picture), phrase, api_name="/compare_strategies")
+            assert answer["phrases"] == [phrase]
+            _, figures = visitor.predict(handle_file(picture), phrase, layer=1, head=1, api_name="/explain_attention")
+            seen.append((answer, figures))
+        return seen
+
+    with ThreadPoolExecutor(2) as pool:
+        visits = list(pool.map(visit, (0, 1)))
+    maps = []
+    for index, seen in enumerate(visits):
+        image = three_colours(shift=index * 25)
+        for answer, figures in seen:
+            for channel, one in enumerate(answer["answers"]):
+                assert np.array_equal(coco_mask.decode(one["mask_rle"]) == 1, channel_mask(image, channel))
+            maps.append((index, figures["map"]))
+    assert all((one == other) == (i == j) for i, one in maps for j, other in maps)
 
 
 def test_the_document_is_openapi_and_names_every_public_endpoint(address: str, document: dict[str, Any]) -> None:

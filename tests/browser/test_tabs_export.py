@@ -45,7 +45,7 @@ def test_a_run_is_taken_away_as_files_and_as_code_but_an_upload_has_no_link(page
     page.locator("#language label", has_text="gradio_client").click()
     expect(code).to_contain_text(f'Client("{page.url.split("?")[0]}')
     page.locator("#language label", has_text="curl").click()
-    expect(code).to_contain_text("/call/compare")
+    expect(code).to_contain_text("/programs/compare_strategies")
 
 
 def test_a_link_brings_example_phrase_strategies_and_options_to_a_new_visitor(page: Page, browser: Browser) -> None:

@@ -7,7 +7,6 @@ from gradio.block_function import BlockFunction
 from starlette.types import Scope
 
 from webui.api.door import check_room
-from webui.api.functions import TOOL_NAMES
 from webui.api.images import GivenImages, file_paths, in_uploads
 from webui.api.refusals import RequestError
 from webui.api.schemas import EndpointSchemas
@@ -70,7 +69,7 @@ class CallChecks:
         else:
             arguments = endpoint.named(sent.get("data"))
         check_room(self._app.get_blocks(), self._named_function(name))
-        await self._put_down(name, arguments)
+        await self._images.put_down(arguments)
         return arguments if is_by_name else {**sent, "data": list(arguments.values())}
 
     async def _prepared_event(self, function: BlockFunction, sent: dict[str, Any]) -> object:
@@ -78,19 +77,13 @@ class CallChecks:
         if not isinstance(data, list):
             raise RequestError(422, f"expected data as a list of {len(function.inputs)} values, one an input")
         name = str(function.api_name)
-        if name in TOOL_NAMES:
+        if name in self._endpoints:
             arguments = self._endpoints[name].named(data)
-            await self._put_down(name, arguments)
+            await self._images.put_down(arguments)
             data = list(arguments.values())
         else:
-            _check_files(data, status=400)  # the page shows the words of any mistake but 422
+            _check_files(data)
         return {**sent, "data": data, "batched": False}
-
-    async def _put_down(self, name: str, arguments: dict[str, object]) -> None:
-        if name in TOOL_NAMES:
-            await self._images.put_down(arguments)
-        else:
-            _check_files(arguments)
 
     def _check_session(self, sent: Mapping[str, object]) -> None:
         session = sent.get("session_hash")
@@ -115,8 +108,11 @@ class CallChecks:
         raise RequestError(404, f"unknown endpoint {name[:60]!r}: expected one of {', '.join(self._endpoints)}")
 
 
-def _check_files(value: object, status: int = 422) -> None:
-    """Refuse files that nobody uploaded here, and addresses: Gradio would fetch those inside its queue."""
+def _check_files(value: object) -> None:
+    """Refuse files that nobody uploaded here, and addresses: Gradio would fetch those inside its queue.
+
+    The status is 400: the page shows the words of any mistake but 422.
+    """
     for path in file_paths(value):
         if in_uploads(path) is None:
-            raise RequestError(status, f"expected a file uploaded to this server, got {path[:200]!r}; upload it again")
+            raise RequestError(400, f"expected a file uploaded to this server, got {path[:200]!r}; upload it again")

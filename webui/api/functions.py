@@ -22,7 +22,7 @@ from workbench.export.answers import attention_answer, compare_answer, scene_ans
 from workbench.export.json_schema import About
 
 TOOL_NAMES: Final = ("list_strategies", "segment", "compare_strategies", "explain_attention", "draw_scene")
-"""The endpoints of this module; those of `webui.api` need a session, which a tool's caller has not."""
+"""All public endpoints, each a tool too."""
 _LARGEST_SEED: Final = 2**31 - 1
 _MOST_OPTIONS: Final = 20
 

@@ -1,7 +1,7 @@
 """The endpoints for programs as tools of the Model Context Protocol, with typed answers and pictures.
 
-Gradio serves the protocol, but makes a tool of every public endpoint, also of those that need a session, and answers
-with Python's own spelling of a dict. So this module registers its own list of tools, and its own way to call them.
+Gradio serves the protocol, but answers with Python's own spelling of a dict. So this module registers its own list of
+tools, and its own way to call them.
 """
 
 import json
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from webui.api.door import Door, Progress
-from webui.api.functions import TOOL_NAMES
 from webui.api.schemas import EndpointSchemas
 
 if TYPE_CHECKING:
@@ -18,15 +17,14 @@ if TYPE_CHECKING:
 
 
 def offer_tools(server: "GradioMCPServer", endpoints: Sequence[EndpointSchemas], door: Door) -> None:
-    """Let a server offer the endpoints of `webui.api.functions`, and no others.
+    """Let a server offer the public endpoints, and no others.
 
     Args:
         server: Gradio's, before the first request.
         endpoints: all public ones.
         door: answers calls.
     """
-    served = [one for one in endpoints if one.name in TOOL_NAMES]
-    offered = {server.valid_and_unique_tool_name(server.tool_prefix + one.name, set()): one for one in served}
+    offered = {server.valid_and_unique_tool_name(server.tool_prefix + one.name, set()): one for one in endpoints}
     server.tool_to_endpoint = {name: f"/{one.name}" for name, one in offered.items()}
     protocol = server.mcp_server
 

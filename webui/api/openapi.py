@@ -44,9 +44,8 @@ def openapi_document(title: str, version: str, endpoints: Sequence[EndpointSchem
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
         schemas[f"{endpoint.name}_arguments"] = endpoint.inputs
-        if endpoint.answer is not None:
-            schemas[f"{endpoint.name}_answer"] = endpoint.answer
-            paths[f"{FOLDER}/{endpoint.name}"] = {"post": _direct(endpoint)}
+        schemas[f"{endpoint.name}_answer"] = endpoint.answer
+        paths[f"{FOLDER}/{endpoint.name}"] = {"post": _direct(endpoint)}
     for endpoint in endpoints:
         schemas[f"{endpoint.name}_outputs"] = _outputs(endpoint)
         paths[f"{_CALLS}/v2/{endpoint.name}"] = {"post": _queued(endpoint)}

@@ -34,13 +34,13 @@ _LARGEST_FIELD: Final = 36_000_000
 
 
 def program_routes(endpoints: tuple[EndpointSchemas, ...], door: "Door") -> list[Route]:
-    """Make a route for every endpoint that has an answer of its own, and one that names them.
+    """Make the route of all endpoints.
 
     Args:
         endpoints: all public ones.
         door: answers.
     """
-    served = {one.name: one for one in endpoints if one.answer is not None}
+    served = {one.name: one for one in endpoints}
 
     async def answer(request: Request) -> JSONResponse:
         try:

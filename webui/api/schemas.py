@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from webui.api.functions import TOOL_NAMES
 from webui.api.images import IMAGE_WORDS
 from webui.api.refusals import RequestError
 
@@ -24,14 +23,14 @@ class EndpointSchemas:
         summary: first sentence of what it does; description: all of it.
         inputs: schema of the arguments by name; images are text or files.
         outputs: schemas of the outputs in order, as Gradio's protocol sends them.
-        answer: schema of the JSON object that `webui.api.door` makes of the outputs; None where it makes none.
+        answer: schema of the JSON object that `webui.api.door` makes of the outputs.
     """
 
     name: str
     description: str
     inputs: dict[str, Any]
     outputs: tuple[dict[str, Any], ...]
-    answer: dict[str, Any] | None
+    answer: dict[str, Any]
 
     @property
     def summary(self) -> str:
@@ -77,25 +76,23 @@ def endpoint_schemas(named_endpoints: Mapping[str, Mapping[str, Any]]) -> tuple[
 
 def _of(name: str, endpoint: Mapping[str, Any]) -> EndpointSchemas:
     outputs = tuple({"title": output["label"], **_clean(output["type"])} for output in endpoint["returns"])
-    answer = None
-    if name in TOOL_NAMES:
-        answer = dict(outputs[-1])
-        if len(outputs) > 1:
-            answer["properties"] = {**answer["properties"], "picture_url": dict(PICTURE_URL)}
-            answer["required"] = [*answer["required"], "picture_url"]
+    answer = dict(outputs[-1])
+    if len(outputs) > 1:
+        answer["properties"] = {**answer["properties"], "picture_url": dict(PICTURE_URL)}
+        answer["required"] = [*answer["required"], "picture_url"]
     parameters = endpoint["parameters"]
     inputs = {
         "type": "object",
-        "properties": {parameter["parameter_name"]: _input(name, parameter) for parameter in parameters},
+        "properties": {parameter["parameter_name"]: _input(parameter) for parameter in parameters},
         "required": [one["parameter_name"] for one in parameters if not one["parameter_has_default"]],
         "additionalProperties": False,
     }
     return EndpointSchemas(name, str(endpoint.get("description") or ""), inputs, outputs, answer)
 
 
-def _input(name: str, parameter: Mapping[str, Any]) -> dict[str, Any]:
+def _input(parameter: Mapping[str, Any]) -> dict[str, Any]:
     schema = _clean(parameter["type"])
-    if name in TOOL_NAMES and _is_file(schema):
+    if _is_file(schema):
         return {"type": "string", "minLength": 1, "description": IMAGE_WORDS}
     default = {"default": parameter["parameter_default"]} if parameter["parameter_has_default"] else {}
     return {"title": parameter["label"], **schema, **default}

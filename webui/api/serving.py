@@ -12,7 +12,6 @@ from starlette.routing import Route
 
 from webui.api.calls import CallChecks
 from webui.api.door import Door
-from webui.api.functions import TOOL_NAMES
 from webui.api.guard import Guard, Hosts
 from webui.api.images import GivenImages
 from webui.api.mcp_tools import offer_tools
@@ -41,7 +40,7 @@ async def serve_programs(app: Any) -> AsyncIterator[None]:
     endpoints = endpoint_schemas(page.get_api_info()["named_endpoints"])
     named = {endpoint.name: endpoint for endpoint in endpoints}
     images = GivenImages(Fetcher())
-    door = Door(app, {name: named[name] for name in TOOL_NAMES}, images)
+    door = Door(app, named, images)
     document = openapi_document(str(page.title), gr.__version__, endpoints)
 
     async def openapi(_: Request) -> JSONResponse:

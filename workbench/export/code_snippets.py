@@ -5,11 +5,12 @@ import shlex
 from typing import Final
 
 from workbench.analysis.finishing import FinishingOptions
+from workbench.comparison import StrategyOptions
 from workbench.export.run_recipes import ExampleSource, RunRecipe, SceneSource, Source
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:7860"
 UPLOAD_NAME: Final = "your-image.png"
-_DEFAULTS_NOTE: Final = "# The endpoint asks with default options and answers with raw masks; the library takes both.\n"
+_RAW_NOTE: Final = "# The endpoint answers with raw masks; the library finishes them as well.\n"
 
 
 def library_snippet(recipe: RunRecipe) -> str:
@@ -18,7 +19,6 @@ def library_snippet(recipe: RunRecipe) -> str:
     Run it in the root of the repository. `masks` holds a (H, W) bool mask by strategy and number of the phrase.
     """
     phrases = _text(recipe.phrases[0]) if len(recipe.phrases) == 1 else repr(list(recipe.phrases))
-    options = {key: dict(values) for key, values in recipe.options.items()}
     is_finished = recipe.finishing != FinishingOptions()
     imports = {
         _image_import(recipe.source),
@@ -34,7 +34,7 @@ def library_snippet(recipe: RunRecipe) -> str:
         f"image = {_image_expression(recipe.source)}\n"
         f'comparison = Comparison(find_suite("{recipe.suite}"))\n'
         f"strategies = {list(recipe.strategies)!r}\n"
-        f"options = {options!r}\n"
+        f"options = {_plain(recipe.options)!r}\n"
         f"{finishing}"
         "masks = {}\n"
         f"for result in comparison.run(image, {phrases}, strategies, options):\n"
@@ -50,37 +50,35 @@ def client_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
     imports = "from gradio_client import Client, handle_file\n"
     if isinstance(recipe.source, SceneSource):
         imports += "from PIL import Image\n\nfrom workbench.datasets.scenes import scene\n"
+    options = f"    options={_plain(recipe.options)!r},\n" if recipe.options else ""
     return (
         f"{imports}\n{drawing}{_note(recipe)}"
         f'client = Client("{address}")\n'
-        "archive, result = client.predict(\n"
+        "result = client.predict(\n"
         f"    image=handle_file({_text(file_name(recipe.source))}),\n"
         f"    phrase={_text(recipe.request)},\n"
         f"    strategies={list(recipe.strategies)!r},\n"
-        '    api_name="/compare",\n'
+        f"{options}"
+        '    api_name="/compare_strategies",\n'
         ")\n"
-        'for key, answer in result["strategies"].items():\n'
-        '    print(key, answer["verdict"], answer["area_share"], answer["pred_iou"])\n'
+        'for answer in result["answers"]:\n'
+        '    print(answer["strategy"], answer["verdict"], answer["area_share"], answer["pred_iou"])\n'
     )
 
 
 def curl_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
-    """Write bash that uploads the picture, asks a running page, and prints the stream of answers."""
+    """Write bash that sends the picture to a running page, and prints the answers as JSON."""
     drawing = ""
     if isinstance(recipe.source, SceneSource):
         code = f"from PIL import Image; from workbench.datasets.scenes import scene; {_drawing(recipe.source)}"
         drawing = f"python -c {shlex.quote(code)}\n"
-    asked = json.dumps([recipe.request, list(recipe.strategies)], ensure_ascii=False).removeprefix("[")
-    start, end = '{"data": [{"path": "', f'", "meta": {{"_type": "gradio.FileData"}}}}, {asked}}}'
-    posted = "-H 'Content-Type: application/json' -d \"$body\""
-    return (
-        f"{drawing}{_note(recipe)}"
-        f"base={shlex.quote(address.rstrip('/') + '/gradio_api')}\n"
-        f'path=$(curl -sf -F {shlex.quote("files=@" + file_name(recipe.source))} "$base/upload" | cut -d\'"\' -f2)\n'
-        f'body={shlex.quote(start)}"$path"{shlex.quote(end)}\n'
-        f'event=$(curl -sf "$base/call/compare" {posted} | cut -d\'"\' -f4)\n'
-        'curl -sfN "$base/call/compare/$event"\n'
-    )
+    fields = [f"phrase={recipe.request}", f"strategies={json.dumps(list(recipe.strategies))}"]
+    if recipe.options:
+        fields.append(f"options={json.dumps(_plain(recipe.options), ensure_ascii=False)}")
+    sent = [f"-F {shlex.quote('image=@' + file_name(recipe.source))}"]
+    sent += [f"--form-string {shlex.quote(field)}" for field in fields]
+    place = shlex.quote(address.rstrip("/") + "/programs/compare_strategies")
+    return f"{drawing}{_note(recipe)}curl -sf " + "".join(f"{each} \\\n    " for each in sent) + f"{place}\n"
 
 
 def file_name(source: Source) -> str:
@@ -112,4 +110,8 @@ def _drawing(source: SceneSource) -> str:
 
 
 def _note(recipe: RunRecipe) -> str:
-    return _DEFAULTS_NOTE if recipe.options or recipe.finishing != FinishingOptions() else ""
+    return _RAW_NOTE if recipe.finishing != FinishingOptions() else ""
+
+
+def _plain(options: StrategyOptions) -> dict[str, dict[str, object]]:
+    return {key: dict(values) for key, values in options.items()}

@@ -83,23 +83,20 @@ def test_the_snippets_keep_to_short_lines() -> None:
 
 
 def test_the_curl_snippet_survives_any_phrase_in_the_shell() -> None:
-    code = curl_snippet(RunRecipe(COLOUR, (HARD_PHRASE, "b"), "mini", ("evf-sam",)), "http://127.0.0.1:9/")
-    lines = dict(line.split("=", 1) for line in code.splitlines() if line.startswith(("base=", "body=")))
-    assert shlex.split(lines["base"]) == ["http://127.0.0.1:9/gradio_api"]
-    (body,) = shlex.split(lines["body"])
-    assert json.loads(body.replace("$path", "/tmp/x.png")) == {
-        "data": [
-            {"path": "/tmp/x.png", "meta": {"_type": "gradio.FileData"}},
-            f"{HARD_PHRASE}; b",
-            ["evf-sam"],
-        ]
-    }
-    assert "files=@examples/scene-colour.png" in code
+    options = {"evf-sam": {"name": "it's"}}
+    code = curl_snippet(RunRecipe(COLOUR, (HARD_PHRASE, "b"), "mini", ("evf-sam",), options), "http://127.0.0.1:9/")
+    words = [word for word in shlex.split(code) if word.strip()]
+    assert (words[0], words[-1]) == ("curl", "http://127.0.0.1:9/programs/compare_strategies")
+    sent = dict(word.split("=", 1) for word in words if "=" in word)
+    assert sent["image"] == "@examples/scene-colour.png"
+    assert sent["phrase"] == f"{HARD_PHRASE}; b"
+    assert json.loads(sent["strategies"]) == ["evf-sam"]
+    assert json.loads(sent["options"]) == options
 
 
-def test_what_the_endpoint_does_not_take_is_said() -> None:
-    plain = RunRecipe(COLOUR, ("a",), "mini", ("evf-sam",))
-    chosen = RunRecipe(COLOUR, ("a",), "mini", ("evf-sam",), {"evf-sam": {"x": 1}})
+def test_what_the_endpoint_does_not_do_is_said() -> None:
+    plain = RunRecipe(COLOUR, ("a",), "mini", ("evf-sam",), {"evf-sam": {"x": 1}})
+    finished = RunRecipe(COLOUR, ("a",), "mini", ("evf-sam",), finishing=FinishingOptions(threshold=1.0))
     for write in (client_snippet, curl_snippet):
-        assert "default options" not in write(plain)
-        assert "default options" in write(chosen)
+        assert "raw masks" not in write(plain)
+        assert "raw masks" in write(finished)
