@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from errno import EACCES, EAGAIN
@@ -30,7 +29,7 @@ from workbench.batch.own_results import (
     LOCK_NAME,
     MANIFEST_NAME,
 )
-from workbench.export.files import as_json_value, json_bytes, write_whole
+from workbench.export.files import as_json_value, json_bytes, write_whole, write_zip
 from workbench.export.results import coco_rle, installed_versions, mask_box, png_bytes
 from workbench.metrics.masks import Mask
 from workbench.pictures.files import shown_pair
@@ -40,8 +39,6 @@ from workbench.text_fitting import file_slug, spreadsheet_cell
 __all__ = ["ARCHIVE_NAME", "BatchAnswer", "BatchFolder", "ReadImage"]
 
 _QUALITY: Final = 90
-_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
-_STORED: Final = frozenset({".png", ".jpg"})
 
 
 @dataclass(frozen=True)
@@ -191,12 +188,7 @@ class BatchFolder:
         """
         named = [MANIFEST_NAME, *(name for name, _ in self._files())]
         try:
-            with zipfile.ZipFile(path, "w") as archive:
-                for name in named:
-                    # Pictures are compressed already.
-                    how = zipfile.ZIP_STORED if Path(name).suffix in _STORED else zipfile.ZIP_DEFLATED
-                    content = (self.directory / name).read_bytes()
-                    archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=how)
+            write_zip(path, ((name, (self.directory / name).read_bytes()) for name in named))
         except OSError as error:
             raise BatchError(f"cannot write {path.name}: {error.strerror or error}; make room and try again") from error
         return path

@@ -1,16 +1,50 @@
-"""Files that are there whole or not at all, and JSON that every parser accepts."""
+"""Files that are there whole or not at all, zips whose bytes follow from what is in them, and JSON for every parser."""
 
+import io
 import json
 import math
+import zipfile
 from collections.abc import Iterable, Mapping
 from errno import EISDIR
 from pathlib import Path
 from secrets import token_hex
+from typing import IO, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from evfsam.errors import ConfigurationError
+
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_COMPRESSED_ALREADY: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".mp4", ".npz"})
+
+
+def write_zip(target: Path | IO[bytes], files: Iterable[tuple[str, bytes]]) -> None:
+    """Pack files, given by name and content, into a zip; equal files in equal order make equal bytes.
+
+    Raises:
+        OSError: the zip cannot be written.
+    """
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in files:
+            is_stored = Path(name).suffix.lower() in _COMPRESSED_ALREADY
+            method = zipfile.ZIP_STORED if is_stored else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=method)
+
+
+def zip_bytes(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """Do as `write_zip`, in memory."""
+    buffer = io.BytesIO()
+    write_zip(buffer, files)
+    return buffer.getvalue()
+
+
+def npy_bytes(values: NDArray[np.generic]) -> bytes:
+    """Encode an array for `numpy.load`, which needs to run no code for it."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def write_whole(path: Path, content: bytes) -> Path:

@@ -1,8 +1,6 @@
 """The formats a run can be taken away in, one by one or all in one zip."""
 
-import io
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +13,7 @@ from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import RgbImage
 from workbench.export.annotations import coco_dict, label_studio_config, label_studio_tasks, labelme_dict, sa1b_dict
 from workbench.export.exported_run import IMAGE_NAME, ExportedMask, ExportedRun
-from workbench.export.files import as_json_value, json_bytes, write_whole
+from workbench.export.files import as_json_value, json_bytes, npy_bytes, write_whole, zip_bytes
 from workbench.export.manifest import MANIFEST_NAME, manifest_dict
 from workbench.export.results import RESULT_NAME, png_bytes, result_dict
 from workbench.metrics.masks import Mask
@@ -23,7 +21,6 @@ from workbench.names import unknown_name
 from workbench.pictures.mask_png import mask_png
 
 BUNDLE_NAME: Final = "take-away.zip"
-_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 NamedFile = tuple[str, bytes, str]
 """Name inside the zip, content, and one line that says what it is."""
@@ -126,7 +123,7 @@ def bundle_bytes(run: ExportedRun) -> bytes:
     """Write all formats and manifest.json, which lists them, into one zip; equal runs make equal bytes."""
     files = [file for key in FORMATS for file in export_files(run, key)]
     manifest = json_bytes(manifest_dict(run, files))
-    return _zip([(MANIFEST_NAME, manifest, ""), *files])
+    return zip_bytes([(MANIFEST_NAME, manifest), *((name, content) for name, content, _ in files)])
 
 
 def write_format(directory: Path, run: ExportedRun, key: str) -> Path:
@@ -141,7 +138,7 @@ def write_format(directory: Path, run: ExportedRun, key: str) -> Path:
     if len(files) == 1:
         name, content, _ = files[0]
         return write_whole(directory / Path(name).name, content)
-    return write_whole(directory / f"{key}.zip", _zip(files))
+    return write_whole(directory / f"{key}.zip", zip_bytes((name, content) for name, content, _ in files))
 
 
 def write_bundle(directory: Path, run: ExportedRun) -> Path:
@@ -151,14 +148,6 @@ def write_bundle(directory: Path, run: ExportedRun) -> Path:
         ConfigurationError: the file cannot be written.
     """
     return write_whole(directory / BUNDLE_NAME, bundle_bytes(run))
-
-
-def _zip(files: Sequence[NamedFile]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content, _ in files:
-            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
 
 
 def _json(content: object) -> bytes:
@@ -183,15 +172,8 @@ def npz_bytes(run: ExportedRun, strategy: str) -> bytes:
     asked: `low_res_logits_1_1` (M, 4h, 4w) float32 and `pred_ious_1_1` (M,); the second number is the prompt's. Where
     there is attention: `attention_1` (L, A, S, S) float16, `patch_grid_1` (h, w) and `text_tokens_1`, texts.
     """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for mask in run.masks_of(strategy):
-            for name, values in _numbers_behind(mask):
-                content = io.BytesIO()
-                np.lib.format.write_array(content, values, allow_pickle=False)
-                entry = zipfile.ZipInfo(f"{name}.npy", _ZIP_TIME)
-                archive.writestr(entry, content.getvalue(), compress_type=zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
+    arrays = (entry for mask in run.masks_of(strategy) for entry in _numbers_behind(mask))
+    return zip_bytes((f"{name}.npy", npy_bytes(values)) for name, values in arrays)
 
 
 def _numbers_behind(mask: ExportedMask) -> Iterator[tuple[str, NDArray[np.generic]]]:

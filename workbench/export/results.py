@@ -2,7 +2,6 @@
 
 import io
 import platform
-import zipfile
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +18,7 @@ from evfsam.attention import cls_to_image, mass_inside
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
 from workbench.analysis.agreement import pairwise_iou
 from workbench.comparison import StrategyResult
-from workbench.export.files import as_json_value, json_bytes, write_whole
+from workbench.export.files import as_json_value, json_bytes, npy_bytes, write_whole, zip_bytes
 from workbench.metrics.masks import Mask, ReferenceMask, mask_iou
 from workbench.pictures.answer_figures import attention_figure, evidence_figure, mask_figure
 from workbench.pictures.mask_png import mask_png
@@ -30,7 +29,6 @@ VERSIONED_PACKAGES = ("torch", "transformers", "segment-anything", "numpy", "pil
 
 _DESCRIBED: WeakKeyDictionary[StrategyResult, dict[str, object]] = WeakKeyDictionary()
 """What result.json says of answers that are still held: it is asked for after every answer, and again by each file."""
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def result_dict(
@@ -122,13 +120,7 @@ def write_zip(
     Raises:
         ConfigurationError: the file cannot be written.
     """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in _files(image, phrase, suite_key, results, reference):
-            # PNG is compressed already.
-            method = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
-            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, compress_type=method)
-    return write_whole(path, buffer.getvalue())
+    return write_whole(path, zip_bytes(_files(image, phrase, suite_key, results, reference)))
 
 
 def _files(
@@ -161,9 +153,7 @@ def _attention_files(image: RgbImage, segmentation: Segmentation, stem: str) -> 
     if segmentation.attention is None:
         return
     yield f"{stem}.png", png_bytes(attention_figure(image, segmentation))
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, cls_to_image(segmentation.attention), allow_pickle=False)
-    yield f"{stem}.npy", buffer.getvalue()
+    yield f"{stem}.npy", npy_bytes(cls_to_image(segmentation.attention))
 
 
 def _strategy_dict(result: StrategyResult, reference: ReferenceMask | None) -> dict[str, object]:

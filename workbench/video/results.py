@@ -1,14 +1,12 @@
 """What a segmented clip is taken away as: a playable video, PNG masks in a zip, and COCO run lengths as JSON."""
 
-import io
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from workbench.export.files import as_json_value, json_bytes, write_whole
+from workbench.export.files import as_json_value, json_bytes, write_whole, zip_bytes
 from workbench.export.results import coco_rle, png_bytes
 from workbench.pictures.rendering import overlay
 from workbench.video.clips import ClipPart, open_part
@@ -55,13 +53,9 @@ def write_clip(directory: Path, finished: ClipProgress) -> Iterator[int]:
 
 
 def _masks_zip(finished: ClipProgress, part: ClipPart) -> bytes:
-    buffer = io.BytesIO()
     low = min(finished.masks)
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for index in range(len(part)):
-            picture = finished.masks[low + index].mask.astype(np.uint8) * 255
-            archive.writestr(f"mask-{part.first + index:06d}.png", png_bytes(picture))
-    return buffer.getvalue()
+    masks = ((part.first + index, finished.masks[low + index].mask) for index in range(len(part)))
+    return zip_bytes((f"mask-{number:06d}.png", png_bytes(mask.astype(np.uint8) * 255)) for number, mask in masks)
 
 
 def _run_lengths(finished: ClipProgress, part: ClipPart) -> object:
