@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 
-from evfsam.attention import cls_to_image, mass_inside
 from evfsam.types import ImageView, Segmentation, StrategyCard, TraceEntry
 from workbench.analysis.agreement import pairwise_iou
 from workbench.analysis.attention_view import CAVEAT, AttentionView
@@ -24,8 +23,7 @@ from workbench.export.answer_types import (
     StrategyList,
     TraceStep,
 )
-from workbench.export.results import coco_rle, mask_box
-from workbench.metrics.masks import Mask
+from workbench.export.results import coco_rle, segmentation_dict
 
 LONGEST_TRACE_TEXT: Final = 400
 _DIGITS: Final = 6
@@ -95,7 +93,11 @@ def scene_answer(drawn: Scene) -> SceneAnswer:
         "seed": drawn.seed,
         "image_size": (drawn.image.shape[0], drawn.image.shape[1]),
         "expressions": [
-            {"phrase": expression.text, "kind": expression.kind, "mask_rle": rle(drawn.mask(expression))}
+            {
+                "phrase": expression.text,
+                "kind": expression.kind,
+                "mask_rle": cast(Rle, coco_rle(drawn.mask(expression))),
+            }
             for expression in drawn.expressions
         ],
     }
@@ -112,12 +114,6 @@ def strategy_list(comparison: Comparison) -> StrategyList:
     }
 
 
-def rle(mask: Mask) -> Rle:
-    """Encode a mask; see `workbench.export.results.coco_rle`."""
-    encoded = coco_rle(mask)
-    return {"size": (mask.shape[0], mask.shape[1]), "counts": str(encoded["counts"])}
-
-
 def _strategy_info(key: str, card: StrategyCard) -> StrategyInfo:
     return {
         "key": key,
@@ -131,24 +127,10 @@ def _strategy_info(key: str, card: StrategyCard) -> StrategyInfo:
 
 
 def _phrase_answer(phrase: str, segmentation: Segmentation) -> PhraseAnswer:
-    mask, pred_iou = segmentation.mask, segmentation.pred_iou
-    return {
-        "phrase": phrase,
-        "verdict": segmentation.verdict.kind,
-        "reason": segmentation.verdict.reason,
-        "area_share": _rounded(segmentation.area_share),
-        "pred_iou": None if pred_iou is None or not math.isfinite(pred_iou) else _rounded(pred_iou),
-        "box": mask_box(mask),
-        "mask_rle": rle(mask),
-        "attention_share_in_mask": _attention_share(segmentation),
-        "trace": [_trace_step(entry) for entry in segmentation.trace],
-    }
-
-
-def _attention_share(segmentation: Segmentation) -> float | None:
-    if segmentation.attention is None or not segmentation.mask.any():
-        return None
-    return _rounded(mass_inside(cls_to_image(segmentation.attention), segmentation.mask))
+    told = segmentation_dict(segmentation)
+    figures = {name: _rounded(told[name]) for name in PhraseAnswer.__annotations__ if name in told}
+    trace = [_trace_step(entry) for entry in segmentation.trace]
+    return cast(PhraseAnswer, {**figures, "phrase": phrase, "trace": trace})
 
 
 def _trace_step(entry: TraceEntry) -> TraceStep:
@@ -159,5 +141,8 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST_TRACE_TEXT else text[: LONGEST_TRACE_TEXT - 1] + "…"
 
 
-def _rounded(value: float) -> float:
-    return round(float(value), _DIGITS)
+def _rounded(value: Any) -> Any:
+    """Round a number; one that JSON lacks becomes None, and anything else stays as it is."""
+    if not isinstance(value, float | np.floating):
+        return value
+    return round(float(value), _DIGITS) if math.isfinite(value) else None

@@ -169,7 +169,7 @@ def _described(result: StrategyResult) -> dict[str, object]:
     content: dict[str, object] = {
         "title": result.card.title,
         "licence": result.card.licence,
-        **_segmentation_dict(result.segmentation),
+        **segmentation_dict(result.segmentation),
         "seconds": {
             "total": result.seconds,
             "load": result.load_seconds,
@@ -179,12 +179,13 @@ def _described(result: StrategyResult) -> dict[str, object]:
     }
     if result.answers:
         content["answers"] = [
-            {"phrase": answer.phrase, **_segmentation_dict(answer.segmentation)} for answer in result.answers
+            {"phrase": answer.phrase, **segmentation_dict(answer.segmentation)} for answer in result.answers
         ]
     return content
 
 
-def _segmentation_dict(segmentation: Segmentation) -> dict[str, object]:
+def segmentation_dict(segmentation: Segmentation) -> dict[str, object]:
+    """Return all that is written of one answer, here and to programs (`workbench.export.answers`)."""
     return {
         "verdict": segmentation.verdict.kind,
         "reason": segmentation.verdict.reason,
