@@ -18,7 +18,7 @@ from baselines.clip.proposals import box_nms
 from baselines.control_tokens import refuse_control_tokens
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_options import changed, check_number
-from baselines.weights import raise_unless_complete, weights_directory, without_progress_bars
+from baselines.weights import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError
 from evfsam.phrases import check_phrase, in_words
 from evfsam.types import (
@@ -32,6 +32,7 @@ from evfsam.types import (
     TraceEntry,
     Verdict,
 )
+from evfsam.weights.hub import weights_directory
 
 _SAME_BOX: Final = 0.8
 _SMALLEST_SIDE: Final = 1.0

@@ -19,7 +19,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
 from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed, check_number
-from baselines.weights import raise_unless_complete, unavailable_reason, weights_directory, without_progress_bars
+from baselines.weights import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, GeometryError
 from evfsam.geometry import stretched_frame
 from evfsam.phrases import check_phrase, in_words
@@ -35,6 +35,7 @@ from evfsam.types import (
     TraceEntry,
     Verdict,
 )
+from evfsam.weights.hub import weights_directory
 
 HUB_ID: Final = "facebook/sam3"
 MAX_TOKENS: Final = 32
@@ -232,21 +233,6 @@ class Sam3Strategy:
                 "absent", f"SAM 3's best instance scored {best:.2f}; {self.options.threshold:.2f} is asked for."
             )
         return Verdict("absent", "SAM 3 drew no pixel for this phrase.")
-
-
-def unavailable(weights: Mapping[str, str | Path]) -> str | None:
-    """Say why SAM 3 cannot be offered; None where its weights are at hand. Asks no Hub.
-
-    Args:
-        weights: a directory or Hub id under "sam3".
-    """
-    reason = unavailable_reason(weights["sam3"])
-    if reason is None:
-        return None
-    return (
-        f"SAM 3 is left out: its weights are gated and not at hand ({reason}). Ask for access at "
-        f"https://huggingface.co/{HUB_ID} and set HF_TOKEN before they are fetched, or give a directory."
-    )
 
 
 def load_strategy(weights: Mapping[str, str | Path], *, device: str | torch.device, dtype: torch.dtype) -> Sam3Strategy:

@@ -15,13 +15,12 @@ from baselines.clip.text import load_strategy as load_clip_text
 from baselines.clip.weights import load_clip
 from baselines.point_query.language_model import LanguageModel
 from baselines.sam_weights import load_mask_backbone
-from baselines.weights import weights_directory
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel, LossWeights
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
-from evfsam.weights.hub import local_checkpoint
+from evfsam.weights.hub import local_checkpoint, weights_directory
 from evfsam.weights.loading import load_strictly
 from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
 from training.res_data import Mixture

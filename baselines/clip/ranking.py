@@ -22,7 +22,6 @@ from baselines.clip.weights import load_clip
 from baselines.control_tokens import refuse_control_tokens
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_options import changed, check_number
-from baselines.weights import weights_directory
 from evfsam.errors import ConfigurationError
 from evfsam.phrases import check_phrase, in_words
 from evfsam.preprocess import CLIP_MEAN, clip_pixels
@@ -36,6 +35,7 @@ from evfsam.types import (
     TraceEntry,
     Verdict,
 )
+from evfsam.weights.hub import weights_directory
 
 Crop = Literal["masked", "plain"]
 

@@ -18,10 +18,11 @@ from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import default_options
 from baselines.point_query.strategy import CARD, PointQueryStrategy
 from baselines.sam_weights import load_mask_backbone
-from baselines.weights import existing_directory, weights_directory
+from baselines.weights import existing_directory
 from evfsam.errors import ConfigurationError
 from evfsam.types import StrategyCard
 from evfsam.weights.files import read_config
+from evfsam.weights.hub import weights_directory
 
 
 def load_strategy(

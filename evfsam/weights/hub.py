@@ -6,58 +6,83 @@ The Hub's own settings are honoured: HF_HUB_CACHE, HF_HUB_OFFLINE, HF_TOKEN, HF_
 import errno
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from evfsam.errors import CheckpointError, ConfigurationError
 
 _SHOWN_CHARACTERS: Final = 200
-_REPOSITORY_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_REPOSITORY_ID: Final = re.compile(r"(?:hf-hub:)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)")
 
-# Files by name, so that no code of a repository is even downloaded.
-_SMALL_FILES = (
+# Files by name, so that no code of a repository is even downloaded, and pickles only where there is nothing else.
+PUBLISHED_FILES: Final = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+_LEFT_OUT_FILES: Final = ("open_clip_*.safetensors", "original/*", "onnx/*")
+_SMALL_FILES: Final = (
     *("config.json", "sentencepiece.bpe.model", "tokenizer_config.json", "special_tokens_map.json"),
     *("added_tokens.json", "tokenizer.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"),
 )
-_SAFETENSORS = "model*.safetensors"
-_PICKLES = "pytorch_model*.bin"
+_SAFETENSORS: Final = "model*.safetensors"
+_PICKLES: Final = "pytorch_model*.bin"
 
 
 def local_checkpoint(id_or_dir: str | Path, revision: str | None = None) -> Path:
-    """Return the directory of a checkpoint, downloading it into the Hub's cache if need be.
+    """Return the directory of an EVF-SAM, released with safetensors or as pickles; see `weights_directory`."""
+    directory = weights_directory(id_or_dir, revision, (*_SMALL_FILES, _SAFETENSORS))
+    if Path(id_or_dir).expanduser().is_dir() or any(directory.glob(_SAFETENSORS)):
+        return directory
+    return weights_directory(id_or_dir, revision, (*_SMALL_FILES, _PICKLES))
+
+
+def weights_directory(
+    source: str | Path, revision: str | None = None, files: tuple[str, ...] = PUBLISHED_FILES
+) -> Path:
+    """Return a directory that holds weights, downloading them into the Hub's cache if need be.
 
     Args:
-        id_or_dir: a directory; or, as text, a Hub id "owner/name". A directory of that name wins.
+        source: a directory; or, as text, a Hub id "owner/name", with "hf-hub:" before it or not. A directory of that
+            name wins.
         revision: branch, tag or commit of a Hub id; None is the main branch.
+        files: patterns of the files to fetch.
 
     Raises:
         CheckpointError: there is no such directory, or the Hub cannot be reached or does not hand it out.
         ConfigurationError: a revision was given for a directory.
     """
-    path = Path(id_or_dir).expanduser()
-    if path.is_dir():
+    path = Path(source).expanduser()
+    if str(source) and path.is_dir():
         if revision is not None:
             raise ConfigurationError(f"{path} is a directory, which has no revision {revision!r}; leave revision out")
         return path
-    if path.exists():
+    if path.is_file():
         raise CheckpointError(f"expected a checkpoint directory, got the file {path}; give the directory that holds it")
-    if isinstance(id_or_dir, Path) or not _REPOSITORY_ID.fullmatch(id_or_dir):
+    match = _REPOSITORY_ID.fullmatch(str(source))
+    if isinstance(source, Path) or match is None:
         raise CheckpointError(
             f"expected a checkpoint directory or a Hub id owner/name, found no {path}; check the path"
         )
-    directory = _snapshot(id_or_dir, revision, (*_SMALL_FILES, _SAFETENSORS))
-    if any(directory.glob(_SAFETENSORS)):
-        return directory
-    return _snapshot(id_or_dir, revision, (*_SMALL_FILES, _PICKLES))
+    try:
+        return snapshot(match[1], revision, files, ignore_patterns=list(_LEFT_OUT_FILES))
+    except CheckpointError as err:
+        raise CheckpointError(f"found no directory {source}; as a Hub id, {err}") from err.__cause__
 
 
-def _snapshot(repository: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+def snapshot(repository: str, revision: str | None, files: tuple[str, ...], **options: Any) -> Path:
+    """Bring files of a repository into the Hub's cache, where they are not there yet.
+
+    Args:
+        repository: "owner/name".
+        revision: branch, tag or commit; None is the main branch.
+        files: patterns of their names.
+        **options: of the Hub's client.
+
+    Raises:
+        CheckpointError: the Hub cannot be reached or does not hand them out; says what to do.
+    """
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files), **options))
     except Exception as err:  # what the client's transport raises differs between its versions
-        reason = fault_in_words(repository, err, revision)
-        raise CheckpointError(f"found no directory {repository}; as a Hub id, {reason}") from err
+        raise CheckpointError(fault_in_words(repository, err, revision)) from err
 
 
 def fault_in_words(model_id: str, error: BaseException, revision: str | None = None) -> str:

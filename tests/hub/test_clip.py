@@ -14,9 +14,9 @@ from baselines.clip import ranking as clip_ranking
 from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
 from baselines.clip.weights import load_clip
 from baselines.sam_weights import load_mask_backbone
-from baselines.weights import weights_directory
 from evfsam.errors import CheckpointError
 from evfsam.types import ImageView, Strategy
+from evfsam.weights.hub import weights_directory
 from tests.hub.tiny_hub import CLIP, OPEN_CLIP, SAM, SAM3, lay_down, snapshot_of
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)

@@ -11,9 +11,9 @@ from PIL import Image
 from transformers import Sam3Processor
 
 from baselines.sam3 import Sam3Strategy, load_strategy, unavailable
-from baselines.weights import weights_directory
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError, PhraseError
 from evfsam.types import ImageView, SamPrompt, Strategy
+from evfsam.weights.hub import weights_directory
 from tests.hub.tiny_hub import SAM3, lay_down
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Final, Protocol
 
 from evfsam.errors import CheckpointError
-from evfsam.weights.hub import fault_in_words
+from evfsam.weights.hub import fault_in_words, snapshot
 from workbench.suites.model_lock import MAIN, LockedModel, find_model
 from workbench.suites.model_record import ModelRecord, RecordedModel, recorded_files
 
@@ -107,6 +107,8 @@ class ModelStore:
         revision = known.commit if is_followed and known is not None else model.revision
         try:
             return self._download(model.id, revision, model.files, on_bytes, local_only=local_only)
+        except CheckpointError:
+            raise
         except Exception as error:  # what the client's transport raises differs between its versions
             raise CheckpointError(fault_in_words(model.id, error, revision)) from error
 
@@ -120,17 +122,7 @@ class ModelStore:
 
 def hub_download(model_id: str, revision: str, files: tuple[str, ...], on_bytes: OnBytes, *, local_only: bool) -> Path:
     """Bring files of a repository into the Hub's cache; only those that match the patterns."""
-    from huggingface_hub import snapshot_download
-
-    return Path(
-        snapshot_download(
-            model_id,
-            revision=revision,
-            allow_patterns=list(files),
-            local_files_only=local_only,
-            tqdm_class=_progress_class(on_bytes),
-        )
-    )
+    return snapshot(model_id, revision, files, local_files_only=local_only, tqdm_class=_progress_class(on_bytes))
 
 
 def _unheard(done: int, total: int) -> None:

@@ -80,7 +80,7 @@ def test_a_path_is_never_looked_up_on_the_hub(monkeypatch: pytest.MonkeyPatch) -
     def surprise(*_: object) -> Path:
         raise AssertionError("asked the Hub")
 
-    monkeypatch.setattr(hub, "_snapshot", surprise)
+    monkeypatch.setattr(hub, "snapshot", surprise)
     for missing in (Path("owner/name"), "a/b/c", "/nowhere/here", "name", "../name"):
         with pytest.raises(CheckpointError, match="expected a checkpoint directory or a Hub id owner/name, found no"):
             hub.local_checkpoint(missing)
@@ -100,7 +100,8 @@ def test_only_files_by_known_names_are_asked_for(cache: Path, monkeypatch: pytes
     asked: list[list[str]] = []
     files = snapshot(cache, "YxZhang/evf-sam")
 
-    def record(_: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+    def record(_: str, *, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+        assert not any("config" in name or "tokenizer" in name for name in ignore_patterns)
         assert revision is None
         asked.append(allow_patterns)
         return str(files)
