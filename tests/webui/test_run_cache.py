@@ -6,7 +6,7 @@ from PIL import Image
 
 from evfsam.types import Segmentation
 from tests.webui.fakes import fake_comparison, three_colours
-from webui.run_cache import FinishedRun, RunGoneError, RunShelf
+from webui.run_cache import FinishedRun, RunGoneError, RunStore
 from webui.tabs.compare.runs import run
 
 
@@ -19,14 +19,14 @@ def finished(tmp_path: Path) -> FinishedRun:
 
 
 def test_a_run_is_found_under_its_key_and_keys_differ(finished: FinishedRun) -> None:
-    shelf = RunShelf()
+    shelf = RunStore()
     first, second = shelf.put(finished), shelf.put(finished)
     assert first != second
     assert shelf.get(first) is finished
 
 
 def test_the_run_not_looked_at_for_longest_makes_room(finished: FinishedRun) -> None:
-    shelf = RunShelf(max_bytes=2 * finished.nbytes)
+    shelf = RunStore(max_bytes=2 * finished.nbytes)
     first, second = shelf.put(finished), shelf.put(finished)
     shelf.get(first)
     shelf.put(finished)
@@ -37,9 +37,9 @@ def test_the_run_not_looked_at_for_longest_makes_room(finished: FinishedRun) -> 
 
 
 def test_a_run_that_is_too_large_is_not_kept_and_says_so(finished: FinishedRun) -> None:
-    shelf = RunShelf(max_bytes=finished.nbytes)
+    shelf = RunStore(max_bytes=finished.nbytes)
     kept = shelf.put(finished)
-    small = RunShelf(max_bytes=finished.nbytes - 1)
+    small = RunStore(max_bytes=finished.nbytes - 1)
     refused = small.put(finished)
     assert shelf.get(kept) is finished
     assert len(small) == 0

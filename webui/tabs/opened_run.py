@@ -72,7 +72,7 @@ def run_or_words(page: ComparePage, key: str | None) -> FinishedRun | str:
     if key is None:
         return say(NO_RUN)
     try:
-        return page.shelf.get(key)
+        return page.runs.get(key)
     except RunGoneError as error:
         return retold(str(error))
 

@@ -1,9 +1,7 @@
 """The batches of the visitors: each in a folder of its own, found by a key that nobody can guess, bounded in bytes."""
 
 import os
-import secrets
 import shutil
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +9,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Final
 
+from webui.bounded_store import BoundedStore
 from workbench.batch.files import PAGE_LIMITS, BatchError, read_sources
 from workbench.batch.plan import BatchPlan, plan_batch
 from workbench.batch.run import BatchRun, open_batch
@@ -111,45 +110,9 @@ def open_visitor_batch(
     return VisitorBatch(request, run, place)
 
 
-class BatchDesk:
-    """Keeps the batches put or asked for last; safe to share between visitors.
-
-    Args:
-        max_bytes: bound on what their folders hold. The newest stays even where it alone exceeds it.
-    """
-
-    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._batches: OrderedDict[str, VisitorBatch] = OrderedDict()
-        self._lock = Lock()
-
-    def put(self, batch: VisitorBatch) -> str:
-        """Keep a batch; returns a key that nobody can guess."""
-        key = secrets.token_urlsafe(16)
-        with self._lock:
-            self._batches[key] = batch
-            sizes = {key: _folder_bytes(Path(kept.place.name)) for key, kept in self._batches.items()}
-            gone = []
-            while len(self._batches) > 1 and sum(sizes[key] for key in self._batches) > self._max_bytes:
-                gone.append(self._batches.popitem(last=False)[1])
-        for old in gone:
-            _put_away(old)
-        return key
-
-    def find(self, key: str) -> VisitorBatch | None:
-        """Return the batch under a key; None where it made room for others, or never was."""
-        with self._lock:
-            if key not in self._batches:
-                return None
-            self._batches.move_to_end(key)
-            return self._batches[key]
-
-    def drop(self, key: str) -> None:
-        """Forget a batch and delete its files."""
-        with self._lock:
-            batch = self._batches.pop(key, None)
-        if batch is not None:
-            _put_away(batch)
+def batch_store(max_bytes: int = DEFAULT_MAX_BYTES) -> BoundedStore[VisitorBatch]:
+    """Return a store of batches, bounded in what their folders hold; a batch that goes is stopped and deleted."""
+    return BoundedStore(max_bytes, lambda batch: _folder_bytes(Path(batch.place.name)), _put_away)
 
 
 def _put_away(batch: VisitorBatch) -> None:

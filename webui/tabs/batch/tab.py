@@ -13,9 +13,10 @@ import gradio as gr
 
 from evfsam.errors import EvfSamError
 from webui import wording
+from webui.bounded_store import BoundedStore
 from webui.i18n.translate import retold, say
 from webui.tabs.batch import wording as batch_wording
-from webui.tabs.batch.store import BatchDesk, BatchRequest, VisitorBatch, open_visitor_batch
+from webui.tabs.batch.store import BatchRequest, VisitorBatch, batch_store, open_visitor_batch
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.strategy_options import chosen_options, only_of
 from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
@@ -52,11 +53,11 @@ class BatchTab:
 
     Attributes:
         turn: the visitor's batch and the number of its next slice, "key:number"; "" without a batch.
-        desk: the batches of all visitors.
+        batches: those of all visitors.
     """
 
     page: ComparePage
-    desk: BatchDesk
+    batches: BoundedStore[VisitorBatch]
     files: gr.File
     phrases: gr.Textbox
     strategies: gr.CheckboxGroup
@@ -98,8 +99,8 @@ class BatchTab:
             if batch is None or batch.request != request or batch.run.progress.is_done:
                 filed = only_of(chosen_options(self.page.controls.options, options), chosen)
                 fresh = open_visitor_batch(self.page.comparison, request, chosen, filed)
-                self.desk.drop(key)
-                batch, key = fresh, self.desk.put(fresh)
+                self.batches.drop(key)
+                batch, key = fresh, self.batches.put(fresh)
         except EvfSamError as error:
             return {self.status: wording.problem(_sentence(error))}
         except Exception:
@@ -247,7 +248,7 @@ class BatchTab:
         return batch_wording.progress_line(progress)
 
     def _batch(self, turn: object) -> VisitorBatch | None:
-        return self.desk.find(_key(turn))
+        return self.batches.find(_key(turn))
 
     def _request(self, files: object, phrases: object, strategies: object, options: object) -> BatchRequest:
         named = tuple(
@@ -261,7 +262,7 @@ class BatchTab:
 
 def build_batch(page: ComparePage) -> BatchTab:
     """Lay out the tab and wire its events."""
-    desk = BatchDesk()
+    batches = batch_store()
     with gr.Row(elem_id="batch", elem_classes=["deeper"]):
         with gr.Column(elem_classes=["deeper-controls"]):
             files = gr.File(
@@ -303,10 +304,10 @@ def build_batch(page: ComparePage) -> BatchTab:
                 further = gr.Button(say("Next answers"), elem_id="batch-further", scale=0, min_width=140)
             pictures = gr.HTML("", elem_id="batch-pictures")
             table = gr.HTML("", elem_id="batch-table")
-    turn = gr.State("", time_to_live=STATE_SECONDS, delete_callback=lambda value: desk.drop(_key(value)))
+    turn = gr.State("", time_to_live=STATE_SECONDS, delete_callback=lambda value: batches.drop(_key(value)))
     tab = BatchTab(
         page,
-        desk,
+        batches,
         files,
         phrases,
         strategies,

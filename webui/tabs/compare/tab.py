@@ -16,7 +16,7 @@ from evfsam.errors import EvfSamError, PhraseError
 from webui import wording
 from webui.i18n.translate import retold, say
 from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
-from webui.run_cache import FinishedRun, RunShelf
+from webui.run_cache import FinishedRun, RunStore
 from webui.tabs.compare import columns as answer_columns
 from webui.tabs.compare.choices import phrase_buttons
 from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
@@ -77,8 +77,8 @@ class ComparePage:
     Attributes:
         known: the scene on this visitor's page, or None.
         attention: the attention of this visitor's last run, or None.
-        last_run: its key on the shelf, or None; tabs that build on a run listen to its changes.
-        shelf: the finished runs.
+        last_run: its key among the runs, or None; tabs that build on a run listen to its changes.
+        runs: those that are finished.
         unanswered: keys of the strategies that a run under way still has to ask.
         turn: number of the picture on the page, which runs are asked with.
         turns: which picture each visitor is at.
@@ -96,7 +96,7 @@ class ComparePage:
     known: gr.State
     attention: gr.State
     last_run: gr.State
-    shelf: RunShelf
+    runs: RunStore
     unanswered: gr.State
     turn: gr.Number
     turns: PictureTurns
@@ -162,7 +162,7 @@ class ComparePage:
         attention = first_attention(progress)
         return {
             self.attention: attention,
-            self.last_run: self.shelf.put(finished),
+            self.last_run: self.runs.put(finished),
             self.download: gr.update(interactive=True),
             **self.findings.finished(progress, self.comparison.suite.key, attention),
         }
@@ -172,7 +172,7 @@ class ComparePage:
         if key is None:
             return
         try:
-            progress = self.shelf.get(key).progress
+            progress = self.runs.get(key).progress
             with TemporaryDirectory(prefix="comparison-") as directory:
                 yield {self.archive: str(archive_of(progress, self.comparison.suite.key, Path(directory)))}
         except EvfSamError as error:
@@ -284,7 +284,7 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
         known,
         attention,
         last_run,
-        RunShelf(),
+        RunStore(),
         unanswered,
         turn,
         PictureTurns(),

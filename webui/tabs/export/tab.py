@@ -59,7 +59,7 @@ class TakeAwayTab:
             nothing = {self.file: None, self.link: gr.update(value="")}
             return {self.empty: gr.update(visible=True), self.place: gr.update(visible=False), **nothing}
         try:
-            recipe = self._recipe(self.page.shelf.get(key))
+            recipe = self._recipe(self.page.runs.get(key))
         except EvfSamError as error:
             return {self.status: wording.problem(str(error))}
         return {
@@ -76,7 +76,7 @@ class TakeAwayTab:
         if key is None:
             return {}
         try:
-            return {self.code: _code(self._recipe(self.page.shelf.get(key)), language, page_address(address))}
+            return {self.code: _code(self._recipe(self.page.runs.get(key)), language, page_address(address))}
         except EvfSamError as error:
             return {self.status: wording.problem(str(error))}
 
@@ -86,7 +86,7 @@ class TakeAwayTab:
             return
         try:
             with TemporaryDirectory(prefix="take-away-") as directory:
-                written = self._write(self.page.shelf.get(key), str(event.value), Path(directory))
+                written = self._write(self.page.runs.get(key), str(event.value), Path(directory))
                 size = f"{written.stat().st_size / 1000:,.0f} kB".replace(",", " ")
                 yield {
                     self.file: str(written),

@@ -93,7 +93,7 @@ class RefineTab:
         if key is None:
             return {self.empty: gr.update(visible=True), self.place: gr.update(visible=False), self.marks: ()}
         try:
-            run = self.page.shelf.get(key)
+            run = self.page.runs.get(key)
         except EvfSamError as error:
             return {self.status: wording.problem(str(error))}
         progress = run.progress
@@ -154,7 +154,7 @@ class RefineTab:
     def _run(self, key: str | None) -> FinishedRun:
         if key is None:
             raise ConfigurationError("There is no run to refine. Press Compare first.")
-        return self.page.shelf.get(key)
+        return self.page.runs.get(key)
 
     def _show(self, subject: Subject, after: StrategyResult | None, marks: Marks, status: str) -> Updates:
         before = subject.before

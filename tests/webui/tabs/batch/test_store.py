@@ -2,7 +2,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
-from webui.tabs.batch.store import BatchDesk, BatchRequest, VisitorBatch
+from webui.tabs.batch.store import BatchRequest, VisitorBatch, batch_store
 
 
 class StoppableRun(SimpleNamespace):
@@ -19,38 +19,42 @@ def batch(nbytes: int) -> VisitorBatch:
 
 
 def test_batches_make_room_for_newer_ones_and_their_files_go() -> None:
-    desk = BatchDesk(max_bytes=100)
+    store = batch_store(max_bytes=100)
     first, second, third = batch(60), batch(30), batch(60)
-    keys = [desk.put(first), desk.put(second)]
-    assert desk.find(keys[0]) is first
-    desk.put(third)
-    assert desk.find(keys[1]) is None, "the one asked for least recently goes first"
-    assert desk.find(keys[0]) is None
+    keys = [store.put(first), store.put(second)]
+    assert store.find(keys[0]) is first
+    store.put(third)
+    assert store.find(keys[1]) is None, "the one asked for least recently goes first"
+    assert store.find(keys[0]) is None
     assert not Path(first.place.name).exists()
     assert first.run.is_stopped
     assert Path(third.place.name).exists()
 
 
-def test_the_newest_stays_even_where_it_is_too_large() -> None:
-    desk = BatchDesk(max_bytes=1)
-    key = desk.put(batch(60))
-    assert desk.find(key) is not None
+def test_a_batch_that_is_too_large_is_not_kept_and_the_others_are() -> None:
+    store = batch_store(max_bytes=50)
+    kept, too_large = batch(40), batch(60)
+    keys = [store.put(kept), store.put(too_large)]
+    assert store.find(keys[0]) is kept
+    assert store.find(keys[1]) is None
+    assert store.refused_bytes(keys[1]) == 60
+    assert not Path(too_large.place.name).exists()
 
 
 def test_a_dropped_batch_that_is_written_keeps_its_folder_until_that_ends() -> None:
-    desk = BatchDesk()
+    store = batch_store()
     working = batch(1)
-    key = desk.put(working)
+    key = store.put(working)
     with working.at_work:
-        desk.drop(key)
+        store.drop(key)
         assert Path(working.place.name).exists()
-    assert desk.find(key) is None
+    assert store.find(key) is None
     assert working.run.is_stopped
     working.place.cleanup()
 
 
 def test_keys_differ_and_unknown_ones_find_nothing() -> None:
-    desk = BatchDesk()
-    assert desk.put(batch(1)) != desk.put(batch(1))
-    assert desk.find("guess") is None
-    desk.drop("guess")
+    store = batch_store()
+    assert store.put(batch(1)) != store.put(batch(1))
+    assert store.find("guess") is None
+    store.drop("guess")
