@@ -14,12 +14,20 @@ ALL_OF_CLASS: Final = "[semantic] "
 EVF-SAM alone knows; every other strategy says it in words, see `in_words`."""
 
 
-def check_phrase(phrase: str) -> str:
+class Phrase(str):
+    """A phrase that `check_phrase` has passed: further down it is not looked at again."""
+
+    __slots__ = ()
+
+
+def check_phrase(phrase: object) -> Phrase:
     """Return the phrase without surrounding white space.
 
     Raises:
         PhraseError: it is not text, is empty, has more than 1,000 characters, or holds half of one.
     """
+    if isinstance(phrase, Phrase):
+        return phrase
     if not isinstance(phrase, str):
         raise PhraseError(f"expected a phrase as text, got {type(phrase).__name__}; type what to segment")
     stripped = phrase.strip()
@@ -29,7 +37,7 @@ def check_phrase(phrase: str) -> str:
         raise PhraseError(f"expected at most {MAX_PHRASE_LENGTH} characters, got {len(stripped)}; shorten the phrase")
     if any("\ud800" <= letter <= "\udfff" for letter in stripped):  # as a text cut by length leaves an emoji
         raise PhraseError("expected a phrase of whole characters, got half of one (a lone surrogate); type it again")
-    return stripped
+    return Phrase(stripped)
 
 
 def in_words(phrase: str, every: str = "every {}") -> str:
@@ -44,7 +52,7 @@ def in_words(phrase: str, every: str = "every {}") -> str:
     return every.format(name) if phrase.startswith(mark) and name else phrase
 
 
-def split_phrases(request: str) -> tuple[str, ...]:
+def split_phrases(request: object) -> tuple[Phrase, ...]:
     """Split a request into its phrases at each ";"; empty parts and repetitions are dropped.
 
     Returns:
@@ -59,7 +67,7 @@ def split_phrases(request: str) -> tuple[str, ...]:
     return check_phrases(tuple(dict.fromkeys(check_phrase(part) for part in parts or [""])))
 
 
-def check_phrases(phrases: Sequence[str]) -> tuple[str, ...]:
+def check_phrases(phrases: Sequence[object]) -> tuple[Phrase, ...]:
     """Return phrases without surrounding white space.
 
     Raises:

@@ -15,7 +15,7 @@ import torch
 
 from evfsam.errors import ConfigurationError, EvfSamError, GeometryError
 from evfsam.geometry import check_box, check_point
-from evfsam.phrases import check_phrases, split_phrases
+from evfsam.phrases import Phrase, check_phrases, split_phrases
 from evfsam.types import (
     BoxXyxy,
     EmbeddingStore,
@@ -177,6 +177,49 @@ class StrategyResult:
         return tuple(answer.segmentation for answer in self.answers) or (self.segmentation,)
 
 
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked, checked: nothing below `Comparison.run` looks at it again. Can be pickled.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        phrases: one or more.
+        keys: of the strategies, each once, in the order in which they are asked.
+        options: by strategy key.
+        refinement: points and box, given to SAM beside what each strategy makes of a phrase.
+    """
+
+    image: RgbImage
+    phrases: tuple[Phrase, ...]
+    keys: tuple[str, ...]
+    options: StrategyOptions
+    refinement: SamPrompt
+
+    @property
+    def phrase(self) -> str:
+        """The phrases as one text."""
+        return "; ".join(self.phrases)
+
+
+class Run(Iterator[StrategyResult]):
+    """The answers to a question; each is worked out when it is asked for.
+
+    Args:
+        view: the image.
+        question: what is asked.
+        answers: one a strategy.
+    """
+
+    def __init__(self, view: ImageView, question: Question, answers: Iterator[StrategyResult]) -> None:
+        self.view = view
+        self.question = question
+        self._answers = answers
+
+    def __next__(self) -> StrategyResult:
+        """Return the next strategy's answer."""
+        return next(self._answers)
+
+
 class Comparison:
     """The strategies of a suite, ready to be asked by several visitors at once.
 
@@ -243,27 +286,30 @@ class Comparison:
         """Return the strategy if its weights have been read, else None."""
         return self._strategies.get(key)
 
-    def phrases(self, request: str | Sequence[str]) -> tuple[str, ...]:
-        """Check phrases; a text holds several with ";" between them.
-
-        Raises:
-            PhraseError: a phrase is empty or too long, or there are too many.
-        """
-        return split_phrases(request) if isinstance(request, str) else check_phrases(request)
-
-    def choose(self, strategies: Sequence[str] | None) -> tuple[str, ...]:
+    def choose(self, strategies: object) -> tuple[str, ...]:
         """Check a choice of strategies: all for None, each once, in the order given.
 
         Raises:
-            ConfigurationError: the choice is empty or names a strategy that the suite lacks.
+            ConfigurationError: it is no list of keys, is empty or names a strategy that the suite lacks.
         """
-        chosen = self.keys if strategies is None else tuple(dict.fromkeys(strategies))
-        if not chosen:
-            raise ConfigurationError(f"expected at least one strategy out of {', '.join(self.keys)}, got none")
-        for key in chosen:
+        if strategies is None:
+            return self.keys
+        if not isinstance(strategies, Sequence) or isinstance(strategies, str):
+            raise ConfigurationError(
+                f"expected a list of strategies' keys, got {strategies!r:.60}; put them into a list"
+            )
+        if not strategies:
+            raise ConfigurationError(
+                f"No strategy is chosen: expected at least one strategy out of {', '.join(self.keys)}, got none"
+            )
+        for key in strategies:
+            if not isinstance(key, str):
+                raise ConfigurationError(
+                    f"expected the key of a strategy as text, got {key!r:.60}; expected one of {', '.join(self.keys)}"
+                )
             if key not in self.suite.strategies:
                 raise ConfigurationError(unknown_name("strategy", key, self.keys))
-        return chosen
+        return tuple(dict.fromkeys(strategies))
 
     def check_options(self, options: StrategyOptions) -> None:
         """Refuse options that their strategy does not take; a strategy whose weights cannot be read says so when asked.
@@ -282,15 +328,16 @@ class Comparison:
     def run(
         self,
         image: RgbImage | ImageView,
-        phrase: str | Sequence[str],
-        strategies: Sequence[str] | None = None,
+        phrase: object,
+        strategies: object = None,
         options: StrategyOptions | None = None,
         refinement: SamPrompt | None = None,
-    ) -> Iterator[StrategyResult]:
+    ) -> Run:
         """Ask each strategy in turn; results come as each ends.
 
-        The arguments are checked before this returns. After that nothing is raised: what goes wrong in a strategy,
-        its options included, is that strategy's result, with the verdict "failed" and the reason.
+        This is the door: the arguments are checked here, once, before this returns. After that nothing is raised: what
+        goes wrong in a strategy, its options included, is that strategy's result, with the verdict "failed" and the
+        reason.
 
         Args:
             image: (H, W, 3) uint8 RGB, or a view made by `view`, which saves hashing it again.
@@ -307,28 +354,27 @@ class Comparison:
             GeometryError: a point or the box of the refinement leaves the image.
         """
         chosen = self.choose(strategies)
-        filed = dict(options or {})
+        filed = {key: dict(values) for key, values in (options or {}).items()}
         if filed:
             self.choose(tuple(filed))
-        phrases = self.phrases(phrase)
+        phrases = check_phrases(phrase) if isinstance(phrase, list | tuple) else split_phrases(phrase)
         view = image if isinstance(image, ImageView) else self.view(image)
         given = refinement or SamPrompt()
         check_refinement(given, view.size)
-        return (self._ask(key, view, phrases, filed.get(key, {}), given) for key in chosen)
+        question = Question(view.image, phrases, chosen, filed, given)
+        return Run(view, question, self.answers(view, question))
 
-    def _ask(
-        self,
-        key: str,
-        view: ImageView,
-        phrases: tuple[str, ...],
-        options: Mapping[str, object],
-        refinement: SamPrompt,
-    ) -> StrategyResult:
+    def answers(self, view: ImageView, question: Question) -> Iterator[StrategyResult]:
+        """Answer a question that was checked, about a view of its image."""
+        return (self._ask(key, view, question) for key in question.keys)
+
+    def _ask(self, key: str, view: ImageView, question: Question) -> StrategyResult:
+        phrases, options = question.phrases, question.options.get(key, {})
         started = loaded = perf_counter()
         try:
             strategy = self.strategy(key)
             loaded = perf_counter()
-            prepared = _with_prompt(configured(strategy, key, options), key, refinement)
+            prepared = _with_prompt(configured(strategy, key, options), key, question.refinement)
             found = answers_to(prepared, key, view, phrases)
         except Exception as error:
             found = (failure(view, key, error),) * len(phrases)

@@ -8,7 +8,7 @@ launched, and tensors come back on the CPU. Where the `spaces` package is not at
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
@@ -16,8 +16,8 @@ from typing import Any, Final, TypeVar, cast
 import torch
 
 from evfsam.errors import EvfSamError
-from evfsam.types import EmbeddingStore, ImageView, RgbImage, SamPrompt, Strategy
-from workbench.comparison import Comparison, PhraseAnswer, StrategyOptions, StrategyResult, failure, joined
+from evfsam.types import EmbeddingStore, ImageView, Strategy
+from workbench.comparison import Comparison, PhraseAnswer, Question, StrategyResult, failure, joined
 from workbench.suites.hub_entries import HubEntry
 from workbench.suites.registry import Suite
 
@@ -87,49 +87,29 @@ class ZeroGpuComparison(Comparison):
             _ = backbone.encoder_identity
         return strategy
 
-    def duration(
-        self, image: RgbImage, phrases: Sequence[str], keys: Sequence[str], options: object, refinement: object
-    ) -> int:
-        """Return the seconds to ask for, from the strategies chosen; same arguments as the decorated function."""
-        del image, options, refinement
-        per_phrase = 1 + _FURTHER_PHRASE_SHARE * (len(phrases) - 1)
+    def duration(self, question: Question) -> int:
+        """Return the seconds to ask for, of the decorated function's argument."""
+        return self.seconds_for(len(question.phrases), question.keys)
+
+    def seconds_for(self, phrase_count: int, keys: Sequence[str]) -> int:
+        """Return the seconds to ask for, for strategies that are asked a number of phrases."""
+        per_phrase = 1 + _FURTHER_PHRASE_SHARE * (phrase_count - 1)
         asking = sum(ASK_SECONDS.get(key, _OTHER_SECONDS) for key in keys) * per_phrase
         loading = LOAD_SECONDS * sum(self.loaded(key) is None for key in keys)
         return min(round(START_SECONDS + asking + loading), LONGEST_SECONDS)
 
-    def run(
-        self,
-        image: RgbImage | ImageView,
-        phrase: str | Sequence[str],
-        strategies: Sequence[str] | None = None,
-        options: StrategyOptions | None = None,
-        refinement: SamPrompt | None = None,
-    ) -> Iterator[StrategyResult]:
-        """Check the arguments and fetch files here, then ask all strategies in one call; results as in `Comparison`.
+    def answers(self, view: ImageView, question: Question) -> Iterator[StrategyResult]:
+        """Fetch files here, then ask all strategies in one call; results as in `Comparison`.
 
         Raises:
             GpuUnavailableError: while iterating: the GPU was not lent, or taken away.
         """
-        super().run(image, phrase, strategies, options, refinement)  # checks, and asks nothing before it is iterated
-        phrases = self.phrases(phrase)
-        view = image if isinstance(image, ImageView) else self.view(image)
-        filed = {key: dict(values) for key, values in (options or {}).items()}
-        return self._lent(view, phrases, self.choose(strategies), filed, refinement)
-
-    def _lent(
-        self,
-        view: ImageView,
-        phrases: tuple[str, ...],
-        keys: tuple[str, ...],
-        options: StrategyOptions,
-        refinement: SamPrompt | None,
-    ) -> Iterator[StrategyResult]:
-        failed = {key: error for key in keys if (error := self._fetch_fault(key)) is not None}
-        asked = tuple(key for key in keys if key not in failed)
-        answers = iter(self._on_gpu(view.image, phrases, asked, options, refinement) if asked else ())
-        for key in keys:
+        failed = {key: error for key in question.keys if (error := self._fetch_fault(key)) is not None}
+        asked = replace(question, keys=tuple(key for key in question.keys if key not in failed))
+        answers = iter(self._on_gpu(asked) if asked.keys else ())
+        for key in question.keys:
             if key in failed:
-                yield _failed(self, key, view, phrases, failed[key])
+                yield _failed(self, key, view, question.phrases, failed[key])
                 continue
             try:
                 yield next(answers)
@@ -160,14 +140,8 @@ class ZeroGpuComparison(Comparison):
         return None
 
     def _task(self) -> GpuTask:
-        def ask(
-            image: RgbImage,
-            phrases: tuple[str, ...],
-            keys: tuple[str, ...],
-            options: StrategyOptions,
-            refinement: SamPrompt | None,
-        ) -> Generator[StrategyResult, None, None]:
-            for result in Comparison.run(self, image, phrases, keys, options, refinement):
+        def ask(question: Question) -> Generator[StrategyResult, None, None]:
+            for result in Comparison.answers(self, self.view(question.image), question):
                 yield on_cpu(result)
 
         return ask

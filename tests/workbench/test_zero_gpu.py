@@ -117,12 +117,11 @@ def test_weights_read_before_the_launch_serve_the_fork_and_shorten_the_call(spac
 def test_the_duration_grows_with_strategies_and_phrases_up_to_a_bound(spaces: FakeSpaces, tmp_path: Path) -> None:
     comparison = lent(spaces, tmp_path, **{"evf-sam": "load_bright", "point-query": "load_bright"})
     app.read_weights(comparison)
-    image = half_lit()
-    one = comparison.duration(image, ["a"], ["evf-sam"], {}, None)
-    both = comparison.duration(image, ["a"], ["evf-sam", "point-query"], {}, None)
-    assert START_SECONDS < one < both < comparison.duration(image, ["a", "b"], ["evf-sam", "point-query"], {}, None)
+    one = comparison.seconds_for(1, ["evf-sam"])
+    both = comparison.seconds_for(1, ["evf-sam", "point-query"])
+    assert START_SECONDS < one < both < comparison.seconds_for(2, ["evf-sam", "point-query"])
     assert both <= 60, "an anonymous visitor has 120 s a day"
-    assert comparison.duration(image, ["a"] * 100, ["evf-sam"], {}, None) == LONGEST_SECONDS
+    assert comparison.seconds_for(100, ["evf-sam"]) == LONGEST_SECONDS
 
 
 def test_bad_input_costs_no_gpu_time(spaces: FakeSpaces, tmp_path: Path) -> None:

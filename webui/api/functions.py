@@ -15,7 +15,7 @@ from webui.api.images import read_image_argument
 from webui.known_scenes import SCENE_SIZE
 from webui.tabs.compare.details import checked_choice
 from workbench.analysis.attention_view import attention_view
-from workbench.comparison import MOST_POINTS, Comparison, StrategyOptions
+from workbench.comparison import MOST_POINTS, Comparison
 from workbench.datasets.scenes import scene, split_seeds
 from workbench.export.answer_types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
 from workbench.export.answers import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
@@ -79,13 +79,11 @@ class Programs:
         Answers with a verdict (found, absent or failed), the mask as COCO RLE of the image's size, its box and share of
         the image, SAM's guess of its IoU, the seconds it took, and a short trace of how it came about.
         """
-        phrases = self.comparison.phrases(_text(phrase))
-        view = self.comparison.view(read_image_argument(image))
-        (key,) = self.comparison.choose([_key(strategy)])
-        chosen = {key: _options(options)}
-        self.comparison.check_options(chosen)
-        (result,) = self.comparison.run(view, phrases, [key], chosen, SamPrompt(_box(box), _points(points)))
-        return segment_answer(result, view, phrases)
+        refinement, filed = SamPrompt(_box(box), _points(points)), {_key(strategy): _options(options)}
+        run = self.comparison.run(read_image_argument(image), phrase, [strategy], filed, refinement)
+        self.comparison.check_options(filed)
+        (result,) = run
+        return segment_answer(result, run.view, run.question.phrases)
 
     @answers_plainly
     def compare_strategies(
@@ -104,13 +102,10 @@ class Programs:
 
         Answers with each strategy's verdict, mask as COCO RLE, box, seconds and trace, and with the IoU of every two.
         """
-        view = self.comparison.view(read_image_argument(image))
-        phrases = self.comparison.phrases(_text(phrase))
-        chosen = self.comparison.choose(None if strategies is None else _keys(strategies))
-        filed = _filed(options)
+        filed = {key: _options(chosen) for key, chosen in _options(options).items()}
+        run = self.comparison.run(read_image_argument(image), phrase, strategies, filed)
         self.comparison.check_options(filed)
-        results = list(self.comparison.run(view, phrases, chosen, filed))
-        return compare_answer(results, view, phrases)
+        return compare_answer(list(run), run.view, run.question.phrases)
 
     @answers_plainly
     def explain_attention(
@@ -127,16 +122,14 @@ class Programs:
         how much of it lies on the mask, and how much the token read of each piece of the phrase. Needs a strategy
         that reads image and phrase together, such as evf-sam.
         """
-        view = self.comparison.view(read_image_argument(image))
-        phrases = self.comparison.phrases([_text(phrase)])
-        (key,) = self.comparison.choose([_key(strategy)])
         chosen = checked_choice(layer, "layer"), checked_choice(head, "head")
-        (result,) = self.comparison.run(view, phrases, [key])
-        attention = attention_view(result, view.image, phrases[0])
+        run = self.comparison.run(read_image_argument(image), [phrase], [strategy])
+        (result,) = run
+        attention = attention_view(result, run.view.image, run.question.phrase)
         if attention is None:
             reason = result.segmentation.verdict.reason if result.segmentation.verdict.kind == "failed" else ""
             raise ConfigurationError(
-                reason or f"expected a strategy with attention between image and phrase, got {key}; ask evf-sam"
+                reason or f"expected a strategy with attention between image and phrase, got {result.key}; ask evf-sam"
             )
         return attention.heat_map(*chosen), attention_answer(result, attention, *chosen)
 
@@ -175,22 +168,12 @@ def add_programs(comparison: Comparison, queue_name: str) -> None:
         add_endpoint(programs.draw_scene, SceneAnswer, picture="scene")
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _key(value: object) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(
             f"expected the key of a strategy as text, got {_shown(value)}; list_strategies names them"
         )
     return value
-
-
-def _keys(value: object) -> list[str]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ConfigurationError(f"expected a list of strategies' keys, got {_shown(value)}; put them into a list")
-    return [_key(item) for item in value]
 
 
 def _options(value: object) -> Mapping[str, object]:
@@ -206,10 +189,6 @@ def _options(value: object) -> Mapping[str, object]:
     if len(chosen) > _MOST_OPTIONS:
         raise ConfigurationError(f"expected at most {_MOST_OPTIONS} options, got {len(chosen)}; leave some out")
     return chosen
-
-
-def _filed(value: object) -> StrategyOptions:
-    return {key: _options(options) for key, options in _options(value).items()}
 
 
 def _seed(value: object) -> int:

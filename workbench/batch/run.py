@@ -205,7 +205,7 @@ class BatchRun:
             return
         view = self._comparison.view(image.pixels)
         for phrases, keys in missing.items():
-            size = self._call_size(view, keys)
+            size = self._call_size(keys)
             for start in range(0, len(phrases), size):
                 yield from self._ask(image, view, phrases[start : start + size], keys)
 
@@ -246,12 +246,12 @@ class BatchRun:
     def _chosen_options(self, keys: Sequence[str]) -> StrategyOptions:
         return {key: self._options[key] for key in keys if key in self._options}
 
-    def _call_size(self, view: ImageView, keys: Sequence[str]) -> int:
+    def _call_size(self, keys: Sequence[str]) -> int:
         """Return how many phrases go into one call; one on a lent GPU has to end in time."""
         if not isinstance(self._comparison, ZeroGpuComparison):
             return self._phrases_at_once
         for count in range(MAX_PHRASES, 1, -1):
-            if self._comparison.duration(view.image, ("",) * count, keys, {}, None) < LONGEST_SECONDS:
+            if self._comparison.seconds_for(count, keys) < LONGEST_SECONDS:
                 return count
         return 1
 

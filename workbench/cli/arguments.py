@@ -35,14 +35,10 @@ def suite_of(
     )
 
 
-def chosen_keys(arguments: argparse.Namespace, comparison: Comparison) -> tuple[str, ...]:
-    """Return the keys of the strategies asked for, all where none are named.
-
-    Raises:
-        ConfigurationError: the suite does not have one.
-    """
+def named_keys(arguments: argparse.Namespace) -> list[str] | None:
+    """Return the keys of the strategies asked for, as they were written; None where none are named."""
     choices: tuple[StrategyChoice, ...] | None = arguments.strategies
-    return comparison.choose(None if choices is None else [choice.name for choice in choices])
+    return None if choices is None else [choice.name for choice in choices]
 
 
 def device_of(arguments: argparse.Namespace, *, is_shared_out: bool = False) -> torch.device:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from workbench.batch.files import COMMAND_LIMITS, BatchError, read_sources
 from workbench.batch.plan import plan_batch
 from workbench.batch.run import BatchRun, open_batch
-from workbench.cli.arguments import chosen_keys, comparison_of
+from workbench.cli.arguments import comparison_of, named_keys
 from workbench.cli.parser import EXIT_ALL_FAILED, EXIT_FAULTS
 from workbench.comparison import Comparison
 from workbench.text_fitting import visible
@@ -43,7 +43,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         tables=tuple(arguments.tables),
         phrases=tuple(arguments.phrases),
         out=arguments.out,
-        strategies=chosen_keys(arguments, comparison),
+        strategies=comparison.choose(named_keys(arguments)),
     )
     text, run = carry_out(order, comparison)
     print(text)

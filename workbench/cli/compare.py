@@ -7,7 +7,7 @@ from pathlib import Path
 from evfsam.preprocess import load_image
 from evfsam.types import PromptPoint, SamPrompt, Segmentation
 from workbench.batch.own_results import is_result_name
-from workbench.cli.arguments import chosen_keys, comparison_of
+from workbench.cli.arguments import comparison_of, named_keys
 from workbench.cli.parser import EXIT_ALL_FAILED, UsageError
 from workbench.comparison import StrategyResult
 from workbench.export.files import check_writable
@@ -18,17 +18,16 @@ from workbench.text_fitting import visible
 def run_command(arguments: argparse.Namespace) -> int:
     """Compare, print a line a strategy and write the files; return the exit code."""
     comparison = comparison_of(arguments)
-    chosen = chosen_keys(arguments, comparison)
     image = load_image(arguments.image)
     refinement = SamPrompt(arguments.box, tuple(PromptPoint(*point) for point in arguments.points))
-    answers = comparison.run(image, arguments.phrase, chosen, refinement=refinement)
+    run = comparison.run(image, arguments.phrase, named_keys(arguments), refinement=refinement)
     check_writable(arguments.out / RESULT_NAME)
-    _check_source(arguments.image, arguments.out, chosen)
+    _check_source(arguments.image, arguments.out, run.question.keys)
     results = []
-    for result in answers:
+    for result in run:
         print("\n".join(_lines(result)), flush=True)
         results.append(result)
-    write_results(arguments.out, image, arguments.phrase.strip(), comparison.suite.key, results)
+    write_results(arguments.out, image, run.question.phrase, comparison.suite.key, results)
     is_any_done = any(result.segmentation.verdict.kind != "failed" for result in results)
     return 0 if is_any_done else EXIT_ALL_FAILED
 

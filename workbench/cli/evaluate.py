@@ -11,7 +11,7 @@ from typing import Final
 from tqdm import tqdm
 
 from evfsam.errors import ConfigurationError
-from workbench.cli.arguments import chosen_keys, comparison_of, device_of, launched_shard
+from workbench.cli.arguments import comparison_of, device_of, launched_shard, named_keys
 from workbench.cli.parser import EXIT_FAULTS, UsageError
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
@@ -59,7 +59,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         dataset=arguments.dataset,
         root=arguments.root,
         limit=arguments.limit,
-        strategies=chosen_keys(arguments, comparison),
+        strategies=comparison.choose(named_keys(arguments)),
         shard=shard,
         out=arguments.out,
     )

@@ -14,7 +14,7 @@ from evfsam.errors import ConfigurationError
 from evfsam.phrases import check_phrase
 from evfsam.types import RgbImage
 from evfsam.video.followers import MemoryFollower, VideoFollower, follower_of
-from workbench.cli.arguments import chosen_keys, comparison_of, device_of, dtype_of
+from workbench.cli.arguments import comparison_of, device_of, dtype_of, named_keys
 from workbench.cli.parser import UsageError
 from workbench.comparison import Comparison
 from workbench.metrics.masks import Mask
@@ -68,7 +68,7 @@ def _follower(arguments: argparse.Namespace) -> tuple[str, Callable[[], VideoFol
     if arguments.checkpoint or arguments.revision:
         raise UsageError("expected --suite or --checkpoint, got both; see python -m workbench video --help")
     comparison = comparison_of(arguments, device)
-    (key,) = chosen_keys(arguments, comparison) if arguments.strategies else [chosen_strategy(comparison)]
+    (key,) = comparison.choose(named_keys(arguments)) if arguments.strategies else [chosen_strategy(comparison)]
     return key, partial(suite_follower, comparison, key)
 
 

@@ -47,8 +47,8 @@ def test_a_type_that_json_cannot_hold_is_refused() -> None:
 @pytest.mark.parametrize("phrase", ["a square", "absent", "a square; absent", "explode"])
 def test_answers_keep_their_schemas(phrase: str) -> None:
     comparison, _ = fake_comparison()
-    view, phrases = comparison.view(three_colours()), comparison.phrases(phrase)
-    results = list(comparison.run(view, phrases))
+    run = comparison.run(three_colours(), phrase)
+    view, phrases, results = run.view, run.question.phrases, list(run)
     jsonschema.validate(compare_answer(results, view, phrases), json_schema(CompareAnswer), cls=as_json())
     for result in results:
         jsonschema.validate(segment_answer(result, view, phrases), json_schema(SegmentAnswer), cls=as_json())

@@ -20,7 +20,7 @@ from webui.tabs.batch.store import BatchRequest, VisitorBatch, batch_store, open
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.strategy_options import chosen_options, only_of
 from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
-from workbench.batch.files import PAGE_LIMITS, BatchError
+from workbench.batch.files import PAGE_LIMITS
 from workbench.batch.folder import ARCHIVE_NAME, BatchAnswer
 
 logger = logging.getLogger(__name__)
@@ -92,8 +92,6 @@ class BatchTab:
         """Begin a batch, or go on with the same one; its slices follow by themselves."""
         try:
             request = self._request(files, phrases, strategies, options)
-            if not request.strategies:
-                raise BatchError("No strategy is chosen. Choose at least one.")
             chosen = self.page.comparison.choose(request.strategies)
             batch, key = self._batch(turn), _key(turn)
             if batch is None or batch.request != request or batch.run.progress.is_done:

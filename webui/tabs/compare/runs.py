@@ -4,7 +4,7 @@ Nothing is held between runs but the number of each visitor's picture.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 from time import perf_counter
@@ -14,7 +14,7 @@ import numpy as np
 from gradio.context import LocalContext
 from numpy.typing import NDArray
 
-from evfsam.errors import ConfigurationError, ImageFormatError
+from evfsam.errors import ImageFormatError
 from evfsam.types import ImageView, RgbImage
 from webui.known_scenes import KnownScene, measured_iou
 from workbench.analysis.attention_view import AttentionView, attention_view
@@ -108,10 +108,8 @@ def run(
     Raises:
         EvfSamError: the input cannot be used; the message says why.
     """
-    chosen = comparison.choose(_keys(strategies))
-    view = comparison.view(read_upload(payload))
-    phrases = comparison.phrases(phrase if isinstance(phrase, str) else "")
-    answers = comparison.run(view, phrases, chosen, options)
+    answers = comparison.run(read_upload(payload), phrase, strategies or (), options)
+    view, phrases, chosen = answers.view, answers.question.phrases, answers.question.keys
     known_masks = tuple(known.mask_of(view, each) if known else None for each in phrases)
     started = perf_counter()
     results: tuple[StrategyResult, ...] = ()
@@ -119,12 +117,6 @@ def run(
     for answer in answers:
         results = (*results, answer)
         yield Progress(view, phrases, chosen, results, perf_counter() - started, known_masks)
-
-
-def _keys(strategies: object) -> tuple[str, ...]:
-    if not isinstance(strategies, Sequence) or isinstance(strategies, str) or not strategies:
-        raise ConfigurationError("No strategy is chosen. Choose at least one.")
-    return tuple(str(key) for key in strategies)
 
 
 @dataclass(frozen=True)

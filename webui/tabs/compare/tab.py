@@ -117,10 +117,8 @@ class ComparePage:
         """
         options = chosen_options(self.controls.options, option_values)
         try:
-            asked = self.comparison.choose(strategies) if isinstance(strategies, list) and strategies else ()
-            taken = only_of(options, asked)
-            for progress in run(self.comparison, payload, phrase, strategies, taken, known):
-                for updates in self._show(FinishedRun(progress, taken, known)):
+            for progress in run(self.comparison, payload, phrase, strategies, options, known):
+                for updates in self._show(FinishedRun(progress, only_of(options, progress.chosen), known)):
                     if not self.turns.is_current(turn, _file_of(payload)):
                         yield {self.status: gr.skip()}  # without any answer, Gradio would empty every output
                         return
