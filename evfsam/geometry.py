@@ -39,19 +39,10 @@ class Frame:
         """Map (..., 2) XY from original pixels to input pixels."""
         return points * points.new_tensor(self.scale_xy)
 
-    def points_to_original(self, points: torch.Tensor) -> torch.Tensor:
-        """Map (..., 2) XY from input pixels to original pixels."""
-        return points / points.new_tensor(self.scale_xy)
-
     def box_to_input(self, box: BoxXyxy) -> BoxXyxy:
         """Map a box from original pixels to input pixels."""
         scale_x, scale_y = self.scale_xy
         return box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y
-
-    def box_to_original(self, box: BoxXyxy) -> BoxXyxy:
-        """Map a box from input pixels to original pixels."""
-        scale_x, scale_y = self.scale_xy
-        return box[0] / scale_x, box[1] / scale_y, box[2] / scale_x, box[3] / scale_y
 
 
 def longest_side_frame(original_size: tuple[int, int], target: int) -> Frame:

@@ -236,10 +236,6 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             torch.cat([features.image_embeddings for features in encoded]), tuple(torch.cat(level) for level in levels)
         )
 
-    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Do as `encode_image_features`, for SAMs that decode from one level: (B, C, h, w)."""
-        return self.encode_image_features(pixel_values).image_embeddings
-
     @torch.inference_mode()
     def segment(self, batch: EvfSamBatch, *, multimask: bool | None = None) -> EvfSamOutput:
         """Segment what each phrase of a batch names, on the model's device.
@@ -276,7 +272,9 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         mask_padding: bool = True,
         high_res_features: Sequence[torch.Tensor] = (),
     ) -> EvfSamOutput:
-        """Segment B images with P phrases in all; training and inference are the same path.
+        """Segment B images with P phrases in all: the path of training and of `segment`.
+
+        `EvfSamStrategy` takes the same steps, `fuse` and the family's `decode_features`, on a shared embedding.
 
         Args:
             image_embeddings: (B, C, h, w) from `encode_image_features`.

@@ -1,7 +1,6 @@
-"""Image and phrases to tensors, logits to masks: one path for library, training, command line and page."""
+"""Images and phrases to tensors, for `EvfSamModel.segment`, the strategy and training."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import torch
 
 from evfsam.encoders.tokenizers import PhraseTokenizer, PretrainedPhraseTokenizer
 from evfsam.errors import CheckpointError, GeometryError
-from evfsam.geometry import Frame, upsample_logits
 from evfsam.model.batches import EvfSamBatch
 from evfsam.model.configuration import EvfSamConfig, refuse_options
 from evfsam.phrases import check_phrases, split_phrases
@@ -21,27 +19,8 @@ AnyTokenizer = PhraseTokenizer | PretrainedPhraseTokenizer
 """BEiT-3 reads sentencepiece's ids, ViLT and CLIP those of their own tokenizers."""
 
 
-@dataclass(frozen=True, eq=False)
-class EvfSamInputs:
-    """One image and its P phrases, ready for `EvfSamModel`.
-
-    Attributes:
-        pixel_values: (1, 3, side, side) for SAM.
-        encoder_pixel_values: (1, 3, side, side) for the multimodal encoder.
-        input_ids: (P, T) int64.
-        attention_mask: (P, T) bool, True on words.
-        frame: where the image lies in SAM's input.
-    """
-
-    pixel_values: torch.Tensor
-    encoder_pixel_values: torch.Tensor
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    frame: Frame
-
-
 class EvfSamProcessor:
-    """Prepares inputs and finishes outputs. Read-only, safe to share.
+    """Prepares inputs. Read-only, safe to share.
 
     Args:
         tokenizer: for phrases.
@@ -91,8 +70,8 @@ class EvfSamProcessor:
         self.config.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
-    def __call__(self, image: RgbImage, phrases: str | Sequence[str]) -> EvfSamInputs:
-        """Prepare one image and one or several phrases.
+    def __call__(self, image: RgbImage, phrases: str | Sequence[str]) -> EvfSamBatch:
+        """Prepare one image and one or several phrases; see `batch`.
 
         Args:
             image: (H, W, 3) uint8 from `evfsam.preprocess.load_image` or `as_rgb`.
@@ -101,11 +80,7 @@ class EvfSamProcessor:
         Raises:
             PhraseError: a phrase is empty or too long.
         """
-        ids, attention_mask = self.tokenizer.encode_batch(
-            split_phrases(phrases) if isinstance(phrases, str) else phrases
-        )
-        pixel_values, frame = self.config.visual_family.pixels(image, self.sam_image_size)
-        return EvfSamInputs(pixel_values[None], self.encoder_pixels(image), ids, attention_mask, frame)
+        return self.batch([image], [phrases])
 
     def batch(self, images: Sequence[RgbImage], phrases: Sequence[str | Sequence[str]]) -> EvfSamBatch:
         """Prepare several images with their phrases, for `EvfSamModel.segment`.
@@ -142,7 +117,3 @@ class EvfSamProcessor:
         if self.config.encoder == "clip":
             return clip_pixels(image, self.encoder_image_size)[None]
         return beit3_pixels(image, self.encoder_image_size, antialias=self.encoder_antialias)[None]
-
-    def post_process_masks(self, low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
-        """Bring (P, M, 4h, 4w) logits to (P, M, H, W) float32; the mask is where they exceed 0."""
-        return upsample_logits(low_res_logits, frame)

@@ -14,7 +14,7 @@ def _forward(sam1: Golden, *, with_targets: bool) -> EvfSamOutput:
     weights = sam1.facts["train"]
     assert isinstance(weights, Mapping)
     return sam1.model(
-        sam1.model.encode_images(torch.stack([pixels for pixels, _ in prepared])),
+        sam1.model.encode_image_features(torch.stack([pixels for pixels, _ in prepared])).image_embeddings,
         torch.stack([sam1.encoder_input(letter) for letter in "ab"]),
         sam1.inputs["batch_input_ids"],
         [frame for _, frame in prepared],
@@ -72,7 +72,13 @@ def test_padding_counts_as_words_only_by_request(sam1: Golden) -> None:
         ids = sam1.inputs["batch_input_ids"][:count]
         repeated = sam1.encoder_input("a")[None].expand(count, -1, -1, -1)
         _, fused = sam1.model.fuse(repeated, ids, mask_padding=False)
-        output = sam1.model(sam1.model.encode_images(pixels[None]), repeated[:1], ids, [frame], mask_padding=False)
+        output = sam1.model(
+            sam1.model.encode_image_features(pixels[None]).image_embeddings,
+            repeated[:1],
+            ids,
+            [frame],
+            mask_padding=False,
+        )
     name = "inference_padded_nomask"
     compare_stored(fused.feature, sam1.outputs, f"{name}/encoder_cls", **EMBEDDING_TOLERANCE)
     compare_stored(output.text_prompt_embeddings, sam1.outputs, f"{name}/prompt_embedding", **EMBEDDING_TOLERANCE)

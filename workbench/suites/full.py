@@ -91,7 +91,6 @@ _RECIPES: Final[Mapping[str, _Recipe]] = MappingProxyType(
     }
 )
 
-FULL_KEYS: Final = tuple(_RECIPES)
 _NOTICE: Final = (
     "Published models from the Hugging Face Hub, at pinned revisions; each is fetched when it is first needed. They "
     "know photographs; the generated scenes of this page are foreign to them."

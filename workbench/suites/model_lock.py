@@ -43,11 +43,6 @@ class LockedModel:
     strategies: tuple[str, ...]
     fixed_dtype: str | None = None
 
-    @property
-    def is_pinned(self) -> bool:
-        """Whether the revision is a commit."""
-        return _COMMIT.fullmatch(self.revision) is not None
-
 
 @cache
 def locked_models(path: Path = LOCK_FILE) -> Mapping[str, LockedModel]:

@@ -183,6 +183,8 @@ def test_training_moves_the_named_parts_only(autocast: bool) -> None:
 
 def test_images_are_encoded_without_a_graph(model: EvfSamModel) -> None:
     pixels = torch.randn(2, 3, 64, 64)
-    embeddings = tiny_model().encode_images(pixels)
+    embeddings = tiny_model().encode_image_features(pixels).image_embeddings
     assert not embeddings.requires_grad
-    torch.testing.assert_close(embeddings[1:], model.encode_images(pixels[1:]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        embeddings[1:], model.encode_image_features(pixels[1:]).image_embeddings, atol=1e-5, rtol=1e-4
+    )

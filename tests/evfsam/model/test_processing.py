@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from evfsam.errors import CheckpointError, GeometryError, PhraseError
+from evfsam.geometry import upsample_logits
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
@@ -15,21 +16,20 @@ def test_one_image_and_several_phrases_are_prepared(processor: EvfSamProcessor) 
     assert inputs.pixel_values.shape == (1, 3, 64, 64)
     assert inputs.encoder_pixel_values.shape == (1, 3, 32, 32)
     assert inputs.input_ids.shape == inputs.attention_mask.shape == (2, 8)
-    assert (inputs.frame.original_size, inputs.frame.input_size) == ((30, 50), (38, 64))
+    (frame,) = inputs.frames
+    assert (frame.original_size, frame.input_size) == ((30, 50), (38, 64))
 
 
 def test_what_it_prepares_is_what_the_model_takes(model: EvfSamModel, processor: EvfSamProcessor) -> None:
     inputs = processor(noise_image(30, 50), "left")
     output = model(
-        model.encode_images(inputs.pixel_values),
+        model.encode_image_features(inputs.pixel_values).image_embeddings,
         inputs.encoder_pixel_values,
         inputs.input_ids,
-        [inputs.frame],
+        inputs.frames,
         attention_mask=inputs.attention_mask,
     )
-    torch.testing.assert_close(
-        processor.post_process_masks(output.low_res_logits[0], inputs.frame)[:, 0], output.mask_logits[0]
-    )
+    torch.testing.assert_close(upsample_logits(output.low_res_logits[0], inputs.frames[0])[:, 0], output.mask_logits[0])
 
 
 def test_a_saved_processor_prepares_alike(processor: EvfSamProcessor, tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_saved_processor_prepares_alike(processor: EvfSamProcessor, tmp_path: 
     assert loaded.tokenizer.max_tokens == MAX_TOKENS
     image = noise_image(30, 50)
     ours, theirs = vars(processor(image, "left")), vars(loaded(image, "left"))
-    assert theirs.pop("frame") == ours.pop("frame")
+    assert theirs.pop("frames") == ours.pop("frames")
     torch.testing.assert_close(theirs, ours)
 
 

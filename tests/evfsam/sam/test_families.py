@@ -257,7 +257,7 @@ def test_the_batch_agrees_with_the_backbone(model: EvfSamModel) -> None:
         features.image_embeddings,
         inputs.encoder_pixel_values,
         inputs.input_ids,
-        [inputs.frame],
+        inputs.frames,
         high_res_features=features.high_res_features,
     )
     backbone = model.mask_backbone()
@@ -278,7 +278,7 @@ def test_the_named_parts_of_every_family_train(family: str) -> None:
         features.image_embeddings,
         inputs.encoder_pixel_values,
         inputs.input_ids,
-        [inputs.frame],
+        inputs.frames,
         targets=[torch.ones(1, 20, 40)],
         loss_weights=LossWeights(bce=2.0, dice=0.5),
         high_res_features=features.high_res_features,
