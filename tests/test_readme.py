@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and docs/ show works as it stands there; docs/research.md has tests of its own."""
 
 import asyncio
 import contextlib
@@ -24,6 +24,8 @@ from workbench.__main__ import main as run_workbench
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = tuple(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "research.md")
+DOCUMENTS = "\n".join([README, *(page.read_text(encoding="utf-8") for page in PAGES)])
 DEFAULT_ADDRESS = "http://127.0.0.1:7860"
 TWO_COMMANDS = (
     "pip install -r requirements.txt && python app.py",
@@ -34,7 +36,7 @@ PATH = r"\.?[\w-]+(/[\w.-]+)*(/|\.(py|md|txt|toml|json|css|js))|LICENSE"
 
 
 def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENTS, re.MULTILINE | re.DOTALL)
 
 
 def the_block(language: str, containing: str) -> str:
@@ -102,7 +104,13 @@ def test_contributing_names_the_checks_that_ci_runs() -> None:
     assert [check for check in checks if f"\n{check}\n" not in contributing] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md"),
+        *(f"docs/{page.name}" for page in PAGES),
+    ],
+)
 def test_files_named_in_the_documents_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     named_results = {"result.json", "config.json", "manifest.json"}
@@ -154,7 +162,8 @@ def test_the_mcp_configuration_leads_to_the_tools(served_address: str) -> None:
 
     with ThreadPoolExecutor(1) as own_loop:  # the browser's tests leave a loop running in this thread
         tools = own_loop.submit(asyncio.run, names()).result()
-    rows = re.findall(r"^\| `(\w+)` \| .* \| .* \|$", README[README.index("## API") :], re.MULTILINE)
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page, re.MULTILINE)
     assert rows == tools
 
 
@@ -221,13 +230,13 @@ def test_every_python_and_json_block_is_run_here() -> None:
 
 
 def test_every_block_says_its_language() -> None:
-    opened = re.findall(r"^```(\w*)$", README, re.MULTILINE)[::2]
+    opened = re.findall(r"^```(\w*)$", DOCUMENTS, re.MULTILINE)[::2]
     assert set(opened) == {"bash", "python", "json"}
 
 
 def test_the_figures_are_those_that_the_command_wrote() -> None:
     written = json.loads((ROOT / "checkpoints" / "mini" / "figures.json").read_text(encoding="utf-8"))
-    tables = re.findall(r"(^\| (?:strategy \| cIoU|cIoU by kind) .*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    tables = re.findall(r"(^\| (?:strategy \| cIoU|cIoU by kind) .*?)\n\n", DOCUMENTS, re.MULTILINE | re.DOTALL)
     by_strategy, by_kind = tables
     for key, scores in written["strategies"].items():
         total = [scores["cIoU"], scores["gIoU"], scores["Pr@0.5"], scores["absent"]["N-acc"]]

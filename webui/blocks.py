@@ -38,6 +38,7 @@ from webui.tabs.video.tab import build_video
 from webui.theme import STYLE_SHEET, page_theme
 from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
+from workbench.limits import LARGEST_FILE_MB
 from workbench.suites.registry import Suite
 
 TITLE: Final = "Text-prompted SAM workbench"
@@ -48,7 +49,7 @@ _MOST_EVENTS: Final = 8 * MOST_WAITING
 
 LAUNCH_LIMITS: Final[Mapping[str, object]] = MappingProxyType(
     {
-        "max_file_size": "25mb",
+        "max_file_size": f"{LARGEST_FILE_MB}mb",
         "state_session_capacity": 100,
         "enable_monitoring": False,
         "run_history": False,

@@ -19,8 +19,8 @@ from typing import Final
 from urllib.parse import quote, urljoin, urlsplit
 
 from evfsam.errors import EvfSamError
+from workbench.limits import LARGEST_FILE
 
-LARGEST_FETCH: Final = 25_000_000
 FETCH_SECONDS: Final = 20.0
 """For everything together: names, connections, redirects and bytes."""
 _MOST_REDIRECTS: Final = 5
@@ -79,7 +79,7 @@ class Fetcher:
         allows: whether an address in numbers may be connected to; a test has a server of its own.
     """
 
-    largest: int = LARGEST_FETCH
+    largest: int = LARGEST_FILE
     seconds: float = FETCH_SECONDS
     allows: Callable[[str], bool] = field(default=is_public)
 

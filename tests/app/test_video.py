@@ -15,8 +15,8 @@ from webui.tabs.compare.tab import build_compare
 from webui.tabs.video import tab as video
 from webui.tabs.video.layout import build_parts
 from webui.tabs.video.tab import VideoTab
+from workbench.limits import LARGEST_FILE_MB
 from workbench.video import clips as video_clips
-from workbench.video.clips import LARGEST_FILE_MB
 from workbench.video.zero_gpu import clip_asker
 
 Updates = dict[object, object]

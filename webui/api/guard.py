@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from webui.api.json_bodies import read_json
 from webui.api.refusals import RequestError
 from webui.api.routes import FOLDER, JSON_SCOPE, told
+from workbench.limits import LARGEST_AS_BASE64
 
-LARGEST_IMAGE_BODY: Final = 36_000_000
-"""An image of 25 MB as base64, and the rest."""
+LARGEST_IMAGE_BODY: Final = LARGEST_AS_BASE64 + 1_000_000
 LARGEST_UPLOAD: Final = 110_000_000
 """The images of one batch, and the rest."""
 LARGEST_BODY: Final = 1_000_000

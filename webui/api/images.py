@@ -20,11 +20,12 @@ from evfsam.errors import EvfSamError, ImageFormatError
 from evfsam.types import RgbImage
 from webui.api.refusals import RequestError
 from webui.fetching import Fetcher
+from workbench.limits import LARGEST_AS_BASE64, LARGEST_FILE_MB
 from workbench.pictures.files import read_image
 
 IMAGE_WORDS: Final = (
     "the image: a public http(s) address, a data URL (data:image/png;base64,...), or a file uploaded to this server; "
-    "PNG, JPEG, WebP, BMP, TIFF or GIF with one frame, up to 64 megapixels and 25 MB"
+    f"PNG, JPEG, WebP, BMP, TIFF or GIF with one frame, up to 64 megapixels and {LARGEST_FILE_MB} MB"
 )
 FILE_SCHEMA: Final[Mapping[str, object]] = {
     "type": "object",
@@ -38,8 +39,6 @@ FILE_SCHEMA: Final[Mapping[str, object]] = {
 }
 IMAGE: Final = "image"
 """Name of the arguments that take an image."""
-_LONGEST_DATA_URL: Final = 35_000_000
-"""25 MB as base64, and some."""
 _SERVED: Final = "/gradio_api/file="
 _GIVEN: Final = "given"
 """Folder in the upload folder of the files that are read once and go."""
@@ -173,8 +172,9 @@ def kept_file(make: Callable[[], bytes]) -> str:
 
 def _data_url_bytes(text: str) -> bytes:
     head, _, body = text.partition(",")
-    if len(text) > _LONGEST_DATA_URL:
-        raise ImageFormatError(f"expected a data URL of at most 25 MB, got {len(text) * 3 // 4_000_000} MB; shrink it")
+    if len(text) > LARGEST_AS_BASE64:
+        got = len(text) * 3 // 4_000_000
+        raise ImageFormatError(f"expected a data URL of at most {LARGEST_FILE_MB} MB, got {got} MB; shrink it")
     if not head.endswith(";base64"):
         raise ImageFormatError(f"expected a data URL in base64, got one that starts {head[:40]!r}; encode the bytes")
     try:

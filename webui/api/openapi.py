@@ -9,6 +9,7 @@ from typing import Any, Final
 from webui.api.images import FILE_SCHEMA
 from webui.api.routes import FOLDER
 from webui.api.schemas import EndpointSchemas
+from workbench.limits import LARGEST_FILE_MB
 
 OPENAPI_PATH: Final = "/gradio_api/openapi.json"
 _CALLS: Final = "/gradio_api/call"
@@ -135,7 +136,7 @@ def _upload() -> dict[str, Any]:
     paths = {"type": "array", "items": {"type": "string"}, "description": "the path of each, for FileData"}
     return {
         "operationId": "upload",
-        "summary": "Upload files, up to 25 MB each, kept for an hour.",
+        "summary": f"Upload files, up to {LARGEST_FILE_MB} MB each, kept for an hour.",
         "tags": ["Gradio's protocol"],
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
         "responses": {"200": _json("the files' paths on the server", paths)},

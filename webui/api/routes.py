@@ -19,6 +19,7 @@ from webui.api.images import kept_file
 from webui.api.json_bodies import read_json
 from webui.api.refusals import RequestError
 from webui.api.schemas import EndpointSchemas
+from workbench.limits import LARGEST_AS_BASE64
 
 if TYPE_CHECKING:
     from webui.api.door import Door
@@ -29,8 +30,6 @@ FOLDER: Final = "/programs"
 JSON_SCOPE: Final = "workbench.json"
 """Key of a request's scope under which its body stands once `webui.api.guard` has read it as JSON."""
 _MOST_FIELDS: Final = 20
-_LARGEST_FIELD: Final = 36_000_000
-"""An image of 25 MB as base64, and some."""
 
 
 def program_routes(endpoints: tuple[EndpointSchemas, ...], door: "Door") -> list[Route]:
@@ -77,7 +76,7 @@ async def _form(request: Request, properties: Mapping[str, Mapping[str, Any]]) -
     """Read a form: its files are kept; fields that are no text are JSON."""
     arguments: dict[str, object] = {}
     try:
-        form = await request.form(max_files=_MOST_FIELDS, max_fields=_MOST_FIELDS, max_part_size=_LARGEST_FIELD)
+        form = await request.form(max_files=_MOST_FIELDS, max_fields=_MOST_FIELDS, max_part_size=LARGEST_AS_BASE64)
     except HTTPException as error:
         raise RequestError(400, f"expected a form that can be read, got: {error.detail}") from error
     try:

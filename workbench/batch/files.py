@@ -16,6 +16,7 @@ from evfsam.errors import EvfSamError, ImageFormatError
 from workbench.batch.folder_walk import files_below
 from workbench.batch.own_results import own_files
 from workbench.batch.zips import directory_bytes, entry_names, read_entry, unsafe
+from workbench.limits import LARGEST_FILE_MB
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"}
@@ -53,7 +54,9 @@ class Limits:
     megabytes: int
 
 
-PAGE_LIMITS: Final = Limits(images=50, phrases=16, questions=400, entries=1_000, file_megabytes=25, megabytes=100)
+PAGE_LIMITS: Final = Limits(
+    images=50, phrases=16, questions=400, entries=1_000, file_megabytes=LARGEST_FILE_MB, megabytes=100
+)
 COMMAND_LIMITS: Final = Limits(100_000, 1_000, 1_000_000, 1_000_000, file_megabytes=250, megabytes=500_000)
 
 

@@ -17,7 +17,6 @@ FRAME_LIMIT: Final = 240
 """Frames that are segmented at one time: 10 seconds at 24 a second."""
 SLOW_FRAME_LIMIT: Final = 24
 """The same for published models on a CPU, which takes many seconds a frame."""
-LARGEST_FILE_MB: Final = 25
 LONGEST_SIDE: Final = 1280
 """Larger frames are scaled down to this, pixels."""
 MOST_PIXELS: Final = 36_000_000

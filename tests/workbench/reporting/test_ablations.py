@@ -92,10 +92,10 @@ def test_every_row_of_the_papers_is_a_recipe() -> None:
     assert wanted == set(TRAINED_ROWS) | set(ASKED_ROWS)
 
 
-def test_the_readme_holds_the_tables_of_the_figures_that_come_with_the_weights() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+def test_the_documents_hold_the_tables_of_the_figures_that_come_with_the_weights() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "ablations.md").read_text(encoding="utf-8")
 
-    assert ablations_markdown(read_figures(FIGURES)) in readme
+    assert ablations_markdown(read_figures(FIGURES)) in page
 
 
 def test_three_seeds_of_every_row_come_with_the_weights() -> None:

@@ -7,7 +7,8 @@ from evfsam.types import RgbImage
 from webui import figures, wording
 from webui.i18n.translate import retold, say
 from webui.tabs.batch.wording import time_in_words
-from workbench.video.clips import LARGEST_FILE_MB, Clip
+from workbench.limits import LARGEST_FILE_MB
+from workbench.video.clips import Clip
 from workbench.video.run import PREVIEW_SIDE, ClipProgress
 
 _USUAL_RATE: Final = 24
