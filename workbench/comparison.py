@@ -300,7 +300,7 @@ class Comparison:
             )
         if not strategies:
             raise ConfigurationError(
-                f"No strategy is chosen: expected at least one strategy out of {', '.join(self.keys)}, got none"
+                f"No strategy is chosen. Choose at least one strategy out of {', '.join(self.keys)}, got none"
             )
         for key in strategies:
             if not isinstance(key, str):

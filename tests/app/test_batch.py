@@ -99,7 +99,7 @@ def test_what_is_done_stays_when_it_is_stopped_and_is_not_asked_again(tab: Batch
 def test_another_request_begins_anew_and_deletes_the_files_of_the_one_before(tab: BatchTab, tmp_path: Path) -> None:
     files = upload(tmp_path, "a.zip")
     turn = str(start(tab, files)[tab.turn])
-    place = Path(tab.desk.find(turn.split(":")[0]).place.name)
+    place = Path(tab.batches.find(turn.split(":")[0]).place.name)
     assert place.exists()
     other = str(start(tab, files, turn, "a circle")[tab.turn])
     assert other.split(":")[0] != turn.split(":")[0]

@@ -273,7 +273,7 @@ def test_only_the_promised_endpoints_are_public(demo: gr.Blocks) -> None:
 
 
 def test_every_run_of_a_model_waits_in_one_queue(demo: gr.Blocks) -> None:
-    runs = [fn for fn in demo.fns.values() if fn.name in ("ask", "compare")]
+    runs = [fn for fn in demo.fns.values() if fn.name in ("ask", "compare_strategies")]
     assert len(runs) == 4
     assert {(fn.concurrency_id, fn.concurrency_limit) for fn in runs} == {("models", 1)}
 

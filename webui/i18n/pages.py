@@ -58,7 +58,7 @@ _GO: Final = """
 """Open a link to the run, or else the address that the page has, in the language chosen."""
 
 
-class SpokenBlocks(gr.Blocks):
+class SpokenBlocks(gr.Blocks):  # type: ignore[misc]
     """A page whose configuration is told in the language of the request that reads it."""
 
     _english: dict[str, Any]

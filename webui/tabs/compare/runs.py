@@ -108,7 +108,8 @@ def run(
     Raises:
         EvfSamError: the input cannot be used; the message says why.
     """
-    answers = comparison.run(read_upload(payload), phrase, strategies or (), options)
+    image, asked = read_upload(payload), phrase if isinstance(phrase, str) else ""
+    answers = comparison.run(image, asked, strategies if isinstance(strategies, list) else (), options)
     view, phrases, chosen = answers.view, answers.question.phrases, answers.question.keys
     known_masks = tuple(known.mask_of(view, each) if known else None for each in phrases)
     started = perf_counter()
