@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -48,6 +48,21 @@ class Chat(Protocol):
 
     def resized_size(self) -> tuple[int, int] | None:
         """Return (H, W) of the image as the model's processor resizes it, where that is known."""
+        ...
+
+
+@runtime_checkable
+class ChatOfMany(Protocol):
+    """A chat that may answer several dialogues side by side."""
+
+    def can_ask_together(self) -> bool:
+        """Whether it may."""
+        ...
+
+    def ask_together(
+        self, dialogues: Sequence[Sequence[Message]], *, max_new_tokens: int, rival: str | None
+    ) -> list[tuple[str, float]]:
+        """Return each answer, and how likely it was to begin as `rival` does; 0 without one."""
         ...
 
 

@@ -1,8 +1,10 @@
 """Any transformers image-text-to-text model with its processor: loading, chat templates, spellings of yes and no.
 
 Its conversations are about one image: greedy answers, and P(yes) of many short questions at once. The questions about
-points share one long beginning: the image and the first turn. Its key/value cache is computed once and repeated along
-the batch, so 25 questions cost one short forward pass. Shapes: N questions, S tokens, V vocabulary.
+points share one long beginning: the image and the first turn. Its key/value cache is computed once, and the questions
+branch off it (`baselines.point_query.branches`), so 25 of them cost one short forward pass; so do the box questions of
+several phrases. Models that cannot branch get the cache repeated along the batch. Shapes: N questions, S tokens, V
+vocabulary.
 
 Source: SAM4MLLM, arXiv:2409.10542, section 4.1 (confidence from token probabilities). The paper asks all points in one
 list; independent questions are our departure, because models that were not tuned for it do not keep long lists.
@@ -12,11 +14,13 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
+from dataclasses import dataclass
+from itertools import groupby, takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
@@ -24,6 +28,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import is_peft_available
 
 from baselines.control_tokens import refuse_control_tokens
+from baselines.point_query.branches import Branch, BranchingCache, can_branch, can_choose_greedily
 from baselines.point_query.dialects import NO, YES, format_box, format_point
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.transformers_releases import cache_argument
@@ -150,11 +155,31 @@ class LanguageModel:
 
     def encode_text(self, messages: Sequence[Message]) -> list[int]:
         """Return the dialogue's tokens with the image left as its bare placeholder; only the end is meaningful."""
-        text = self.processor.apply_chat_template(
+        ids: list[int] = self.processor.tokenizer(self._rendered(messages), add_special_tokens=False)["input_ids"]
+        return ids
+
+    def encode_texts(self, dialogues: Sequence[Sequence[Message]]) -> list[list[int]]:
+        """Do as `encode_text` for several dialogues; those that differ in their last words alone are templated once."""
+        texts = [
+            text for _, alike in groupby(dialogues, _without_last_words) for text in self._rendered_alike(list(alike))
+        ]
+        ids: list[list[int]] = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _rendered_alike(self, dialogues: Sequence[Sequence[Message]]) -> list[str]:
+        words = [_last_words(messages) for messages in dialogues]
+        first, last = self._rendered(dialogues[0]), self._rendered(dialogues[-1])
+        if words[0] and first.count(words[0]) == 1:
+            head, tail = first.split(words[0])
+            if last == f"{head}{words[-1]}{tail}":  # the template leaves words as they are
+                return [f"{head}{each}{tail}" for each in words]
+        return [self._rendered(messages) for messages in dialogues]
+
+    def _rendered(self, messages: Sequence[Message]) -> str:
+        text: str = self.processor.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=False, **self.template_options
         )
-        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return text
 
     def yes_no(self, logits: torch.Tensor) -> YesNo:
         """Sum next-token probabilities over the spellings of yes and of no.
@@ -197,6 +222,21 @@ def _with_image(message: Message, image: Image.Image) -> dict[str, object]:
     return {**message, "content": [{**part, "image": image} if part["type"] == "image" else part for part in content]}
 
 
+def _last_words(messages: Sequence[Message]) -> str:
+    """Return the last turn's text; empty where it has none, or several."""
+    content = messages[-1]["content"]
+    texts = [part["text"] for part in content if part["type"] == "text"] if isinstance(content, list) else []
+    return str(texts[0]) if len(texts) == 1 else ""
+
+
+def _without_last_words(messages: Sequence[Message]) -> tuple[object, ...]:
+    """Return a dialogue without its last turn's text: equal for dialogues that differ in it alone."""
+    last = messages[-1]
+    content = last["content"]
+    others = [part for part in content if part["type"] != "text"] if isinstance(content, list) else content
+    return list(messages[:-1]), {**last, "content": others}, bool(_last_words(messages))
+
+
 def _spellings(tokenizer: Any, word: str) -> list[int]:
     """Return every token that spells the word in any case, or the first piece of the word where none does."""
     whole = [i for token, i in tokenizer.get_vocab().items() if token.lstrip(_WORD_STARTS).lower() == word.lower()]
@@ -221,6 +261,7 @@ class Conversation:
         self._image = image
         self._cache: Cache = DynamicCache(config=language.model.config)
         self._cached_ids: list[int] = []
+        self._together: _Together | None = None
 
     def resized_size(self) -> tuple[int, int] | None:
         """Return (H, W) of the image as the processor resizes it; None where the processor keeps no such number."""
@@ -263,15 +304,80 @@ class Conversation:
         Args:
             dialogues: N whole dialogues with a common beginning that holds the image.
         """
-        texts = [self._language.encode_text(messages) for messages in dialogues]
+        texts = self._language.encode_texts(dialogues)
+        if self._together is not None and self._together.holds(texts):
+            return self._language.yes_no(self._after_answers(self._together, texts))
         shared = _shared_length(texts)
         suffixes = [ids[shared:] for ids in texts]
         inputs = self._language.encode(self._image, dialogues[0])
         prefix_length = self._prefix_length(inputs, suffixes[0])
         cache = self._prefix_cache(inputs, prefix_length)
+        if can_branch(self._language.model, cache):
+            tree = BranchingCache(self._language.model, cache)
+            return self._language.yes_no(tree.read_ends([tree.root] * len(suffixes), suffixes))
         batches = [suffixes[i : i + QUESTIONS_A_BATCH] for i in range(0, len(suffixes), QUESTIONS_A_BATCH)]
         answers = [self._next_logits(copy.deepcopy(cache), batch) for batch in batches]
         return self._language.yes_no(torch.cat(answers))
+
+    def can_ask_together(self) -> bool:
+        """Whether `ask_together` gives what `ask_weighing` gives each dialogue."""
+        model = self._language.model
+        return can_branch(model, DynamicCache(config=model.config)) and can_choose_greedily(model)
+
+    def ask_together(
+        self, dialogues: Sequence[Sequence[Message]], *, max_new_tokens: int, rival: str | None
+    ) -> list[tuple[str, float]]:
+        """Do as `ask_weighing` for several dialogues with a common beginning that holds the image.
+
+        Their answers are spoken side by side, and questions that follow them with `ask_each` go on from there.
+
+        Args:
+            dialogues: N whole dialogues.
+            max_new_tokens: of each answer.
+            rival: as in `ask_weighing`; None weighs nothing.
+
+        Returns:
+            N answers, each with the probability of the rival, 0 without one.
+        """
+        model, tokenizer = self._language.model, self._language.processor.tokenizer
+        texts = self._language.encode_texts(dialogues)
+        shared = _shared_length(texts)
+        inputs = self._language.encode(self._image, dialogues[0])
+        cache = self._prefix_cache(inputs, self._prefix_length(inputs, texts[0][shared:]))
+        tree = BranchingCache(model, cache)
+        asked, logits = tree.grow([tree.root] * len(texts), [ids[shared:] for ids in texts])
+        weights = [0.0] * len(texts)
+        if rival is not None:
+            token = tokenizer(rival, add_special_tokens=False)["input_ids"][0]
+            weights = logits.float().softmax(-1)[:, token].tolist()
+        branches, spoken = tree.speak(asked, logits, most=max_new_tokens)
+        self._together = _Together(texts[0][:shared], tree, branches)
+        return [(self._decode(torch.tensor(ids)), weight) for ids, weight in zip(spoken, weights, strict=True)]
+
+    def _after_answers(self, together: "_Together", texts: Sequence[list[int]]) -> torch.Tensor:
+        """Return (N, V) logits after dialogues that each go on from one of the answers."""
+        start = len(together.beginning)
+        groups: dict[int, list[int]] = {}
+        for index, ids in enumerate(texts):
+            shared = [_shared_length([ids[start:], [*branch.ids, -1]]) for branch in together.answers]
+            groups.setdefault(int(np.argmax(shared)), []).append(index)
+        stems, rests, order = [], [], []
+        for answer, members in groups.items():
+            own = [texts[index][start:] for index in members]
+            common = _shared_length(own)
+            known = min(common, _shared_length([own[0], [*together.answers[answer].ids, -1]]))
+            stems.append((together.answers[answer].cut(known), own[0][known:common]))
+            rests.append([ids[common:] for ids in own])
+            order += members
+        fed = [(branch, tokens) for branch, tokens in stems if tokens]
+        grown = together.tree.grow([branch for branch, _ in fed], [tokens for _, tokens in fed])[0] if fed else []
+        longer = iter(grown)
+        parents = [next(longer) if tokens else branch for branch, tokens in stems]
+        logits = together.tree.read_ends(
+            [parent for parent, members in zip(parents, rests, strict=True) for _ in members],
+            [ids for members in rests for ids in members],
+        )
+        return logits[torch.tensor(np.argsort(order), device=logits.device)]
 
     def ask_list(self, messages: Sequence[Message], *, count: int) -> tuple[str, YesNo]:
         """Ask for a list of Yes and No in one answer, and read each where it is spoken.
@@ -352,6 +458,25 @@ class Conversation:
         output = model(**inputs, **cache_argument(model, cache), use_cache=True)
         logits: torch.Tensor = output.logits
         return logits
+
+
+@dataclass(frozen=True, eq=False)
+class _Together:
+    """What `ask_together` leaves behind.
+
+    Attributes:
+        beginning: tokens of the text that all dialogues begin with, the image left as its placeholder.
+        tree: the cache.
+        answers: the branches at whose ends the answers are.
+    """
+
+    beginning: list[int]
+    tree: BranchingCache
+    answers: list[Branch]
+
+    def holds(self, texts: Sequence[list[int]]) -> bool:
+        """Whether all texts go on from the beginning."""
+        return all(ids[: len(self.beginning)] == self.beginning for ids in texts)
 
 
 def image_refused(image: Image.Image, err: Exception) -> ImageFormatError:

@@ -8,10 +8,9 @@ Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 and 4.1. Departures: points are
 first. Checkpoint layout: `mllm/` (model and processor) and `sam/`.
 """
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -28,15 +27,18 @@ from baselines.point_query.dialects import (
     SpokenPoint,
 )
 from baselines.point_query.dialects.registry import SAM4MLLM
-from baselines.point_query.dialogue import Chat, ChatModel, Message, YesNo
+from baselines.point_query.dialogue import Chat, ChatModel, ChatOfMany, Message, YesNo
+from baselines.point_query.inquiry import Inquiry, timed, unfinished
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import PointQueryOptions, check_options
 from baselines.strategy_options import changed
-from evfsam.phrases import check_phrase, in_words
+from evfsam.phrases import check_phrases, in_words
+from evfsam.sam.backbone import decode_together
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import (
     ImageView,
     MaskBackbone,
+    MaskPrediction,
     PromptPoint,
     SamPrompt,
     Segmentation,
@@ -67,19 +69,13 @@ CARD: Final = StrategyCard(
 _NOT_FINITE: Final = Verdict("failed", "The language model's probabilities are not finite numbers; load it as float32.")
 
 
-@dataclass
-class _Log:
-    """What happened so far: steps and seconds of one call, and what a person should know of the result."""
+@dataclass(frozen=True, eq=False)
+class _PointAnswers:
+    """What was asked about the points of one box, and answered."""
 
-    steps: list[TraceEntry] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    remark: str = ""
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+    questions: Sequence[str]
+    spoken: str
+    answers: YesNo
 
 
 @dataclass(frozen=True)
@@ -120,105 +116,171 @@ class PointQueryStrategy:
         Raises:
             PhraseError: the phrase is empty, too long, or spells a control token of the language model.
         """
-        phrase = in_words(check_phrase(phrase))
-        self.language.check_words(phrase)
-        log = _Log()
+        return self.segment_many(view, (phrase,))[0]
+
+    def segment_many(self, view: ImageView, phrases: Sequence[str]) -> list[Segmentation]:
+        """Do as `segment` for several phrases, each step for all of them at once.
+
+        Args:
+            view: the image; its embedding is shared with other strategies.
+            phrases: 16 at most.
+
+        Returns:
+            One answer a phrase, in their order; the time of joint steps is shared out evenly.
+
+        Raises:
+            PhraseError: as in `segment`, or there are none or too many.
+        """
+        inquiries = [Inquiry(in_words(phrase)) for phrase in check_phrases(phrases)]
+        for each in inquiries:
+            self.language.check_words(each.phrase)
         with self.language.conversation(view.image) as chat:
             needs_size = self.dialect.convention.unit == "pixels"
             grid = self.dialect.convention.grid(view.size, chat.resized_size() if needs_size else None)
-            verdict = self._ask_presence(chat, phrase, log)
-            ask = self._query if self.options.form == "pqpp" else self._generate
-            prompts = verdict if verdict is not None else ask(chat, grid, phrase, log)
-        if isinstance(prompts, Verdict):
-            return Segmentation.undrawn(prompts, view.size, trace=tuple(log.steps), seconds=log.seconds)
-        return self._draw(view, prompts, log)
+            self._ask_presence(chat, inquiries)
+            if self.options.form == "pqpp":
+                self._ask_boxes(chat, grid, unfinished(inquiries))
+                self._ask_points(chat, grid, unfinished(inquiries))
+            else:
+                for each in unfinished(inquiries):
+                    self._generate(chat, grid, each)
+        return self._draw(view, inquiries)
 
-    def _ask_presence(self, chat: Chat, phrase: str, log: _Log) -> Verdict | None:
-        """Ask whether the object is there; a verdict if it is not.
+    def _ask_presence(self, chat: Chat, inquiries: Sequence[Inquiry]) -> None:
+        """Ask whether each object is there; the inquiry ends if it is not.
 
         Source: most multimodal models box absent objects too, so the question comes before the box.
         """
         ask = self.dialect.presence_question
         if ask is None or self.options.presence == "skip":
-            return None
-        question = ask(phrase)
-        with log.timed("ask whether it is there"):
-            answer = chat.ask_each([[dialects.user_turn(question, with_image=True)]])
-        p_yes, mass = float(answer.p_yes[0]), float(answer.mass[0])
-        if not 0 <= p_yes <= 1:
-            return _NOT_FINITE
-        is_there = p_yes >= self.options.presence_threshold
-        values = {"p_yes": p_yes, "answer_mass": mass, "threshold": self.options.presence_threshold}
-        spoken = dialects.YES if p_yes > 0.5 else dialects.NO
-        log.steps.append(TraceEntry("ask whether it is there", question, spoken, values))
-        if is_there:
-            return None
-        return Verdict(
-            "absent",
-            f"Asked whether the image shows it, the language model was {p_yes:.0%} sure of Yes; "
-            f"{self.options.presence_threshold:.0%} are asked for.",
-        )
+            return
+        questions = [ask(each.phrase) for each in inquiries]
+        with timed(inquiries, "ask whether it is there"):
+            answers = chat.ask_each([[dialects.user_turn(question, with_image=True)] for question in questions])
+        for each, question, p_yes, mass in zip(
+            inquiries, questions, answers.p_yes.tolist(), answers.mass.tolist(), strict=True
+        ):
+            if not 0 <= p_yes <= 1:
+                each.outcome = _NOT_FINITE
+                continue
+            values = {"p_yes": p_yes, "answer_mass": mass, "threshold": self.options.presence_threshold}
+            spoken = dialects.YES if p_yes > 0.5 else dialects.NO
+            each.steps.append(TraceEntry("ask whether it is there", question, spoken, values))
+            if p_yes < self.options.presence_threshold:
+                each.outcome = Verdict(
+                    "absent",
+                    f"Asked whether the image shows it, the language model was {p_yes:.0%} sure of Yes; "
+                    f"{self.options.presence_threshold:.0%} are asked for.",
+                )
 
-    def _query(self, chat: Chat, grid: CoordinateGrid, phrase: str, log: _Log) -> tuple[SamPrompt, ...] | Verdict:
-        """Ask for boxes, then of a grid of points in each (PQPP)."""
-        assert self.dialect.box_question is not None
-        question = self.dialect.box_question(phrase, self.options.count)
-        first: list[Message] = [dialects.user_turn(question, with_image=True)]
-        bound, rival, p_absent = self.options.max_new_tokens, self.dialect.absent_answer, 0.0
-        with log.timed("ask for the box"):
-            if rival is None:
-                answer = chat.ask(first, max_new_tokens=bound)
-            else:
-                answer, p_absent = chat.ask_weighing(first, max_new_tokens=bound, rival=rival)
+    def _ask_boxes(self, chat: Chat, grid: CoordinateGrid, inquiries: Sequence[Inquiry]) -> None:
+        """Ask for the boxes of each phrase; an inquiry without any ends."""
+        ask = self.dialect.box_question
+        assert ask is not None
+        questions = [ask(each.phrase, self.options.count) for each in inquiries]
+        dialogues = [[dialects.user_turn(question, with_image=True)] for question in questions]
+        with timed(inquiries, "ask for the box"):
+            answers = self._spoken(chat, dialogues)
+        for each, question, dialogue, (answer, p_absent) in zip(inquiries, questions, dialogues, answers, strict=True):
+            each.dialogue = [*dialogue, dialects.assistant_turn(answer)]
+            self._take_boxes(each, question, answer, p_absent, grid)
+
+    def _spoken(self, chat: Chat, dialogues: Sequence[Sequence[Message]]) -> list[tuple[str, float]]:
+        """Return the answer to each dialogue, and how likely it was to begin as that for absent objects does."""
+        bound, rival = self.options.max_new_tokens, self.dialect.absent_answer
+        if len(dialogues) > 1 and isinstance(chat, ChatOfMany) and chat.can_ask_together():
+            return chat.ask_together(dialogues, max_new_tokens=bound, rival=rival)
+        if rival is None:
+            return [(chat.ask(dialogue, max_new_tokens=bound), 0.0) for dialogue in dialogues]
+        return [chat.ask_weighing(dialogue, max_new_tokens=bound, rival=rival) for dialogue in dialogues]
+
+    def _take_boxes(self, inquiry: Inquiry, question: str, answer: str, p_absent: float, grid: CoordinateGrid) -> None:
         parsed = self.dialect.parse_boxes(answer, grid)
         boxes = tuple(dict.fromkeys(parsed.boxes))[:MAX_OBJECTS]
         values = self._values(boxes, parsed, len(parsed.boxes) - len(boxes), grid)
+        rival = self.dialect.absent_answer
         if rival is not None:
             values |= {"p_absent": p_absent, "absence_threshold": self.options.absence_threshold}
-        log.steps.append(TraceEntry("ask for the box", question, answer, values))
+        inquiry.steps.append(TraceEntry("ask for the box", question, answer, values))
+        inquiry.boxes = boxes
         if not boxes:
-            return _nothing_usable(answer, parsed, "box")
-        if p_absent >= self.options.absence_threshold < 1:
-            return Verdict(
+            inquiry.outcome = _nothing_usable(answer, parsed, "box")
+        elif p_absent >= self.options.absence_threshold < 1:
+            inquiry.outcome = Verdict(
                 "absent",
                 f'The language model named a box, but "{rival}" had a probability of {p_absent:.0%}; from '
                 f"{self.options.absence_threshold:.0%} on its box is not believed.",
             )
-        first.append(dialects.assistant_turn(answer))
-        prompts = []
-        for box in boxes:
-            points = () if self.options.prompt == "box" else self._ask_points(chat, first, phrase, box, grid, log)
-            if any(point.p_yes is not None and not 0 <= point.p_yes <= 1 for point in points):
-                return _NOT_FINITE
-            prompts.append(self._prompt(box, points, grid, log))
-        return tuple(prompts)
 
-    def _ask_points(
-        self, chat: Chat, first: Sequence[Message], phrase: str, box: SpokenBox, grid: CoordinateGrid, log: _Log
-    ) -> tuple[PromptPoint, ...]:
-        """Ask which points of the box's grid lie on the object; points that got no answer are left out."""
+    def _ask_points(self, chat: Chat, grid: CoordinateGrid, inquiries: Sequence[Inquiry]) -> None:
+        """Ask of a grid of points in each box whether they lie on the object; every inquiry has its outcome then."""
+        if self.options.prompt == "box":
+            for each in inquiries:
+                each.outcome = tuple(self._prompt(box, (), grid, each) for box in each.boxes)
+            return
+        ask = self._ask_independently if self.options.turns == "independent" else self._ask_jointly
+        answers = iter(ask(chat, grid, inquiries))
+        for each in inquiries:
+            prompts = []
+            for box in each.boxes:
+                points = self._take_points(each, box, next(answers), grid)
+                prompts.append(self._prompt(box, points, grid, each))
+            is_finite = all(0 <= (point.p_yes or 0) <= 1 for prompt in prompts for point in prompt.points)
+            each.outcome = tuple(prompts) if is_finite else _NOT_FINITE
+
+    def _ask_independently(
+        self, chat: Chat, grid: CoordinateGrid, inquiries: Sequence[Inquiry]
+    ) -> Iterator[_PointAnswers]:
+        """Ask each point by itself, all of all boxes at once; yields the answers box by box."""
         ask = self.dialect.points_question
         assert ask is not None
+        boxes = [(each, box) for each in inquiries for box in each.boxes]
+        questions = [
+            [ask(each.phrase, box, [point], grid) for point in self._points_to_ask(box)] for each, box in boxes
+        ]
+        dialogues = [
+            [*each.dialogue, dialects.user_turn(question)]
+            for (each, _), asked in zip(boxes, questions, strict=True)
+            for question in asked
+        ]
+        if not dialogues:
+            return
+        with timed(inquiries, "ask for the points"):
+            answers = chat.ask_each(dialogues)
+        ends = np.cumsum([len(asked) for asked in questions])
+        for asked, end in zip(questions, ends.tolist(), strict=True):
+            part = slice(end - len(asked), end)
+            spoken = dialects.points_answer(p > 0.5 for p in answers.p_yes[part].tolist())
+            yield _PointAnswers(asked, spoken, YesNo(answers.p_yes[part], answers.mass[part]))
+
+    def _ask_jointly(self, chat: Chat, grid: CoordinateGrid, inquiries: Sequence[Inquiry]) -> Iterator[_PointAnswers]:
+        """Ask all points of a box in one list, box by box."""
+        ask = self.dialect.points_question
+        assert ask is not None
+        for each in inquiries:
+            for box in each.boxes:
+                asked = self._points_to_ask(box)
+                question = ask(each.phrase, box, asked, grid)
+                with timed([each], "ask for the points"):
+                    spoken, answers = chat.ask_list([*each.dialogue, dialects.user_turn(question)], count=len(asked))
+                yield _PointAnswers([question], spoken, answers)
+
+    def _take_points(
+        self, inquiry: Inquiry, box: SpokenBox, told: _PointAnswers, grid: CoordinateGrid
+    ) -> tuple[PromptPoint, ...]:
+        """Judge a box's points; those that got no answer are left out."""
         asked = self._points_to_ask(box)
-        with log.timed("ask for the points"):
-            if self.options.turns == "independent":
-                questions = [ask(phrase, box, [point], grid) for point in asked]
-                answers = chat.ask_each([[*first, dialects.user_turn(question)] for question in questions])
-                spoken = dialects.points_answer(bool(p > 0.5) for p in answers.p_yes)
-            else:
-                questions = [ask(phrase, box, asked, grid)]
-                spoken, answers = chat.ask_list([*first, dialects.user_turn(questions[0])], count=len(asked))
-        points = self._judge(asked, answers, grid)
+        points = self._judge(asked, told.answers, grid)
         values = {
             "turns": self.options.turns,
-            "questions": questions,
+            "questions": told.questions,
             "unanswered": len(asked) - len(points),
             "points": [
                 {"spoken": list(at), "p_yes": point.p_yes, "is_kept": point.is_kept, "answer_mass": float(mass)}
-                for at, point, mass in zip(asked, points, answers.mass, strict=False)
+                for at, point, mass in zip(asked, points, told.answers.mass, strict=False)
             ],
         }
-        log.steps.append(TraceEntry("ask which points lie on the object", questions[0], spoken, values))
+        inquiry.steps.append(TraceEntry("ask which points lie on the object", told.questions[0], told.spoken, values))
         return points
 
     def _points_to_ask(self, box: SpokenBox) -> tuple[SpokenPoint, ...]:
@@ -236,21 +298,26 @@ class PointQueryStrategy:
             points.append(PromptPoint(x, y, 1 if p_yes > 0.5 else 0, confidence, is_kept, p_yes))
         return tuple(points)
 
-    def _generate(self, chat: Chat, grid: CoordinateGrid, phrase: str, log: _Log) -> tuple[SamPrompt, ...] | Verdict:
+    def _generate(self, chat: Chat, grid: CoordinateGrid, inquiry: Inquiry) -> None:
         """Ask for points, and boxes where the family has them, in one answer (PPG)."""
         assert self.dialect.prompt_points_question is not None
-        question = self.dialect.prompt_points_question(phrase, self.options.count)
-        with log.timed("ask for the prompt"):
+        question = self.dialect.prompt_points_question(inquiry.phrase, self.options.count)
+        with timed([inquiry], "ask for the prompt"):
             messages = [dialects.user_turn(question, with_image=True)]
             answer = chat.ask(messages, max_new_tokens=self.options.max_new_tokens)
         parsed = self.dialect.parse_prompt_points(answer, grid)
         groups = tuple(dict.fromkeys(parsed.groups))[:MAX_OBJECTS]
         boxes = tuple(group.box for group in groups if group.box is not None)
         values = self._values(boxes, parsed, len(parsed.groups) - len(groups), grid)
-        log.steps.append(TraceEntry("ask for the prompt", question, answer, values))
+        inquiry.steps.append(TraceEntry("ask for the prompt", question, answer, values))
         if not groups:
-            return _nothing_usable(answer, parsed, "box" if self.dialect.box_question is not None else "point")
-        return tuple(self._prompt(group.box, self._spoken_points(group, grid), grid, log) for group in groups)
+            inquiry.outcome = _nothing_usable(
+                answer, parsed, "box" if self.dialect.box_question is not None else "point"
+            )
+            return
+        inquiry.outcome = tuple(
+            self._prompt(group.box, self._spoken_points(group, grid), grid, inquiry) for group in groups
+        )
 
     def _values(
         self, boxes: Sequence[SpokenBox], parsed: ParsedBoxes | ParsedPromptPoints, left_out: int, grid: CoordinateGrid
@@ -273,7 +340,7 @@ class PointQueryStrategy:
         return (*inside, *outside)
 
     def _prompt(
-        self, box: SpokenBox | None, points: tuple[PromptPoint, ...], grid: CoordinateGrid, log: _Log
+        self, box: SpokenBox | None, points: tuple[PromptPoint, ...], grid: CoordinateGrid, inquiry: Inquiry
     ) -> SamPrompt:
         """Put together what SAM gets of one object, and say so."""
         kept = [point for point in points if point.is_kept]
@@ -288,7 +355,7 @@ class PointQueryStrategy:
         elif not kept:
             prompt, said = SamPrompt(box=pixels, points=points), "The box alone: no point was kept."
             sure = f"No point got an answer that was at least {self.options.threshold:.0%} sure"
-            log.remark = f"{sure}; the box alone prompted SAM."
+            inquiry.remark = f"{sure}; the box alone prompted SAM."
         elif points_alone and on_object:
             prompt = SamPrompt(points=points)
         elif points_alone:
@@ -297,22 +364,40 @@ class PointQueryStrategy:
         else:
             prompt, said = SamPrompt(box=pixels, points=points), f"The box, and {said}"
         values = {"box": pixels and list(pixels), "kept": len(kept), "dropped": len(points) - len(kept)}
-        log.steps.append(TraceEntry("prompt SAM", "", said, values))
+        inquiry.steps.append(TraceEntry("prompt SAM", "", said, values))
         return prompt
 
-    def _draw(self, view: ImageView, prompts: tuple[SamPrompt, ...], log: _Log) -> Segmentation:
-        """Decode one mask a prompt and join them."""
-        with log.timed("encode image"):
+    def _draw(self, view: ImageView, inquiries: Sequence[Inquiry]) -> list[Segmentation]:
+        """Decode one mask a prompt, all in as few passes as their lengths allow, and join those of a phrase."""
+        prompts = [prompt for each in inquiries if isinstance(each.outcome, tuple) for prompt in each.outcome]
+        if not prompts:
+            return [self._answer(view, each, (), was_cached=False) for each in inquiries]
+        drawn = [each for each in inquiries if isinstance(each.outcome, tuple)]
+        with timed(drawn[:1], "encode image"):
             embedding, was_cached = view.embedding(self.backbone)
-        with log.timed("decode"), torch.no_grad():
-            predictions = tuple(self.backbone.decode(embedding, prompt, multimask=True) for prompt in prompts)
+        with timed(drawn, "decode"), torch.no_grad():
+            predictions = iter(decode_together(self.backbone, embedding, prompts, multimask=True))
+        answers = []
+        for each in inquiries:
+            count = len(each.outcome) if isinstance(each.outcome, tuple) else 0
+            own = tuple(islice(predictions, count))
+            answers.append(self._answer(view, each, own, was_cached=was_cached or each is not drawn[0]))
+        return answers
+
+    def _answer(
+        self, view: ImageView, inquiry: Inquiry, predictions: tuple[MaskPrediction, ...], *, was_cached: bool
+    ) -> Segmentation:
+        outcome, trace = inquiry.outcome, tuple(inquiry.steps)
+        assert outcome is not None
+        if isinstance(outcome, Verdict):
+            return Segmentation.undrawn(outcome, view.size, trace=trace, seconds=inquiry.seconds)
         return Segmentation.drawn(
-            prompts,
+            outcome,
             predictions,
             Verdict("failed", "SAM drew no pixel for the box and points it was given."),
-            remark=log.remark,
-            trace=tuple(log.steps),
-            seconds=log.seconds,
+            remark=inquiry.remark,
+            trace=trace,
+            seconds=inquiry.seconds,
             embedding_was_cached=was_cached,
         )
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import wraps
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +63,8 @@ class ScriptedLanguage:
 
     def ask_each(self, dialogues: Sequence[Sequence[Message]]) -> YesNo:
         self.asked.extend(list(messages) for messages in dialogues)
-        return YesNo(torch.tensor(self.p_yes), torch.ones(len(self.p_yes)))
+        p_yes = list(islice(cycle(self.p_yes), len(dialogues)))
+        return YesNo(torch.tensor(p_yes), torch.ones(len(p_yes)))
 
     def resized_size(self) -> tuple[int, int] | None:
         return None
@@ -495,3 +498,56 @@ def test_a_box_is_not_believed_where_the_answer_for_nothing_was_likely(
         assert (
             '"No object found." had a probability of 30%; from 25% on its box is not believed' in result.verdict.reason
         )
+
+
+def test_phrases_asked_together_are_answered_as_alone(taught_language: LanguageModel) -> None:
+    phrases = (PHRASE, ABSENT_PHRASE, PHRASE)
+    strategy, view = PointQueryStrategy(taught_language, tiny_sam()), ImageView(GREY)
+    alone = [strategy.segment(view, phrase) for phrase in phrases]
+    together = strategy.segment_many(view, phrases)
+    assert [each.verdict.kind for each in together] == ["found", "absent", "found"]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours.verdict == theirs.verdict
+        assert [(step.step, step.asked, step.answered) for step in ours.trace] == [
+            (step.step, step.asked, step.answered) for step in theirs.trace
+        ]
+        for mine, other in zip(ours.prompts, theirs.prompts, strict=True):
+            assert mine.box == other.box
+            assert [(point.x, point.y, point.label, point.is_kept) for point in mine.points] == [
+                (point.x, point.y, point.label, point.is_kept) for point in other.points
+            ]
+            assert [point.p_yes for point in mine.points] == pytest.approx(
+                [point.p_yes for point in other.points], abs=1e-4
+            )
+        torch.testing.assert_close(ours.mask_logits, theirs.mask_logits, atol=1e-4, rtol=0)
+
+
+def test_phrases_asked_together_see_the_image_once_and_all_their_points_at_once(
+    taught_language: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images_seen: list[bool] = []
+    forward = taught_language.model.forward
+
+    @wraps(forward)
+    def watched(*args: object, **options: object) -> object:
+        images_seen.append(options.get("pixel_values") is not None)
+        return forward(*args, **options)
+
+    strategy, view = PointQueryStrategy(taught_language, tiny_sam()), ImageView(GREY)
+    monkeypatch.setattr(taught_language.model, "forward", watched)
+    strategy.segment(view, PHRASE)
+    alone = len(images_seen)
+    images_seen.clear()
+    strategy.segment_many(view, (PHRASE, ABSENT_PHRASE, PHRASE, PHRASE))
+    assert sum(images_seen) == 1
+    assert len(images_seen) <= alone + 3  # the questions' own beginnings, and a second batch of points
+
+
+def test_a_family_whose_cache_cannot_branch_is_asked_one_phrase_after_the_other() -> None:
+    language = ScriptedLanguage("[100,200,300,600]", [0.95, 0.95, 0.02, 0.5])
+    strategy = PointQueryStrategy(language, BoxPainter(), PointQueryOptions(grid_size=2))
+    first, second = strategy.segment_many(ImageView(GREY), ("the cup", "the red cup"))
+    assert [len(messages) for messages in language.asked] == [1, 1, *[3] * 8]
+    assert first.verdict.kind == second.verdict.kind == "found"
+    assert [point.is_kept for point in second.prompts[0].points] == [True, True, True, False]
+    assert "the red cup" in second.trace[0].asked

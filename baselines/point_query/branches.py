@@ -1,0 +1,180 @@
+"""Continuations of one dialogue that do not see each other, side by side in one key/value cache.
+
+The dialogue's beginning, with the image, is in the cache once. What follows it in different ways, such as sixteen
+phrases or twenty-five questions, is fed together as one sequence: a mask lets every token see the beginning and its own
+branch alone, and positions count along the branch. So nothing of the cache is repeated, and one forward pass reads them
+all. Shapes: N branches, S tokens fed together, T tokens in the cache, V vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
+
+from baselines.transformers_releases import cache_argument
+
+ENDS_AT_ONCE: Final = 50
+"""Branches that one forward pass reads to their ends: each token is compared with those of all, seen or not."""
+_PLAIN_ATTENTION: Final = "full_attention"
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A way through the cache, from the dialogue's beginning to one of its ends.
+
+    Attributes:
+        ids: text tokens after the shared beginning.
+        seen: (T,) bool, which tokens of the cache lie on it; later ones do not.
+        position: of the token that would follow.
+    """
+
+    ids: tuple[int, ...]
+    seen: NDArray[np.bool_]
+    position: int
+
+    def cut(self, length: int) -> "Branch":
+        """Return it with the first `length` of its ids alone."""
+        dropped = len(self.ids) - length
+        if not dropped:
+            return self
+        seen = self.seen.copy()
+        seen[np.flatnonzero(seen)[-dropped:]] = False
+        return Branch(self.ids[:length], seen, self.position - dropped)
+
+
+class BranchingCache:
+    """A dialogue's beginning and the branches that grow from it.
+
+    Args:
+        model: that `can_branch`.
+        cache: holds the beginning; it grows and is cut back in place.
+    """
+
+    def __init__(self, model: PreTrainedModel, cache: Cache) -> None:
+        self._model = model
+        self._cache = cache
+        self._length = int(cache.get_seq_length())
+        self.root = Branch((), np.ones(self._length, dtype=np.bool_), self._length + _position_offset(model))
+
+    def grow(
+        self, parents: Sequence[Branch], tokens: Sequence[Sequence[int]], *, is_kept: bool = True
+    ) -> tuple[list[Branch], torch.Tensor]:
+        """Feed tokens after branches, all in one forward pass.
+
+        Args:
+            parents: N branches; one may be named more than once.
+            tokens: at least one for each.
+            is_kept: whether the tokens stay in the cache; else the longer branches must not be used again.
+
+        Returns:
+            The N longer branches, and (N, V) logits after the last token of each.
+        """
+        counts = [len(each) for each in tokens]
+        ends = np.cumsum(counts)
+        allowed = np.zeros((int(ends[-1]), self._length + int(ends[-1])), dtype=np.bool_)
+        grown = []
+        for parent, fed, count, end in zip(parents, tokens, counts, ends, strict=True):
+            rows = slice(int(end) - count, int(end))
+            columns = slice(self._length + rows.start, self._length + rows.stop)
+            allowed[rows, : len(parent.seen)] = parent.seen
+            allowed[rows, columns] = np.tri(count, dtype=np.bool_)
+            grown.append(Branch((*parent.ids, *fed), allowed[rows.stop - 1], parent.position + count))
+        positions = [
+            np.arange(parent.position, parent.position + count) for parent, count in zip(parents, counts, strict=True)
+        ]
+        logits = self._forward(allowed, np.concatenate(tokens), np.concatenate(positions), ends - 1)
+        if is_kept:
+            self._length += int(ends[-1])
+        else:
+            self._cache.crop(-int(ends[-1]))
+        return grown, logits
+
+    def read_ends(self, parents: Sequence[Branch], tokens: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return (N, V) logits after tokens that follow branches; the cache stays as it is."""
+        parts = [slice(start, start + ENDS_AT_ONCE) for start in range(0, len(parents), ENDS_AT_ONCE)]
+        return torch.cat([self.grow(parents[part], tokens[part], is_kept=False)[1] for part in parts])
+
+    def speak(
+        self, branches: Sequence[Branch], logits: torch.Tensor, *, most: int
+    ) -> tuple[list[Branch], list[list[int]]]:
+        """Let each branch go on with its likeliest token, again and again, until it ends.
+
+        Args:
+            branches: N of them.
+            logits: (N, V) at their ends.
+            most: tokens that each may speak.
+
+        Returns:
+            The branches with what they spoke, but for each one's last token, which is chosen and not fed; and all that
+            each spoke.
+        """
+        ends = _end_tokens(self._model)
+        grown = list(branches)
+        spoken: list[list[int]] = [[] for _ in grown]
+        going = list(range(len(grown)))
+        for step in range(most):
+            for index, token in zip(going, logits.argmax(-1).tolist(), strict=True):
+                spoken[index].append(token)
+            going = [index for index in going if spoken[index][-1] not in ends]
+            if not going or step == most - 1:
+                break
+            longer, logits = self.grow([grown[index] for index in going], [spoken[index][-1:] for index in going])
+            for index, branch in zip(going, longer, strict=True):
+                grown[index] = branch
+        return grown, spoken
+
+    def _forward(
+        self, allowed: NDArray[np.bool_], ids: NDArray[np.int_], positions: NDArray[np.int_], wanted: NDArray[np.int_]
+    ) -> torch.Tensor:
+        model = self._model
+        device, dtype = model.device, model.dtype
+        mask = torch.zeros(allowed.shape, dtype=dtype, device=device)
+        mask.masked_fill_(torch.from_numpy(~allowed).to(device), torch.finfo(dtype).min)
+        output = model(
+            input_ids=torch.from_numpy(ids)[None].to(device),
+            position_ids=torch.from_numpy(positions)[None].to(device),
+            attention_mask=mask[None, None],
+            use_cache=True,
+            logits_to_keep=torch.from_numpy(wanted).to(device),
+            **cache_argument(model, self._cache),
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+
+def can_branch(model: PreTrainedModel, cache: Cache) -> bool:
+    """Whether a model reads branches as it would read each alone: every layer attends to all that a mask allows."""
+    text: Any = model.config.get_text_config()
+    kinds = getattr(text, "layer_types", None) or (_PLAIN_ATTENTION,)
+    slides = getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True)
+    is_masked = model.config._attn_implementation in ("sdpa", "eager")
+    return bool(cache.is_croppable and is_masked and not slides and set(kinds) == {_PLAIN_ATTENTION})
+
+
+def can_choose_greedily(model: PreTrainedModel) -> bool:
+    """Whether `generate` without sampling is nothing but the likeliest token, one after the other."""
+    settings: Mapping[str, object] = model.generation_config.to_diff_dict()
+    changing = ("penalty", "no_repeat", "suppress", "bad_words", "forced", "min_length", "min_new", "sequence_bias")
+    return not any(
+        value not in (None, 1.0, 0) for name, value in settings.items() if any(part in name for part in changing)
+    )
+
+
+def _end_tokens(model: PreTrainedModel) -> frozenset[int]:
+    """Return the tokens that end an answer."""
+    ends = model.generation_config.eos_token_id
+    return frozenset() if ends is None else frozenset(ends if isinstance(ends, list | tuple) else (ends,))
+
+
+def _position_offset(model: PreTrainedModel) -> int:
+    """Return how far the next position is from the number of tokens: models of three axes count an image shorter."""
+    for module in (model, getattr(model, "model", None)):
+        deltas = getattr(module, "rope_deltas", None)
+        if deltas is not None:
+            return int(deltas.flatten()[0])
+    return 0
