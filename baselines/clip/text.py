@@ -20,9 +20,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_options import changed
 from evfsam.errors import CheckpointError, ConfigurationError
-from evfsam.phrases import check_phrase, in_words
+from evfsam.phrases import check_phrases, in_words
 from evfsam.preprocess import clip_pixels
-from evfsam.sam.backbone import place_module
+from evfsam.sam.backbone import decode_together, place_module
 from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.types import (
     BoxXyxy,
@@ -136,8 +136,8 @@ class ClipTextSamModel(nn.Module):
         Args:
             input_ids: (B, T), right-padded.
             attention_mask: (B, T), 1 on real tokens.
-            clip_pixel_values: (B, 3, s, s) as `evfsam.preprocess.clip_pixels` makes them, for late concat; None for
-                text alone.
+            clip_pixel_values: (B, 3, s, s) as `evfsam.preprocess.clip_pixels` makes them, or (1, 3, s, s) for one
+                image beside all phrases, for late concat; None for text alone.
 
         Returns:
             (B, 1, C).
@@ -145,7 +145,7 @@ class ClipTextSamModel(nn.Module):
         features = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).pooler_output
         if clip_pixel_values is not None:
             image_features = self.image_encoder(pixel_values=clip_pixel_values).pooler_output
-            features = torch.cat([features, image_features], dim=-1)
+            features = torch.cat([features, image_features.expand(len(features), -1)], dim=-1)
         variant: Variant = "text" if clip_pixel_values is None else "late-concat"
         prompts: torch.Tensor = self.projectors[variant](features)
         return prompts[:, None]
@@ -230,54 +230,80 @@ class ClipTextStrategy:
         """Return a copy that gives SAM these points and this box, in original pixels, beside each phrase."""
         return replace(self, refinement=SamPrompt(box, tuple(points)))
 
-    @torch.no_grad()
     def segment(self, view: ImageView, phrase: str) -> Segmentation:
         """Segment what the phrase names; a mask without a pixel counts as absent.
 
         Raises:
             PhraseError: the phrase is empty, too long, or spells a control token of the tokenizer.
         """
-        phrase = in_words(check_phrase(phrase))
-        refuse_control_tokens(self.tokenizer, phrase)
+        return self.segment_many(view, (phrase,))[0]
+
+    @torch.no_grad()
+    def segment_many(self, view: ImageView, phrases: Sequence[str]) -> list[Segmentation]:
+        """Do as `segment` for several phrases: all are read and decoded in one pass.
+
+        Args:
+            view: the image; its embedding is shared with other strategies.
+            phrases: 16 at most.
+
+        Returns:
+            One answer a phrase, in their order; the time of joint passes is shared out evenly, the image encoder's is
+            the first answer's.
+
+        Raises:
+            PhraseError: as in `segment`, or there are none or too many.
+        """
+        phrases = [in_words(phrase) for phrase in check_phrases(phrases)]
+        for phrase in phrases:
+            refuse_control_tokens(self.tokenizer, phrase)
         start = time.perf_counter()
         embedding, was_cached = view.embedding(self.backbone)
         encoded_at = time.perf_counter()
-        prompt_embeddings, step = self._read(view, phrase)
+        prompt_embeddings, steps = self._read(view, phrases)
         read_at = time.perf_counter()
-        prompt = replace(self.refinement, text_prompt_embeddings=prompt_embeddings[0].float())
-        prediction = self.backbone.decode(embedding, prompt, multimask=False)
-        return Segmentation.drawn(
-            (prompt,),
-            (prediction,),
-            Verdict("absent", "SAM drew no pixel for this phrase."),
-            trace=(step,),
-            seconds={
-                "encode image": encoded_at - start,
-                "read the phrase": read_at - encoded_at,
-                "decode": time.perf_counter() - read_at,
-            },
-            embedding_was_cached=was_cached,
-        )
+        prompts = [replace(self.refinement, text_prompt_embeddings=one.float()) for one in prompt_embeddings]
+        predictions = decode_together(self.backbone, embedding, prompts, multimask=False)
+        decoded_at, count = time.perf_counter(), len(phrases)
+        answers = []
+        for index, (prompt, prediction, step) in enumerate(zip(prompts, predictions, steps, strict=True)):
+            answers.append(
+                Segmentation.drawn(
+                    (prompt,),
+                    (prediction,),
+                    Verdict("absent", "SAM drew no pixel for this phrase."),
+                    trace=(step,),
+                    seconds={
+                        "encode image": 0.0 if index else encoded_at - start,
+                        "read the phrase": (read_at - encoded_at) / count,
+                        "decode": (decoded_at - read_at) / count,
+                    },
+                    embedding_was_cached=was_cached or index > 0,
+                )
+            )
+        return answers
 
-    def _read(self, view: ImageView, phrase: str) -> tuple[torch.Tensor, TraceEntry]:
-        """Return (1, 1, C) prompt embeddings and what was read."""
+    def _read(self, view: ImageView, phrases: Sequence[str]) -> tuple[torch.Tensor, list[TraceEntry]]:
+        """Return (B, 1, C) prompt embeddings and what was read of each phrase."""
         weight = next(self.model.projectors.parameters())
         limit = self.model.config.text.max_position_embeddings
-        tokens = self.tokenizer(phrase, truncation=True, max_length=limit, return_tensors="pt")
-        ids = tokens["input_ids"]
+        whole = self.tokenizer(phrases)["input_ids"]
+        tokens = self.tokenizer(phrases, truncation=True, max_length=limit, padding=True, return_tensors="pt")
+        lengths = tokens["attention_mask"].sum(dim=1).tolist()
         pixels = None
         if self.variant == "late-concat":
             pixels = clip_pixels(view.image, self.model.config.vision.image_size)[None].to(weight.device, weight.dtype)
         prompts = self.model.prompt_embeddings(
-            ids.to(weight.device), tokens["attention_mask"].to(weight.device), pixels
+            tokens["input_ids"].to(weight.device), tokens["attention_mask"].to(weight.device), pixels
         )
-        whole_length = len(self.tokenizer(phrase)["input_ids"])
-        values = {
-            "variant": self.variant,
-            "tokens": self.tokenizer.convert_ids_to_tokens(ids[0].tolist()),
-            "tokens_cut_off": whole_length - ids.shape[1],
-        }
-        return prompts, TraceEntry("read the phrase", phrase, "", values)
+        steps = []
+        for phrase, ids, row, length in zip(phrases, whole, tokens["input_ids"].tolist(), lengths, strict=True):
+            values = {
+                "variant": self.variant,
+                "tokens": self.tokenizer.convert_ids_to_tokens(row[:length]),
+                "tokens_cut_off": len(ids) - length,
+            }
+            steps.append(TraceEntry("read the phrase", phrase, "", values))
+        return prompts, steps
 
 
 def load_strategy(directory: Path, *, device: str | torch.device, dtype: torch.dtype) -> ClipTextStrategy:

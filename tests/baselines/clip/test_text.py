@@ -108,6 +108,31 @@ def test_segmentation_is_complete(strategy: ClipTextStrategy) -> None:
     assert result.prompts[0].text_prompt_embeddings.shape == (1, 32)
 
 
+@pytest.mark.parametrize("variant", ["text", "late-concat"])
+def test_phrases_asked_together_are_answered_as_alone_in_one_pass(
+    strategy: ClipTextStrategy, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = strategy.with_options(variant=variant)
+    view, phrases = ImageView(IMAGE), ("cup", "both cats and the red cup", "the red cup")
+    alone = [strategy.segment(view, phrase) for phrase in phrases]
+    sizes: list[int] = []
+    forward = strategy.model.text_encoder.forward
+
+    def watched(input_ids: torch.Tensor, **options: object) -> object:
+        sizes.append(len(input_ids))
+        return forward(input_ids, **options)
+
+    monkeypatch.setattr(strategy.model.text_encoder, "forward", watched)
+    together = strategy.segment_many(view, phrases)
+    assert sizes == [3]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours.trace == theirs.trace
+        torch.testing.assert_close(
+            ours.predictions[0].mask_logits, theirs.predictions[0].mask_logits, atol=1e-4, rtol=0
+        )
+        assert ours.pred_iou == pytest.approx(theirs.pred_iou, abs=1e-5)
+
+
 def test_long_phrases_are_cut_at_clips_limit_and_the_trace_says_so(strategy: ClipTextStrategy) -> None:
     step = strategy.segment(ImageView(IMAGE), "red cup and " * 40).trace[0]
     assert len(step.values["tokens"]) == 16  # type: ignore[arg-type]
