@@ -1,6 +1,6 @@
 """The page: head, banner and the comparison."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from types import MappingProxyType
 from typing import Final
@@ -29,6 +29,7 @@ from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
 from webui.tabs.batch.tab import build_batch
 from webui.tabs.compare.tab import MODEL_QUEUE, build_compare
+from webui.tabs.evaluation import build_evaluation
 from webui.tabs.export.tab import build_take_away
 from webui.tabs.failures.tab import build_failures
 from webui.tabs.refine.tab import build_refine
@@ -39,6 +40,7 @@ from webui.theme import STYLE_SHEET, page_theme
 from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
 from workbench.limits import LARGEST_FILE_MB
+from workbench.reporting.browsing import Browsing
 from workbench.suites.registry import Suite
 
 TITLE: Final = "Text-prompted SAM workbench"
@@ -61,16 +63,20 @@ LAUNCH_LIMITS: Final[Mapping[str, object]] = MappingProxyType(
 """Bounds for a public page: nothing outside Gradio's own upload folder is served, and no visitor is followed."""
 
 
-def build_demo(comparison: Comparison) -> gr.Blocks:
+def build_demo(comparison: Comparison, evaluations: Sequence[Browsing] = ()) -> gr.Blocks:
     """Build the page over a comparison; nothing is loaded and no image is kept.
 
     Launch it with `launch_arguments`: Gradio takes looks and limits there.
+
+    Args:
+        comparison: what is asked.
+        evaluations: runs whose samples everybody who opens the page may browse.
     """
     examples = read_examples()
-    return in_all_languages(lambda: _build(comparison, examples))
+    return in_all_languages(lambda: _build(comparison, examples, evaluations))
 
 
-def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlocks:
+def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: Sequence[Browsing]) -> SpokenBlocks:
     with SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
         build_accessibility()
         build_kept_entries()
@@ -94,6 +100,8 @@ def _build(comparison: Comparison, examples: tuple[Example, ...]) -> SpokenBlock
             build_steps(page)
             build_verdict(page)
             build_failures(page, tabs)
+            if evaluations:
+                build_evaluation(evaluations)
         name_tabs(demo)
         remember(demo, page.controls)
         wire_switch(head, page.query)

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from threading import Thread
 
 import gradio as gr
@@ -16,8 +17,10 @@ from webui.blocks import build_demo, launch_arguments
 from workbench.cli.arguments import suite_of
 from workbench.cli.parser import add_page_options
 from workbench.comparison import Comparison
+from workbench.evaluation.merging import merged_runs
 from workbench.names import DEVICE_NAMES, DTYPE_NAMES, SUITE_NAMES
 from workbench.placement import describe_machine, resolve_device, resolve_dtype
+from workbench.reporting.browsing import Browsing
 from workbench.suites.choice import usual_dtype
 from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
 
@@ -35,11 +38,23 @@ def read_settings(arguments: Sequence[str] | None = None, program: str | None = 
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     parser.add_argument("--host", default=host, help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=None, help="port (default: GRADIO_SERVER_PORT, or the next free)")
+    parser.add_argument(
+        "--evaluation",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="what `evaluate` or `score` wrote, to browse its samples in a tab; may be repeated",
+    )
     return parser.parse_args(arguments)
 
 
 def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
-    """Build the page over the chosen suite, without reading any weights."""
+    """Build the page over the chosen suite, without reading any weights.
+
+    Raises:
+        EvfSamError: an option means nothing, or a file of an evaluation cannot be read.
+    """
     gpu = zero_gpu_decorator(os.environ)  # stands in for CUDA outside of calls, so it comes first
     device = resolve_device(settings.device)
     machine = describe_machine(device, os.environ)
@@ -47,7 +62,8 @@ def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     suite = suite_of(settings, machine, dtype, is_rest_kept=False)
     make = Comparison if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
     comparison = make(suite, device, dtype or usual_dtype(suite, machine))
-    return build_demo(comparison), comparison
+    evaluations = [Browsing(run) for run in merged_runs(settings.evaluation)]
+    return build_demo(comparison, evaluations), comparison
 
 
 def read_weights(comparison: Comparison) -> None:
@@ -67,7 +83,7 @@ def serve(arguments: Sequence[str] | None = None, program: str | None = None) ->
         program: its name in messages; by default that of the process.
 
     Returns:
-        The exit code, once the server is stopped: 1 after one line on standard error where it cannot be set up.
+        The exit code, once the server is stopped: 2 after one line on standard error where it cannot be set up.
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     # Gradio warns before webui.api.mcp_tools takes those endpoints out of its list of tools.
@@ -77,7 +93,7 @@ def serve(arguments: Sequence[str] | None = None, program: str | None = None) ->
         demo, comparison = create_demo(settings)
     except EvfSamError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     if isinstance(comparison, ZeroGpuComparison):
         read_weights(comparison)
     demo.launch(server_name=settings.host, server_port=settings.port, prevent_thread_lock=True, **launch_arguments())

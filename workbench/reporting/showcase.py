@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from evfsam.errors import EvfSamError
-from evfsam.types import RgbImage
+from evfsam.types import ImageView, RgbImage
 from workbench.datasets.coco_masks import decode_mask, run_length_iou
 from workbench.datasets.contract import Question, Sample
-from workbench.evaluation.answers import Answer, check_size
+from workbench.evaluation.answers import Answer, check_size, data_digest
 from workbench.evaluation.evaluation import load_dataset
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import Pair
@@ -52,10 +52,10 @@ def exhibits(run: MergedRun, per_title: int) -> list[Exhibit]:
 
     Pictures are left out where the data set's files are no longer where they were.
     """
-    by_spot = _by_spot(run.answers)
+    by_spot = answers_by_spot(run.answers)
     chosen = list(_chosen(run, by_spot, per_title))
     samples = _samples(run, {spot[0] for _, spot in chosen})
-    return [_exhibit(title, by_spot[spot], samples.get(spot[0])) for title, spot in chosen]
+    return [draw_exhibit(title, by_spot[spot], samples.get(spot[0])) for title, spot in chosen]
 
 
 def decider_exhibits(pair: Pair) -> list[Exhibit]:
@@ -68,7 +68,7 @@ def decider_exhibits(pair: Pair) -> list[Exhibit]:
             replace(answer, place=replace(answer.place, strategy=contestant.label))
             for answer, contestant in zip(decider.answers, (pair.one, pair.other), strict=True)
         ]
-        shown.append(_exhibit(title, answers, samples.get(answers[0].place.sample_index)))
+        shown.append(draw_exhibit(title, answers, samples.get(answers[0].place.sample_index)))
     return shown
 
 
@@ -79,7 +79,8 @@ def dispute(answers: Sequence[Answer]) -> float:
     return 1 - sum(ious) / len(ious) if ious else 0.0
 
 
-def _by_spot(answers: Iterable[Answer]) -> dict[Spot, list[Answer]]:
+def answers_by_spot(answers: Iterable[Answer]) -> dict[Spot, list[Answer]]:
+    """Put the answers of all strategies to one question together."""
     by_spot: dict[Spot, list[Answer]] = defaultdict(list)
     for answer in answers:
         by_spot[answer.place.sample_index, answer.place.question_index].append(answer)
@@ -120,12 +121,20 @@ def _samples(run: MergedRun, wanted: set[int]) -> dict[int, Sample]:
     return found
 
 
-def _exhibit(title: str, answers: Sequence[Answer], sample: Sample | None) -> Exhibit:
+def draw_exhibit(title: str, answers: Sequence[Answer], sample: Sample | None, side: int = PICTURE_SIDE) -> Exhibit:
+    """Draw one question.
+
+    Args:
+        title: why it is shown.
+        answers: of the strategies.
+        sample: with the question at the place that the answers name; None where it is not at hand.
+        side: of the pictures, at most.
+    """
     first = answers[0]
     pictures: dict[str, RgbImage] = {}
     position = first.place.question_index
     if sample is not None and position < len(sample.questions):
-        pictures = _pictures(sample, sample.questions[position], answers)
+        pictures = _pictures(sample, sample.questions[position], answers, side)
     return Exhibit(
         title,
         first.phrase,
@@ -136,15 +145,17 @@ def _exhibit(title: str, answers: Sequence[Answer], sample: Sample | None) -> Ex
     )
 
 
-def _pictures(sample: Sample, question: Question, answers: Sequence[Answer]) -> dict[str, RgbImage]:
+def _pictures(sample: Sample, question: Question, answers: Sequence[Answer], side: int) -> dict[str, RgbImage]:
     try:
         image = sample.image
         reference = question.reference
         check_size(reference, image.shape[:2])
+        if answers[0].data not in ("", data_digest(ImageView(image), reference)):
+            return {}  # replaced since: those masks are of another picture
         masks = {REFERENCE_LABEL: wanted_pixels(reference)}
         masks |= {each.place.strategy: _mask(each) for each in answers if each.outcome != "unread"}
-        small = shrunk(image, PICTURE_SIDE)
-        return {label: overlay(small, shrunk_mask(mask, PICTURE_SIDE), label) for label, mask in masks.items()}
+        small = shrunk(image, side)
+        return {label: overlay(small, shrunk_mask(mask, side), label) for label, mask in masks.items()}
     except EvfSamError:
         return {}
 

@@ -1,0 +1,94 @@
+"""An evaluation is browsed sample by sample; the page has the tab where one was opened, and nowhere else."""
+
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from tests.webui.fakes import fake_comparison
+from tests.workbench.evaluation.test_merging import answer, written
+from webui.blocks import build_demo
+from webui.i18n.translate import speaking
+from webui.launch import create_demo, read_settings, serve
+from webui.tabs.compare.columns import Updates
+from webui.tabs.evaluation import EvaluationTab
+from workbench.evaluation.merging import merged_runs
+from workbench.reporting.browsing import Browsing
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    answers = [
+        answer(0, 0, phrase="the <b>first</b>", intersection=10),
+        answer(0, 0, "dark", phrase="the <b>first</b>", intersection=50),
+        answer(0, 1, phrase="the second", intersection=40, kind="colour"),
+        answer(0, 1, "dark", phrase="the second", outcome="failed", reason="no memory", kind="colour", intersection=0),
+    ]
+    return written(tmp_path / "a.jsonl", answers)
+
+
+@pytest.fixture
+def tab(file: Path) -> EvaluationTab:
+    with gr.Blocks():
+        run, strategy, kind = gr.Dropdown(), gr.Dropdown(), gr.Dropdown()
+        return EvaluationTab([Browsing(*merged_runs([file]))], run, gr.Radio(), strategy, kind, gr.Number(), gr.HTML())
+
+
+def shown(tab: EvaluationTab, updates: Updates) -> tuple[object, str]:
+    return updates[tab.number]["value"], str(updates[tab.answer])
+
+
+def test_the_first_question_is_shown_with_every_answer_and_no_markup_of_its_phrase(tab: EvaluationTab) -> None:
+    updates = tab.show(0, "data", None, None, 1)
+    place, page = shown(tab, updates)
+    assert place == 1
+    assert "the &lt;b&gt;first&lt;/b&gt;" in page
+    assert "1 of 2 · category · 0" in page
+    assert page.count("<td>0.200</td>") == page.count("<td>1.000</td>") == 1
+    assert "The images are not where they were" in page
+    assert updates[tab.strategy]["choices"] == [("light", "light"), ("dark", "dark")]
+    assert updates[tab.kind]["choices"] == [("All kinds", ""), ("category", "category"), ("colour", "colour")]
+
+
+def test_next_and_previous_go_through_the_order_and_stop_at_its_ends(tab: EvaluationTab) -> None:
+    for at, step, place in ((1, tab.show_next, 2), (2, tab.show_next, 2), (2, tab.show_previous, 1)):
+        assert shown(tab, step(0, "data", "light", "", at))[0] == place
+    assert shown(tab, tab.show_previous(0, "data", "light", "", 1))[0] == 1
+    failed = shown(tab, tab.show(0, "worst", "dark", "", 1))[1]
+    assert "the second" in failed
+    assert "no memory" in failed
+
+
+def test_another_choice_begins_at_its_first_question(tab: EvaluationTab) -> None:
+    place, page = shown(tab, tab.show_first(0, "best", "light", "", 2))
+    assert (place, "the second" in page) == (1, True)
+
+
+@pytest.mark.parametrize("number", [None, "x", -5, float("inf"), float("nan"), 1e300, [1]])
+def test_what_a_client_sends_instead_of_a_choice_is_the_first(tab: EvaluationTab, number: object) -> None:
+    place, page = shown(tab, tab.show("no run", ["order"], {"a": 1}, 7, number))
+    assert (place, "1 of 2" in page) == (1, True)
+
+
+def test_an_order_without_questions_says_so(tab: EvaluationTab) -> None:
+    assert "Choose another order or kind" in shown(tab, tab.show(0, "absent", "light", "", 1))[1]
+    with speaking("zh"):
+        assert "请选择其他顺序或类别" in shown(tab, tab.show(0, "absent", "light", "", 1))[1]
+
+
+def tabs_of(demo: gr.Blocks) -> list[object]:
+    return [block["props"].get("id") for block in demo.get_config_file()["components"] if block["type"] == "tabitem"]
+
+
+def test_the_page_has_the_tab_where_an_evaluation_was_opened(file: Path) -> None:
+    assert "evaluation" not in tabs_of(build_demo(fake_comparison()[0]))
+    demo, _ = create_demo(read_settings(["--device", "cpu", "--evaluation", str(file)]))
+    assert "evaluation" in tabs_of(demo)
+
+
+def test_a_file_that_is_no_evaluation_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve(["--device", "cpu", "--evaluation", str(tmp_path / "none.jsonl")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "none.jsonl" in said
+    assert said.count("\n") == 1

@@ -1,0 +1,172 @@
+"""An evaluation opened in the page: its samples one by one, the known mask beside every answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+import gradio as gr
+
+from webui import figures
+from webui.i18n.translate import retold, say
+from webui.tabs.compare.columns import Updates
+from webui.tabs.opened_run import chosen_or_first
+from workbench.evaluation.answers import Answer
+from workbench.reporting.browsing import ORDERS, Browsing, Order
+from workbench.reporting.showcase import REFERENCE_LABEL, Exhibit
+from workbench.reporting.tables import run_title
+
+_INTRODUCTION: Final = "What was asked and answered in evaluations that were opened with this page."
+_ORDERS: Final = {
+    "data": "As in the data set",
+    "worst": "Lowest IoU first",
+    "best": "Highest IoU first",
+    "disputed": "Most disputed first",
+    "absent": "Marked though absent",
+}
+_OUTCOMES: Final = {"found": "found", "absent": "absent", "failed": "failed", "unread": "not asked"}
+_NOTHING: Final = "No expression is like that. Choose another order or kind."
+_NO_PICTURES: Final = (
+    "The images are not where they were when this was measured, or are others; figures are shown alone."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationTab:
+    """The components of the tab, and its handlers."""
+
+    runs: Sequence[Browsing]
+    run: gr.Dropdown
+    order: gr.Radio
+    strategy: gr.Dropdown
+    kind: gr.Dropdown
+    number: gr.Number
+    answer: gr.HTML
+
+    @property
+    def controls(self) -> list[gr.components.Component]:
+        """What a visitor sets."""
+        return [self.run, self.order, self.strategy, self.kind, self.number]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What changes."""
+        return [self.strategy, self.kind, self.number, self.answer]
+
+    def show(
+        self, run: object, order: object, strategy: object, kind: object, number: object, step: int = 0
+    ) -> Updates:
+        """Draw the expression at a place of the order chosen; what a client sends that is not offered is the first.
+
+        Args:
+            run: its place among the runs.
+            order: of the expressions.
+            strategy: whose answers decide it.
+            kind: of the expressions; "" for all.
+            number: place in the order, from 1.
+            step: to go from there.
+        """
+        opened = self.runs[chosen_or_first(run, _run_choices(self.runs))]
+        strategies = [(key, key) for key in opened.run.run.strategies]
+        kinds = [(say("All kinds"), ""), *((each, each) for each in opened.kinds)]
+        whose, of_kind = chosen_or_first(strategy, strategies), chosen_or_first(kind, kinds)
+        wanted: Order = next((each for each in ORDERS if each == order), ORDERS[0])
+        spots = opened.spots(wanted, whose, of_kind)
+        place = _place(number, step, len(spots))
+        shown = figures.nothing(say(_NOTHING))
+        if spots:
+            spot = spots[place - 1]
+            shown = _page_of(opened.exhibit(spot), opened.answers(spot), place, len(spots))
+        return {
+            self.strategy: gr.update(choices=strategies, value=whose),
+            self.kind: gr.update(choices=kinds, value=of_kind),
+            self.number: gr.update(value=place),
+            self.answer: shown,
+        }
+
+    def show_first(self, run: object, order: object, strategy: object, kind: object, _number: object) -> Updates:
+        """Draw the first expression of another choice."""
+        return self.show(run, order, strategy, kind, 1)
+
+    def show_next(self, *values: object) -> Updates:
+        """Draw the next expression."""
+        return self.show(*values, step=1)
+
+    def show_previous(self, *values: object) -> Updates:
+        """Draw the expression before."""
+        return self.show(*values, step=-1)
+
+
+def build_evaluation(runs: Sequence[Browsing]) -> None:
+    """Lay out the tab and wire its events.
+
+    Args:
+        runs: at least one.
+    """
+    with gr.Tab(say("Evaluation"), id="evaluation") as tab:
+        gr.HTML(f'<p class="caveat">{escape(say(_INTRODUCTION))}</p>')
+        with gr.Row(elem_classes=["deeper"]):
+            with gr.Column(elem_classes=["deeper-controls"]):
+                choices = _run_choices(runs)
+                run = gr.Dropdown(choices, value=0, label=say("Run"), visible=len(runs) > 1, filterable=False)
+                orders = [(say(_ORDERS[each]), each) for each in ORDERS]
+                order = gr.Radio(orders, value=ORDERS[0], label=say("Order"), elem_id="evaluation-order")
+                strategy = gr.Dropdown([], label=say("Strategy"), filterable=False)
+                kind = gr.Dropdown([], label=say("Kind of expression"), filterable=False)
+                number = gr.Number(1, minimum=1, precision=0, label=say("Place"), elem_id="evaluation-place")
+                with gr.Row():
+                    before = gr.Button(say("Previous"), elem_id="evaluation-previous")
+                    after = gr.Button(say("Next"), elem_id="evaluation-next")
+            with gr.Column(elem_classes=["deeper-answer"]):
+                answer = gr.HTML("", elem_id="evaluation-answer")
+    made = EvaluationTab(runs, run, order, strategy, kind, number, answer)
+    quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    tab.select(made.show, made.controls, made.outputs, **quiet)
+    for control in (run, order, strategy, kind):
+        control.input(made.show_first, made.controls, made.outputs, **quiet)
+    number.submit(made.show, made.controls, made.outputs, **quiet)
+    after.click(made.show_next, made.controls, made.outputs, **quiet)
+    before.click(made.show_previous, made.controls, made.outputs, **quiet)
+
+
+def _run_choices(runs: Sequence[Browsing]) -> list[tuple[str, int]]:
+    return [(run_title(each.run), index) for index, each in enumerate(runs)]
+
+
+def _place(number: object, step: int, count: int) -> int:
+    """Return the place from 1 that is meant; beyond the last or before the first, that one."""
+    asked = int(number) if isinstance(number, int | float) and abs(number) < 2**53 else 1
+    return max(1, min(asked + step, count))
+
+
+def _page_of(exhibit: Exhibit, answers: Sequence[Answer], place: int, count: int) -> str:
+    place_told = say("{number} of {count}", number=f"{place:,}", count=f"{count:,}")
+    details = f"{place_told} · {exhibit.kind} · {exhibit.sample_id}"
+    head = f'<h3><q lang="en">{escape(exhibit.phrase)}</q></h3><p class="caption">{escape(details)}</p>'
+    drawn = [_plate(exhibit, label) for label in exhibit.pictures]
+    pictures = figures.plates(drawn) if drawn else figures.nothing(say(_NO_PICTURES))
+    return head + pictures + _table(answers)
+
+
+def _plate(exhibit: Exhibit, label: str) -> str:
+    is_known = label == REFERENCE_LABEL
+    title = say("Known mask") if is_known else label
+    iou = "" if is_known or label not in exhibit.ious else f", IoU {exhibit.ious[label]:.2f}"
+    said = say("{title}, mask for “{phrase}”. {caption}", title=title, phrase=exhibit.phrase, caption=iou.strip(", "))
+    return figures.figure(exhibit.pictures[label], said, f"{title}{iou}")
+
+
+def _table(answers: Sequence[Answer]) -> str:
+    head = [say("Strategy"), say("Answer"), "IoU", "pred_iou", say("Seconds"), say("Reason")]
+    rows = [
+        [
+            each.place.strategy,
+            say(_OUTCOMES[each.outcome]),
+            "–" if each.outcome == "unread" else f"{each.iou:.3f}",
+            "–" if each.pred_iou is None else f"{each.pred_iou:.2f}",
+            f"{each.seconds:.2f}" if each.seconds else "–",
+            retold(each.reason),
+        ]
+        for each in answers
+    ]
+    return figures.table(say("Answers"), head, rows)
