@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Final
@@ -19,6 +20,7 @@ from workbench.datasets.registry import counts_absent, open_dataset
 from workbench.evaluation.answers import Scores, scores_of
 from workbench.evaluation.cost import machine_name, parameter_count
 from workbench.evaluation.evaluation import Shard, checked_limit, evaluate, limited, measure
+from workbench.evaluation.raising import raise_limit
 from workbench.evaluation.results import ResultsFile, read_results
 from workbench.evaluation.runs import Facts, Header, Run, questions_digest
 from workbench.export.files import as_json_value, check_writable, json_bytes, write_whole
@@ -114,6 +116,7 @@ def _with_lines(order: Order, comparison: Comparison, out: Path) -> dict[str, Sc
     dataset, limit = open_dataset(order.dataset, order.root), checked_limit(order.dataset, order.limit)
     path = order.shard.path_of(out)
     header = _header(order, comparison, questions_digest(limited(dataset, limit)))
+    raise_limit(path, header, partial(limited, dataset))
     with ResultsFile(path, header) as file, _Progress(order, dataset, limit) as progress:
         answers = measure(
             comparison,

@@ -17,7 +17,7 @@ from evfsam.errors import ConfigurationError
 from workbench.evaluation.answers import Answer, Outcome, Place
 from workbench.evaluation.evaluation import Shard
 from workbench.evaluation.runs import Facts, Header, Run
-from workbench.export.files import as_json_value
+from workbench.export.files import as_json_value, write_whole
 
 FORMAT: Final = "workbench-results-1"
 _BEGINNING: Final = f'{{"format": "{FORMAT}"'.encode()
@@ -166,6 +166,23 @@ class ResultsFile:
             f"cannot write {self.path}: {error.strerror or error}; make room or choose another place, then run "
             "the same command again: what is written is not asked again"
         )
+
+
+def rewrite_results(path: Path, header: Header, answers: Iterable[Answer]) -> None:
+    """Give a file of results another header, and keep some of its answers; it is the old or the new one at any moment.
+
+    Raises:
+        ResultsError: another process is writing it, or it cannot be written.
+    """
+    lines = (_line(_header_record(header)), *(_line(_answer_record(answer)) for answer in answers))
+    try:
+        with path.open("r+b", buffering=0) as file:
+            _lock(file)
+            write_whole(path, b"".join(lines))
+    except BlockingIOError as error:
+        raise ResultsError(f"another process is writing {path}; wait for it, or choose another file") from error
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror}; make room, or choose another file") from error
 
 
 def _lock(file: FileIO) -> None:

@@ -308,9 +308,9 @@ def test_evaluate_writes_a_line_an_answer_and_report_lays_them_out(run: Run, tmp
 def test_evaluate_does_not_go_on_with_another_run(run: Run, tmp_path: Path) -> None:
     lines = tmp_path / "results.jsonl"
     run("evaluate", "--limit", "3", "--strategies", "light", "--out", lines)
-    code, out, err = run("evaluate", "--limit", "4", "--strategies", "light", "--out", lines)
+    code, out, err = run("evaluate", "--limit", "2", "--strategies", "light", "--out", lines)
     assert (code, out, len(err)) == (2, [], 1)
-    assert "holds another run: limit was 3 and is 4; choose another file" in err[0]
+    assert "holds another run: limit was 3 and is 2; choose another file" in err[0]
 
 
 def test_a_shard_writes_a_file_of_its_own_and_report_names_the_missing_one(run: Run, tmp_path: Path) -> None:
