@@ -8,8 +8,11 @@ from pathlib import Path
 import torch
 
 from evfsam.errors import ConfigurationError, EvfSamError
+from training.arguments import DefaultsShown, positive
+from training.loop import CHECKPOINT_EVERY_S
 from training.plan import run_all
 from training.recipes import STAGES, Places
+from workbench.cli.parser import OneLineParser
 from workbench.datasets.cutouts import FETCHED
 
 DEFAULT_OUT = Path("checkpoints/mini")
@@ -20,10 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] and words[0] in _OTHERS:
         return _OTHERS[words[0]](words[1:])
-    options = _parser().parse_args(words)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     try:
+        options = _parser().parse_args(words)
+        if options.threads:
+            torch.set_num_threads(options.threads)
         places = _places(options)
         if options.stage == "all":
             return run_all(places, words, at_once=options.at_once)
@@ -36,30 +39,33 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m training",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsShown,
         description="Train the mini suite, stage by stage. Besides: `python -m training data` fetches pictures, "
         "`python -m training ablations --help` for the papers' ablations in miniature, `python -m training res --help` "
         "for real data.",
     )
     parser.add_argument("stage", choices=[*STAGES, "all"], help="what to train; goes on where a killed run stopped")
-    parser.add_argument("--work", type=Path, default=Path("training-cache"), help="unfinished stages")
+    parser.add_argument("--work", type=Path, default=Path("training-cache"), help="unfinished stages and their curves")
     parser.add_argument("--out", type=Path, default=Path("training-cache/mini"), help="the finished suite")
     parser.add_argument("--start", type=Path, help="an earlier suite whose weights to start from")
     parser.add_argument("--pictures", type=Path, default=FETCHED, help="of `python -m training data`")
     parser.add_argument("--overwrite", action="store_true", help="allow --out to be the suite that is in use")
-    parser.add_argument("--steps", type=_positive, help="optimiser steps instead of the recipe's")
+    parser.add_argument("--steps", type=positive, help="optimiser steps instead of the recipe's")
     parser.add_argument("--pace", type=float, default=1.0, help="factor on the recipe's steps")
     parser.add_argument("--seed", type=int, help="of weights and batches, instead of the recipe's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train")
     parser.add_argument(
-        "--threads", type=_positive, help="CPU threads; one is fastest where two stages run side by side"
+        "--threads", type=positive, help="CPU threads; one is fastest where two stages run side by side"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes a stage that draw scenes")
-    parser.add_argument("--scenes-a-step", type=_positive, help="instead of the recipe's")
-    parser.add_argument("--held-out", type=_positive, default=512, help="phrases or objects that a validation measures")
-    parser.add_argument("--at-once", type=_positive, default=1, help="with `all`: stages that run side by side")
+    parser.add_argument("--scenes-a-step", type=positive, help="instead of the recipe's")
+    parser.add_argument("--held-out", type=positive, default=512, help="phrases or objects that a validation measures")
+    parser.add_argument(
+        "--save-every", type=positive, default=CHECKPOINT_EVERY_S, metavar="SECONDS", help="between two states"
+    )
+    parser.add_argument("--at-once", type=positive, default=1, help="with `all`: stages that run side by side")
     return parser
 
 
@@ -90,14 +96,8 @@ def _places(options: argparse.Namespace) -> Places:
         held_out=options.held_out,
         start=options.start,
         pictures=options.pictures,
+        save_every_s=options.save_every,
     )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
-    return value
 
 
 def _res(words: list[str]) -> int:

@@ -1,16 +1,18 @@
 """`python -m training data`: fetch the pictures that the suite is trained on, cut them out and split them."""
 
-import argparse
 import sys
 from pathlib import Path
 
 from evfsam.errors import EvfSamError
+from training.arguments import DefaultsShown
 from training.pictures.build import build
+from workbench.cli.parser import OneLineParser
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
+        formatter_class=DefaultsShown,
         prog="python -m training data",
         description="Fetch the packages named in training/pictures/sources.json with apt-get and npm (about 750 MB, "
         "kept and verified), and write cut-outs and backgrounds with index.json (under 30 MB).",
@@ -19,8 +21,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cache", type=Path, default=Path("training-cache/packages"), help="fetched packages")
     parser.add_argument("--without", nargs="*", default=[], metavar="SOURCE", help="do without these sources")
     parser.add_argument("--processes", type=int, default=2, help="that make cut-outs side by side")
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         counts = build(options.out, options.cache, without=options.without, processes=options.processes)
     except EvfSamError as err:
         print(f"training: {err}", file=sys.stderr)

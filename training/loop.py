@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from evfsam.errors import CheckpointError
+from training.curves import Curves
 
 CHECKPOINT_EVERY_S = 120.0
 ATTENTION_KERNELS = {
@@ -120,6 +121,7 @@ def run(
     workers: int = 0,
     data: str = "",
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    curves: Path | None = None,
 ) -> Outcome:
     """Train a stage to the end of its schedule, going on from `checkpoint` where there is one.
 
@@ -131,6 +133,7 @@ def run(
         workers: processes that draw batches; 0 draws them here.
         data: digest of what batches are drawn from.
         checkpoint_every_s: seconds between checkpoints.
+        curves: folder for TensorBoard's curves, or None.
 
     Raises:
         CheckpointError: `checkpoint` is of a run with another schedule, seed or data.
@@ -151,7 +154,10 @@ def run(
         prefetch_factor=6 if workers else None,
         pin_memory=device.type == "cuda",
     )
-    with tqdm(total=schedule.steps, initial=step, desc=checkpoint.stem, mininterval=10, smoothing=0.05) as bar:
+    with (
+        Curves(curves, step) as drawn,
+        tqdm(total=schedule.steps, initial=step, desc=checkpoint.stem, mininterval=10, smoothing=0.05) as bar,
+    ):
         for batch in loader:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate * schedule.factor(step) * group["scale"]
@@ -164,12 +170,15 @@ def run(
             step += 1
             losses = [*losses[-49:], loss.detach()]
             bar.update()
+            drawn.add(step, loss, optimizer.param_groups[0]["lr"])
             if step % schedule.validate_every == 0 or step == schedule.steps:
                 figures = validate(stage, device)
+                drawn.add_figures(step, figures)
                 said = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
                 bar.write(f"{checkpoint.stem} step {step}: loss {float(torch.stack(losses).mean()):.4f}, {said}")
             now = time.monotonic()
             if now - saved > checkpoint_every_s or step == schedule.steps:
+                drawn.flush()
                 state = {"step": step, "seconds": spent_s + now - started, "figures": figures, "run": run_facts}
                 _save(stage.module, optimizer, checkpoint, state)
                 saved = now

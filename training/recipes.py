@@ -26,7 +26,7 @@ from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.files import read_weights
 from training import clip, finetune, mllm, pretrain, projector, sam
 from training.cards import CARDS, Measured, write_card
-from training.loop import Schedule, Stage, run
+from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
 from training.scene_stream import SceneSource
 from training.tokenizers import train_sentencepiece
 from training.warm_start import earlier_evf_sam, started
@@ -53,6 +53,7 @@ class Places:
         held_out: phrases or objects that a validation measures.
         start: an earlier suite to start from, or None for fresh weights.
         pictures: what `python -m training data` fetched; without it the project's own drawings are used.
+        save_every_s: seconds between two states of an unfinished stage.
     """
 
     work: Path
@@ -66,6 +67,7 @@ class Places:
     held_out: int = 512
     start: Path | None = None
     pictures: Path = FETCHED
+    save_every_s: float = CHECKPOINT_EVERY_S
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
@@ -125,7 +127,16 @@ class Places:
         chosen = chosen if self.seed is None else replace(chosen, seed=self.seed)
         stage.module.to(self.device)
         data = self.source().digest()
-        outcome = run(stage, chosen, self.state(name), device=self.device, workers=self.workers, data=data)
+        outcome = run(
+            stage,
+            chosen,
+            self.state(name),
+            device=self.device,
+            workers=self.workers,
+            data=data,
+            checkpoint_every_s=self.save_every_s,
+            curves=self.work / "curves" / name,
+        )
         stage.module.to("cpu").eval()
         hardware = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{_cpu()}, {os.cpu_count()} cores"
         start = "" if self.start is None else "/".join(self.start.parts[-2:])

@@ -22,11 +22,13 @@ from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.hub import local_checkpoint, weights_directory
 from evfsam.weights.loading import load_strictly
+from training.arguments import DefaultsShown
 from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
 from training.res_data import Mixture
 from training.res_objectives import EvfSamObjective, Objective
 from training.res_projectors import ClipTextObjective
 from training.res_recipe import Recipe
+from workbench.cli.parser import OneLineParser
 from workbench.datasets.registry import open_dataset
 from workbench.names import DATASET_NAMES
 
@@ -40,12 +42,13 @@ TRAINED_PARTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; the defaults are EVF-SAM's recipe where the paper gives one."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m training res",
+        formatter_class=DefaultsShown,
         description="Train on referring-expression data. Goes on where a run with the same --out was stopped.",
     )
     add = parser.add_argument
-    add("--strategy", choices=list(_BUILDERS), default="evf-sam", help="what to train")
+    add("--strategy", "--strategies", choices=list(_BUILDERS), default="evf-sam", help="what to train: one of them")
     add(
         "--dataset",
         action="append",
@@ -64,19 +67,19 @@ def build_parser() -> argparse.ArgumentParser:
     add("--init", action="append", metavar="PART=SOURCE", help=_INIT_HELP)
     add("--out", type=Path, required=True, help="state, curves, and at the end the model")
     add("--train", nargs="*", choices=["mask-decoder", "no-mask"], help="of EVF-SAM's SAM; as released if left out")
-    add("--bce-weight", type=float, default=1.0)
-    add("--dice-weight", type=float, default=1.0)
+    add("--bce-weight", type=float, default=1.0, help="of the binary cross-entropy in the loss")
+    add("--dice-weight", type=float, default=1.0, help="of the Dice loss in the loss")
     add("--lora-rank", type=int, default=256, help="of point-query's adapters; their alpha is half of it")
     add("--precision", choices=["bf16", "no"], default="bf16", help="of products; weights are float32")
-    add("--steps", type=int, default=Recipe.steps)
+    add("--steps", type=int, default=Recipe.steps, help="optimiser steps")
     add("--batch", type=int, default=Recipe.batch, help="images a step, over all processes and passes")
     add("--images-at-once", type=int, default=Recipe.images_at_once, help="images a pass of one process")
     add("--learning-rate", type=float, default=Recipe.learning_rate, help="at the start; falls along a line to 0")
-    add("--weight-decay", type=float, default=Recipe.weight_decay)
-    add("--seed", type=int, default=Recipe.seed)
-    add("--save-every", type=int, default=Recipe.save_every, metavar="STEPS")
+    add("--weight-decay", type=float, default=Recipe.weight_decay, help="of AdamW")
+    add("--seed", type=int, default=Recipe.seed, help="of fresh weights and of the images drawn")
+    add("--save-every", type=int, default=Recipe.save_every, metavar="STEPS", help="steps between two states")
     add("--workers", type=int, default=Recipe.workers, help="threads that read images ahead")
-    add("--device", choices=["auto", "cpu"], default="auto")
+    add("--device", choices=["auto", "cpu"], default="auto", help="auto: the GPU of this process where there is one")
     return parser
 
 
@@ -86,9 +89,8 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0; 1 where samples were left out because they could not be read; 2 where the run could not be done.
     """
-    options = build_parser().parse_args(arguments)
     try:
-        return _train(options)
+        return _train(build_parser().parse_args(arguments))
     except EvfSamError as err:
         print(f"training: {err}", file=sys.stderr)
         return 2

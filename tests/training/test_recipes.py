@@ -14,7 +14,6 @@ from evfsam.errors import CheckpointError
 from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
 from evfsam.weights.files import read_weights
-from training.__main__ import main
 from training.recipes import STAGES, Places
 from training.warm_start import respelled
 from workbench.datasets.scenes import scene
@@ -77,27 +76,6 @@ def test_every_stage_comes_after_those_it_needs() -> None:
     for name, recipe in STAGES.items():
         assert done.issuperset(recipe.needs), name
         done.add(name)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["sam", "--steps", "-1"], "at least 1"),
-        (["sam", "--scenes-a-step", "0"], "at least 1"),
-        (["sam", "--device", "warp"], "expected a device"),
-        (["sam", "--pace", "0"], "--pace"),
-        (["sam", "--out", "checkpoints/mini"], "add --overwrite"),
-    ],
-)
-def test_bad_arguments_are_refused_before_anything_is_drawn(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    try:
-        code = main(words)
-    except SystemExit as stop:
-        code = int(str(stop.code))
-    assert code == 2
-    assert said in capsys.readouterr().err
 
 
 def test_a_run_goes_on_only_with_its_own_seed(trained: Places) -> None:
