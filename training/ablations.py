@@ -11,18 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import torch
 from transformers import AutoTokenizer
 
-from baselines.point_query.strategy import PointQueryStrategy
 from evfsam.encoders.multimodal import EncoderChoice
 from evfsam.encoders.sizes import ClipSizes
 from evfsam.encoders.tokenizers import PretrainedPhraseTokenizer
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.processing import EvfSamProcessor
-from evfsam.types import Strategy, StrategyCard
 from training import clip, pretrain, sam
 from training.finetune import FinetuneStage, TrainedParts, starting_model
 from training.loop import Schedule
@@ -95,25 +93,6 @@ ASKED_ROWS: Final[Mapping[str, AskedRow]] = MappingProxyType(
 """A threshold of 0.9 on a grid of 5 x 5 is the usual way."""
 
 
-@dataclass(frozen=True)
-class _AskedEntry:
-    """The suite's point query with other options."""
-
-    entry: Entry
-    options: Mapping[str, object]
-
-    @property
-    def title(self) -> str:
-        return self.entry.title
-
-    def load(self, device: torch.device, dtype: torch.dtype) -> Strategy:
-        strategy = cast(PointQueryStrategy, self.entry.load(device, dtype))
-        return strategy.with_options(**self.options)
-
-    def provisional_card(self, key: str) -> StrategyCard:
-        return self.entry.provisional_card(key)
-
-
 def run_trained(places: Places, name: str, seed: int) -> dict[str, object]:
     """Train and measure a row of `TRAINED_ROWS`; a run that was killed goes on.
 
@@ -140,7 +119,7 @@ def run_asked(places: Places, name: str, seed: int) -> dict[str, object]:
     options = ASKED_ROWS[name].options
     if options.get("sampling") == "random":
         options = {**options, "sampling_seed": seed}
-    entry = _AskedEntry(MINI.strategies["point-query"], options)
+    entry = replace(cast(StrategyEntry, MINI.strategies["point-query"]), options=options)
     scores = _scores("point-query", entry, places.device, _test_samples(seed * SCENES_BETWEEN_SEEDS))
     return {"row": name, "seed": seed, **_figures(scores)}
 
@@ -186,7 +165,7 @@ def _clip_parts(
     return config, weights, EvfSamProcessor(tokenizer, config)
 
 
-def _config(choice: EncoderChoice, **fields: object) -> EvfSamConfig:
+def _config(choice: EncoderChoice, **fields: Any) -> EvfSamConfig:
     return EvfSamConfig(
         sam=sam.CONFIG.to_dict(),
         encoder=choice.encoder,

@@ -15,6 +15,7 @@ from training.scene_stream import (
     SceneSource,
     SceneTensors,
     Tensors,
+    TrainingScene,
     bits_of,
     referred,
     scene_tensors,
@@ -100,7 +101,8 @@ class PhraseDraw:
     def __call__(self, rng: np.random.Generator) -> PhraseBatch:
         """Draw one."""
         weights = self.weights or {kind: KIND_WEIGHTS[kind] for kind in KINDS}
-        scenes, expressions = [], []
+        scenes: list[TrainingScene] = []
+        expressions = []
         while len(scenes) < self.scene_count:
             for scene in self.source.scenes(rng, min(2, self.scene_count - len(scenes))):
                 phrases = self.source.phrases(scene, rng, self.per_scene, weights)

@@ -153,7 +153,7 @@ class ClipStage:
     @property
     def module(self) -> nn.Module:
         """The CLIP."""
-        return self.model
+        return self.model  # type: ignore[no-any-return]
 
     def loss(self, batch: ClipBatch) -> torch.Tensor:
         """Sum of the scenes' and the patches' cross-entropies."""

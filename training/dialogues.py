@@ -122,9 +122,9 @@ class DialogueObjective:
             raise ConfigurationError(f"found nowhere to put adapters in this model: {err}") from err
         self.module = DialogueLoss(self.model, is_mixed=is_mixed)
 
-    def check_phrase(self, phrase: str) -> object:
+    def check_phrase(self, phrase: str) -> None:
         """Raise a PhraseError where the phrase spells a control token."""
-        return self.language.check_words(phrase)
+        self.language.check_words(phrase)
 
     def prepare(self, drawn: Sequence[DrawnImage], rng: np.random.Generator) -> tuple[Spoken, ...]:
         """Write a dialogue for each image and mark its answers."""
@@ -187,7 +187,7 @@ def exchange(phrase: str, mask: NDArray[np.bool_], rng: np.random.Generator) -> 
         rng: draws the points: N(10, 4) of them, 1 to 20, anywhere in the box.
     """
     boxes = [dialects.relative_box(tuple(tight_box(mask)), mask.shape)] if mask.any() else []
-    turns = [
+    turns: list[Mapping[str, object]] = [
         dialects.user_turn(dialects.box_question(phrase)),
         dialects.assistant_turn(dialects.boxes_answer(boxes)),
     ]

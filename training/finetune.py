@@ -8,6 +8,7 @@ own grid against covered shares instead of at the image's size, and frozen embed
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -84,7 +85,7 @@ class TaughtEvfSam(nn.Module):
         patches = slice(1, 1 + side**2)
         dense = pretrain.cells(self.mask_head(states[pretrain.DEEP_LAYER][:, patches]))
         masks = pooled(batch.square_masks(), dense.shape[-1])
-        words = self.model.mm_extractor.beit3.text_embed
+        words = cast(Any, self.model).mm_extractor.beit3.text_embed
         named, ranked = (states[k][::count, patches] for k in (pretrain.NAMING_LAYER, pretrain.RANKING_LAYER))
         return (
             0.7 * batch_mask_loss([dense], [masks], bce_weight=1.0, dice_weight=1.0).loss
@@ -118,7 +119,7 @@ class FinetuneStage:
         is_taught: bool = False,
     ) -> None:
         self.model, self.processor = model, processor
-        self.taught = TaughtEvfSam(model, processor.tokenizer) if is_taught else None
+        self.taught = TaughtEvfSam(model, cast(PhraseTokenizer, processor.tokenizer)) if is_taught else None
         encode = processor.tokenizer.encode_batch
         self.draw = PhraseDraw(source, self._pixels, encode, scenes_a_step, PHRASES_A_SCENE)
         self.held_out = held_out_batches(self.draw, held_out)

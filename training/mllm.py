@@ -134,7 +134,8 @@ class Pointer(nn.Module):
         keys = self.key(patches).unflatten(-1, (CELLS, CELLS, 64)).unflatten(1, (side, side))
         keys = keys.permute(0, 1, 3, 2, 4, 5).flatten(1, 4)
         scores = torch.bmm(keys[rows], self.query(tokens)[:, :, None])[..., 0] / 8
-        return scores.float().unflatten(-1, (side * CELLS, side * CELLS)) + self.bias
+        logits: torch.Tensor = scores.float().unflatten(-1, (side * CELLS, side * CELLS)) + self.bias
+        return logits
 
 
 class TaughtLlava(nn.Module):
@@ -197,7 +198,7 @@ class MllmStage:
     @property
     def module(self) -> nn.Module:
         """The LLaVA."""
-        return self.model
+        return self.model  # type: ignore[no-any-return]
 
     def loss(self, batch: DialogueBatch) -> torch.Tensor:
         """Cross-entropy of the answers' tokens."""
@@ -206,7 +207,7 @@ class MllmStage:
 
     def validate(self) -> dict[str, float]:
         """Cross-entropy, accuracy of Yes and No and of box digits given those before, cIoU of pointing if it does."""
-        figures = {}
+        figures: dict[str, float] = {}
         for name, batches in self.held_out.items():
             figures |= {f"{name} {figure}": value for figure, value in self._measure(batches).items()}
         return figures

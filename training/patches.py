@@ -29,6 +29,7 @@ class PatchHeads(nn.Module):
         self.ranking = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(RANKS)))
         self.nothing = nn.Parameter(torch.zeros(2, word_width))
         spelled = [torch.tensor(list(encode(name))) for name in (*NAME_IDS, *COLOUR_IDS)]
+        self.name_ids: torch.Tensor
         self.register_buffer("name_ids", nn.utils.rnn.pad_sequence(spelled, True, -1), persistent=False)
 
     def naming_loss(self, scenes: SceneTensors, patches: torch.Tensor, words: nn.Embedding) -> torch.Tensor:

@@ -84,7 +84,8 @@ def cells(logits: torch.Tensor) -> torch.Tensor:
     """(P, h * w, CELLS^2) to (P, h * CELLS, w * CELLS)."""
     height, width = CONFIG.patch_grid
     parted = logits.float().unflatten(-1, (CELLS, CELLS)).unflatten(1, (height, width))
-    return parted.permute(0, 1, 3, 2, 4).reshape(len(parted), height * CELLS, width * CELLS)
+    laid: torch.Tensor = parted.permute(0, 1, 3, 2, 4).reshape(len(parted), height * CELLS, width * CELLS)
+    return laid
 
 
 class PretrainStage:

@@ -74,7 +74,8 @@ class ProjectorStage:
 
     def validate(self) -> dict[str, float]:
         """Figures on the decoder's grid: text alone, in all and by kind, and late concat."""
-        text, late = [], []
+        text: list[tuple[torch.Tensor, torch.Tensor]] = []
+        late: list[tuple[torch.Tensor, torch.Tensor]] = []
         for each in self.held_out:
             batch = each.to(self.model.sam.device)
             targets = sam.covered_share(batch.masks())

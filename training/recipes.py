@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -122,7 +122,7 @@ class Places:
     def train(self, name: str, stage: Stage, schedule: Schedule) -> Measured:
         """Run a stage and say how it went."""
         if self.scenes_a_step is not None:
-            stage.draw = replace(stage.draw, scene_count=self.scenes_a_step)
+            cast(Any, stage).draw = replace(cast(Any, stage.draw), scene_count=self.scenes_a_step)
         chosen = replace(schedule, steps=self.steps or max(1, round(schedule.steps * self.pace)))
         chosen = chosen if self.seed is None else replace(chosen, seed=self.seed)
         stage.module.to(self.device)

@@ -115,8 +115,10 @@ def _train(options: argparse.Namespace) -> int:
     objective = _BUILDERS[options.strategy](options)
     count = PHRASES_A_DIALOGUE if options.strategy == "point-query" else PHRASES_AN_IMAGE
     mixture = Mixture.of(datasets, weights, phrases_an_image=count, check_phrase=objective.check_phrase)
-    kept = ("strategy", "dataset", "checkpoint", "init", "train", "bce_weight", "dice_weight", "lora_rank")
-    kept += ("steps", "batch", "learning_rate", "weight_decay", "seed")
+    kept = (
+        *("strategy", "dataset", "checkpoint", "init", "train", "bce_weight", "dice_weight", "lora_rank"),
+        *("steps", "batch", "learning_rate", "weight_decay", "seed"),
+    )
     facts = {name: getattr(options, name) for name in kept} | {"weight": weights}
     run = train(objective, mixture, recipe, options.out, facts=facts, cpu=options.device == "cpu")
     if run.unreadable:

@@ -58,7 +58,7 @@ class ClipTextLoss(nn.Module):
         mask_logits = [
             upsample_logits(of_image, frame)[:, 0]
             for answer in answers
-            for of_image, frame in zip(torch.split(answer, batch.counts), batch.frames, strict=True)
+            for of_image, frame in zip(torch.split(answer, list(batch.counts)), batch.frames, strict=True)
         ]
         return counted_mask_loss(mask_logits, batch.references * len(answers), self.weights)
 

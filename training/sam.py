@@ -176,7 +176,7 @@ class SamStage:
     @property
     def module(self) -> nn.Module:
         """The SAM."""
-        return self.sam
+        return self.sam  # type: ignore[no-any-return]
 
     def loss(self, batch: SamBatch) -> torch.Tensor:
         """Mask loss of the best candidate, and the squared error of every predicted IoU."""

@@ -132,7 +132,8 @@ class DialogueDraw:
 
     def __call__(self, rng: np.random.Generator) -> DialogueBatch:
         """Draw one."""
-        scenes, packed = [], []
+        scenes: list[TrainingScene] = []
+        packed = []
         while len(scenes) < self.scene_count:
             for scene in self.source.scenes(rng, min(2, self.scene_count - len(scenes))):
                 item = self.pack(scene, self.source.phrases(scene, rng, self.per_scene, self.weights), rng)

@@ -77,7 +77,8 @@ def build_demo(comparison: Comparison, evaluations: Sequence[Browsing] = ()) -> 
 
 
 def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: Sequence[Browsing]) -> SpokenBlocks:
-    with SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP) as demo:
+    demo = SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP)
+    with demo:
         build_accessibility()
         build_kept_entries()
         head = build_head(_head(comparison.suite))

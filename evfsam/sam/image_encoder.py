@@ -176,6 +176,6 @@ def _packed(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         and x.dtype == torch.float32
         and not x.requires_grad
         and not torch.is_autocast_enabled("cpu")
-        and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        and bool(torch.backends.mkldnn.is_available())
     )
     return value.contiguous().to_mkldnn() if is_onednn_better else value

@@ -161,14 +161,16 @@ def _spread(counts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.f
     """(2, N) places 0..1 in each triangle's parallelogram: the additive recurrence R2, shifted at random."""
     number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     shift = np.repeat(rng.random((2, len(counts))), counts, axis=1)
-    return (shift + number * np.array([[0.7548776662466927], [0.5698402909980532]])) % 1
+    places: NDArray[np.float64] = (shift + number * np.array([[0.7548776662466927], [0.5698402909980532]])) % 1
+    return places
 
 
 def _rotation(azimuth: float, elevation: float) -> NDArray[np.float64]:
     a, e = math.radians(-azimuth), math.radians(elevation)
     about_y = np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]])
     about_x = np.array([[1, 0, 0], [0, math.cos(e), -math.sin(e)], [0, math.sin(e), math.cos(e)]])
-    return about_x @ about_y
+    rotation: NDArray[np.float64] = about_x @ about_y
+    return rotation
 
 
 def _shaded(
@@ -202,10 +204,9 @@ def _filled(picture: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArr
     in_front = [depths[i : i + height, j : j + width] < nearest - _GAP for i, j in shifts]
     holes = sum(front.astype(int) for front in in_front) >= 6
     colours = np.pad(picture, ((1, 1), (1, 1), (0, 0)))
-    around = sum(
-        colours[i : i + height, j : j + width] * front[..., None]
-        for (i, j), front in zip(shifts, in_front, strict=True)
-    )
+    around = np.zeros_like(picture)
+    for (i, j), front in zip(shifts, in_front, strict=True):
+        around += colours[i : i + height, j : j + width] * front[..., None]
     picture[holes] = around[holes] / around[holes, 3:]
     return picture
 

@@ -99,12 +99,12 @@ class CallChecks:
             raise RequestError(
                 404, f"unknown event {str(index)[:20]}: expected the number of one of this page's as fn_index"
             )
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _named_function(self, name: str) -> BlockFunction:
         for function in self._app.get_blocks().fns.values():
             if function.api_name == name:
-                return function  # type: ignore[no-any-return]
+                return function
         raise RequestError(404, f"unknown endpoint {name[:60]!r}: expected one of {', '.join(self._endpoints)}")
 
 

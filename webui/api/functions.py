@@ -185,7 +185,7 @@ def _options(value: object) -> Mapping[str, object]:
             raise ConfigurationError(f"expected options as a JSON object, got {value[:60]!r}: {error}") from error
     if not isinstance(given or {}, Mapping):
         raise ConfigurationError(f"expected options as a JSON object of names and values, got {_shown(value)}")
-    chosen = dict(given or {})  # type: ignore[call-overload]
+    chosen: dict[str, object] = dict(given or {})  # type: ignore[call-overload]
     if len(chosen) > _MOST_OPTIONS:
         raise ConfigurationError(f"expected at most {_MOST_OPTIONS} options, got {len(chosen)}; leave some out")
     return chosen

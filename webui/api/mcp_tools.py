@@ -32,7 +32,8 @@ def offer_tools(server: "GradioMCPServer", endpoints: Sequence[EndpointSchemas],
     async def list_tools() -> "list[Tool]":
         return [_tool(name, one) for name, one in offered.items()]
 
-    @protocol.call_tool(validate_input=False)  # the endpoints say what does not fit in plainer words
+    # The endpoints say what does not fit in plainer words than the protocol's own check.
+    @protocol.call_tool(validate_input=False)  # type: ignore[untyped-decorator,unused-ignore]
     async def call_tool(
         name: str, arguments: dict[str, Any]
     ) -> "tuple[list[TextContent | ImageContent], dict[str, Any]]":

@@ -119,4 +119,4 @@ def _mended(node: Any, definitions: Mapping[str, Any]) -> Any:
 
 def _is_file(schema: Mapping[str, Any]) -> bool:
     meta = schema.get("properties", {}).get("meta", {})
-    return meta.get("properties", {}).get("_type", {}).get("const") == "gradio.FileData"
+    return bool(meta.get("properties", {}).get("_type", {}).get("const") == "gradio.FileData")

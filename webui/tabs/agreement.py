@@ -44,7 +44,7 @@ from workbench.analysis.agreement import (
 from workbench.analysis.agreement_picture import LegendedPicture, disagreement_picture, regions_picture, votes_picture
 from workbench.analysis.reference_masks import figures_against_references
 from workbench.comparison import StrategyResult
-from workbench.metrics.masks import Mask
+from workbench.metrics.masks import Mask, ReferenceMask
 from workbench.pictures.files import shown_pair
 
 REFERENCE: Final = "reference"
@@ -188,7 +188,7 @@ def measured(progress: Progress, phrase: int, reference: Reference | None) -> st
         return figures.nothing(say(_NO_REFERENCE))
     if phrase == ALL_PHRASES and not reference.is_own:
         pairs = [(each, result) for n, each in enumerate(progress.phrases) for result in answers_to(progress, n)]
-        references = {
+        references: dict[str, ReferenceMask] = {
             each: mask for each, mask in zip(progress.phrases, progress.known_masks, strict=True) if mask is not None
         }
     else:

@@ -88,13 +88,13 @@ class EvaluationTab:
         """Draw the first expression of another choice."""
         return self.show(run, order, strategy, kind, 1)
 
-    def show_next(self, *values: object) -> Updates:
+    def show_next(self, run: object, order: object, strategy: object, kind: object, number: object) -> Updates:
         """Draw the next expression."""
-        return self.show(*values, step=1)
+        return self.show(run, order, strategy, kind, number, step=1)
 
-    def show_previous(self, *values: object) -> Updates:
+    def show_previous(self, run: object, order: object, strategy: object, kind: object, number: object) -> Updates:
         """Draw the expression before."""
-        return self.show(*values, step=-1)
+        return self.show(run, order, strategy, kind, number, step=-1)
 
 
 def build_evaluation(runs: Sequence[Browsing]) -> None:

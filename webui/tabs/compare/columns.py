@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from evfsam.types import StrategyCard
+from evfsam.types import RgbImage, StrategyCard
 from webui import wording
 from webui.i18n.translate import retold, say
 from webui.tabs.compare.runs import Progress
@@ -79,12 +79,11 @@ class AnswerColumn:
     ) -> Mapping[str, object]:
         alt_text = say("{title}, evidence. {caption}", title=retold(result.card.title), caption=caption)
         if attention is not None:
-            picture = attention.heat_map(attention.layer_count, ALL_HEADS)
-            return gr.update(value=picture, visible=True, alt_text=alt_text)
-        picture = evidence_figure(progress.view.image, result)
-        if picture is None:
-            return gr.update(value=None, visible=False)
-        return gr.update(value=picture, visible=True, alt_text=alt_text)
+            picture: RgbImage | None = attention.heat_map(attention.layer_count, ALL_HEADS)
+        else:
+            picture = evidence_figure(progress.view.image, result)
+        hidden: Mapping[str, object] = gr.update(value=None, visible=False)
+        return hidden if picture is None else dict(gr.update(value=picture, visible=True, alt_text=alt_text))
 
 
 def build_columns(cards: Mapping[str, StrategyCard]) -> tuple[AnswerColumn, ...]:

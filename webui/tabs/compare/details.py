@@ -177,7 +177,6 @@ def checked_choice(value: object, what: str) -> int:
     Raises:
         ConfigurationError: it is not a whole number.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not abs(value) < _BEYOND or value != int(value):  # type: ignore[arg-type, call-overload]
-        raise ConfigurationError(f"expected a whole number as {what}, got {str(value)[:60]}")
-    return int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _BEYOND and value == int(value):
+        return int(value)
+    raise ConfigurationError(f"expected a whole number as {what}, got {str(value)[:60]}")

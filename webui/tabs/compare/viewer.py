@@ -56,7 +56,8 @@ def value_map(segmentation: Segmentation) -> NDArray[np.uint8]:
         logits = np.asarray(Image.fromarray(logits).resize(size, Image.Resampling.NEAREST))
     levels = np.rint(np.nan_to_num(logits * LEVELS_PER_LOGIT, nan=0.0) + MIDDLE)
     bounded = np.where(logits > 0, np.clip(levels, MIDDLE + 1, 255), np.clip(levels, 0, MIDDLE))
-    return bounded.astype(np.uint8)
+    shown: NDArray[np.uint8] = bounded.astype(np.uint8)
+    return shown
 
 
 def _bar() -> str:

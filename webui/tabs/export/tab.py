@@ -100,7 +100,7 @@ class TakeAwayTab:
 
     def restore(self, query: object, address: object) -> Updates:
         """Fill the comparison with what the page's address holds, if anything."""
-        told = {self.address: page_address(address)}
+        told: Updates = {self.address: page_address(address)}
         if not isinstance(query, str) or not holds_recipe(query):
             return told
         page, controls = self.page, self.page.controls

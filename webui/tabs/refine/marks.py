@@ -1,7 +1,7 @@
 """A person's marks on a picture: points on and off the object, and corners of a box. No Gradio."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt
@@ -48,7 +48,7 @@ def with_mark(marks: Marks, kind: object, column: object, row: object, size: tup
     x, y, (height, width) = _whole(column, "x"), _whole(row, "y"), size
     if not (0 <= x < width and 0 <= y < height):
         raise GeometryError(f"expected x from 0 to {width - 1} and y from 0 to {height - 1}, got {x} and {y}")
-    return (*marks, Mark(cast(MarkKind, kind), x, y))
+    return (*marks, Mark(kind, x, y))
 
 
 def points_of(marks: Marks) -> tuple[PromptPoint, ...]:

@@ -216,8 +216,9 @@ def _wire(tab: VideoTab) -> None:
 
 
 def _whole(value: object) -> int:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return round(value) if is_number and abs(value) < 1e9 else 0
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9:
+        return round(value)
+    return 0
 
 
 def _sentence(error: EvfSamError) -> str:
