@@ -97,7 +97,7 @@ def serve(arguments: Sequence[str] | None = None, program: str | None = None) ->
     if isinstance(comparison, ZeroGpuComparison):
         read_weights(comparison)
     demo.launch(server_name=settings.host, server_port=settings.port, prevent_thread_lock=True, **launch_arguments())
-    if comparison.suite.board is None:
+    if comparison.suite.load_status is None:
         Thread(target=read_weights, args=(comparison,), daemon=True).start()
     demo.block_thread()
     return 0

@@ -8,7 +8,7 @@ import gradio as gr
 
 from webui.i18n.translate import retold, say
 from workbench.comparison import Comparison
-from workbench.suites.loading_board import LoadingState
+from workbench.suites.load_status import LoadingState
 
 _RENEWED_EVERY_S: Final = 1.5
 _GB: Final = 10**9
@@ -16,14 +16,14 @@ _GB: Final = 10**9
 
 def build_weights_notice(comparison: Comparison) -> None:
     """Add the notice; nothing where the suite's weights are at hand."""
-    board = comparison.suite.board
-    if board is None:
+    load_status = comparison.suite.load_status
+    if load_status is None:
         return
     titles = {key: entry.title for key, entry in comparison.suite.strategies.items()}
-    notice = gr.HTML(weights_in_words(titles, board.states), elem_id="weights")
+    notice = gr.HTML(weights_in_words(titles, load_status.states), elem_id="weights")
 
     def renew(shown: object) -> object:
-        now = weights_in_words(titles, board.states)
+        now = weights_in_words(titles, load_status.states)
         return gr.skip() if now == shown else now
 
     timer = gr.Timer(_RENEWED_EVERY_S)

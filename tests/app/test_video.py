@@ -60,10 +60,10 @@ def test_a_clip_becomes_a_video_and_two_kinds_of_masks(tab: VideoTab, tmp_path: 
 
 def test_a_stop_is_obeyed_and_what_is_done_can_be_taken_away(tab: VideoTab, tmp_path: Path) -> None:
     steps = work(tab, colour_clip(tmp_path / "clip.mp4", 6))
-    sign = next(steps)[tab.ui.sign]
+    flag = next(steps)[tab.ui.flag]
     for updates in steps:
         if "2 of 6 frames" in str(updates.get(tab.ui.status)):
-            assert "what is done is kept" in str(tab.stop(sign)[tab.ui.status])
+            assert "what is done is kept" in str(tab.stop(flag)[tab.ui.status])
         if "Stopped" in str(updates.get(tab.ui.status)):
             break
     assert "Stopped: 2 of 6 frames are kept, with a mask on 2." in str(updates[tab.ui.status])
@@ -105,7 +105,7 @@ def test_without_a_clip_or_a_phrase_nothing_is_asked_and_nothing_is_lost(tab: Vi
     assert "There is no clip yet" in str(updates[tab.ui.status])
     (updates,) = work(tab, colour_clip(tmp_path / "clip.mp4", 2), phrase=" ")
     assert "The phrase is empty. Type what to segment" in str(updates[tab.ui.status])
-    assert set(updates) == {tab.ui.status, tab.ui.sign, tab.ui.stop}
+    assert set(updates) == {tab.ui.status, tab.ui.flag, tab.ui.stop}
 
 
 def test_a_phrase_that_is_absent_on_its_frame_is_told_with_what_to_do(tab: VideoTab, tmp_path: Path) -> None:

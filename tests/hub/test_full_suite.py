@@ -108,8 +108,10 @@ def test_strategies_on_one_sam_hold_it_once_and_encode_the_image_once(
 
 def test_the_board_says_that_all_is_ready(comparison: Comparison, results: dict[str, StrategyResult]) -> None:
     assert results
-    assert comparison.suite.board is not None
-    assert {key: state.kind for key, state in comparison.suite.board.states.items()} == dict.fromkeys(KEYS, "ready")
+    assert comparison.suite.load_status is not None
+    assert {key: state.kind for key, state in comparison.suite.load_status.states.items()} == dict.fromkeys(
+        KEYS, "ready"
+    )
 
 
 def test_the_api_of_the_page_answers_with_the_suites_name_and_masks(client: Client, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from tests.webui.fakes import fake_comparison
 from webui.blocks import build_demo
 from webui.weights_notice import weights_in_words
 from workbench.comparison import Comparison
-from workbench.suites.loading_board import LoadingBoard, LoadingState
+from workbench.suites.load_status import LoadingState, LoadStatus
 
 TITLES = {"evf-sam": "EVF-SAM", "sam3": "SAM 3"}
 
@@ -34,14 +34,14 @@ def test_what_is_ready_or_was_never_needed_is_not_mentioned() -> None:
 
 def test_only_a_page_whose_weights_are_fetched_asks_for_news() -> None:
     assert "'type': 'timer'" not in page_over()
-    assert "'type': 'timer'" in page_over(board=LoadingBoard())
+    assert "'type': 'timer'" in page_over(load_status=LoadStatus())
 
 
 def test_news_are_sent_only_where_something_has_changed() -> None:
-    board = LoadingBoard()
-    demo = build_demo(Comparison(replace(fake_comparison()[0].suite, board=board)))
+    load_status = LoadStatus()
+    demo = build_demo(Comparison(replace(fake_comparison()[0].suite, load_status=load_status)))
     (renew,) = [fn.fn for fn in demo.fns.values() if any(event == "tick" for _, event in fn.targets)]
-    board.put("evf-sam", LoadingState("loading"))
+    load_status.put("evf-sam", LoadingState("loading"))
     words = renew("")
     assert "EVF-SAM</strong> reads its weights" in words
     assert renew(words) == gr.skip()

@@ -45,7 +45,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         strategies=comparison.choose(named_keys(arguments)),
     )
-    text, run = carry_out(order, comparison)
+    text, run = run_batch(order, comparison)
     print(text)
     kinds = [answer.verdict for answer in run.answers]
     if not any(kind != "failed" for kind in kinds):
@@ -53,7 +53,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     return EXIT_FAULTS if run.faults or "failed" in kinds else 0
 
 
-def carry_out(order: BatchOrder, comparison: Comparison) -> tuple[str, BatchRun]:
+def run_batch(order: BatchOrder, comparison: Comparison) -> tuple[str, BatchRun]:
     """Ask everything that is missing in the folder; also after Ctrl-C its tables are written.
 
     Returns:

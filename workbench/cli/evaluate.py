@@ -65,7 +65,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         shard=shard,
         out=arguments.out,
     )
-    text, scores = carry_out(order, comparison)
+    text, scores = run_evaluation(order, comparison)
     print(visible_lines(text))
     # A launcher ends all processes where one ends with another code than 0; `report` says it for the whole run.
     is_one_of_many = shard.count > 1 and arguments.shard is None
@@ -81,7 +81,7 @@ def _shard(text: str | None) -> Shard:
     return Shard(int(number), int(count))
 
 
-def carry_out(order: Order, comparison: Comparison) -> tuple[str, dict[str, Scores]]:
+def run_evaluation(order: Order, comparison: Comparison) -> tuple[str, dict[str, Scores]]:
     """Measure, write what is to be written, and return the text for the screen and the scores.
 
     Raises:

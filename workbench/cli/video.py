@@ -51,7 +51,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Write the video, print a line about it, and return the exit code."""
     key, follower = _follower(arguments)
     order = VideoOrder(arguments.video, arguments.out, arguments.phrase, follower, arguments.frame, key)
-    print(visible(carry_out(order)))
+    print(visible(run_video(order)))
     return 0
 
 
@@ -72,7 +72,7 @@ def _follower(arguments: argparse.Namespace) -> tuple[str, Callable[[], VideoFol
     return key, partial(suite_follower, comparison, key)
 
 
-def carry_out(order: VideoOrder) -> str:
+def run_video(order: VideoOrder) -> str:
     """Write the video and return one line about it for a person.
 
     Masks of frames before the prompted one are made backwards and wait, packed, until their turn to be written comes.

@@ -10,7 +10,7 @@ from evfsam.errors import ConfigurationError
 from workbench.names import unknown_name
 from workbench.suites.choice import Machine, choose_suite
 from workbench.suites.hub_entries import HubEntry, SharedSams
-from workbench.suites.loading_board import LoadingBoard
+from workbench.suites.load_status import LoadStatus
 from workbench.suites.registry import Entry, StrategyEntry, Suite
 from workbench.suites.strategy_choices import Options, StrategyChoice
 
@@ -47,7 +47,7 @@ def composed_suite(
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise ConfigurationError(f"two strategies are called {double}; give one a label, such as a={double}")
-    board, sams = LoadingBoard(), SharedSams()
+    load_status, sams = LoadStatus(), SharedSams()
     entries: dict[str, Entry] = {}
     parts: list[Suite] = []
     for choice in asked:
@@ -61,28 +61,28 @@ def composed_suite(
             raise ConfigurationError(
                 unknown_name("strategy", choice.key, tuple(part.strategies)) + (f" ({reason})" if reason else "")
             )
-        entries[choice.name] = _named(part.strategies[choice.key], choice, board, sams)
+        entries[choice.name] = _named(part.strategies[choice.key], choice, load_status, sams)
         parts.append(part)
-    return _with_options(_joined(parts, entries, board), options)
+    return _with_options(_joined(parts, entries, load_status), options)
 
 
-def _named(entry: Entry, choice: StrategyChoice, board: LoadingBoard, sams: SharedSams) -> Entry:
+def _named(entry: Entry, choice: StrategyChoice, load_status: LoadStatus, sams: SharedSams) -> Entry:
     told = choice.label or choice.suite or entry.source
     title = entry.title if choice.is_plain else f"{entry.title} ({told})"
     if isinstance(entry, HubEntry):
-        return replace(entry, key=choice.name, title=title, board=board, sams=sams)
+        return replace(entry, key=choice.name, title=title, load_status=load_status, sams=sams)
     assert isinstance(entry, StrategyEntry)
     return replace(entry, title=title)
 
 
-def _joined(parts: Sequence[Suite], entries: Mapping[str, Entry], board: LoadingBoard) -> Suite:
+def _joined(parts: Sequence[Suite], entries: Mapping[str, Entry], load_status: LoadStatus) -> Suite:
     by_key = {part.key: part for part in parts}
     return Suite(
         key="+".join(by_key),
         title=" + ".join(part.title for part in by_key.values()),
         notice=" ".join(part.notice for part in by_key.values()),
         strategies=MappingProxyType(dict(entries)),
-        board=board if any(part.board is not None for part in parts) else None,
+        load_status=load_status if any(part.load_status is not None for part in parts) else None,
     )
 
 

@@ -13,7 +13,7 @@ from evfsam.errors import ConfigurationError
 from evfsam.weights.hub import fault_in_words
 from workbench.names import FULL_KEY, unknown_name
 from workbench.suites.hub_entries import HubEntry, SharedSams
-from workbench.suites.loading_board import LoadingBoard
+from workbench.suites.load_status import LoadStatus
 from workbench.suites.model_store import ModelStore
 from workbench.suites.registry import Suite
 
@@ -117,7 +117,7 @@ def full_suite(
         ConfigurationError: `places` names what the suite does not have, or an id that the lock file lacks.
     """
     store = store or ModelStore()
-    board, sams = LoadingBoard(), SharedSams()
+    load_status, sams = LoadStatus(), SharedSams()
     chosen = {key: dict(_replaced(key, recipe, places)) for key, recipe in _RECIPES.items()}
     _check_names(places)
     entries, left_out = {}, {}
@@ -127,10 +127,25 @@ def full_suite(
             left_out[recipe.title] = reason
             continue
         entries[key] = HubEntry(
-            key, recipe.title, recipe.summary, recipe.loader, chosen[key], store, recipe.takes_directory, board, sams
+            key,
+            recipe.title,
+            recipe.summary,
+            recipe.loader,
+            chosen[key],
+            store,
+            recipe.takes_directory,
+            load_status,
+            sams,
         )
         _ = entries[key].models
-    return Suite(FULL_KEY, "Full: published models", _NOTICE, MappingProxyType(entries), left_out=left_out, board=board)
+    return Suite(
+        FULL_KEY,
+        "Full: published models",
+        _NOTICE,
+        MappingProxyType(entries),
+        left_out=left_out,
+        load_status=load_status,
+    )
 
 
 def hub_gated_reason(model_id: str) -> str | None:

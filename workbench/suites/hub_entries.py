@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from evfsam.types import MaskBackbone, Strategy, StrategyCard
 from workbench.suites.configured import configured, options_text
-from workbench.suites.loading_board import LoadingBoard, LoadingState
+from workbench.suites.load_status import LoadingState, LoadStatus
 from workbench.suites.memory_plan import out_of_memory_reason
 from workbench.suites.model_lock import LockedModel
 from workbench.suites.model_store import ModelStore
@@ -53,7 +53,7 @@ class HubEntry:
             the one directory itself where `takes_directory`.
         weights: Hub ids of the lock file, or directories, by role; the first is the one that the strategy is named for.
         store: fetches the ids.
-        board: told how far loading is.
+        load_status: told how far loading is.
         sams: shared with the other entries of the suite.
         refusal: why it may not be loaded here; None where it may.
         options: given to the strategy once it is loaded.
@@ -66,7 +66,7 @@ class HubEntry:
     weights: Mapping[str, str | Path]
     store: ModelStore
     takes_directory: bool = False
-    board: LoadingBoard = field(default_factory=LoadingBoard)
+    load_status: LoadStatus = field(default_factory=LoadStatus)
     sams: SharedSams = field(default_factory=SharedSams)
     refusal: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
@@ -103,9 +103,9 @@ class HubEntry:
             CheckpointError: a model cannot be fetched, or is damaged; says what to do.
             ConfigurationError: it does not fit on the device.
         """
-        with self.board.outcome(self.key):
+        with self.load_status.outcome(self.key):
             places = self._places()
-            self.board.put(self.key, LoadingState("loading"))
+            self.load_status.put(self.key, LoadingState("loading"))
             module_name, _, function_name = self.loader.partition(":")
             function = cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))
             given = next(iter(places.values())) if self.takes_directory else places
@@ -127,7 +127,7 @@ class HubEntry:
         try:
             self._places()
         except EvfSamError as error:
-            self.board.put(self.key, LoadingState("failed", reason=str(error)))
+            self.load_status.put(self.key, LoadingState("failed", reason=str(error)))
             raise
 
     def provisional_card(self, key: str) -> StrategyCard:
@@ -142,7 +142,7 @@ class HubEntry:
     def _place(self, place: str | Path) -> Path:
         if isinstance(place, str):
             total = self.store.model(place).nbytes
-            self.board.put(self.key, LoadingState("fetching", place, 0, total))
+            self.load_status.put(self.key, LoadingState("fetching", place, 0, total))
             return self.store.directory(place, lambda done, known: self._arrived(place, done, known or total))
         if not place.is_dir():
             raise CheckpointError(f"{self.title}: expected a directory at {place}, found none; check --weights")
@@ -160,4 +160,4 @@ class HubEntry:
         )
 
     def _arrived(self, model_id: str, done: int, total: int) -> None:
-        self.board.put(self.key, LoadingState("fetching", model_id, done, max(done, total)))
+        self.load_status.put(self.key, LoadingState("fetching", model_id, done, max(done, total)))

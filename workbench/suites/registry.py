@@ -14,7 +14,7 @@ from evfsam.types import Strategy, StrategyCard
 from workbench.bundled import CHECKPOINTS
 from workbench.names import unknown_name
 from workbench.suites.configured import configured, options_text
-from workbench.suites.loading_board import LoadingBoard
+from workbench.suites.load_status import LoadStatus
 from workbench.suites.weight_files import directory_digest, directory_name, with_options_digest
 
 
@@ -110,7 +110,7 @@ class Suite:
         strategies: entries by strategy key, in the order in which they run.
         reason: why this suite runs, where nobody asked for it by name.
         left_out: why a strategy is not in the list, by its title.
-        board: how far the weights are, where they have to be fetched; None where they are at hand.
+        load_status: how far the weights are, where they have to be fetched; None where they are at hand.
     """
 
     key: str
@@ -119,7 +119,7 @@ class Suite:
     strategies: Mapping[str, Entry]
     reason: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    board: LoadingBoard | None = None
+    load_status: LoadStatus | None = None
 
 
 MINI: Final = Suite(

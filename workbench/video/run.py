@@ -55,7 +55,7 @@ class PackedMask:
 
 
 @dataclass(frozen=True)
-class StopSign:
+class StopFlag:
     """Asks for an end after the frame under way. A file, because the work may run in another process.
 
     Attributes:
@@ -64,13 +64,13 @@ class StopSign:
 
     path: Path
 
-    def put_up(self) -> None:
+    def set(self) -> None:
         """Ask for an end; nothing happens where the work has ended already."""
         if self.path.parent.is_dir():
             self.path.touch()
 
     @property
-    def is_up(self) -> bool:
+    def is_set(self) -> bool:
         """Whether somebody asked."""
         return self.path.exists()
 
@@ -94,7 +94,7 @@ class ClipOrder:
     first: int
     count: int
     prompt_frame: int
-    stop: StopSign
+    stop: StopFlag
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ class ClipAsker:
             for found in follower.follow(part, order.phrase, prompt_frame=order.prompt_frame):
                 answer = self._answer(order, part[found.index], found, follower)
                 yield answer
-                if order.stop.is_up or (answer.doubt and answer.carries_memory):
+                if order.stop.is_set or (answer.doubt and answer.carries_memory):
                     return
 
     def _answer(self, order: ClipOrder, frame: RgbImage, found: FrameMask, follower: VideoFollower) -> FrameAnswer:

@@ -7,7 +7,7 @@ import pytest
 from tests.workbench.datasets import layouts
 from tests.workbench.doubles import suite_of
 from workbench.cli import evaluate as evaluate_command
-from workbench.cli.evaluate import Order, carry_out
+from workbench.cli.evaluate import Order, run_evaluation
 from workbench.comparison import Comparison
 from workbench.evaluation.evaluation import Shard
 
@@ -41,24 +41,24 @@ def order(dataset: str, limit: int | None, out: Path | None = None, shard: Shard
 
 
 def test_with_a_limit_expressions_are_counted(comparison: Comparison) -> None:
-    carry_out(order("scenes:test", 9), comparison)
+    run_evaluation(order("scenes:test", 9), comparison)
     (bar,) = Bar.made
     assert (bar.total, bar.unit, bar.n, bar.is_closed) == (9, "expression", 9, True)
 
 
 def test_without_a_limit_images_are_counted(comparison: Comparison, tmp_path: Path) -> None:
     folder = layouts.folder(tmp_path / "mine")
-    carry_out(order(f"folder:{folder}", None), comparison)
+    run_evaluation(order(f"folder:{folder}", None), comparison)
     (bar,) = Bar.made
     assert (bar.total, bar.unit, bar.n) == (2, "image", 2)
 
 
 def test_answers_of_an_earlier_run_are_no_speed(comparison: Comparison, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
-    carry_out(order("scenes:test", 9, out), comparison)
+    run_evaluation(order("scenes:test", 9, out), comparison)
     lines = out.read_bytes().splitlines(keepends=True)
     out.write_bytes(b"".join(lines[:-3]))
-    carry_out(order("scenes:test", 9, out), comparison)
+    run_evaluation(order("scenes:test", 9, out), comparison)
     first, second = Bar.made
     assert (first.initial, first.n) == (0, 9)
     assert 0 < second.initial < second.n == 9

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.workbench.doubles import half_lit, suite_of
 from tests.workbench.evaluation.test_merging import RUN, answer, written
-from workbench.cli.evaluate import Order, carry_out
+from workbench.cli.evaluate import Order, run_evaluation
 from workbench.comparison import Comparison
 from workbench.evaluation.evaluation import Shard
 from workbench.evaluation.figures import Figure
@@ -64,7 +64,7 @@ def run(folder: Path, tmp_path: Path) -> MergedRun:
     (tmp_path / "weights").mkdir()
     comparison = Comparison(suite_of(tmp_path / "weights", light="load_bright", refused="load_refused"))
     out = tmp_path / "results.jsonl"
-    carry_out(Order(f"folder:{folder}", None, None, ("light", "refused"), Shard(), out), comparison)
+    run_evaluation(Order(f"folder:{folder}", None, None, ("light", "refused"), Shard(), out), comparison)
     (run,) = merged_runs([out])
     return run
 

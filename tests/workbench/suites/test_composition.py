@@ -155,5 +155,5 @@ def test_two_suites_stand_side_by_side(tmp_path: Path) -> None:
     assert isinstance(mine, HubEntry)
     assert (evf_sam.key, evf_sam.title, evf_sam.weights["model"]) == ("evf-sam-full", "EVF-SAM (full)", tmp_path)
     assert mine.title == "Grounded-SAM (mine)"
-    assert suite.board is evf_sam.board is mine.board
+    assert suite.load_status is evf_sam.load_status is mine.load_status
     assert evf_sam.sams is mine.sams

@@ -13,7 +13,7 @@ from workbench.names import SUITE_NAMES
 from workbench.suites.choice import Machine, choose_suite, read_places, usual_dtype
 from workbench.suites.full import default_model_ids, hub_gated_reason
 from workbench.suites.hub_entries import HubEntry, SharedSams
-from workbench.suites.loading_board import LoadingState
+from workbench.suites.load_status import LoadingState
 from workbench.suites.memory_plan import T4
 from workbench.suites.model_lock import locked_models
 from workbench.suites.model_store import ModelStore
@@ -143,7 +143,7 @@ def test_what_does_not_fit_refuses_to_load_and_says_what_would() -> None:
     found = entry(full(gated=None, machine=Machine(CUDA, T4)), "sam3")
     with pytest.raises(ConfigurationError, match=r"SAM 3 is not loaded: its models need 1\.7 GB .*24 GB would hold"):
         found.load(CUDA, torch.float16)
-    assert found.board.states["sam3"].kind == "failed"
+    assert found.load_status.states["sam3"].kind == "failed"
 
 
 def test_the_plan_counts_only_the_strategies_that_will_be_asked() -> None:
@@ -186,8 +186,8 @@ def test_a_failed_fetch_is_on_the_board_and_in_the_digest_is_the_revision(monkey
     suite = full()
     with pytest.raises(CheckpointError):
         entry(suite, "evf-sam").fetch()
-    assert suite.board is not None
-    assert suite.board.states == {"evf-sam": LoadingState("failed", reason="the disk is full")}
+    assert suite.load_status is not None
+    assert suite.load_status.states == {"evf-sam": LoadingState("failed", reason="the disk is full")}
     assert entry(suite, "evf-sam").digest != entry(suite, "evf-sam2").digest
 
 

@@ -18,7 +18,7 @@ from workbench.datasets.coco_masks import decode_mask
 from workbench.video.clips import FRAME_LIMIT, open_part
 from workbench.video.files import VideoFrames
 from workbench.video.results import clip_files, write_clip
-from workbench.video.run import ClipAsker, ClipOrder, ClipProgress, StopSign, chosen_strategy, run_clip
+from workbench.video.run import ClipAsker, ClipOrder, ClipProgress, StopFlag, chosen_strategy, run_clip
 from workbench.video.zero_gpu import LentClipAsker, clip_asker
 from workbench.zero_gpu import LONGEST_SECONDS, GpuUnavailableError, ZeroGpuComparison
 
@@ -26,7 +26,7 @@ from workbench.zero_gpu import LONGEST_SECONDS, GpuUnavailableError, ZeroGpuComp
 @pytest.fixture
 def order(tmp_path: Path) -> ClipOrder:
     clip = write_video(tmp_path / "clip.mp4", count=8)
-    return ClipOrder(clip, "left", "light", first=1, count=5, prompt_frame=2, stop=StopSign(tmp_path / "stop"))
+    return ClipOrder(clip, "left", "light", first=1, count=5, prompt_frame=2, stop=StopFlag(tmp_path / "stop"))
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def test_a_stop_ends_after_the_frame_under_way_and_keeps_what_is_done(asker: Cli
     for step in run_clip(asker, order):
         steps.append(step)
         if len(step.masks) == 2:
-            order.stop.put_up()
+            order.stop.set()
     assert sorted(steps[-1].masks) == [1, 2]
     assert steps[-1].is_done
 
 
-def test_a_stop_sign_may_come_too_late(tmp_path: Path) -> None:
-    StopSign(tmp_path / "gone" / "stop").put_up()
+def test_a_stop_flag_may_come_too_late(tmp_path: Path) -> None:
+    StopFlag(tmp_path / "gone" / "stop").set()
     assert not (tmp_path / "gone").exists()
 
 

@@ -121,14 +121,14 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Turn:
+class _Version:
     """The visitor's picture: its number, and its file where the visitor uploaded it."""
 
     number: int
     path: str | None
 
 
-class PictureTurns:
+class ImageVersions:
     """Numbers the pictures of each visitor; safe to share between threads, bounded in visitors.
 
     A run on an earlier picture must not write its answers beside the new one. It is asked for with the number that was
@@ -138,7 +138,7 @@ class PictureTurns:
     """
 
     def __init__(self) -> None:
-        self._turns: OrderedDict[str, _Turn] = OrderedDict()
+        self._turns: OrderedDict[str, _Version] = OrderedDict()
         self._lock = Lock()
 
     def begin(self, path: str | None = None) -> int:
@@ -150,7 +150,7 @@ class PictureTurns:
         visitor = _visitor()
         with self._lock:
             before = self._turns.pop(visitor, None)
-            self._turns[visitor] = _Turn(1 if before is None else before.number + 1, path)
+            self._turns[visitor] = _Version(1 if before is None else before.number + 1, path)
             while len(self._turns) > _VISITORS:
                 self._turns.popitem(last=False)
             return self._turns[visitor].number

@@ -22,7 +22,7 @@ from webui.tabs.compare.choices import phrase_buttons
 from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
 from webui.tabs.compare.controls import Controls, build_controls
 from webui.tabs.compare.details import Findings, build_findings, checked_choice
-from webui.tabs.compare.runs import PictureTurns, Progress, read_upload, run
+from webui.tabs.compare.runs import ImageVersions, Progress, read_upload, run
 from webui.tabs.compare.strategy_options import chosen_options, only_of
 from webui.tabs.compare.viewer import build_viewer
 from webui.tabs.export.restoring import query_of
@@ -81,7 +81,7 @@ class ComparePage:
         runs: those that are finished.
         unanswered: keys of the strategies that a run under way still has to ask.
         turn: number of the picture on the page, which runs are asked with.
-        turns: which picture each visitor is at.
+        versions: which picture each visitor is at.
         query: of a link to the run asked last, from its start on; empty where no link can bring it back.
     """
 
@@ -99,7 +99,7 @@ class ComparePage:
     runs: RunStore
     unanswered: gr.State
     turn: gr.Number
-    turns: PictureTurns
+    versions: ImageVersions
     query: gr.Textbox
 
     def ask(
@@ -119,7 +119,7 @@ class ComparePage:
         try:
             for progress in run(self.comparison, payload, phrase, strategies, options, known):
                 for updates in self._show(FinishedRun(progress, only_of(options, progress.chosen), known)):
-                    if not self.turns.is_current(turn, _file_of(payload)):
+                    if not self.versions.is_current(turn, _file_of(payload)):
                         yield {self.status: gr.skip()}  # without any answer, Gradio would empty every output
                         return
                     yield updates
@@ -248,7 +248,7 @@ class ComparePage:
 
     def _emptied(self, payload: object = None) -> Updates:
         """Begin with another picture: an uploaded one where there is a payload."""
-        turn = self.turns.begin(_file_of(payload))
+        turn = self.versions.begin(_file_of(payload))
         nothing = {self.attention: None, self.last_run: None, self.turn: turn, self.query: ""}
         return {**nothing, **self._no_download(), **self._at_rest(), **self.introduce(), **self.findings.emptied()}
 
@@ -285,7 +285,7 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
         RunStore(),
         unanswered,
         turn,
-        PictureTurns(),
+        ImageVersions(),
         query,
     )
     runs = _wire_runs(page)

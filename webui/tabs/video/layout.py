@@ -19,7 +19,7 @@ class VideoParts:
         place: says what will be where `result` is.
         downloads: the video, the PNG masks and the run lengths.
         clip: the visitor's `Clip`, or None.
-        sign: the `StopSign` of the work under way, or None.
+        flag: the `StopFlag` of the work under way, or None.
     """
 
     file: gr.File
@@ -37,7 +37,7 @@ class VideoParts:
     result: gr.Video
     downloads: tuple[gr.DownloadButton, ...]
     clip: gr.State
-    sign: gr.State
+    flag: gr.State
 
 
 def build_parts(asker: ClipAsker) -> VideoParts:
@@ -95,6 +95,6 @@ def build_parts(asker: ClipAsker) -> VideoParts:
                                 ("rle", say("COCO RLE")),
                             )
                         )
-    clip, sign = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(2))
+    clip, flag = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(2))
     controls = (file, example, phrase, strategy, memory, start, frame, ask, stop)
-    return VideoParts(*controls, status, picture, place, result, downloads, clip, sign)
+    return VideoParts(*controls, status, picture, place, result, downloads, clip, flag)

@@ -23,7 +23,7 @@ from workbench.pictures.files import shrunk
 from workbench.video.clips import Clip, frame_limit, open_part, read_clip
 from workbench.video.files import VideoFileError
 from workbench.video.results import clip_files, write_clip
-from workbench.video.run import PREVIEW_SIDE, ClipAsker, ClipOrder, ClipProgress, StopSign, run_clip
+from workbench.video.run import PREVIEW_SIDE, ClipAsker, ClipOrder, ClipProgress, StopFlag, run_clip
 from workbench.video.zero_gpu import clip_asker
 
 logger = logging.getLogger(__name__)
@@ -114,9 +114,9 @@ class VideoTab:
             return
         first, count = self._part(clip, start)
         with TemporaryDirectory(prefix="clip-") as folder:
-            sign = StopSign(Path(folder) / "stop")
+            flag = StopFlag(Path(folder) / "stop")
             words = phrase if isinstance(phrase, str) else ""
-            order = ClipOrder(clip.path, str(strategy), words, first, count, _whole(frame) - first, sign)
+            order = ClipOrder(clip.path, str(strategy), words, first, count, _whole(frame) - first, flag)
             try:
                 yield from self._work(order, Path(folder) / "files")
             except EvfSamError as error:
@@ -125,17 +125,17 @@ class VideoTab:
                 logger.exception("a clip could not be segmented")
                 yield {self.ui.status: wording.problem(say(_OUR_FAULT)), **self._at_rest()}
 
-    def stop(self, sign: StopSign | None) -> Updates:
+    def stop(self, flag: StopFlag | None) -> Updates:
         """Ask for an end after the frame under way."""
-        if sign is None:
+        if flag is None:
             return self._at_rest()
-        sign.put_up()
+        flag.set()
         return {self.ui.status: wording.hint(say(_STOPPING)), self.ui.stop: gr.update(interactive=False)}
 
     def _work(self, order: ClipOrder, folder: Path) -> Iterator[Updates]:
         progresses = run_clip(self.asker, order)
         title = retold(self.page.comparison.cards[order.strategy].title)
-        running = {self.ui.sign: order.stop, self.ui.stop: gr.update(interactive=True)}
+        running = {self.ui.flag: order.stop, self.ui.stop: gr.update(interactive=True)}
         yield {self.ui.status: wording.hint(say(_BEGUN)), **running, **self._no_result()}
         latest, drawn, fault = None, float("-inf"), ""
         try:
@@ -182,7 +182,7 @@ class VideoTab:
         return min(max(first, 0), clip.frame_count - count), count
 
     def _at_rest(self) -> Updates:
-        return {self.ui.sign: None, self.ui.stop: gr.update(interactive=False)}
+        return {self.ui.flag: None, self.ui.stop: gr.update(interactive=False)}
 
     def _no_result(self) -> Updates:
         gone = {button: gr.update(value=None, interactive=False) for button in self.ui.downloads}
@@ -207,12 +207,12 @@ def _wire(tab: VideoTab) -> None:
         slider.input(tab.look, [ui.clip, ui.start, ui.frame], looked, trigger_mode="always_last", **quiet)
     ui.strategy.input(tab.take_strategy, ui.strategy, ui.memory, **quiet)
     inputs = [ui.clip, ui.phrase, ui.strategy, ui.start, ui.frame]
-    done = [ui.status, ui.picture, ui.memory, ui.place, ui.result, *ui.downloads, ui.sign, ui.stop]
+    done = [ui.status, ui.picture, ui.memory, ui.place, ui.result, *ui.downloads, ui.flag, ui.stop]
     at_once = f"() => {json.dumps(wording.hint(say(_ASKED)))}"
     for listen in (ui.ask.click, ui.phrase.submit):
         listen(None, None, ui.status, js=at_once)
         listen(tab.segment, inputs, done, concurrency_limit=1, concurrency_id=MODEL_QUEUE, **quiet)
-    ui.stop.click(tab.stop, ui.sign, [ui.status, ui.sign, ui.stop], queue=False, **quiet)
+    ui.stop.click(tab.stop, ui.flag, [ui.status, ui.flag, ui.stop], queue=False, **quiet)
 
 
 def _whole(value: object) -> int:

@@ -27,7 +27,7 @@ class LoadingState:
     reason: str = ""
 
 
-class LoadingBoard:
+class LoadStatus:
     """The states of several strategies by key. Safe to share between threads."""
 
     def __init__(self) -> None:
