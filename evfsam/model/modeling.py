@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 from evfsam.encoders.multimodal import EncoderOutput, build_encoder
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.geometry import Frame, upsample_logits
-from evfsam.model.batches import EvfSamBatch
 from evfsam.model.configuration import EvfSamConfig, refuse_options
 from evfsam.model.losses import MaskLoss, batch_mask_loss
+from evfsam.model.processing import EvfSamBatch
 from evfsam.model.released_layout import check_family, read_model_weights
 from evfsam.sam.backbone import BaseMaskBackbone, EncodedImages
 from evfsam.sam.families import Family

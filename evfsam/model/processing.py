@@ -1,6 +1,7 @@
 """Images and phrases to tensors, for `EvfSamModel.segment`, the strategy and training."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from evfsam.encoders.tokenizers import PhraseTokenizer, PretrainedPhraseTokenizer
 from evfsam.errors import CheckpointError, GeometryError
-from evfsam.model.batches import EvfSamBatch
+from evfsam.geometry import Frame
 from evfsam.model.configuration import EvfSamConfig, refuse_options
 from evfsam.phrases import check_phrases, split_phrases
 from evfsam.preprocess import beit3_pixels, clip_pixels
@@ -17,6 +18,27 @@ from evfsam.weights.hub import local_checkpoint
 
 AnyTokenizer = PhraseTokenizer | PretrainedPhraseTokenizer
 """BEiT-3 reads sentencepiece's ids, ViLT and CLIP those of their own tokenizers."""
+
+
+@dataclass(frozen=True, eq=False)
+class EvfSamBatch:
+    """B images and P phrases, those of image 0 first.
+
+    Attributes:
+        pixel_values: (B, 3, side, side) for SAM.
+        encoder_pixel_values: (B, 3, side, side) for the multimodal encoder.
+        input_ids: (P, T) int64.
+        attention_mask: (P, T) bool, True on words.
+        offset: B + 1 numbers: phrases offset[i]..offset[i + 1] belong to image i.
+        frames: where each image lies in SAM's input.
+    """
+
+    pixel_values: torch.Tensor
+    encoder_pixel_values: torch.Tensor
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    offset: tuple[int, ...]
+    frames: tuple[Frame, ...]
 
 
 class EvfSamProcessor:

@@ -7,12 +7,13 @@ Layout below the root, that of the refer toolkit:
 Source: Yu et al., Modeling Context in Referring Expressions, arXiv:1608.00272; splits: UNC and UMD for the papers here.
 """
 
+import pickle
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NoReturn
 
 from evfsam.errors import ConfigurationError
 from workbench.datasets.coco_files import CocoFile, CocoImage, read_coco
@@ -26,7 +27,6 @@ from workbench.datasets.layout import (
     records,
     whole_number,
 )
-from workbench.datasets.plain_pickle import read_plain_pickle
 
 KIND: Final = "referring"
 
@@ -133,3 +133,37 @@ def _is_in_split(of_ref: str, split: str) -> bool:
     if split.startswith("test") and split != "test":
         return of_ref.startswith("test") and split[-1] in of_ref[4:]
     return "test" in of_ref if split == "test" else of_ref == split
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds lists, tuples, sets, dictionaries, strings, numbers and None; any other thing is refused.
+
+    A pickle is a program: it may name any function and have it called. These annotations need none of that, so every
+    name is refused before anything is looked up.
+    """
+
+    def find_class(self, module_name: str, global_name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it names {module_name}.{global_name}, which plain data does not need")
+
+    def persistent_load(self, pid: object) -> NoReturn:
+        raise pickle.UnpicklingError(f"it refers to the outside object {pid!r}")
+
+
+def read_plain_pickle(name: str, path: Path) -> object:
+    """Read a pickle of containers, strings and numbers, of Python 2 or 3.
+
+    Args:
+        name: of the data set, for messages.
+        path: the file.
+
+    Raises:
+        DatasetError: it is damaged, cannot be read, or holds anything else; nothing of it was run.
+    """
+    try:
+        with path.open("rb") as file:
+            # Python 2 wrote text as bytes; Latin-1 reads any of them, and the phrases are ASCII.
+            content: object = _PlainUnpickler(file, encoding="latin-1").load()
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise DatasetError(f"{name}: expected plain data in {path}, got {reason}; fetch the file again") from error
+    return content

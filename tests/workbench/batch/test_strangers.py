@@ -16,8 +16,7 @@ from PIL import Image
 from tests.webui.fakes import fake_comparison, three_colours
 from workbench.batch.files import COMMAND_LIMITS, BatchError, BatchImage, BatchTable, Sources, read_sources
 from workbench.batch.folder import BatchFolder
-from workbench.batch.image_names import ImageNames
-from workbench.batch.plan import BatchPlan, plan_batch
+from workbench.batch.plan import BatchPlan, ImageNames, plan_batch
 from workbench.batch.run import BatchRun, open_batch
 
 SIZE = (40, 60)
