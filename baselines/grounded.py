@@ -17,6 +17,7 @@ from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 from baselines.clip.proposals import box_nms
 from baselines.control_tokens import refuse_control_tokens
 from baselines.sam_weights import load_mask_backbone
+from baselines.strategy_cards import GROUNDED_SAM
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError
@@ -37,16 +38,6 @@ from evfsam.weights.hub import weights_directory
 _SAME_BOX: Final = 0.8
 _SMALLEST_SIDE: Final = 1.0
 _LONGEST_TO_SHORTEST: Final = 8
-
-CARD: Final = StrategyCard(
-    key="grounded-sam",
-    title="Grounded-SAM",
-    summary="Grounding DINO draws boxes for the phrase; each box prompts SAM for one mask.",
-    paper="Grounding DINO, Liu et al., 2023, https://arxiv.org/abs/2303.05499; Grounded SAM, arXiv:2401.14159",
-    licence="Apache-2.0",
-    can="Finds every object of a kind, each with a score.",
-    cannot="Read long descriptions well: words of the phrase are matched one by one, so relations get lost.",
-)
 
 
 @dataclass(frozen=True)
@@ -100,7 +91,7 @@ class GroundedStrategy:
     @property
     def card(self) -> StrategyCard:
         """What it is."""
-        return CARD
+        return GROUNDED_SAM
 
     def with_options(self, /, **options: object) -> "GroundedStrategy":
         """Return a copy with other options and the same weights.

@@ -18,6 +18,7 @@ from transformers import Sam3Model, Sam3Processor
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
 from baselines.control_tokens import refuse_control_tokens
+from baselines.strategy_cards import SAM3
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, GeometryError
@@ -39,16 +40,6 @@ from evfsam.weights.hub import weights_directory
 
 HUB_ID: Final = "facebook/sam3"
 MAX_TOKENS: Final = 32
-
-CARD: Final = StrategyCard(
-    key="sam3",
-    title="SAM 3",
-    summary="SAM 3 reads the phrase itself and draws every instance of it, each with a score.",
-    paper="SAM 3: Segment Anything with Concepts, Meta, 2025, https://arxiv.org/abs/2511.16719",
-    licence="SAM License (gated)",
-    can="Finds all instances of a short noun phrase, and says when there is none.",
-    cannot="Follow position words and relations: it was trained on noun phrases.",
-)
 
 
 @dataclass(frozen=True)
@@ -144,7 +135,7 @@ class Sam3Strategy:
     @property
     def card(self) -> StrategyCard:
         """What it is."""
-        return CARD
+        return SAM3
 
     def with_options(self, /, **options: object) -> "Sam3Strategy":
         """Return a copy with other options and the same weights.

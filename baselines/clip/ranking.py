@@ -21,6 +21,7 @@ from baselines.clip.proposals import Proposal, Proposals, ProposalSettings, prop
 from baselines.clip.weights import load_clip
 from baselines.control_tokens import refuse_control_tokens
 from baselines.sam_weights import load_mask_backbone
+from baselines.strategy_cards import CLIP_RANKING
 from baselines.strategy_options import changed, check_number
 from evfsam.errors import ConfigurationError
 from evfsam.phrases import check_phrase, in_words
@@ -43,16 +44,6 @@ CROPS_A_BATCH: Final = 32
 SHOWN_RANKS: Final = 20
 _TEMPLATE: Final = "a photo of {}"
 _MARGIN: Final = 0.1
-
-CARD: Final = StrategyCard(
-    key="clip-ranking",
-    title="CLIP ranking",
-    summary="SAM proposes masks over the whole image; CLIP ranks their cut-outs against the phrase.",
-    paper="zero-shot form of CLIP-prompted SAM; Kirillov et al., 2023, https://arxiv.org/abs/2304.02643, section 7.5",
-    licence="MIT (CLIP), Apache-2.0 (SAM)",
-    can="Names whole objects without any training, and shows the ranking it chose from.",
-    cannot="Tell left from right or one from another of a kind: CLIP sees each cut-out alone. Never says absent.",
-)
 
 
 @dataclass(frozen=True)
@@ -104,7 +95,7 @@ class ClipRankingStrategy:
     @property
     def card(self) -> StrategyCard:
         """What it is."""
-        return CARD
+        return CLIP_RANKING
 
     def with_options(self, /, **options: object) -> "ClipRankingStrategy":
         """Return a copy with other options and the same weights.

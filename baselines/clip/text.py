@@ -18,6 +18,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
 
 from baselines.control_tokens import refuse_control_tokens
+from baselines.strategy_cards import CLIP_TEXT, CLIP_TEXT_AND_IMAGE
 from baselines.strategy_options import changed
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.phrases import check_phrases, in_words
@@ -42,22 +43,6 @@ Variant = Literal["text", "late-concat"]
 VARIANTS: Final[tuple[Variant, ...]] = get_args(Variant)
 
 _MODEL_TYPE: Final = "clip-text-sam"
-
-CARD: Final = StrategyCard(
-    key="clip-text",
-    title="CLIP text",
-    summary="CLIP reads the phrase alone; its projected feature becomes SAM's prompt.",
-    paper="baseline of EVF-SAM, Zhang et al., 2024, https://arxiv.org/abs/2406.20076",
-    licence="Apache-2.0",
-    can="Finds things by their name and colour.",
-    cannot="Cannot tell the left one from the right one: the phrase never meets the image before SAM's decoder.",
-)
-LATE_CONCAT_CARD: Final = replace(
-    CARD,
-    title="CLIP text + image",
-    summary="CLIP reads the phrase and, apart from it, the image; both features together become SAM's prompt.",
-    cannot="Hardly tells the left one from the right one: phrase and image meet only after both are one vector.",
-)
 
 
 @dataclass(frozen=True)
@@ -216,7 +201,7 @@ class ClipTextStrategy:
     @property
     def card(self) -> StrategyCard:
         """What it is."""
-        return CARD if self.variant == "text" else LATE_CONCAT_CARD
+        return CLIP_TEXT if self.variant == "text" else CLIP_TEXT_AND_IMAGE
 
     def with_options(self, /, **options: object) -> "ClipTextStrategy":
         """Return a copy with another `variant` and the same weights.

@@ -16,8 +16,9 @@ from baselines.point_query.dialogue import ChatModel
 from baselines.point_query.florence2 import Florence2Model
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import default_options
-from baselines.point_query.strategy import CARD, PointQueryStrategy
+from baselines.point_query.strategy import PointQueryStrategy
 from baselines.sam_weights import load_mask_backbone
+from baselines.strategy_cards import POINT_QUERY
 from baselines.weights import existing_directory
 from evfsam.errors import ConfigurationError
 from evfsam.types import StrategyCard
@@ -76,7 +77,7 @@ def family_of(directory: str | Path, dialect: str | None = None) -> Dialect:
 
 def card_of(dialect: Dialect) -> StrategyCard:
     """Return the strategy's card for one family."""
-    card = replace(CARD, title=f"Point query, {dialect.title}", licence=dialect.licence)
+    card = replace(POINT_QUERY, title=f"Point query, {dialect.title}", licence=dialect.licence)
     if dialect.points_question is None and dialect.box_question is not None:
         return replace(
             card,

@@ -31,6 +31,7 @@ from baselines.point_query.dialogue import Chat, ChatModel, ChatOfMany, Message,
 from baselines.point_query.inquiry import Inquiry, timed, unfinished
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import PointQueryOptions, check_options
+from baselines.strategy_cards import POINT_QUERY
 from baselines.strategy_options import changed
 from evfsam.phrases import check_phrases, in_words
 from evfsam.sam.backbone import decode_together
@@ -53,18 +54,6 @@ MAX_OBJECTS: Final = 8
 """Boxes used of one answer; a model that repeats itself would otherwise be asked for minutes."""
 
 _SHOWN_CHARACTERS: Final = 120
-
-CARD: Final = StrategyCard(
-    key="point-query",
-    title="Point query",
-    summary="A language model that sees the image names a box and says of points in it whether they lie on the object; "
-    "box and confident points prompt SAM.",
-    paper="SAM4MLLM, Chen et al., ECCV 2024, https://arxiv.org/abs/2409.10542",
-    licence="Apache-2.0",
-    can="Says when the object is absent, finds several objects, and shows the box and points it acted on.",
-    cannot="Draws nothing better than its box: a wrong box is never corrected by the points inside it.",
-)
-
 
 _NOT_FINITE: Final = Verdict("failed", "The language model's probabilities are not finite numbers; load it as float32.")
 
@@ -96,7 +85,7 @@ class PointQueryStrategy:
     language: ChatModel
     backbone: MaskBackbone
     options: PointQueryOptions = field(default_factory=PointQueryOptions)
-    card: StrategyCard = CARD
+    card: StrategyCard = POINT_QUERY
     dialect: Dialect = SAM4MLLM
 
     def __post_init__(self) -> None:

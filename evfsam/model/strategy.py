@@ -13,6 +13,7 @@ from evfsam.encoders.multimodal import EncoderChoice, EncoderOutput
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.phrases import check_phrases
+from evfsam.strategy_cards import EVF_SAM
 from evfsam.types import (
     AttentionRecord,
     BoxXyxy,
@@ -25,15 +26,6 @@ from evfsam.types import (
     Verdict,
 )
 
-_CARD: Final = StrategyCard(
-    key="evf-sam",
-    title="EVF-SAM",
-    summary="BEiT-3 reads image and phrase together; its [CLS] token becomes one prompt for SAM.",
-    paper="EVF-SAM: Early Vision-Language Fusion for Text-Prompted Segment Anything Model, arXiv:2406.20076",
-    licence="Apache-2.0",
-    can="Understands positions, relations and attributes, since the phrase meets the image before SAM is asked.",
-    cannot="Say for sure that something is absent: it has no rejection head, only an empty mask.",
-)
 _ENCODER_TITLES: Final[Mapping[str, str]] = {"beit3": "BEiT-3", "vilt": "ViLT", "clip": "CLIP"}
 _SUMMARIES: Final[Mapping[str, str]] = {
     "early": "{} reads image and phrase together; one of its tokens becomes one prompt for SAM.",
@@ -186,12 +178,12 @@ class EvfSamStrategy:
 
 def _card(choice: EncoderChoice) -> StrategyCard:
     if choice == EncoderChoice():
-        return _CARD
+        return EVF_SAM
     summary = _SUMMARIES[choice.fusion].format(_ENCODER_TITLES[choice.encoder])
     if choice.is_fused:
-        return replace(_CARD, summary=summary)
+        return replace(EVF_SAM, summary=summary)
     return replace(
-        _CARD,
+        EVF_SAM,
         summary=summary,
         can="Finds things by their name and colour.",
         cannot="Tell the left one from the right one: phrase and image do not meet before SAM is asked.",

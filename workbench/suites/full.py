@@ -9,7 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from baselines.strategy_cards import CLIP_RANKING, CLIP_TEXT, GROUNDED_SAM, POINT_QUERY, SAM3
 from evfsam.errors import ConfigurationError
+from evfsam.strategy_cards import EVF_SAM, EVF_SAM2
+from evfsam.types import StrategyCard
 from evfsam.weights.hub import fault_in_words
 from workbench.names import FULL_KEY, unknown_name
 from workbench.suites.hub_entries import HubEntry, SharedSams
@@ -35,8 +38,7 @@ _NEEDS_PROJECTOR: Final = (
 class _Recipe:
     """What a `HubEntry` is made of; an empty id stands for weights that somebody has to bring."""
 
-    title: str
-    summary: str
+    card: StrategyCard
     loader: str
     weights: Mapping[str, str]
     takes_directory: bool = False
@@ -45,46 +47,39 @@ class _Recipe:
 _RECIPES: Final[Mapping[str, _Recipe]] = MappingProxyType(
     {
         "evf-sam": _Recipe(
-            "EVF-SAM",
-            "BEiT-3 reads image and phrase together; its [CLS] token becomes the prompt of SAM ViT-H.",
+            EVF_SAM,
             "evfsam.model.strategy:load_strategy",
             {"model": "YxZhang/evf-sam-multitask"},
             takes_directory=True,
         ),
         "evf-sam2": _Recipe(
-            "EVF-SAM2",
-            "BEiT-3 reads image and phrase together; its [CLS] token becomes the prompt of SAM-2.",
+            EVF_SAM2,
             "evfsam.model.strategy:load_strategy",
             {"model": "YxZhang/evf-sam2"},
             takes_directory=True,
         ),
         "clip-text": _Recipe(
-            "CLIP text",
-            "CLIP reads the phrase alone; its projected embedding becomes SAM's prompt.",
+            CLIP_TEXT,
             "baselines.clip.projector:load_strategy",
             {"projector": "", "clip": _CLIP, "sam": _SAM},
         ),
         "clip-ranking": _Recipe(
-            "CLIP ranking",
-            "SAM proposes everything it sees; CLIP picks the proposal that fits the phrase best.",
+            CLIP_RANKING,
             "baselines.clip.ranking:load_strategy",
             {"clip": _CLIP, "sam": _SAM},
         ),
         "point-query": _Recipe(
-            "Point query",
-            "A vision-language model names a box and says of 25 points whether they lie on the object.",
+            POINT_QUERY,
             "baselines.point_query.open_models:load_strategy",
             {"mllm": "Qwen/Qwen3-VL-2B-Instruct", "sam": _SAM},
         ),
         "grounded-sam": _Recipe(
-            "Grounded-SAM",
-            "Grounding DINO finds boxes for the phrase; SAM draws what is in them.",
+            GROUNDED_SAM,
             "baselines.grounded:load_strategy",
             {"detector": "IDEA-Research/grounding-dino-base", "sam": _SAM},
         ),
         "sam3": _Recipe(
-            "SAM 3",
-            "SAM 3 takes the noun phrase itself and finds every instance.",
+            SAM3,
             "baselines.sam3:load_strategy",
             {"sam3": "facebook/sam3"},
         ),
@@ -124,12 +119,12 @@ def full_suite(
     for key, recipe in _RECIPES.items():
         reason = _reason_to_leave_out(chosen[key], store, gated_reason or hub_gated_reason)
         if reason:
-            left_out[recipe.title] = reason
+            left_out[recipe.card.title] = reason
             continue
         entries[key] = HubEntry(
             key,
-            recipe.title,
-            recipe.summary,
+            recipe.card.title,
+            recipe.card.summary,
             recipe.loader,
             chosen[key],
             store,

@@ -9,7 +9,9 @@ from typing import Final, Protocol, cast
 
 import torch
 
+from baselines.strategy_cards import CLIP_TEXT, POINT_QUERY
 from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.strategy_cards import EVF_SAM
 from evfsam.types import Strategy, StrategyCard
 from workbench.bundled import CHECKPOINTS
 from workbench.names import unknown_name
@@ -132,20 +134,20 @@ MINI: Final = Suite(
     strategies=MappingProxyType(
         {
             "evf-sam": StrategyEntry(
-                title="EVF-SAM",
-                summary="BEiT-3 reads image and phrase together; its [CLS] token becomes SAM's prompt.",
+                title=EVF_SAM.title,
+                summary=EVF_SAM.summary,
                 loader="evfsam.model.strategy:load_strategy",
                 directory=CHECKPOINTS / "mini" / "evf-sam",
             ),
             "clip-text": StrategyEntry(
-                title="CLIP text",
-                summary="CLIP reads the phrase alone; its projected embedding becomes SAM's prompt.",
+                title=CLIP_TEXT.title,
+                summary=CLIP_TEXT.summary,
                 loader="baselines.clip.text:load_strategy",
                 directory=CHECKPOINTS / "mini" / "clip-text",
             ),
             "point-query": StrategyEntry(
-                title="Point query",
-                summary="A language model names a box and says of 25 points whether they lie on the object.",
+                title=POINT_QUERY.title,
+                summary=POINT_QUERY.summary,
                 loader="baselines.point_query.strategy:load_strategy",
                 directory=CHECKPOINTS / "mini" / "point-query",
             ),
