@@ -1,4 +1,4 @@
-"""Colours that colour-blind readers can tell apart. None carries a meaning alone: outlines and labels repeat it.
+"""Colours (colors) that colour-blind readers tell apart. None carries a meaning alone: outlines and labels repeat it.
 
 Source: M. Okabe and K. Ito, Color Universal Design (2008), for the palette; viridis (CC0) for the sequential scale.
 """
