@@ -6,7 +6,7 @@ Source: SAM 3: Segment Anything with Concepts, arXiv:2511.16719.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -105,7 +105,17 @@ class Sam3Encoder:
         Raises:
             GeometryError: always.
         """
-        del embedding, prompt, multimask
+        return self.decode_many(embedding, (prompt,), multimask=multimask)[0]
+
+    def decode_many(
+        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
+    ) -> tuple[MaskPrediction, ...]:
+        """Refuse as `decode` does.
+
+        Raises:
+            GeometryError: always.
+        """
+        del embedding, prompts, multimask
         raise GeometryError("SAM 3 is asked with a phrase here; use SAM or SAM-2 for boxes and points")
 
     @staticmethod

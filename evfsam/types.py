@@ -5,7 +5,7 @@ candidate masks, L encoder layers, A attention heads, and h x w the encoder's pa
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -350,6 +350,12 @@ class MaskBackbone(Protocol):
 
     def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
         """Turn one prompt into masks; `multimask` asks for three candidates instead of one."""
+        ...
+
+    def decode_many(
+        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
+    ) -> tuple[MaskPrediction, ...]:
+        """Do as `decode` for several prompts on one image, in as few passes as their lengths allow."""
         ...
 
 

@@ -23,7 +23,7 @@ from baselines.strategy_options import changed
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.phrases import check_phrases, in_words
 from evfsam.preprocess import clip_pixels
-from evfsam.sam.backbone import decode_together, place_module
+from evfsam.sam.backbone import place_module
 from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.types import (
     BoxXyxy,
@@ -247,7 +247,7 @@ class ClipTextStrategy:
         prompt_embeddings, steps = self._read(view, phrases)
         read_at = time.perf_counter()
         prompts = [replace(self.refinement, text_prompt_embeddings=one.float()) for one in prompt_embeddings]
-        predictions = decode_together(self.backbone, embedding, prompts, multimask=False)
+        predictions = self.backbone.decode_many(embedding, prompts, multimask=False)
         decoded_at, count = time.perf_counter(), len(phrases)
         answers = []
         for index, (prompt, prediction, step) in enumerate(zip(prompts, predictions, steps, strict=True)):

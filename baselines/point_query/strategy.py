@@ -34,7 +34,6 @@ from baselines.point_query.options import PointQueryOptions, check_options
 from baselines.strategy_cards import POINT_QUERY
 from baselines.strategy_options import changed
 from evfsam.phrases import check_phrases, in_words
-from evfsam.sam.backbone import decode_together
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import (
     ImageView,
@@ -365,7 +364,7 @@ class PointQueryStrategy:
         with timed(drawn[:1], "encode image"):
             embedding, was_cached = view.embedding(self.backbone)
         with timed(drawn, "decode"), torch.no_grad():
-            predictions = iter(decode_together(self.backbone, embedding, prompts, multimask=True))
+            predictions = iter(self.backbone.decode_many(embedding, prompts, multimask=True))
         answers = []
         for each in inquiries:
             count = len(each.outcome) if isinstance(each.outcome, tuple) else 0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from torch import nn
 from evfsam.errors import GeometryError
 from evfsam.geometry import Frame, check_box, check_point
 from evfsam.preprocess import sam_pixels, stretched_pixels
-from evfsam.types import ImageEmbedding, MaskBackbone, MaskPrediction, RgbImage, SamPrompt
+from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
 from evfsam.weights.files import read_config, read_weights, save_weights, write_config
 from evfsam.weights.loading import load_strictly
 
@@ -67,46 +67,6 @@ def check_prompt(prompt: SamPrompt, channels: int) -> None:
         raise GeometryError(
             f"expected text embeddings (N, {channels}), got {tuple(text.shape)}; use the projector trained for this SAM"
         )
-
-
-@runtime_checkable
-class BatchingBackbone(Protocol):
-    """A mask backbone that decodes several prompts on one image in one pass."""
-
-    def decode_many(
-        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
-    ) -> Sequence[MaskPrediction]:
-        """Decode prompts of one length."""
-        ...
-
-
-def decode_together(
-    backbone: MaskBackbone, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
-) -> tuple[MaskPrediction, ...]:
-    """Decode prompts of any length on one image: those of one length in one pass, where the backbone can.
-
-    Args:
-        backbone: any.
-        embedding: of its encoder.
-        prompts: in any order, which the answers keep.
-        multimask: whether to ask for three candidates instead of one.
-
-    Raises:
-        GeometryError: as the backbone's `decode`.
-    """
-    if not isinstance(backbone, BatchingBackbone):
-        return tuple(backbone.decode(embedding, prompt, multimask=multimask) for prompt in prompts)
-    groups: dict[tuple[int, bool, int], list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        text = prompt.text_prompt_embeddings
-        kept = sum(point.is_kept for point in prompt.points)
-        length = (kept, prompt.box is not None, 0 if text is None else text.shape[0])
-        groups.setdefault(length, []).append(index)
-    predictions: dict[int, MaskPrediction] = {}
-    for members in groups.values():
-        alike = [prompts[index] for index in members]
-        predictions.update(zip(members, backbone.decode_many(embedding, alike, multimask=multimask), strict=True))
-    return tuple(predictions[index] for index in range(len(prompts)))
 
 
 def stacked_prompts(sparse: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -350,20 +310,26 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
     def decode_many(
         self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
     ) -> tuple[MaskPrediction, ...]:
-        """Turn several prompts on one image into masks, in one pass of the decoder.
+        """Turn several prompts on one image into masks, those of one length in one pass of the decoder.
 
         Args:
             embedding: as in `decode`.
-            prompts: as in `decode`, each with as many points, boxes and text tokens as the others.
+            prompts: as in `decode`.
             multimask: as in `decode`.
 
         Raises:
-            GeometryError: as in `decode`, or the prompts differ in length.
+            GeometryError: as in `decode`.
         """
         check_embedding(embedding, self.encoder_identity)
-        answers = zip(*self.decode_low_res(embedding, prompts, multimask=multimask), strict=True)
         frame = self.frame(embedding)
-        return tuple(best_prediction(logits, ious, frame) for logits, ious in answers)
+        sparse = [self.sparse_prompt_embeddings(prompt, frame) for prompt in prompts]
+        predictions: dict[int, MaskPrediction] = {}
+        for length in {each.shape[1] for each in sparse}:
+            alike = [index for index, each in enumerate(sparse) if each.shape[1] == length]
+            answers = self._decoded(embedding, torch.cat([sparse[index] for index in alike]), multimask=multimask)
+            for index, logits, ious in zip(alike, *answers, strict=True):
+                predictions[index] = best_prediction(logits, ious, frame)
+        return tuple(predictions[index] for index in range(len(prompts)))
 
     @torch.no_grad()
     def decode_low_res(
@@ -376,6 +342,11 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
         """
         frame = self.frame(embedding)
         sparse = stacked_prompts([self.sparse_prompt_embeddings(prompt, frame) for prompt in prompts])
+        return self._decoded(embedding, sparse, multimask=multimask)
+
+    def _decoded(
+        self, embedding: ImageEmbedding, sparse: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         features = EncodedImages(embedding.image_embeddings, embedding.high_res_features)
         return self.decode_features(self.sam, features, sparse, multimask=multimask)
 

@@ -102,6 +102,11 @@ class BoxPainter:
         frame = stretched_frame(embedding.original_size, 64)
         return MaskPrediction(logits[None], torch.tensor([pred_iou]), 0, frame)
 
+    def decode_many(
+        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
+    ) -> tuple[MaskPrediction, ...]:
+        return tuple(self.decode(embedding, prompt, multimask=multimask) for prompt in prompts)
+
 
 def run(
     language: ScriptedLanguage, dialect: dialects.Dialect = dialects.DIALECTS["sam4mllm"], **options: object

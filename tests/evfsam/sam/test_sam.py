@@ -265,6 +265,7 @@ def test_some_parts_stay_float32_unrounded_and_every_loader_agrees(dtype: torch.
 
 def test_prompts_decoded_together_are_decoded_as_alone(backbone: SamMaskBackbone, embedding: ImageEmbedding) -> None:
     prompts = [SamPrompt(box=(1, 2, 20 + 5 * index, 25)) for index in range(3)]
+    prompts.insert(1, SamPrompt(points=(PromptPoint(5, 5, 1),) * 2))  # of another length
     together = backbone.decode_many(embedding, prompts, multimask=True)
     for prompt, ours in zip(prompts, together, strict=True):
         alone = backbone.decode(embedding, prompt, multimask=True)
@@ -276,8 +277,8 @@ def test_prompts_decoded_together_are_decoded_as_alone(backbone: SamMaskBackbone
     ("prompts", "lengths"),
     [([SamPrompt(box=(1, 2, 20, 25)), SamPrompt(points=(PromptPoint(5, 5, 1),) * 2)], r"\[2, 3\]"), ([], r"\[\]")],
 )
-def test_prompts_of_different_length_cannot_be_decoded_together(
+def test_prompts_of_different_length_have_no_one_batch_of_candidates(
     backbone: SamMaskBackbone, embedding: ImageEmbedding, prompts: list[SamPrompt], lengths: str
 ) -> None:
     with pytest.raises(GeometryError, match=f"prompts of one length to decode together, got lengths {lengths}"):
-        backbone.decode_many(embedding, prompts, multimask=False)
+        backbone.decode_low_res(embedding, prompts, multimask=False)
