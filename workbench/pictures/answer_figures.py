@@ -9,7 +9,7 @@ from workbench.pictures.rendering import evidence, heat_map, overlay
 
 
 def mask_figure(image: RgbImage, result: StrategyResult) -> RgbImage:
-    """Draw the answer's mask over the image; of several phrases, each mask in a colour of its own.
+    """Draw the answer's mask over the image, the rest darkened; of several phrases, each in a colour of its own.
 
     Args:
         image: (H, W, 3) uint8 RGB that was asked about.
@@ -19,9 +19,9 @@ def mask_figure(image: RgbImage, result: StrategyResult) -> RgbImage:
         (h, w, 3) uint8 at the size of `pictures.files.shown_pair`.
     """
     if not result.answers:
-        return overlay(*shown_pair(image, result.segmentation.mask), result.key)
+        return overlay(*shown_pair(image, result.segmentation.mask), result.key, is_rest_dimmed=True)
     pairs = [shown_pair(image, answer.segmentation.mask) for answer in result.answers]
-    return phrase_overlay(pairs[0][0], [mask for _, mask in pairs])
+    return phrase_overlay(pairs[0][0], [mask for _, mask in pairs], is_rest_dimmed=True)
 
 
 def evidence_figure(image: RgbImage, result: StrategyResult) -> RgbImage | None:

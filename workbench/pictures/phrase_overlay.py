@@ -10,12 +10,12 @@ from evfsam.errors import GeometryError
 from evfsam.types import RgbImage
 from workbench.metrics.masks import Mask
 from workbench.pictures.colours import BLACK, WHITE, phrase_colour
-from workbench.pictures.rendering import TINT, contour
+from workbench.pictures.rendering import TINT, dimmed_around, outlined
 
 _SMALLEST_LABEL: Final = 12
 
 
-def phrase_overlay(image: RgbImage, masks: Sequence[Mask]) -> RgbImage:
+def phrase_overlay(image: RgbImage, masks: Sequence[Mask], *, is_rest_dimmed: bool = False) -> RgbImage:
     """Tint and outline each mask in its phrase's colour and write the phrase's number, from 1, inside it.
 
     Where masks overlap, the tints mix in their order; outlines and numbers are drawn after all tints.
@@ -23,6 +23,7 @@ def phrase_overlay(image: RgbImage, masks: Sequence[Mask]) -> RgbImage:
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         masks: (H, W) bool, one a phrase; empty ones leave no trace.
+        is_rest_dimmed: whether what lies outside all of them is darkened, and each outline white on its outer side.
 
     Returns:
         (H, W, 3) uint8.
@@ -33,15 +34,13 @@ def phrase_overlay(image: RgbImage, masks: Sequence[Mask]) -> RgbImage:
     for mask in masks:
         if mask.shape != image.shape[:2]:
             raise GeometryError(f"expected masks of the image's size {image.shape[:2]}, got {mask.shape}")
-    picture = image.copy()
+    picture = dimmed_around(image, np.logical_or.reduce(masks)) if is_rest_dimmed else image.copy()
     for index, mask in enumerate(masks):
         colour = np.asarray(phrase_colour(index), dtype=np.float32)
         picture[mask] = np.rint(picture[mask] * (1 - TINT) + colour * TINT).astype(np.uint8)
-    width = max(1, round(max(image.shape[:2]) / 400))
     for index, mask in enumerate(masks):
-        border = contour(mask, width)
-        picture[contour(mask & ~border, width)] = BLACK
-        picture[border] = phrase_colour(index)
+        line = phrase_colour(index)
+        picture = outlined(picture, mask, *((WHITE, line) if is_rest_dimmed else (line, BLACK)))
     return _numbered(picture, masks)
 
 

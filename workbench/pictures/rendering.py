@@ -26,13 +26,20 @@ from workbench.pictures.files import shown_pair
 TINT: Final = 0.45
 """How much of the strategy's colour a masked pixel takes."""
 
+LIT_TINT: Final = 0.15
+"""The same where the rest of the picture is dimmed: the mask stands out without it."""
+DIMMED: Final = 0.4
+"""What is left of the brightness outside: dark enough that a white line shows beside any of its pixels."""
+
 Scale = tuple[float, float]
 """Pixels of a shown picture a pixel of the image, along x and along y."""
 
 _HEAT_LEVELS: Final = 1024
 
 
-def overlay(image: RgbImage, mask: Mask, key: str, *, is_labelled: bool = True) -> RgbImage:
+def overlay(
+    image: RgbImage, mask: Mask, key: str, *, is_labelled: bool = True, is_rest_dimmed: bool = False
+) -> RgbImage:
     """Tint the mask in the strategy's colour, outline it, and write the strategy's key on it.
 
     Args:
@@ -40,19 +47,29 @@ def overlay(image: RgbImage, mask: Mask, key: str, *, is_labelled: bool = True) 
         mask: (H, W) bool.
         key: the strategy's, for colour and label.
         is_labelled: whether the key is written in the upper left corner.
+        is_rest_dimmed: whether what lies outside is darkened, and the outline white on its outer side.
 
     Returns:
-        (H, W, 3) uint8; outside mask, outline and label the image's own pixels.
+        (H, W, 3) uint8; outside mask, outline and label the image's own pixels, unless the rest is dimmed.
 
     Raises:
         GeometryError: the mask has another size than the image.
     """
     _check_size(image, mask)
-    picture = image.copy()
+    picture = dimmed_around(image, mask) if is_rest_dimmed else image.copy()
+    tint = LIT_TINT if is_rest_dimmed else TINT
     colour = np.asarray(strategy_colour(key), dtype=np.float32)
-    picture[mask] = np.rint(image[mask] * (1 - TINT) + colour * TINT).astype(np.uint8)
-    picture = _outlined(picture, mask, strategy_colour(key))
+    picture[mask] = np.rint(image[mask] * (1 - tint) + colour * tint).astype(np.uint8)
+    lines = (WHITE, strategy_colour(key)) if is_rest_dimmed else (strategy_colour(key), BLACK)
+    picture = outlined(picture, mask, *lines)
     return _labelled(picture, key) if is_labelled else picture
+
+
+def dimmed_around(image: RgbImage, mask: Mask) -> RgbImage:
+    """Return a copy that is darker outside the mask; as it is where the mask is empty."""
+    if not mask.any():
+        return image.copy()
+    return np.where(mask[..., None], image, np.rint(image * np.float32(DIMMED)).astype(np.uint8))
 
 
 def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
@@ -76,7 +93,7 @@ def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
     _check_size(image, mask)
     shown, shown_mask = shown_pair(image, mask)
     factor = shown.shape[1] / image.shape[1], shown.shape[0] / image.shape[0]
-    picture = Image.fromarray(_outlined(shown.copy(), shown_mask, strategy_colour(key)))
+    picture = Image.fromarray(outlined(shown.copy(), shown_mask, strategy_colour(key)))
     draw = ImageDraw.Draw(picture)
     width = _line_width(shown.shape)
     for prompt in segmentation.prompts:
@@ -89,7 +106,12 @@ def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
 
 
 def heat_map(
-    image: RgbImage, attention_map: NDArray[np.floating], mask: Mask | None = None, *, peak: float | None = None
+    image: RgbImage,
+    attention_map: NDArray[np.floating],
+    mask: Mask | None = None,
+    *,
+    peak: float | None = None,
+    is_smooth: bool = True,
 ) -> RgbImage:
     """Lay an attention map over the greyscale image, the strongest place brightest; outline the mask if there is one.
 
@@ -99,6 +121,7 @@ def heat_map(
             and values that are no numbers count as 0.
         mask: (H, W) bool.
         peak: the value that is drawn brightest, for maps that are compared; by default the map's own maximum.
+        is_smooth: whether values run into each other between the patches' centres; else each patch is a rectangle.
 
     Returns:
         (H, W, 3) uint8.
@@ -114,12 +137,16 @@ def heat_map(
         heat /= brightest
     height, width = image.shape[:2]
     if heat.shape != (height, width):
-        heat = to_image(heat, (height, width))
+        heat = to_image(heat, (height, width)) if is_smooth else _as_rectangles(heat, (height, width))
     picture = _blended(np.asarray(Image.fromarray(image).convert("L")), heat)
     if mask is None:
         return picture
     _check_size(image, mask)
-    return _outlined(picture, mask, WHITE)
+    return outlined(picture, mask, WHITE)
+
+
+def _as_rectangles(heat: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.asarray(Image.fromarray(heat).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def contour(mask: Mask, width: int = 1) -> Mask:
@@ -151,13 +178,32 @@ def _blended(grey: NDArray[np.uint8], heat: NDArray[np.floating]) -> RgbImage:
     return picture
 
 
-def _outlined(picture: RgbImage, mask: Mask, colour: Colour) -> RgbImage:
-    """Draw the mask's border into `picture`: the colour, then black within, so that one of the two shows anywhere."""
+def dashed_outline(mask: Mask) -> NDArray[np.uint8]:
+    """Draw a mask's border alone, in white and black dashes that show on any picture.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W, 4) uint8 RGBA; transparent but for the border.
+    """
+    height, width = mask.shape
+    border = contour(mask, 2 * _line_width(mask.shape))
+    rows, columns = np.indices((height, width))
+    is_light = (rows + columns) // (4 * _line_width(mask.shape)) % 2 == 0
+    picture = np.zeros((height, width, 4), dtype=np.uint8)
+    picture[border & is_light] = 255
+    picture[border & ~is_light, 3] = 255
+    return picture
+
+
+def outlined(picture: RgbImage, mask: Mask, colour: Colour, inner: Colour = BLACK) -> RgbImage:
+    """Draw the mask's border into `picture`: a colour, then another within, so that one of the two shows anywhere."""
     if not mask.any():
         return picture
     width = _line_width(picture.shape)
     border = contour(mask, width)
-    picture[contour(mask & ~border, width)] = BLACK
+    picture[contour(mask & ~border, width)] = inner
     picture[border] = colour
     return picture
 

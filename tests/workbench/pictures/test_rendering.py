@@ -208,3 +208,34 @@ def test_a_given_peak_keeps_maps_comparable() -> None:
     flat = np.full((2, 2), 0.5, dtype=np.float32)
     assert np.array_equal(heat_map(GREY, flat, peak=1.0), heat_map(GREY, flat * 2, peak=2.0))
     assert not np.array_equal(heat_map(GREY, flat, peak=1.0), heat_map(GREY, flat))
+
+
+@pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 0), (0, 114, 178), (86, 180, 233)])
+def test_a_mask_whose_surroundings_are_dimmed_has_a_line_that_stands_out_from_any_ground(
+    ground: tuple[int, int, int],
+) -> None:
+    image = np.full((600, 800, 3), ground, dtype=np.uint8)
+    picture = overlay(image, BLOB, "clip-text", is_labelled=False, is_rest_dimmed=True)
+    outside, line = picture[300, 298], picture[300, 300]
+    assert contrast(tuple(outside), tuple(line)) >= 4.5
+    assert tuple(picture[300, 302]) == strategy_colour("clip-text")
+    np.testing.assert_allclose(outside, np.array(ground) * 0.4, atol=1)
+    empty = np.zeros_like(BLOB)
+    np.testing.assert_array_equal(overlay(image, empty, "x", is_labelled=False, is_rest_dimmed=True), image)
+
+
+def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    """Return the contrast of two colours as the Web Content Accessibility Guidelines define it."""
+    linear = [np.array(colour) / 255 for colour in (one, other)]
+    linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in linear]
+    dark, light = sorted(float(np.dot(c, (0.2126, 0.7152, 0.0722))) for c in linear)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_patches_are_rectangles_of_one_colour_unless_they_run_into_each_other() -> None:
+    attention = np.array([[0.1, 0.4], [0.2, 0.8]], dtype=np.float32)
+    patches, smooth = heat_map(GREY, attention, is_smooth=False), heat_map(GREY, attention)
+    for rows, columns in ((slice(0, 300), slice(0, 400)), (slice(300, 600), slice(400, 800))):
+        assert len(np.unique(patches[rows, columns].reshape(-1, 3), axis=0)) == 1
+        assert len(np.unique(smooth[rows, columns].reshape(-1, 3), axis=0)) > 1
+    assert tuple(patches[0, 0]) != tuple(patches[-1, -1])
