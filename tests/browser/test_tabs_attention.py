@@ -34,6 +34,7 @@ def test_heads_words_and_a_second_phrase_are_looked_into_and_saved_as_a_figure(p
     page.locator("#attention-tokens button", has_text="word").click()
     expect(shown.locator("img")).to_have_count(2)
     expect(shown.locator("img").first).to_have_attribute("alt", re.compile("“word”"))
+    expect(shown.locator(".colour-bar")).to_have_count(2)
     page.locator("#attention-tokens button", has_text="[CLS]").click()
     expect(shown.locator("img")).to_have_count(1)
     choose(page, "attention-beside", "another")
@@ -47,6 +48,24 @@ def test_heads_words_and_a_second_phrase_are_looked_into_and_saved_as_a_figure(p
         page.locator("#attention-file a").click()
     assert download.value.suggested_filename == "attention.pdf"
     assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
+
+
+def test_a_map_says_its_scale_its_shares_and_whether_patches_run_together(page: Page, picture: Path) -> None:
+    upload(page, picture)
+    ask(page, "a square")
+    expect_three_answers(page)
+    page.get_by_role("tab", name="Attention maps").click()
+    shown = page.locator("#attention-maps-picture")
+    expect(shown.locator(".colour-bar")).to_contain_text(re.compile(r"0 %.*\d\.\d %", re.DOTALL))
+    expect(shown).to_contain_text("for this map alone")
+    spent = [float(each) for each in re.findall(r"[\d.]+(?= %)", shown.locator(".spent").inner_text())]
+    assert len(spent) == 3
+    assert abs(sum(spent) - 100) < 0.2
+    before = str(shown.locator("img").get_attribute("src"))
+    page.locator("#attention-drawing label", has_text="Smooth").click()
+    expect(shown.locator("img")).not_to_have_attribute("src", before)
+    page.locator("#attention-scale label", has_text="One for the layer").click()
+    expect(shown).to_contain_text("for every map of this layer")
 
 
 def test_a_run_without_attention_says_who_has_it(page: Page, picture: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Final, cast, get_args
 import gradio as gr
 
 from evfsam.errors import EvfSamError
-from evfsam.types import RgbImage
 from webui import figures, wording
 from webui.i18n.translate import retold, say
 from webui.run_cache import FinishedRun
@@ -20,13 +19,17 @@ from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening
 from webui.wording import percent
 from workbench.analysis.attention_figure import FigureFormat, attention_figure, map_title
-from workbench.analysis.attention_view import ALL_HEADS, CAVEAT, ROLLOUT, AttentionView, attention_views, side_by_side
+from workbench.analysis.attention_view import ALL_HEADS, CAVEAT, ROLLOUT, AttentionView, attention_views
 from workbench.export.results import png_bytes
+from workbench.pictures.colours import HEAT_STOPS
 
 NO_TOKEN: Final = -1
 """Stands for [CLS] in place of a word's number."""
 NOBODY: Final = -1
 """Stands for no second phrase."""
+
+PATCHES, SMOOTH = "patches", "smooth"
+OWN_SCALE, ONE_SCALE = "own", "one"
 
 _NONE: Final = "None of these answers has attention to show. EVF-SAM, which reads image and phrase together, has."
 _FOCUS: Final = "() => setTimeout(() => document.querySelector('#PANEL [aria-pressed=true]')?.focus(), 60)"
@@ -43,6 +46,8 @@ class Look:
         beside: a second view's number, or NOBODY.
         layer, head: as in `AttentionView.map_of`.
         token: a word's number, or NO_TOKEN for [CLS].
+        is_smooth: whether patches run into each other.
+        is_one_scale: whether colours mean the same in all maps of the layer.
     """
 
     phrase: int
@@ -50,6 +55,8 @@ class Look:
     layer: int
     head: int
     token: int
+    is_smooth: bool = False
+    is_one_scale: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +69,8 @@ class AttentionTab:
     layer: gr.Dropdown
     head: gr.State
     token: gr.State
+    drawing: gr.Radio
+    scale: gr.Radio
     heads: gr.HTML
     tokens: gr.HTML
     picture: gr.HTML
@@ -72,7 +81,7 @@ class AttentionTab:
     @property
     def controls(self) -> list[gr.components.Component]:
         """What a visitor sets."""
-        return [self.phrase, self.beside, self.layer, self.head, self.token]
+        return [self.phrase, self.beside, self.layer, self.head, self.token, self.drawing, self.scale]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
@@ -98,6 +107,8 @@ class AttentionTab:
             self.layer: gr.update(choices=layer_choices(view), value=look.layer, visible=True),
             self.head: look.head,
             self.token: look.token,
+            self.drawing: gr.update(visible=True),
+            self.scale: gr.update(visible=True),
             self.heads: head_buttons(view, look),
             self.tokens: token_buttons(view, look),
             self.picture: pictured(views, look),
@@ -114,10 +125,12 @@ class AttentionTab:
         layer: object,
         _head: object,
         token: object,
+        drawing: object,
+        scale: object,
         event: gr.SelectData,
     ) -> Updates:
         """Show the head that was pressed."""
-        return self.show(key, phrase, beside, layer, event.index, token)
+        return self.show(key, phrase, beside, layer, event.index, token, drawing, scale)
 
     def show_token(
         self,
@@ -127,10 +140,12 @@ class AttentionTab:
         layer: object,
         head: object,
         _token: object,
+        drawing: object,
+        scale: object,
         event: gr.SelectData,
     ) -> Updates:
         """Show where the word that was pressed looked."""
-        return self.show(key, phrase, beside, layer, head, event.index)
+        return self.show(key, phrase, beside, layer, head, event.index, drawing, scale)
 
     def make_figure(self, key: str | None, *chosen: object) -> str:
         """Make a file of the [CLS] maps that are seen, and link to it."""
@@ -142,7 +157,10 @@ class AttentionTab:
         look = within(views, *seen)
         both = [views[look.phrase]] + ([views[look.beside]] if look.beside != NOBODY else [])
         try:
-            content = attention_figure(both, look.layer, look.head, cast(FigureFormat, wanted))
+            peak = peak_of(both, look)
+            content = attention_figure(
+                both, look.layer, look.head, cast(FigureFormat, wanted), peak=peak, is_smooth=look.is_smooth
+            )
         except EvfSamError as error:
             return wording.problem(str(error))
         return _link(content, f"attention.{wanted}", _MEDIA[str(wanted)])
@@ -151,7 +169,9 @@ class AttentionTab:
         """Show that there is nothing yet, or why."""
         hidden = gr.update(visible=False)
         return {
-            **dict.fromkeys([self.phrase, self.beside, self.layer, self.file_format, self.make], hidden),
+            **dict.fromkeys(
+                [self.phrase, self.beside, self.layer, self.drawing, self.scale, self.file_format, self.make], hidden
+            ),
             **dict.fromkeys([self.heads, self.tokens, self.file], ""),
             self.head: ALL_HEADS,
             self.token: NO_TOKEN,
@@ -170,6 +190,14 @@ def build_attention(page: ComparePage) -> None:
                     [], label=say("Beside it"), visible=False, filterable=False, elem_id="attention-beside"
                 )
                 layer = gr.Dropdown([], label=say("Layer"), visible=False, filterable=False, elem_id="attention-layer")
+                drawn_as = [(say("Patches"), PATCHES), (say("Smooth"), SMOOTH)]
+                drawing = gr.Radio(
+                    drawn_as, value=PATCHES, label=say("Drawn as"), visible=False, elem_id="attention-drawing"
+                )
+                scales = [(say("Each map its own"), OWN_SCALE), (say("One for the layer"), ONE_SCALE)]
+                scale = gr.Radio(
+                    scales, value=OWN_SCALE, label=say("Scale of colours"), visible=False, elem_id="attention-scale"
+                )
                 heads = choice_list("", "attention-heads")
                 file_format = gr.Radio(
                     [*get_args(FigureFormat)], value="pdf", label=say("Figure for a paper"), visible=False
@@ -180,7 +208,9 @@ def build_attention(page: ComparePage) -> None:
                 picture = gr.HTML("", elem_id="attention-maps-picture")
                 tokens = choice_list("", "attention-tokens")
                 gr.HTML(f'<p class="caption caveat">{escape(retold(CAVEAT))}</p>')
-        made = AttentionTab(page, phrase, beside, layer, head, token, heads, tokens, picture, file_format, make, file)
+        made = AttentionTab(
+            page, phrase, beside, layer, head, token, drawing, scale, heads, tokens, picture, file_format, make, file
+        )
         wire_opening(page, tab, "attention-maps", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
     _wire(made)
 
@@ -194,7 +224,14 @@ def views_of(run: FinishedRun) -> tuple[AttentionView, ...]:
 
 
 def within(
-    views: Sequence[AttentionView], phrase: object, beside: object, layer: object, head: object, token: object
+    views: Sequence[AttentionView],
+    phrase: object,
+    beside: object,
+    layer: object,
+    head: object,
+    token: object,
+    drawing: object = PATCHES,
+    scale: object = OWN_SCALE,
 ) -> Look:
     """Bring what was chosen, perhaps in another run, within what these views have."""
     numbers = [("", number) for number in range(len(views))]
@@ -211,7 +248,16 @@ def within(
         layer=chosen_layer,
         head=chosen_or_first(_whole(head), heads),
         token=chosen_or_first(_whole(token), tokens),
+        is_smooth=drawing == SMOOTH,
+        is_one_scale=scale == ONE_SCALE,
     )
+
+
+def peak_of(views: Sequence[AttentionView], look: Look, token: int | None = None) -> float:
+    """Return the value of the brightest colour: the strongest in the layer, or in the maps that are compared."""
+    if look.is_one_scale:
+        return max(view.layer_peak(look.layer, look.head) for view in views)
+    return max(view.peak(look.layer, look.head, token) for view in views)
 
 
 def pictured(views: Sequence[AttentionView], look: Look) -> str:
@@ -220,18 +266,40 @@ def pictured(views: Sequence[AttentionView], look: Look) -> str:
     layer, head = look.layer, look.head
     if look.token != NO_TOKEN:
         word = view.shares_of_tokens(layer, head)[look.token].text
-        caption = say(
-            "Where “{word}” looked; beside it, where [CLS] looked. Each map has colours of its own.", word=word
-        )
+        caption = say("Where “{word}” looked; beside it, where [CLS] looked.", word=word)
         alt_text = say("Attention of “{word}”", word=word)
-        of_word = figures.figure(view.token_heat_map(layer, head, look.token), alt_text, caption)
-        return figures.plates([of_word, _cls_figure(view, layer, head)])
+        peak = peak_of([view], look, look.token)
+        drawn = view.heat_map(layer, head, look.token, peak=peak, is_smooth=look.is_smooth)
+        of_word = figures.figure(drawn, alt_text, caption) + colour_bar(view, look, peak)
+        return figures.plates([f"<div>{of_word}</div>", f"<div>{_cls_figure(view, look, peak_of([view], look))}</div>"])
     if look.beside == NOBODY:
-        return _cls_figure(view, layer, head)
+        return _cls_figure(view, look, peak_of([view], look)) + spent(view, look)
     pair = (view, views[look.beside])
-    drawn = zip(pair, side_by_side(pair, layer, head), strict=True)
-    both = [_captioned(each, layer, head, picture) for each, picture in drawn]
+    peak = peak_of(pair, look)
+    both = [f"<div>{_cls_figure(each, look, peak)}{spent(each, look)}</div>" for each in pair]
     return figures.plates(both) + f'<p class="caption">{say("Equal colours are equal attention in both.")}</p>'
+
+
+def colour_bar(view: AttentionView, look: Look, peak: float) -> str:
+    """Draw the scale of a map's colours, in shares of a token's attention, and say what else it holds for."""
+    stops = ", ".join("rgb({}, {}, {})".format(*stop) for stop in HEAT_STOPS)
+    most = f"{100 * peak / view.heads_in(look.layer, look.head):.1f} %"
+    scope = say("for every map of this layer") if look.is_one_scale else say("for this map alone")
+    told = say("Colours: 0 to {most} of the attention on one patch, {scope}.", most=most, scope=scope)
+    bar = f'<span class="ramp" style="background:linear-gradient(to right, {stops})" aria-hidden="true"></span>'
+    return f'<p class="colour-bar"><span>0 %</span>{bar}<span>{most}</span></p><p class="caption">{escape(told)}</p>'
+
+
+def spent(view: AttentionView, look: Look) -> str:
+    """Say what [CLS] spent its attention on; the three shares add up."""
+    image, phrase, own = (f"{100 * share:.1f} %" for share in view.shares(look.layer, look.head))
+    told = say(
+        "Of [CLS]'s attention, {image} went to the image, {phrase} to the phrase and {own} to itself.",
+        image=image,
+        phrase=phrase,
+        own=own,
+    )
+    return f'<p class="caption spent">{escape(told)}</p>'
 
 
 def head_buttons(view: AttentionView, look: Look) -> str:
@@ -265,14 +333,12 @@ def token_buttons(view: AttentionView, look: Look) -> str:
     return f'<p class="section">{escape(title)}</p>{listed}'
 
 
-def _cls_figure(view: AttentionView, layer: int, head: int) -> str:
-    return _captioned(view, layer, head, view.heat_map(layer, head))
-
-
-def _captioned(view: AttentionView, layer: int, head: int, picture: RgbImage) -> str:
-    caption = say("“{phrase}”, {title}.", phrase=view.phrase, title=retold(map_title(view, layer, head)))
+def _cls_figure(view: AttentionView, look: Look, peak: float) -> str:
+    title = retold(map_title(view, look.layer, look.head))
+    caption = say("“{phrase}”, {title}.", phrase=view.phrase, title=title)
     told = say("Attention of [CLS] over the image, {title}: {caption}", title=retold(view.title), caption=caption)
-    return figures.figure(picture, told, caption)
+    picture = view.heat_map(look.layer, look.head, peak=peak, is_smooth=look.is_smooth)
+    return figures.figure(picture, told, caption) + colour_bar(view, look, peak)
 
 
 def _button(index: int, is_pressed: bool) -> str:
@@ -297,7 +363,7 @@ def _link(content: bytes, name: str, media: str) -> str:
 def _wire(made: AttentionTab) -> None:
     inputs = [made.page.last_run, *made.controls]
     quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-    for control in (made.phrase, made.beside, made.layer):
+    for control in (made.phrase, made.beside, made.layer, made.drawing, made.scale):
         control.input(made.show, inputs, made.outputs, **quiet)
     pressed = ((made.heads, made.show_head, "attention-heads"), (made.tokens, made.show_token, "attention-tokens"))
     for buttons, handler, panel in pressed:

@@ -40,7 +40,14 @@ _RC_LOCK: Final = Lock()
 
 
 def attention_figure(
-    views: Sequence[AttentionView], layer: int, head: int, file_format: FigureFormat = "pdf", *, dpi: int = 300
+    views: Sequence[AttentionView],
+    layer: int,
+    head: int,
+    file_format: FigureFormat = "pdf",
+    *,
+    dpi: int = 300,
+    peak: float | None = None,
+    is_smooth: bool = False,
 ) -> bytes:
     """Draw one row a phrase: the image with the mask, the map with the mask's outline, and the phrase's tokens.
 
@@ -49,6 +56,8 @@ def attention_figure(
         layer: as in `AttentionView.map_of`; 0 stands for the rollout.
         head: likewise; 0 stands for the sum of the heads.
         file_format: "pdf", "svg" or "png".
+        peak: value of the brightest colour; by default the strongest that is shown.
+        is_smooth: whether values run into each other between the patches' centres.
         dpi: pixels an inch of a PNG, and of the photographs within a PDF or SVG; 50 to 600.
 
     Returns:
@@ -68,7 +77,7 @@ def attention_figure(
 
     buffer = io.BytesIO()
     with _RC_LOCK, rc_context(_SETTINGS):
-        figure = _figure(views, layer, head)
+        figure = _figure(views, layer, head, peak, is_smooth=is_smooth)
         figure.savefig(buffer, format=file_format, dpi=dpi, metadata=_METADATA[file_format])
     return buffer.getvalue()
 
@@ -85,7 +94,7 @@ def map_title(view: AttentionView, layer: int, head: int) -> str:
     return f"{name}: {100 * view.mass_inside(layer, head):.0f}% inside the mask, {gain:.1f}\u00d7 its area"
 
 
-def _figure(views: Sequence[AttentionView], layer: int, head: int) -> Figure:
+def _figure(views: Sequence[AttentionView], layer: int, head: int, peak: float | None, *, is_smooth: bool) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
@@ -95,10 +104,11 @@ def _figure(views: Sequence[AttentionView], layer: int, head: int) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(views), 3, squeeze=False, width_ratios=(1, 1, 0.7))
     colours = LinearSegmentedColormap.from_list("heat", [_unit(stop) for stop in HEAT_STOPS])
-    peak = common_peak(views, layer, head) or 1.0
+    brightest = peak or common_peak(views, layer, head) or 1.0
+    interpolation: Literal["bilinear", "nearest"] = "bilinear" if is_smooth else "nearest"
     for row, view in zip(axes, views, strict=True):
         _draw_image(row[0], view)
-        drawn = _draw_map(row[1], view, layer, head, colours, peak)
+        drawn = _draw_map(row[1], view, layer, head, colours, brightest, interpolation)
         _draw_tokens(row[2], view, layer, head)
     bar = figure.colorbar(drawn, ax=axes[:, 1].tolist(), location="bottom", aspect=30, pad=0.02)
     bar.ax.tick_params(labelsize=_FONT_SIZE - 2)
@@ -117,13 +127,27 @@ def _draw_image(axes: Axes, view: AttentionView) -> None:
     axes.set_axis_off()
 
 
-def _draw_map(axes: Axes, view: AttentionView, layer: int, head: int, colours: Colormap, peak: float) -> AxesImage:
+def _draw_map(
+    axes: Axes,
+    view: AttentionView,
+    layer: int,
+    head: int,
+    colours: Colormap,
+    peak: float,
+    interpolation: Literal["bilinear", "nearest"],
+) -> AxesImage:
     height, width = view.picture.shape[:2]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     grey = view.picture.mean(axis=2)
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=extent)
     drawn = axes.imshow(
-        view.map_of(layer, head), cmap=colours, vmin=0, vmax=peak, alpha=0.7, extent=extent, interpolation="nearest"
+        view.map_of(layer, head),
+        cmap=colours,
+        vmin=0,
+        vmax=peak,
+        alpha=0.7,
+        extent=extent,
+        interpolation=interpolation,
     )
     _outline(axes, view)
     axes.set_title(map_title(view, layer, head).replace(": ", "\n", 1), fontsize=_FONT_SIZE - 1)

@@ -142,13 +142,44 @@ class AttentionView:
         """Return that share over the mask's share of the image; 1 where attention ignores it, None without a mask."""
         return mass_gain(self.map_of(layer, head), self.mask)
 
-    def heat_map(self, layer: int, head: int, *, peak: float | None = None) -> RgbImage:
-        """Draw one map over the picture, with the mask's outline; `peak` as in `rendering.heat_map`."""
-        return heat_map(self.picture, self.map_of(layer, head), self.mask, peak=peak)
+    def shares(self, layer: int, head: int) -> tuple[float, float, float]:
+        """Return how [CLS] spent its attention: on the image, the phrase and itself, which add up to 1.
 
-    def token_heat_map(self, layer: int, head: int, token: int) -> RgbImage:
-        """Draw where one piece of the phrase looked, with the mask's outline."""
-        return heat_map(self.picture, self.token_map_of(layer, head, token), self.mask)
+        Raises:
+            ConfigurationError: there is no such layer or head.
+        """
+        image = float(self.map_of(layer, head).sum()) / self.heads_in(layer, head)
+        phrase = sum(token.share for token in self.shares_of_tokens(layer, head))
+        return image, phrase, max(0.0, 1 - image - phrase)
+
+    def heads_in(self, layer: int, head: int) -> int:
+        """Return how many heads a map sums up: its values are divided by it to be shares of a token's attention."""
+        return self.head_count if layer != ROLLOUT and head == ALL_HEADS else 1
+
+    def peak(self, layer: int, head: int, token: int | None = None) -> float:
+        """Return the strongest value of one map, of [CLS] or of a piece of the phrase."""
+        return float(self._map(layer, head, token).max())
+
+    def layer_peak(self, layer: int, head: int) -> float:
+        """Return the strongest value of [CLS]'s and all words' maps of a layer, of all its heads or of their sums."""
+        if layer == ROLLOUT:
+            return float(max(self.rollout.max(), self.token_rollouts.max(initial=0)))
+        maps = self.maps[layer - 1], self.token_maps[layer - 1]
+        if head == ALL_HEADS:
+            maps = maps[0].sum(axis=0), maps[1].sum(axis=0)
+        return float(max(each.max(initial=0) for each in maps))
+
+    def heat_map(
+        self, layer: int, head: int, token: int | None = None, *, peak: float | None = None, is_smooth: bool = True
+    ) -> RgbImage:
+        """Draw one map, of [CLS] or of a piece of the phrase, over the picture, with the mask's outline.
+
+        `peak` and `is_smooth` are those of `rendering.heat_map`.
+        """
+        return heat_map(self.picture, self._map(layer, head, token), self.mask, peak=peak, is_smooth=is_smooth)
+
+    def _map(self, layer: int, head: int, token: int | None) -> NDArray[np.float32]:
+        return self.map_of(layer, head) if token is None else self.token_map_of(layer, head, token)
 
     def thumbnail(self, layer: int, head: int) -> RgbImage:
         """Draw one map small, without the mask."""
@@ -190,16 +221,6 @@ def common_peak(views: Sequence[AttentionView], layer: int, head: int) -> float:
         ConfigurationError: a view has no such layer or head.
     """
     return max((float(view.map_of(layer, head).max()) for view in views), default=0.0)
-
-
-def side_by_side(views: Sequence[AttentionView], layer: int, head: int) -> tuple[RgbImage, ...]:
-    """Draw the same map of several phrases in one scale of colours: equal colours are equal attention.
-
-    Raises:
-        ConfigurationError: a view has no such layer or head.
-    """
-    peak = common_peak(views, layer, head)
-    return tuple(view.heat_map(layer, head, peak=peak) for view in views)
 
 
 def _view(title: str, segmentation: Segmentation, image: RgbImage, phrase: str) -> AttentionView | None:

@@ -14,7 +14,6 @@ from workbench.analysis.attention_view import (
     attention_view,
     attention_views,
     common_peak,
-    side_by_side,
 )
 from workbench.comparison import PhraseAnswer, StrategyResult, joined
 
@@ -127,15 +126,37 @@ def test_the_gain_is_the_share_inside_over_the_masks_area(view: AttentionView) -
 
 
 def test_a_tokens_picture_is_that_of_its_map(view: AttentionView) -> None:
-    assert not np.array_equal(view.token_heat_map(1, 1, 2), view.token_heat_map(1, 1, 3))
+    assert not np.array_equal(view.heat_map(1, 1, 2), view.heat_map(1, 1, 3))
 
 
 def test_maps_side_by_side_share_one_scale(view: AttentionView) -> None:
     stronger = dataclasses.replace(view, maps=view.maps * 2)
-    weak, strong = side_by_side([view, stronger], 1, 1)
+    peak = common_peak([view, stronger], 1, 1)
+    weak, strong = (each.heat_map(1, 1, peak=peak) for each in (view, stronger))
     assert common_peak([view, stronger], 1, 1) == pytest.approx(2 * view.map_of(1, 1).max())
     np.testing.assert_array_equal(strong, stronger.heat_map(1, 1))
     assert not np.array_equal(weak, view.heat_map(1, 1)), "the weaker map must not be stretched to full brightness"
+
+
+@pytest.mark.parametrize(("layer", "head"), [(1, ALL_HEADS), (2, 1), (ROLLOUT, ALL_HEADS)])
+def test_what_cls_spent_on_image_phrase_and_itself_adds_up(view: AttentionView, layer: int, head: int) -> None:
+    image, phrase, own = view.shares(layer, head)
+    record = answer().segmentation.attention
+    assert record is not None
+    if layer != ROLLOUT:
+        rows = record.probabilities[layer - 1, :, 0]
+        row = rows.mean(dim=0) if head == ALL_HEADS else rows[head - 1]
+        assert own == pytest.approx(float(row[0]), abs=1e-5)
+    assert image + phrase + own == pytest.approx(1, abs=1e-5)
+    assert min(image, phrase, own) > 0
+
+
+def test_one_scale_of_a_layer_holds_every_head_and_word(view: AttentionView) -> None:
+    peak = view.layer_peak(1, 1)
+    heads = range(1, HEADS + 1)
+    assert peak == max(
+        max(view.peak(1, head), *(view.peak(1, head, token) for token in range(len(view.tokens)))) for head in heads
+    )
 
 
 def test_each_of_several_phrases_has_a_view() -> None:
