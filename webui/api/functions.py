@@ -83,7 +83,7 @@ class Programs:
         run = self.comparison.run(read_image_argument(image), phrase, [strategy], filed, refinement)
         self.comparison.check_options(filed)
         (result,) = run
-        return segment_answer(result, run.view, run.question.phrases)
+        return segment_answer(result, run.view, run.question.phrases, self.comparison.suite.key)
 
     @answers_plainly
     def compare_strategies(
@@ -105,7 +105,7 @@ class Programs:
         filed = {key: _options(chosen) for key, chosen in _options(options).items()}
         run = self.comparison.run(read_image_argument(image), phrase, strategies, filed)
         self.comparison.check_options(filed)
-        return compare_answer(list(run), run.view, run.question.phrases)
+        return compare_answer(list(run), run.view, run.question.phrases, self.comparison.suite.key)
 
     @answers_plainly
     def explain_attention(

@@ -55,6 +55,20 @@ def could_be(word: str) -> frozenset[str] | set[str]:
     return {known for form in _forms(written) for known in index.get(form, ())}
 
 
+def unknown_words(phrase: str) -> dict[str, str | None]:
+    """Return the words of a phrase that neither the vocabulary nor the grammar has, each with the one it is a slip of.
+
+    Returns:
+        By word in lower case; None where it is a slip of no word, or could be one of several.
+    """
+    found: dict[str, str | None] = {}
+    for word in split_words(phrase):
+        meant = could_be(word)
+        if word not in meant:
+            found[word] = next(iter(meant)) if len(meant) == 1 else None
+    return found
+
+
 def _forms(word: str) -> Iterator[str]:
     yield word
     for at in range(len(word)):

@@ -6,6 +6,7 @@ Boxes are XYXY in pixels of the image as it was sent, turned upright; pixel (0, 
 from typing import Annotated, TypedDict
 
 from evfsam.types import VerdictKind
+from workbench.analysis.absence import Certainty
 from workbench.export.json_schema import About
 
 Share = Annotated[float, About("a share, from 0 to 1", least=0, most=1)]
@@ -41,6 +42,11 @@ class PhraseAnswer(TypedDict):
         About("'found'; 'absent': it says there is no such thing; 'failed': it gave no answer, see reason"),
     ]
     reason: Annotated[str, About("one sentence; empty where the verdict is 'found' and there is nothing to say")]
+    certainty: Annotated[
+        Certainty,
+        About("what its figures say of it: 'sure', 'unsure', 'absent' (probably not in the image), 'unjudged'"),
+    ]
+    stability: Annotated[Share | None, About("IoU of the masks one logit below and above the border; null if failed")]
     area_share: Annotated[float, About("share of the image that the mask covers", least=0, most=1)]
     pred_iou: Annotated[
         float | None,

@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from evfsam.types import ImageView, Segmentation, StrategyCard, TraceEntry
+from workbench.analysis.absence import judge_presence
 from workbench.analysis.agreement import pairwise_iou
 from workbench.analysis.attention_view import CAVEAT, AttentionView
 from workbench.comparison import Comparison, StrategyResult
@@ -29,31 +30,35 @@ LONGEST_TRACE_TEXT: Final = 400
 _DIGITS: Final = 6
 
 
-def segment_answer(result: StrategyResult, view: ImageView, phrases: Sequence[str]) -> SegmentAnswer:
+def segment_answer(result: StrategyResult, view: ImageView, phrases: Sequence[str], suite_key: str) -> SegmentAnswer:
     """Say what one strategy found."""
-    return {**strategy_answer(result, phrases), "image_size": view.size}
+    return {**strategy_answer(result, phrases, suite_key), "image_size": view.size}
 
 
-def compare_answer(results: Sequence[StrategyResult], view: ImageView, phrases: Sequence[str]) -> CompareAnswer:
+def compare_answer(
+    results: Sequence[StrategyResult], view: ImageView, phrases: Sequence[str], suite_key: str
+) -> CompareAnswer:
     """Say what several strategies found in one image, and how far they agree."""
     agreement = pairwise_iou(results)
     return {
         "image_size": view.size,
         "phrases": list(phrases),
-        "answers": [strategy_answer(result, phrases) for result in results],
+        "answers": [strategy_answer(result, phrases, suite_key) for result in results],
         "agreement_iou": {one: {other: _rounded(iou) for other, iou in row.items()} for one, row in agreement.items()},
     }
 
 
-def strategy_answer(result: StrategyResult, phrases: Sequence[str]) -> StrategyAnswer:
+def strategy_answer(result: StrategyResult, phrases: Sequence[str], suite_key: str) -> StrategyAnswer:
     """Say what one strategy answered to all phrases together and to each."""
     return {
-        **_phrase_answer("; ".join(phrases), result.segmentation),
+        **_phrase_answer("; ".join(phrases), result.segmentation, suite_key, result.key),
         "strategy": result.key,
         "title": result.card.title,
         "seconds": _rounded(result.seconds),
         "stage_seconds": {stage: _rounded(seconds) for stage, seconds in result.segmentation.seconds.items()},
-        "by_phrase": [_phrase_answer(answer.phrase, answer.segmentation) for answer in result.answers],
+        "by_phrase": [
+            _phrase_answer(answer.phrase, answer.segmentation, suite_key, result.key) for answer in result.answers
+        ],
     }
 
 
@@ -126,8 +131,13 @@ def _strategy_info(key: str, card: StrategyCard) -> StrategyInfo:
     }
 
 
-def _phrase_answer(phrase: str, segmentation: Segmentation) -> PhraseAnswer:
+def _phrase_answer(phrase: str, segmentation: Segmentation, suite_key: str, strategy_key: str) -> PhraseAnswer:
     told = segmentation_dict(segmentation)
+    if segmentation.verdict.kind == "failed":
+        told |= {"certainty": "unjudged", "stability": None}
+    else:
+        judgement = judge_presence(segmentation, suite_key, strategy_key)
+        told |= {"certainty": judgement.certainty, "stability": judgement.stability}
     figures = {name: _rounded(told[name]) for name in PhraseAnswer.__annotations__ if name in told}
     trace = [_trace_step(entry) for entry in segmentation.trace]
     return cast(PhraseAnswer, {**figures, "phrase": phrase, "trace": trace})

@@ -1,10 +1,11 @@
 """An answer is doubted where its figures fall below the strategy's thresholds, and never without a reason."""
 
+import numpy as np
 import pytest
 import torch
 
 from evfsam.types import Segmentation, Verdict
-from workbench.analysis.absence import EVF_SAM_MINI, RULES, judge_presence
+from workbench.analysis.absence import EVF_SAM_MINI, RULES, SURENESS, judge_presence, outcome_of
 
 RULE = EVF_SAM_MINI
 
@@ -22,7 +23,9 @@ def judged(segmentation: Segmentation, strategy: str = "evf-sam") -> tuple[bool 
 
 
 def test_a_firm_mask_stands() -> None:
-    assert judged(answer(6.0, 0.6)) == (False, "The figures give no reason to doubt the mask.")
+    judgement = judge_presence(answer(6.0, 0.9), "mini", "evf-sam")
+    assert (judgement.is_likely_absent, judgement.certainty) == (False, "sure")
+    assert judgement.reason == "The figures give no reason to doubt the mask."
 
 
 def test_faint_logits_are_doubted_with_their_figure() -> None:
@@ -57,5 +60,27 @@ def test_strategies_without_a_rule_are_not_judged_but_measured() -> None:
     assert ("mini", "clip-text") not in RULES
     judgement = judge_presence(answer(0.5, 0.3), "mini", "clip-text")
     assert judgement.is_likely_absent is None
+    assert judge_presence(answer(0.5, 0.3), "full", "evf-sam").certainty == "unjudged"
     assert (judgement.pred_iou, judgement.mean_logit) == (0.3, 0.5)
     assert judge_presence(answer(0.5, 0.3), "full", "evf-sam").is_likely_absent is None
+
+
+@pytest.mark.parametrize("strategy", ["evf-sam", "clip-text"])
+def test_a_mask_with_a_weak_figure_is_unsure_and_names_it(strategy: str) -> None:
+    rule = SURENESS["mini", strategy]
+    firm = judge_presence(answer(9.0, rule.least_pred_iou), "mini", strategy)
+    weak = judge_presence(answer(9.0, rule.least_pred_iou - 0.01), "mini", strategy)
+    assert (firm.certainty, weak.certainty) == ("sure", "unsure")
+    assert f"pred_iou {rule.least_pred_iou - 0.01:.2f} is below {rule.least_pred_iou}" in weak.reason
+
+
+def test_an_answer_is_compared_with_what_was_meant() -> None:
+    nothing, left, right = np.zeros((3, 10, 10), dtype=bool)
+    left[:, :5], right[:, 5:] = True, True
+    part = left & (np.arange(10) < 1)
+    assert outcome_of(left, left) == "match"
+    assert outcome_of(part, left) == "partly"
+    assert outcome_of(right, left) == "wrong"
+    assert outcome_of(nothing, left) == "missed"
+    assert outcome_of(left, nothing) == "invented"
+    assert outcome_of(nothing, nothing) == "refused"

@@ -49,9 +49,9 @@ def test_answers_keep_their_schemas(phrase: str) -> None:
     comparison, _ = fake_comparison()
     run = comparison.run(three_colours(), phrase)
     view, phrases, results = run.view, run.question.phrases, list(run)
-    jsonschema.validate(compare_answer(results, view, phrases), json_schema(CompareAnswer), cls=as_json())
+    jsonschema.validate(compare_answer(results, view, phrases, "fake"), json_schema(CompareAnswer), cls=as_json())
     for result in results:
-        jsonschema.validate(segment_answer(result, view, phrases), json_schema(SegmentAnswer), cls=as_json())
+        jsonschema.validate(segment_answer(result, view, phrases, "fake"), json_schema(SegmentAnswer), cls=as_json())
     jsonschema.validate(strategy_list(comparison), json_schema(StrategyList), cls=as_json())
 
 
@@ -72,7 +72,7 @@ def test_the_mask_the_box_and_the_share_are_those_of_the_answer() -> None:
     image = three_colours()
     view = comparison.view(image)
     (result,) = comparison.run(view, ["a square"], ["clip-text"])
-    answer = segment_answer(result, view, ["a square"])
+    answer = segment_answer(result, view, ["a square"], "fake")
     wanted = channel_mask(image, 1)
     assert np.array_equal(coco_mask.decode(answer["mask_rle"]).astype(bool), wanted)
     rows, columns = np.nonzero(wanted)
@@ -85,7 +85,7 @@ def test_a_long_trace_is_cut() -> None:
     comparison, _ = fake_comparison()
     view = comparison.view(three_colours())
     (result,) = comparison.run(view, ["x" * 900], ["evf-sam"])
-    (step,) = segment_answer(result, view, ["x" * 900])["trace"]
+    (step,) = segment_answer(result, view, ["x" * 900], "fake")["trace"]
     assert len(step["asked"]) == 400
     assert step["asked"].endswith("…")
 
