@@ -28,6 +28,8 @@ from webui.known_scenes import Example, read_examples
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
 from webui.tabs.batch.tab import build_batch
+from webui.tabs.compare.opening import build_opening
+from webui.tabs.compare.recent import build_recent
 from webui.tabs.compare.tab import MODEL_QUEUE, build_compare
 from webui.tabs.evaluation import build_evaluation
 from webui.tabs.export.tab import build_take_away
@@ -81,13 +83,14 @@ def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: S
     with demo:
         build_accessibility()
         build_kept_entries()
-        head = build_head(_head(comparison.suite))
+        head = build_head(_head())
         build_weights_notice(comparison)
         # First of all: Gradio gives a name to the first handler that bears it, also to private ones.
         add_programs(comparison, MODEL_QUEUE)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(say("Compare"), id="compare"):
                 page = build_compare(comparison, examples)
+                build_recent(page)
             with gr.Tab(say("Refine"), id="refine"):
                 build_refine(page)
             with gr.Tab(say("Take away"), id="take-away"):
@@ -103,11 +106,11 @@ def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: S
             build_failures(page, tabs)
             if evaluations:
                 build_evaluation(evaluations)
+        gr.HTML(_banner(comparison.suite))
         name_tabs(demo)
         remember(demo, page.controls)
+        build_opening(page)
         wire_switch(head, page.query)
-        introduced = [component for column in page.columns for component in column.components]
-        demo.load(page.introduce, None, introduced, queue=False, show_progress="hidden", api_visibility="private")
     demo.queue(max_size=_MOST_EVENTS, default_concurrency_limit=8, api_open=False)
     return demo
 
@@ -123,18 +126,22 @@ def launch_arguments(hosts: Hosts | None = None) -> dict[str, object]:
     return serving_arguments({**looks, **LAUNCH_LIMITS}, hosts or Hosts())
 
 
-def _head(suite: Suite) -> str:
+def _head() -> str:
     lead = say(
-        "SAM segments what a prompt points at, and takes no words. Compare how words become that prompt, what each way "
-        "finds in your image, and what it acted on."
+        "Each reads your words in its own way: see where they agree, how sure they are, and what they looked at."
     )
-    title = say("One phrase, several ways to tell SAM")
-    which = escape(say("Which models run"))
+    title = say("Type words, see what each model marks in a picture")
     return (
         f'<header class="page-head"><div class="title-row"><h1>{title}</h1>{language_switch()}</div>'
-        f'<p class="lead">{lead}</p>'
+        f'<p class="lead">{lead}</p></header>'
+    )
+
+
+def _banner(suite: Suite) -> str:
+    which = escape(say("Which models run"))
+    return (
         f'<aside class="banner" aria-label="{which}"><strong>{escape(retold(suite.title))}</strong>'
-        f"<span>{escape(retold(suite.notice))}{_choice(suite)}</span></aside></header>"
+        f"<span>{escape(retold(suite.notice))}{_choice(suite)}</span></aside>"
     )
 
 

@@ -37,11 +37,17 @@ class BoundedStore(Generic[Value]):
         with self._lock:
             return len(self._kept)
 
-    def put(self, value: Value) -> str:
-        """Keep a value and return its key; of one that is too large, the key and the size alone."""
-        key = secrets.token_urlsafe(16)
+    def put(self, value: Value, key: str = "") -> str:
+        """Keep a value and return its key; of one that is too large, the key and the size alone.
+
+        Args:
+            value: what to keep.
+            key: of a value that all may see; by default one that nobody can guess.
+        """
+        key = key or secrets.token_urlsafe(16)
         with self._lock:
             self._kept[key] = value
+            self._kept.move_to_end(key)
             sizes = {each: self._nbytes(kept) for each, kept in self._kept.items()}
             if sizes[key] > self.max_bytes:
                 self._too_large[key] = sizes[key]

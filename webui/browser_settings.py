@@ -13,7 +13,7 @@ STORAGE_KEY: Final = "phrase-workbench-settings"
 _NO_SECRET: Final = "settings"
 """Gradio enciphers what it stores; a fixed word, because a drawn one would forget the settings at each restart."""
 
-_UNLESS_LINKED: Final = "(stored) => [new URLSearchParams(location.search).has('v') ? {} : stored]"
+_UNLESS_LINKED: Final = "(stored) => [/[?&](v|run)=/.test(location.search) ? {} : stored]"
 """A link to a run brings its own settings, which win."""
 
 

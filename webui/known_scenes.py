@@ -64,10 +64,14 @@ class Example:
     scene_seed: int | None
     thumbnail: str
 
+    def image(self) -> RgbImage:
+        """(H, W, 3) uint8."""
+        return read_image(self.file)
+
     @cached_property
     def content_hash(self) -> str:
         """Of the decoded image; see `ImageView.content_hash`."""
-        return ImageView(read_image(self.file)).content_hash
+        return ImageView(self.image()).content_hash
 
     def known_scene(self, image: RgbImage) -> KnownScene | None:
         """Return the scene behind the decoded image, if it shows one."""

@@ -6,13 +6,17 @@ from typing import Final
 
 from evfsam.types import Segmentation, StrategyCard
 from webui.i18n.translate import retold, say
+from workbench.analysis.absence import AbsenceJudgement, Outcome
 from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView
 from workbench.comparison import PhraseAnswer, StrategyResult
 from workbench.pictures.colours import phrase_colour, strategy_colour
 
 _MARKS: Final = {
-    "found": "✓",
+    "found": "●",
     "absent": "○",
+    "unsure": "?",
+    "right": "✓",
+    "wrong": "✗",
     "failed": "!",
     "waiting": "…",
     "running": "▸",
@@ -28,6 +32,22 @@ _PENDING: Final = {
     "stopped": "Stopped before it answered",
 }
 
+_CERTAINTY: Final = {
+    "sure": "Sure: its figures are firm.",
+    "unsure": "Unsure",
+    "absent": "Probably not in this image",
+    "unjudged": "No rule tells how sure it is.",
+}
+_OUTCOMES: Final = {
+    "match": "Right: matches what was meant.",
+    "partly": "Partly right: too much or too little.",
+    "wrong": "Wrong: marks something else.",
+    "missed": "Missed: it is in the image.",
+    "invented": "Wrong: there is no such thing.",
+    "refused": "Right: there is no such thing.",
+}
+_RIGHT: Final = ("match", "refused")
+
 _VIEWER_WORDS: Final[Mapping[str, str]] = {
     "inside": "in the mask",
     "outside": "not in the mask",
@@ -36,8 +56,7 @@ _VIEWER_WORDS: Final[Mapping[str, str]] = {
     "above": "≥ ",
 }
 _VIEWER_HINT: Final = (
-    "Point at a picture to read its values. Ctrl + wheel or pinch zooms all of them, dragging moves them. "
-    "On a picture, arrow keys, + − and 0 do the same."
+    "Point at a picture to read its values; Ctrl + wheel, pinch or + − 0 zoom all, dragging or arrow keys move them."
 )
 
 
@@ -83,22 +102,32 @@ def pending_card(card: StrategyCard, state: str) -> str:
     return _card(card, state, _verdict(state, say(_PENDING[state])))
 
 
-def result_card(result: StrategyResult, measured_iou: float | None, ious_by_phrase: Sequence[float | None] = ()) -> str:
-    """Show verdict and figures of one answer, and a row for each of several phrases.
+def result_card(
+    result: StrategyResult,
+    measured_iou: float | None,
+    ious_by_phrase: Sequence[float | None] = (),
+    *,
+    judgement: AbsenceJudgement | None = None,
+    outcome: Outcome | None = None,
+) -> str:
+    """Show what one answer marks, how sure it is, whether it is right, its figures, and a row for each of some phrases.
 
     Args:
         result: the answer.
         measured_iou: in [0, 1], against the known mask; None where the truth is not known.
         ious_by_phrase: the same for each phrase.
+        judgement: of the answer's figures; None for an answer that failed.
+        outcome: None where the truth is not known.
     """
     segmentation = result.segmentation
     kind, reason = segmentation.verdict.kind, segmentation.verdict.reason
     state = "absent" if kind == "found" and segmentation.area_share == 0 else kind
-    body = _verdict(state, _headline(segmentation))
+    body = _verdict(_sign(state, judgement, outcome), _headline(segmentation))
     if reason:
         body += f'<p class="reason">{escape(retold(reason))}</p>'
     if kind != "failed":
-        body += _phrase_rows(result.answers, ious_by_phrase) + _facts(result, measured_iou)
+        body += _worth(segmentation, judgement, outcome) + _phrase_rows(result.answers, ious_by_phrase)
+        body += _facts(result, measured_iou, judgement)
     return _card(result.card, state, body)
 
 
@@ -226,12 +255,42 @@ def agreement_table(iou: Mapping[str, Mapping[str, float]], titles: Mapping[str,
     )
 
 
+def certainty_in_words(judgement: AbsenceJudgement) -> str:
+    """Say how sure an answer is, with the figures that make it doubtful."""
+    words = say(_CERTAINTY[judgement.certainty])
+    if judgement.certainty in ("sure", "unjudged"):
+        return words
+    reason = retold(judgement.reason.partition(": ")[2])
+    return say("{words}: {reason}", words=words, reason=reason)
+
+
+def _sign(state: str, judgement: AbsenceJudgement | None, outcome: Outcome | None) -> str:
+    """Return the name of the mark that leads a card: right or wrong where that is known, else how sure."""
+    if outcome is not None:
+        return "right" if outcome in _RIGHT else "wrong"
+    is_doubtful = judgement is not None and judgement.certainty in ("unsure", "absent") and state == "found"
+    return "unsure" if is_doubtful else state
+
+
+def _worth(segmentation: Segmentation, judgement: AbsenceJudgement | None, outcome: Outcome | None) -> str:
+    """Say how sure an answer is, and whether it is right; an empty mask has said already that it is absent."""
+    lines = []
+    if judgement is not None and segmentation.area_share > 0:
+        told = escape(certainty_in_words(judgement))
+        lines.append(f'<p class="worth" data-certainty="{judgement.certainty}">{told}</p>')
+    if outcome is not None:
+        sign = "right" if outcome in _RIGHT else "wrong"
+        mark = f'<b aria-hidden="true">{_MARKS[sign]}</b> '
+        lines.append(f'<p class="worth {sign}" data-outcome="{outcome}">{mark}{escape(say(_OUTCOMES[outcome]))}</p>')
+    return "".join(lines)
+
+
 def _headline(segmentation: Segmentation) -> str:
     if segmentation.verdict.kind != "found":
         return say("Not in the image") if segmentation.verdict.kind == "absent" else say("Failed")
     if segmentation.area_share == 0:
-        return say("Found nothing: the mask is empty")
-    return say("Found: {share} of the image", share=percent(segmentation.area_share))
+        return say("Marked nothing: the mask is empty")
+    return say("Marked: {share} of the image", share=percent(segmentation.area_share))
 
 
 def _phrase_rows(answers: Sequence[PhraseAnswer], ious: Sequence[float | None]) -> str:
@@ -248,10 +307,12 @@ def _phrase_rows(answers: Sequence[PhraseAnswer], ious: Sequence[float | None]) 
     return f'<ol class="phrases">{"".join(rows)}</ol>' if rows else ""
 
 
-def _facts(result: StrategyResult, measured_iou: float | None) -> str:
+def _facts(result: StrategyResult, measured_iou: float | None, judgement: AbsenceJudgement | None) -> str:
     segmentation = result.segmentation
     image = say("image reused") if segmentation.embedding_was_cached else say("image encoded")
     facts = [(say("Time"), say("{seconds} s", seconds=f"{result.seconds:.2f}"), image)]
+    if judgement is not None and segmentation.area_share > 0:
+        facts.insert(0, (say("Stability"), f"{judgement.stability:.2f}", say("of the edge")))
     if segmentation.pred_iou is not None:
         facts.insert(0, ("pred_iou", f"{segmentation.pred_iou:.2f}", say("SAM’s guess")))
     if measured_iou is not None:
@@ -275,7 +336,7 @@ def _finished(results: Sequence[StrategyResult], total_seconds: float) -> str:
 
 
 def _verdict(state: str, words: str) -> str:
-    mark = f'<span class="mark" aria-hidden="true">{_MARKS[state]}</span>'
+    mark = f'<span class="mark" data-sign="{state}" aria-hidden="true">{_MARKS[state]}</span>'
     return f'<p class="verdict">{mark}<span>{escape(words)}</span></p>'
 
 

@@ -19,6 +19,7 @@ from webui.blocks import LAUNCH_LIMITS, build_demo, launch_arguments
 from webui.known_scenes import read_examples
 from webui.tabs.compare.tab import ComparePage, build_compare
 from workbench.export.results import coco_rle
+from workbench.pictures.rendering import DIMMED
 
 ALL = ["evf-sam", "clip-text", "point-query"]
 EXAMPLES = read_examples()
@@ -59,7 +60,7 @@ def value_of(update: object) -> object:
 def test_three_answers_arrive_one_after_the_other(page: ComparePage, tmp_path: Path) -> None:
     arrived = []
     for updates in ask(page, upload(tmp_path, three_colours()), "a square"):
-        arrived.append([column.key for column in page.columns if "Found:" in str(updates.get(column.card))])
+        arrived.append([column.key for column in page.columns if "Marked:" in str(updates.get(column.card))])
     assert arrived == [[], ["evf-sam"], ["clip-text"], ["point-query"], []]
 
 
@@ -69,20 +70,20 @@ def test_waiting_and_skipped_strategies_are_told_apart(page: ComparePage, tmp_pa
     assert states == ["running", "skipped", "waiting"]
 
 
-def test_the_overlay_changes_the_picture_only_at_mask_outline_and_label(page: ComparePage, tmp_path: Path) -> None:
+def test_the_overlay_tints_the_mask_and_dims_the_rest_alone(page: ComparePage, tmp_path: Path) -> None:
     image = three_colours((512, 640))
     steps = list(ask(page, upload(tmp_path, image), "a square"))
     shown = value_of(steps[1][page.columns[0].overlay])
     mask = channel_mask(image, 0)
     assert isinstance(shown, np.ndarray)
     assert (shown[mask] != image[mask]).any(axis=-1).mean() > 0.9
-    assert np.array_equal(shown[300:], image[300:])
+    assert np.array_equal(shown[300:], np.rint(image[300:] * np.float32(DIMMED)))
 
 
 def test_each_picture_has_words_for_those_who_do_not_see_it(page: ComparePage, tmp_path: Path) -> None:
     steps = list(ask(page, upload(tmp_path, three_colours()), "a square"))
     overlay, evidence = steps[3][page.columns[2].overlay], steps[3][page.columns[2].evidence]
-    assert "Found:" in overlay["alt_text"]
+    assert "Marked:" in overlay["alt_text"]
     assert "“a square”" in overlay["alt_text"]
     assert "25 points" in evidence["alt_text"]
 
@@ -92,7 +93,7 @@ def test_no_answer_waits_for_a_file(page: ComparePage, tmp_path: Path, monkeypat
     monkeypatch.setattr("webui.tabs.compare.details.result_dict", lambda *_: pytest.fail("it was worked out first"))
     run = ask(page, upload(tmp_path, three_colours()), "a square", ["evf-sam"])
     next(run)
-    assert "Found:" in str(next(run)[page.columns[0].card])
+    assert "Marked:" in str(next(run)[page.columns[0].card])
 
 
 def test_the_zip_is_made_when_it_is_asked_for_and_gone_after(page: ComparePage, tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_an_unexpected_error_is_logged_and_said_without_its_details(
 def test_a_failing_strategy_says_why_in_its_own_column(page: ComparePage, tmp_path: Path) -> None:
     steps = list(ask(page, upload(tmp_path, three_colours()), "explode"))
     assert "without explosives" in str(steps[2][page.columns[1].card])
-    assert "Found:" in str(steps[3][page.columns[2].card])
+    assert "Marked:" in str(steps[3][page.columns[2].card])
 
 
 def test_an_option_of_the_page_reaches_its_strategy(page: ComparePage, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_all_pictures_share_one_zoom_and_pan(answered: Page) -> None:
     frame(answered).hover(position=place(answered, *RED_SQUARE))
     answered.mouse.wheel(0, -100)
     assert transforms(answered) == whole, "a wheel without Ctrl scrolls the page"
+    frame(answered).hover(position=place(answered, *RED_SQUARE))
     answered.keyboard.down("Control")
     answered.mouse.wheel(0, -100)
     answered.keyboard.up("Control")
@@ -87,15 +88,53 @@ def test_all_pictures_share_one_zoom_and_pan(answered: Page) -> None:
     assert transforms(answered) == whole
 
 
-def test_the_wipe_shows_the_plain_image_in_place_of_the_result(answered: Page) -> None:
-    def colour() -> tuple[int, ...]:
-        at = place(answered, *RED_SQUARE)
-        return Image.open(BytesIO(frame(answered).screenshot())).convert("RGB").getpixel((at["x"], at["y"]))
+def colour(page: Page, x: float, y: float) -> tuple[int, ...]:
+    """Return the colour that EVF-SAM's picture shows at a pixel of the uploaded one."""
+    at = place(page, x, y)
+    return Image.open(BytesIO(frame(page).screenshot())).convert("RGB").getpixel((at["x"], at["y"]))
 
-    red = (230, 30, 30)
-    assert max(abs(one - other) for one, other in zip(colour(), red, strict=True)) > 40
-    answered.get_by_role("slider", name="Show the plain image").fill("100")
-    assert max(abs(one - other) for one, other in zip(colour(), red, strict=True)) < 12
+
+def is_near(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) < 12
+
+
+GREY, RED = (120, 120, 120), (230, 30, 30)
+ON_GREY = (320, 440)
+
+
+def test_outside_the_mask_the_picture_is_dimmed_until_wipe_or_opacity_show_the_plain_one(answered: Page) -> None:
+    dimmed = (48, 48, 48)
+    assert is_near(colour(answered, *ON_GREY), dimmed)
+    for name in ("Show the plain image", "Opacity"):
+        slider = answered.get_by_role("slider", name=name)
+        expect(slider).to_have_value("100")
+        slider.fill("0")
+        assert is_near(colour(answered, *ON_GREY), GREY)
+        assert is_near(colour(answered, *RED_SQUARE), RED)
+        slider.fill("100")
+        assert is_near(colour(answered, *ON_GREY), dimmed)
+
+
+def test_the_mask_is_shown_alone_and_as_a_cut_out(answered: Page) -> None:
+    show = answered.get_by_role("combobox", name="Show")
+    show.select_option("Mask alone")
+    assert is_near(colour(answered, *RED_SQUARE), (255, 255, 255))
+    assert is_near(colour(answered, *ON_GREY), (0, 0, 0))
+    show.select_option("Cut-out")
+    assert is_near(colour(answered, *RED_SQUARE), RED)
+    assert not is_near(colour(answered, *ON_GREY), GREY)
+    show.select_option("Marked")
+
+
+def test_what_was_meant_can_be_outlined_where_it_is_known(page: Page, answered: Page) -> None:
+    expect(answered.get_by_label("What was meant")).to_be_hidden()
+    page.locator("#examples button").first.click()
+    expect_three_answers(page)
+    for key in KEYS:
+        expect(page.locator(f"#card-{key} [data-outcome]")).to_have_count(1)
+    before = frame(page).screenshot()
+    page.get_by_label("What was meant").check()
+    assert frame(page).screenshot() != before
 
 
 def test_pointing_at_one_picture_tells_the_value_of_each(answered: Page) -> None:

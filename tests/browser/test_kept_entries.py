@@ -39,7 +39,7 @@ def wait_until_entered(page: Page) -> None:
 
 def test_a_number_entered_as_the_options_open_stays_and_reaches_the_run(page: Page) -> None:
     page.locator("#examples button").first.click()
-    expect(page.locator("#chips button").first).to_be_visible()
+    expect_three_answers(page)
     enter_at_once(page, "#options input[type=number]", "4")
     page.locator("#options button").first.click()
     wait_until_entered(page)
@@ -62,7 +62,6 @@ def test_a_choice_made_as_the_options_open_stays(page: Page) -> None:
 @pytest.mark.parametrize("selector", ["#refine-x input", "#refine-kind input[value=off]"])
 def test_what_is_entered_as_a_tab_opens_stays(page: Page, selector: str) -> None:
     page.locator("#examples button").first.click()
-    page.locator("#chips button").first.click()
     expect_three_answers(page)
     enter_at_once(page, selector, "40")
     page.get_by_role("tab", name="Refine").press("Enter")

@@ -8,9 +8,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import opened
 from tests.browser.test_page import PHRASE
+from webui.known_scenes import read_examples
 
 pytestmark = pytest.mark.browser
 
+EXAMPLES = read_examples()
 HAN = re.compile(r"[\u4e00-\u9fff]")
 NAMES = {
     # Names of people's works, of formats and of figures, which Chinese readers know by these names.
@@ -74,7 +76,6 @@ def test_nothing_is_left_in_english_on_any_tab_before_and_after_a_run(chinese: P
     page.locator("#examples button").nth(2).click()
     expect(page.locator("#chips button").first).to_be_visible()
     found |= english_on(page)
-    page.locator("#compare").click()
     expect(page.locator("#status")).to_contain_text("秒作答")
     phrases = {page.locator(PHRASE).input_value()}
     tabs = page.locator("#tabs > .tab-wrapper button[role=tab]")
@@ -88,15 +89,14 @@ def test_nothing_is_left_in_english_on_any_tab_before_and_after_a_run(chinese: P
 def test_the_switch_works_by_keyboard_takes_the_run_along_and_is_remembered(browser: Browser, fake_page: str) -> None:
     with opened(browser, fake_page) as page:
         page.locator("#examples button").first.click()
-        expect(page.locator("#chips button").first).to_be_visible()
-        phrase = page.locator(PHRASE).input_value()
-        page.click("#compare")
         expect(page.locator("#status")).to_contain_text("All 3 strategies answered")
+        phrase = page.locator(PHRASE).input_value()
         link = page.get_by_role("link", name="中文")
         link.focus()
         link.press("Enter")
-        expect(page.locator("#status")).to_contain_text("已从链接恢复")
+        expect(page.get_by_role("tab", name="比较")).to_be_visible()
         expect(page.locator(PHRASE)).to_have_value(phrase)
+        expect(page.locator("#overlay-evf-sam img")).to_be_visible()
         expect(page.locator("#image img").first).to_be_visible()
         expect(page.get_by_role("link", name="中文")).to_have_attribute("aria-current", "true")
         page.goto(fake_page)
@@ -107,10 +107,8 @@ def test_the_switch_works_by_keyboard_takes_the_run_along_and_is_remembered(brow
 
 def test_the_switch_takes_a_run_along_that_is_still_under_way(browser: Browser, fake_page: str) -> None:
     with opened(browser, fake_page) as page:
-        page.locator("#examples button").first.click()
-        expect(page.locator("#chips button").first).to_be_visible()
-        phrase = page.locator(PHRASE).input_value()
         page.evaluate(SWITCH_SOON)
-        page.click("#compare")
-        expect(page.locator("#status")).to_contain_text("已从链接恢复")
-        expect(page.locator(PHRASE)).to_have_value(phrase)
+        page.locator("#examples button").first.click()
+        expect(page.get_by_role("tab", name="比较")).to_be_visible()
+        expect(page.locator("#status")).to_contain_text("秒作答")
+        expect(page.locator(PHRASE)).to_have_value(EXAMPLES[0].phrases[0])

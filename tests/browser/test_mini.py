@@ -29,7 +29,6 @@ def test_a_visit_on_the_mini_suite_from_an_example_to_the_download(browser: Brow
     with opened(browser, mini_page) as page:
         expect(page.locator(".banner")).to_contain_text("generated scenes")
         page.locator("#examples button").nth(2).click()
-        page.locator("#chips button").first.click()
         expect(page.locator("#status")).to_contain_text("All 3 strategies answered", timeout=WAIT_MS)
         for key in MINI.strategies:
             card = page.locator(f"#card-{key} .card")

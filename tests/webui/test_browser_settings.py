@@ -3,13 +3,13 @@ import pytest
 
 from tests.webui.fakes import fake_comparison
 from webui.browser_settings import Remembered, remember
-from webui.tabs.compare.controls import build_controls
+from webui.tabs.compare.controls import build_controls, build_question
 
 
 @pytest.fixture
 def remembered() -> Remembered:
     with gr.Blocks() as demo:
-        return remember(demo, build_controls(fake_comparison()[0].cards, ()))
+        return remember(demo, build_controls(build_question(), fake_comparison()[0].cards, ()))
 
 
 def restored(remembered: Remembered, stored: object) -> dict[str, object]:

@@ -8,6 +8,7 @@ from evfsam.types import PromptPoint, SamPrompt, Segmentation, StrategyCard, Tra
 from tests.webui.fakes import fake_comparison, three_colours
 from webui import wording
 from webui.tabs.compare.trace import trace_of
+from workbench.analysis.absence import AbsenceJudgement, Outcome
 from workbench.analysis.attention_view import attention_view
 from workbench.comparison import PhraseAnswer, StrategyResult
 
@@ -31,9 +32,9 @@ def test_a_share_never_rounds_to_nothing_or_all_silently(share: float, words: st
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (answer(), "Found: 12 % of the image"),
-        (answer(reason="No point was sure."), "Found: 12 % of the image. No point was sure."),
-        (answer(share=0), "Found nothing: the mask is empty"),
+        (answer(), "Marked: 12 % of the image"),
+        (answer(reason="No point was sure."), "Marked: 12 % of the image. No point was sure."),
+        (answer(share=0), "Marked nothing: the mask is empty"),
         (answer(0, "absent", "No object found."), "Not in the image: No object found."),
         (answer(0, "failed", "no weights"), "Failed: no weights"),
     ],
@@ -66,6 +67,25 @@ def test_a_card_says_when_the_embedding_was_reused() -> None:
 def test_an_empty_mask_does_not_carry_the_mark_of_success() -> None:
     assert 'data-state="absent"' in wording.result_card(answer(share=0), None)
     assert 'data-state="found"' in wording.result_card(answer(), None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sign", "words"),
+    [("match", "right", "Right: matches"), ("wrong", "wrong", "marks something else"), ("missed", "wrong", "Missed")],
+)
+def test_a_card_says_apart_what_is_marked_how_sure_and_whether_it_is_right(
+    outcome: Outcome, sign: str, words: str
+) -> None:
+    judgement = AbsenceJudgement(None, "unsure", "Doubtful: pred_iou 0.29 is below 0.6.", 0.29, 0.41, 1.0)
+    card = wording.result_card(answer(pred_iou=0.29), 0.2, judgement=judgement, outcome=outcome)
+    assert "Marked: 12 % of the image" in card
+    assert "Unsure: pred_iou 0.29 is below 0.6." in card
+    assert "Stability</dt><dd>0.41" in card
+    assert f'data-sign="{sign}"' in card
+    assert words in card
+    unknown = wording.result_card(answer(pred_iou=0.29), None, judgement=judgement)
+    assert 'data-sign="unsure"' in unknown
+    assert "✓" not in unknown
 
 
 def test_each_state_has_a_mark_of_its_own_besides_its_colour() -> None:

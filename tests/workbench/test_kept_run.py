@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.webui.fakes import fake_comparison
-from webui.known_scenes import EXAMPLES, measured_iou, read_examples
+from webui.known_scenes import measured_iou, read_examples
+from workbench.bundled import EXAMPLES
 from workbench.comparison import Comparison
 from workbench.failures.gallery import REFRESH_COMMAND
 from workbench.kept_run import ARRIVAL_EXAMPLE, ARRIVAL_NAME, ARRIVAL_PHRASE, keep_run, read_kept_run

@@ -193,13 +193,7 @@ def options_of(threshold: object, smoothing: object, largest_hole: object, least
 
 
 def verdict_words(judgement: AbsenceJudgement, segmentation: Segmentation) -> str:
-    """Say whether the phrase is there, and the figures that say so."""
-    heads = {
-        True: say("Probably not in this image"),
-        False: say("Probably there"),
-        None: say("No verdict on presence"),
-    }
-    reason = retold(judgement.reason.removeprefix("Probably not in this image: "))
+    """Say as on the card how sure the answer is, and the figures that say so."""
     facts = [
         ("pred_iou", "–" if judgement.pred_iou is None else f"{judgement.pred_iou:.2f}", say("SAM’s guess")),
         (say("Stability"), f"{judgement.stability:.2f}", say("at threshold 0")),
@@ -211,8 +205,8 @@ def verdict_words(judgement: AbsenceJudgement, segmentation: Segmentation) -> st
     own = retold(segmentation.verdict.reason)
     said = say("It said itself: {reason}", reason=own) if segmentation.verdict.kind == "absent" else ""
     return (
-        f'<article class="card"><h3>{heads[judgement.is_likely_absent]}</h3>'
-        f'<p class="how">{escape(reason[:1].upper() + reason[1:])} {escape(said)}</p>'
+        f'<article class="card"><h3>{escape(wording.certainty_in_words(judgement))}</h3>'
+        f'<p class="how">{escape(said)}</p>'
         f'<dl class="facts">{rows}</dl></article>'
     )
 

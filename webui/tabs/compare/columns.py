@@ -1,9 +1,11 @@
 """The answers on the right of the page: one column a strategy."""
 
+import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Final
 
 import gradio as gr
 import numpy as np
@@ -14,10 +16,13 @@ from webui import wording
 from webui.i18n.translate import retold, say
 from webui.tabs.compare.runs import Progress
 from webui.tabs.compare.viewer import readout
+from workbench.analysis.absence import judge_presence, outcome_of
 from workbench.analysis.attention_view import ALL_HEADS, AttentionView
 from workbench.comparison import StrategyResult
 from workbench.pictures.answer_figures import evidence_figure, mask_figure
 from workbench.pictures.mask_png import mask_png
+
+_LONGEST_NAME: Final = 60
 
 Updates = dict[gr.components.Component, object]
 """New values by component; what is left out stays as it is."""
@@ -49,13 +54,22 @@ class AnswerColumn:
             self.caption: gr.update(value="", visible=False),
         }
 
-    def answered(self, progress: Progress, result: StrategyResult, attention: AttentionView | None) -> Updates:
-        """Show an answer: words, mask and evidence."""
+    def answered(
+        self, progress: Progress, result: StrategyResult, attention: AttentionView | None, suite_key: str
+    ) -> Updates:
+        """Show an answer of a suite: words, mask and evidence."""
         segmentation = result.segmentation
         title, words = retold(result.card.title), wording.verdict_in_words(segmentation).rstrip(".。")
-        card = wording.result_card(result, progress.iou_of(result), progress.ious_by_phrase(result))
         if segmentation.verdict.kind == "failed":
-            return self.emptied(card)
+            return self.emptied(wording.result_card(result, None))
+        truth = progress.known_mask
+        card = wording.result_card(
+            result,
+            progress.iou_of(result),
+            progress.ious_by_phrase(result),
+            judgement=judge_presence(segmentation, suite_key, result.key),
+            outcome=None if truth is None else outcome_of(segmentation.mask, truth),
+        )
         mass = attention.mass_inside(attention.layer_count, ALL_HEADS) if attention else None
         caption = wording.evidence_caption(result.by_phrase[0] if attention else segmentation, mass)
         if attention and result.answers:
@@ -69,7 +83,9 @@ class AnswerColumn:
                     "{title}, mask for “{phrase}”. {words}.", title=title, phrase=progress.phrase, words=words
                 ),
             ),
-            self.readout: gr.update(value=readout(segmentation, result.card.title) + _saving(result), visible=True),
+            self.readout: gr.update(
+                value=readout(segmentation, result.card.title, truth) + _saving(result, progress.phrases), visible=True
+            ),
             self.evidence: self._evidence(progress, result, attention, caption),
             self.caption: gr.update(value=f'<p class="caption">{escape(caption)}</p>', visible=True),
         }
@@ -108,13 +124,25 @@ def advanced(
     cards: Mapping[str, StrategyCard],
     progress: Progress,
     attention: AttentionView | None,
+    suite_key: str,
 ) -> Updates:
     """Show the latest answer, and who works next."""
     latest = progress.results[-1]
     by_key = {column.key: column for column in columns}
-    updates = by_key[latest.key].answered(progress, latest, attention)
+    updates = by_key[latest.key].answered(progress, latest, attention, suite_key)
     if progress.running is not None:
         updates[by_key[progress.running].card] = wording.pending_card(cards[progress.running], "running")
+    return updates
+
+
+def finished(
+    columns: tuple[AnswerColumn, ...], cards: Mapping[str, StrategyCard], progress: Progress, suite_key: str
+) -> Updates:
+    """Show all answers of a run at once."""
+    updates = started(columns, cards, progress)
+    by_key = {column.key: column for column in columns}
+    for result in progress.results:
+        updates |= by_key[result.key].answered(progress, result, progress.attention_of(result), suite_key)
     return updates
 
 
@@ -143,12 +171,13 @@ def _picture(label: str, elem_id: str) -> gr.Image:
     )
 
 
-def _saving(result: StrategyResult) -> str:
-    """Write a link that saves each mask: the shortest way from an answer to a file."""
-    masks = [(say("Save mask (PNG)"), f"{result.key}-mask.png", result.segmentation)]
+def _saving(result: StrategyResult, phrases: Sequence[str]) -> str:
+    """Write a link that saves each mask, named after phrase and strategy: the shortest way from an answer to a file."""
+    names = [f"{_in_a_file_name(phrase)}-{result.key}-mask.png" for phrase in phrases]
+    masks = [(say("Save mask (PNG)"), names[0], result.segmentation)]
     if result.answers:
         masks = [
-            (say("Save mask {number}", number=number), f"{result.key}-mask-{number}.png", answer.segmentation)
+            (say("Save mask {number}", number=number), names[number - 1], answer.segmentation)
             for number, answer in enumerate(result.answers, start=1)
         ]
     links = "".join(
@@ -157,6 +186,10 @@ def _saving(result: StrategyResult) -> str:
         if segmentation.area_share > 0
     )
     return f'<p class="files">{links}</p>' if links else ""
+
+
+def _in_a_file_name(phrase: str) -> str:
+    return re.sub(r"\W+", "-", phrase)[:_LONGEST_NAME].strip("-") or "phrase"
 
 
 def _link(words: str, name: str, mask: NDArray[np.bool_], title: str) -> str:

@@ -1,4 +1,4 @@
-"""What a visitor sets on the left of the page: picture, phrase, strategies and their options."""
+"""What a visitor sets: the question above all, and beside the answers picture, strategies and their options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +13,54 @@ from webui.tabs.compare.strategy_options import OptionControl, build_options
 
 
 @dataclass(frozen=True, eq=False)
-class Controls:
-    """The components on the left."""
+class Question:
+    """What to segment."""
 
-    image: gr.Image
-    new_scene: gr.Button
     phrase: gr.Textbox
     compare: gr.Button
     stop: gr.Button
     chips: gr.HTML
+
+
+@dataclass(frozen=True, eq=False)
+class Controls(Question):
+    """All that a visitor sets: the question, and about what and of whom it is asked."""
+
+    image: gr.Image
+    new_scene: gr.Button
     examples: gr.HTML
     strategies: gr.CheckboxGroup
     options: tuple[OptionControl, ...]
 
+    @property
+    def settings(self) -> list[gr.components.Component]:
+        """Strategies and options, which a visitor's browser remembers."""
+        return [self.strategies, *(option.component for option in self.options)]
 
-def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example]) -> Controls:
-    """Lay the controls out, in the order in which one needs them."""
+
+def build_question() -> Question:
+    """Lay out what is needed for every question; the focus is in the phrase when the page opens."""
+    with gr.Column(elem_id="question"):
+        with gr.Row(elem_id="ask-row"):
+            phrase = gr.Textbox(
+                label=say("What should be marked?"),
+                info=say("Several phrases with “;” between them get a mask each."),
+                placeholder="the dog left of the cup",
+                lines=1,
+                max_lines=1,
+                autofocus=True,
+                scale=1,
+                elem_id="phrase",
+                html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
+            )
+            compare = gr.Button(say("Compare"), variant="primary", elem_id="compare", scale=0, min_width=120)
+            stop = gr.Button(say("Stop"), interactive=False, elem_id="stop", scale=0, min_width=80)
+        chips = choice_list(phrase_buttons(()), "chips")
+    return Question(phrase, compare, stop, chips)
+
+
+def build_controls(question: Question, cards: Mapping[str, StrategyCard], examples: Sequence[Example]) -> Controls:
+    """Lay out the rest beside the answers, what is changed most often first."""
     with gr.Column(elem_id="controls"):
         image = gr.Image(
             label=say("Image"),
@@ -36,7 +68,7 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
             type="filepath",
             format="png",
             sources=["upload", "clipboard", "webcam"],
-            height=270,
+            height=240,
             elem_id="image",
             buttons=["fullscreen"],
             placeholder=say("Drop an image here\n- or -\nClick to choose one"),
@@ -44,20 +76,6 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
         )
         new_scene = gr.Button(say("New random scene"), elem_id="new-scene")
         shown_examples = choice_list(example_buttons(examples) if examples else "", "examples")
-        phrase = gr.Textbox(
-            label=say("What should be segmented?"),
-            info=say("Several phrases with “;” between them get a mask each."),
-            placeholder="the dog left of the cup",
-            lines=1,
-            max_lines=1,
-            autofocus=False,
-            elem_id="phrase",
-            html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
-        )
-        with gr.Row(elem_id="ask-row"):
-            compare = gr.Button(say("Compare"), variant="primary", elem_id="compare", scale=3, min_width=120)
-            stop = gr.Button(say("Stop"), interactive=False, elem_id="stop", scale=1, min_width=80)
-        chips = choice_list(phrase_buttons(()), "chips")
         strategies = gr.CheckboxGroup(
             [(retold(card.title), key) for key, card in cards.items()],
             value=list(cards),
@@ -66,4 +84,5 @@ def build_controls(cards: Mapping[str, StrategyCard], examples: Sequence[Example
         )
         with gr.Accordion(say("Options"), open=False, elem_id="options"):
             options = build_options(tuple(cards))
-    return Controls(image, new_scene, phrase, compare, stop, chips, shown_examples, strategies, options)
+    asked = question.phrase, question.compare, question.stop, question.chips
+    return Controls(*asked, image, new_scene, shown_examples, strategies, options)

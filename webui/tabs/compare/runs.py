@@ -19,6 +19,7 @@ from evfsam.types import ImageView, RgbImage
 from webui.known_scenes import KnownScene, measured_iou
 from workbench.analysis.attention_view import AttentionView, attention_view
 from workbench.comparison import Comparison, StrategyOptions, StrategyResult
+from workbench.kept_run import KeptRun
 from workbench.pictures.files import read_image
 
 _VISITORS: Final = 1000
@@ -118,6 +119,14 @@ def run(
     for answer in answers:
         results = (*results, answer)
         yield Progress(view, phrases, chosen, results, perf_counter() - started, known_masks)
+
+
+def kept_progress(view: ImageView, kept: KeptRun, known: KnownScene | None) -> Progress:
+    """Return a comparison that was kept as if it had just ended."""
+    seconds = sum(result.seconds for result in kept.results)
+    known_mask = known.mask_of(view, kept.phrase) if known else None
+    keys = tuple(result.key for result in kept.results)
+    return Progress(view, (kept.phrase,), keys, kept.results, seconds, (known_mask,))
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,16 @@ from webui.run_cache import FinishedRun, RunStore
 from webui.tabs.compare import columns as answer_columns
 from webui.tabs.compare.choices import phrase_buttons
 from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
-from webui.tabs.compare.controls import Controls, build_controls
+from webui.tabs.compare.controls import Controls, build_controls, build_question
 from webui.tabs.compare.details import Findings, build_findings, checked_choice
+from webui.tabs.compare.notes import note_on
 from webui.tabs.compare.runs import ImageVersions, Progress, read_upload, run
 from webui.tabs.compare.strategy_options import chosen_options, only_of
 from webui.tabs.compare.viewer import build_viewer
-from webui.tabs.export.restoring import query_of
+from webui.tabs.export.restoring import control_value, query_of, recipe_of, with_key
 from workbench.analysis.attention_view import AttentionView
 from workbench.comparison import Comparison
+from workbench.datasets.scenes import scene
 from workbench.export.results import write_zip
 
 logger = logging.getLogger(__name__)
@@ -63,11 +65,17 @@ _ON_ASK: Final = """
 }
 """
 """Answer a visitor at once, even where others are ahead; on a phone, go to the answers, below the controls."""
+ASK_AT_ONCE: Final = """
+() => {
+  document.querySelector('button#compare, #compare button').click();
+  if (!window.matchMedia('(pointer: coarse)').matches) {
+    document.querySelector('#phrase textarea, #phrase input').focus({preventScroll: true});
+  }
+}
+"""
+"""Ask what was just put on the page; then the field has the focus, but where that would raise a keyboard on screen."""
 _STOPPED: Final = "Stopped. Your image and phrase are still here."
-_START: Final = (
-    "1. Take an example, a random scene or your own image. 2. Say what to segment. "
-    "3. Press Compare, and save the masks."
-)
+_START: Final = "Take an example, a random scene or an image of your own, say what to mark, and press Enter."
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +90,7 @@ class ComparePage:
         unanswered: keys of the strategies that a run under way still has to ask.
         turn: number of the picture on the page, which runs are asked with.
         versions: which picture each visitor is at.
+        note: what of the question is foreign to the models.
         query: of a link to the run asked last, from its start on; empty where no link can bring it back.
     """
 
@@ -101,6 +110,14 @@ class ComparePage:
     turn: gr.Number
     versions: ImageVersions
     query: gr.Textbox
+    note: gr.HTML
+
+    @property
+    def everything(self) -> list[Block]:
+        """All components that another run on the page changes."""
+        controls = self.controls
+        question = [controls.image, self.known, controls.phrase, controls.chips, *controls.settings]
+        return [*question, self.status, *_answers_of(self)]
 
     def ask(
         self,
@@ -145,10 +162,11 @@ class ComparePage:
         if not progress.results:
             updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
             query = query_of(so_far, self.examples, self.comparison.suite.key)
-            yield updates | {**self._no_download(), self.last_run: None, self.query: query}
+            note = {self.note: self._note_on(so_far)}
+            yield updates | note | {**self._no_download(), self.last_run: None, self.query: query}
             return
         attention = progress.attention_of(progress.results[-1])
-        updates |= answer_columns.advanced(self.columns, cards, progress, attention)
+        updates |= answer_columns.advanced(self.columns, cards, progress, attention, self.comparison.suite.key)
         if not progress.is_done:
             yield updates | self.findings.advanced(progress)
             return
@@ -156,14 +174,22 @@ class ComparePage:
         yield {**self.findings.advanced(progress), **self._finish(so_far)}
 
     def _finish(self, finished: FinishedRun) -> Updates:
+        key = self.runs.put(finished)
+        recipe = query_of(finished, self.examples, self.comparison.suite.key)
+        return {self.last_run: key, self.query: with_key(recipe, key), **self._told_together(finished)}
+
+    def _told_together(self, finished: FinishedRun) -> Updates:
         progress = finished.progress
         attention = first_attention(progress)
         return {
             self.attention: attention,
-            self.last_run: self.runs.put(finished),
             self.download: gr.update(interactive=True),
             **self.findings.finished(progress, self.comparison.suite.key, attention),
         }
+
+    def _note_on(self, run: FinishedRun) -> str:
+        is_scene = run.known is not None and run.known.content_hash == run.progress.view.content_hash
+        return note_on(run.progress, self.comparison.suite.key, is_scene=is_scene)
 
     def make_archive(self, key: str | None) -> Iterator[Updates]:
         """Write the zip of the visitor's latest run; it is there until the browser has it."""
@@ -183,7 +209,7 @@ class ComparePage:
         """Put a new scene on the page, with phrases that mean something in it."""
         drawn, known = random_scene()
         phrases = suggested_phrases(drawn)
-        ready = say("A new scene, which no model was trained on. Press Enter for this phrase, or choose another.")
+        ready = say("A new scene, which no model was trained on.")
         return {self.controls.image: drawn.image, self.known: known, **self._fresh(phrases, ready)}
 
     def take_example(self, event: gr.SelectData) -> Updates:
@@ -191,9 +217,8 @@ class ComparePage:
         if not isinstance(event.index, int) or not 0 <= event.index < len(self.examples):
             return {self.status: wording.problem(say("There is no such example."))}
         example = self.examples[event.index]
-        image = read_upload({"path": str(example.file)})
-        ready = say("{title}. Press Enter for this phrase, or choose another.", title=retold(example.title))
-        fresh = self._fresh(example.phrases, ready)
+        image = example.image()
+        fresh = self._fresh(example.phrases, retold(example.title))
         return {self.controls.image: image, self.known: example.known_scene(image), **fresh}
 
     def take_upload(self, payload: object) -> Updates:
@@ -202,7 +227,7 @@ class ComparePage:
             height, width = read_upload(payload).shape[:2]
         except EvfSamError as error:
             return {self.status: wording.problem(_for_the_page(error)), **self._emptied(payload)}
-        ready = "Your image, {width} × {height} pixels. Say what to segment and press Enter."
+        ready = "Your image, {width} × {height} pixels. Say what to mark and press Enter."
         words = say(ready, width=width, height=height)
         return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied(payload)}
 
@@ -213,6 +238,37 @@ class ComparePage:
     def take_phrase(self, event: gr.SelectData) -> str:
         """Put a suggested phrase into the phrase field."""
         return str(event.value)
+
+    def show_again(self, run: FinishedRun, key: str, words: str) -> Updates:
+        """Put a finished run on the page as it was: picture, question, settings and answers.
+
+        Args:
+            run: one that is kept.
+            key: its key.
+            words: for the status line.
+        """
+        progress, controls = run.progress, self.controls
+        recipe = recipe_of(run, self.examples, self.comparison.suite.key)
+        return {
+            **self._fresh(self._phrases_for(run), words),
+            **{each.component: control_value(recipe.options, each) for each in controls.options},
+            controls.image: progress.view.image,
+            controls.phrase: progress.phrase,
+            controls.strategies: list(progress.chosen),
+            self.known: run.known,
+            **answer_columns.finished(self.columns, self.comparison.cards, progress, self.comparison.suite.key),
+            **self.findings.advanced(progress),
+            **self._told_together(run),
+            self.note: self._note_on(run),
+            self.last_run: key,
+        }
+
+    def _phrases_for(self, run: FinishedRun) -> tuple[str, ...]:
+        content = run.progress.view.content_hash
+        example = next((each for each in self.examples if each.content_hash == content), None)
+        if example is not None:
+            return example.phrases
+        return suggested_phrases(scene(run.known.seed, run.known.size)) if run.known else ()
 
     def introduce(self) -> Updates:
         """Say of each strategy what is known by now: its card is full once its weights are read."""
@@ -249,7 +305,7 @@ class ComparePage:
     def _emptied(self, payload: object = None) -> Updates:
         """Begin with another picture: an uploaded one where there is a payload."""
         turn = self.versions.begin(_file_of(payload))
-        nothing = {self.attention: None, self.last_run: None, self.turn: turn, self.query: ""}
+        nothing = {self.attention: None, self.last_run: None, self.turn: turn, self.query: "", self.note: ""}
         return {**nothing, **self._no_download(), **self._at_rest(), **self.introduce(), **self.findings.emptied()}
 
 
@@ -258,18 +314,20 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
     known, attention, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(3))
     unanswered = gr.State((), time_to_live=STATE_SECONDS)
     turn = gr.Number(0, visible=False)
-    query = gr.Textbox(visible=False)
+    query = gr.Textbox(label="query", visible="hidden", elem_id="query")
+    question = build_question()
     with gr.Row(elem_id="workplace"):
-        controls = build_controls(comparison.cards, examples)
         with gr.Column(elem_id="answers"):
             with gr.Row(elem_id="status-row"):
                 status = gr.HTML(wording.hint(say(_START)), elem_id="status")
                 download = gr.Button(say("Download all"), interactive=False, elem_id="download", scale=0, min_width=150)
                 archive = gr.DownloadButton(say("File"), visible="hidden", elem_id="archive")
+            note = gr.HTML("", elem_id="note")
             gr.HTML(f'<h2 id="results">{say("Results")}</h2>', elem_classes=["unseen"])
             build_viewer()
             columns = build_columns(comparison.cards)
             findings = build_findings()
+        controls = build_controls(question, comparison.cards, examples)
     page = ComparePage(
         comparison,
         examples,
@@ -287,6 +345,7 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
         turn,
         ImageVersions(),
         query,
+        note,
     )
     runs = _wire_runs(page)
     _wire_pictures(page)
@@ -339,8 +398,10 @@ def _wire_pictures(page: ComparePage) -> None:
     emptied = _answers_of(page)
     fresh = [controls.image, page.known, controls.phrase, controls.chips, page.status, *emptied]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    controls.new_scene.click(page.take_random_scene, None, fresh, **quiet)
-    controls.examples.select(page.take_example, None, fresh, **quiet)
+    drawn = controls.new_scene.click(page.take_random_scene, None, fresh, **quiet)
+    taken = controls.examples.select(page.take_example, None, fresh, **quiet)
+    for put in (drawn, taken):
+        put.success(None, None, None, js=ASK_AT_ONCE)
     uploaded = [controls.chips, page.status, *emptied]
     controls.image.input(page.take_upload, controls.image, uploaded, preprocess=False, **quiet)
     controls.image.clear(page.clear, None, uploaded, **quiet)
@@ -377,6 +438,7 @@ def _answers_of(page: ComparePage) -> list[Block]:
         page.unanswered,
         page.turn,
         page.query,
+        page.note,
         page.controls.stop,
         page.download,
         page.archive,

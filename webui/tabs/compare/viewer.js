@@ -3,7 +3,7 @@ const MOST = 16, STEP = 1.5, MOVE = 0.02;
 const bar = element.querySelector('.viewer');
 const words = JSON.parse(bar.dataset.words);
 const root = document.documentElement;
-const view = {zoom: 1, x: 0, y: 0, wipe: 0, at: null};
+const view = {zoom: 1, x: 0, y: 0, wipe: 100, opacity: 100, at: null};
 const pointers = new Map();
 const maps = new WeakMap();
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -24,7 +24,8 @@ function paint() {
   root.style.setProperty('--view-zoom', view.zoom);
   root.style.setProperty('--view-x', share(view.x));
   root.style.setProperty('--view-y', share(view.y));
-  root.style.setProperty('--view-wipe', `${view.wipe}%`);
+  root.style.setProperty('--view-wipe', `${100 - view.wipe}%`);
+  root.style.setProperty('--view-opacity', view.opacity / 100);
   root.style.setProperty('--view-at-x', view.at ? share(view.x + view.zoom * view.at.x) : '-20%');
   root.style.setProperty('--view-at-y', view.at ? share(view.y + view.zoom * view.at.y) : '-20%');
   root.toggleAttribute('data-view-zoomed', view.zoom > 1);
@@ -166,18 +167,38 @@ bar.addEventListener('click', (event) => {
   if (what === 'in') zoomTo(view.zoom * STEP);
   if (what === 'out') zoomTo(view.zoom / STEP);
   if (what === 'reset') {
-    bar.querySelector('input').value = view.wipe = 0;
+    for (const name of ['wipe', 'opacity']) bar.querySelector(`[data-set=${name}]`).value = view[name] = 100;
     reset();
   }
 });
-bar.addEventListener('input', (event) => {
-  view.wipe = Number(event.target.value);
-  event.target.setAttribute('aria-valuetext', `${view.wipe} %`);
+bar.addEventListener('input', ({target}) => {
+  const what = target.dataset.set;
+  if (what === 'show') root.dataset.show = target.value;
+  if (what === 'truth') root.toggleAttribute('data-truth', target.checked);
+  if (!(what in view)) return;
+  view[what] = Number(target.value);
+  target.setAttribute('aria-valuetext', `${view[what]} %`);
   paint();
 });
 
+// A column's masks and the truth, which the style sheet lays over its picture or cuts it out with.
+const layers = new WeakMap();
+function takeLayers(column) {
+  const masks = [...column.querySelectorAll('a.save')].map((link) => `url("${link.href}")`);
+  const truth = column.querySelector('[data-truth]')?.dataset.truth;
+  const now = [...masks, truth].join();
+  if (layers.get(column) === now) return;
+  layers.set(column, now);
+  column.style.setProperty('--masks', masks.join(', ') || 'linear-gradient(transparent, transparent)');
+  column.style.setProperty('--truth', truth ? `url("${truth}")` : 'none');
+  root.toggleAttribute('data-truth-known', Boolean(document.querySelector('#columns [data-truth]')));
+}
+new MutationObserver((changes) => {
+  for (const column of new Set(changes.map(({target}) => target.closest?.('#columns > .column')))) if (column) takeLayers(column);
+}).observe(document.body, {subtree: true, childList: true});
+
 // Keep the place of the answers from the moment they are asked for, so that nothing below them jumps as they come.
-const WORDS_HEIGHT = 300, PADDING = 28;
+const WORDS_HEIGHT = 340, PADDING = 28;
 listen('asked', () => {
   const picture = document.querySelector('#image img'), columns = [...document.querySelectorAll('#columns > .column')];
   const phrase = document.querySelector('#phrase textarea, #phrase input')?.value.trim();

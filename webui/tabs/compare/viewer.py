@@ -18,6 +18,9 @@ from evfsam.types import Segmentation
 from webui import wording
 from webui.i18n.translate import retold, say
 from workbench.export.results import png_bytes
+from workbench.metrics.masks import Mask
+from workbench.pictures.files import shrunk_mask
+from workbench.pictures.rendering import dashed_outline
 
 SCRIPT: Final = Path(__file__).with_name("viewer.js")
 VALUES_SIDE: Final = 512
@@ -32,13 +35,20 @@ def build_viewer() -> gr.HTML:
     return gr.HTML(_bar(), js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="viewer")
 
 
-def readout(segmentation: Segmentation, title: str) -> str:
-    """Write the line that shows the value under the pointer, with the values it reads."""
+def readout(segmentation: Segmentation, title: str, truth: Mask | None = None) -> str:
+    """Write the line that shows the value under the pointer, with the values it reads, and the truth's outline.
+
+    Args:
+        segmentation: the answer.
+        title: of the strategy.
+        truth: (H, W) bool; None where it is not known.
+    """
+    known = "" if truth is None else f'data-truth="{_outline_of(truth)}" '
     height, width = segmentation.size
     picture = b64encode(png_bytes(value_map(segmentation))).decode("ascii")
     return (
         f'<p class="readout" data-title="{escape(retold(title))}" data-width="{width}" data-height="{height}" '
-        f'data-middle="{MIDDLE}" data-scale="{LEVELS_PER_LOGIT}" '
+        f'{known}data-middle="{MIDDLE}" data-scale="{LEVELS_PER_LOGIT}" '
         f'data-values="data:image/png;base64,{picture}">&nbsp;</p>'
     )
 
@@ -60,8 +70,15 @@ def value_map(segmentation: Segmentation) -> NDArray[np.uint8]:
     return shown
 
 
+def _outline_of(truth: Mask) -> str:
+    small = shrunk_mask(truth, VALUES_SIDE)
+    return "data:image/png;base64," + b64encode(png_bytes(dashed_outline(small))).decode("ascii")
+
+
 def _bar() -> str:
     view, plain = say("View of all results"), say("Show the plain image instead of the result")
+    shows = {"marked": say("Marked"), "mask": say("Mask alone"), "cutout": say("Cut-out")}
+    options = "".join(f'<option value="{name}">{title}</option>' for name, title in shows.items())
     words = escape(json.dumps(wording.viewer_words(), ensure_ascii=False))
     return (
         f'<div class="viewer" role="group" aria-label="{view}" data-words="{words}">'
@@ -69,8 +86,12 @@ def _bar() -> str:
         "<output>100 %</output>"
         f'<button type="button" data-do="in" aria-label="{say("Zoom in")}">+</button></span>'
         f'<label class="wipe"><span>{say("Image")}</span>'
-        f'<input type="range" min="0" max="100" value="0" aria-label="{plain}" '
-        f'aria-valuetext="0 %"><span>{say("Result")}</span></label>'
+        f'<input type="range" data-set="wipe" min="0" max="100" value="100" aria-label="{plain}" '
+        f'aria-valuetext="100 %"><span>{say("Result")}</span></label>'
+        f'<label><span>{say("Opacity")}</span><input type="range" data-set="opacity" min="0" max="100" value="100" '
+        'aria-valuetext="100 %"></label>'
+        f'<label><span>{say("Show")}</span><select data-set="show">{options}</select></label>'
+        f'<label class="truth"><input type="checkbox" data-set="truth"><span>{say("What was meant")}</span></label>'
         f'<button type="button" data-do="reset">{say("Reset view")}</button>'
         f'<p class="caption">{wording.viewer_hint()}</p><span class="unseen" role="status"></span></div>'
     )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
+from urllib.parse import parse_qs
 
 import gradio as gr
 
@@ -20,6 +21,9 @@ from workbench.export.run_recipes import ExampleSource, RecipeOptions, RunRecipe
 from workbench.pictures.files import read_image
 from workbench.suites.registry import Suite
 
+KEY_PARAMETER: Final = "run"
+"""Of the page's address: a run whose answers the server keeps for a while."""
+_LONGEST_QUERY: Final = 4_000
 UPLOAD: Final = UploadSource("an uploaded image")
 _ADDRESS: Final = re.compile(r"https?://[\w.\-\[\]:/~%]{1,200}")
 
@@ -56,6 +60,17 @@ def query_of(run: FinishedRun, examples: Sequence[Example], suite_key: str) -> s
         return ""
 
 
+def with_key(query: str, key: str) -> str:
+    """Add to a run's query the key under which the server still keeps its answers."""
+    return "&".join(part for part in (query, f"{KEY_PARAMETER}={key}") if part)
+
+
+def key_in(query: str) -> str:
+    """Return the key of a kept run in a query that anybody may have written; empty where there is none."""
+    found = parse_qs(query.removeprefix("?")[:_LONGEST_QUERY]).get(KEY_PARAMETER, [""])
+    return found[0]
+
+
 def restored(query: str, examples: Sequence[Example], suite: Suite) -> Restored:
     """Read a link's query and make its picture.
 
@@ -64,7 +79,7 @@ def restored(query: str, examples: Sequence[Example], suite: Suite) -> Restored:
         PhraseError: a phrase is empty or too long, or there are too many.
     """
     by_name = {example.file.name: example for example in examples}
-    recipe = decode_link(_without_language(query), examples=tuple(by_name), suites={suite.key: suite})
+    recipe = decode_link(_recipe_alone(query), examples=tuple(by_name), suites={suite.key: suite})
     source = recipe.source
     if isinstance(source, ExampleSource):
         example = by_name[source.file]
@@ -100,9 +115,9 @@ def page_address(text: object) -> str:
     return text if isinstance(text, str) and _ADDRESS.fullmatch(text) else DEFAULT_ADDRESS + "/"
 
 
-def _without_language(query: str) -> str:
+def _recipe_alone(query: str) -> str:
     parts = query.removeprefix("?").split("&")
-    return "&".join(part for part in parts if part.partition("=")[0] != LANGUAGE_PARAMETER)
+    return "&".join(part for part in parts if part.partition("=")[0] not in (LANGUAGE_PARAMETER, KEY_PARAMETER))
 
 
 def _source_of(run: FinishedRun, examples: Sequence[Example]) -> Source:

@@ -14,14 +14,14 @@ from evfsam.errors import EvfSamError
 from webui import wording
 from webui.i18n.translate import retold, say
 from webui.run_cache import FinishedRun
-from webui.tabs.compare.choices import choice_list, phrase_buttons
+from webui.tabs.compare.choices import choice_list
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import FILE_QUEUE, SAVE_FILE, STATE_SECONDS, WRITERS, ComparePage
-from webui.tabs.export.restoring import UPLOAD, control_value, page_address, recipe_of, restored
+from webui.tabs.export.restoring import UPLOAD, page_address, recipe_of
 from workbench.export.code_snippets import client_snippet, curl_snippet, library_snippet
 from workbench.export.exported_run import ExportedRun, exported_run
 from workbench.export.formats import FORMATS, write_bundle, write_format
-from workbench.export.links import encode_link, holds_recipe
+from workbench.export.links import encode_link
 from workbench.export.manifest import weight_digests
 from workbench.export.run_recipes import RunRecipe
 
@@ -34,7 +34,7 @@ _OUR_FAULT: Final = "Something went wrong on our side. The run is still here: tr
 _READY: Final = "Each button makes a file of the last comparison and downloads it."
 _LINK: Final = "It brings back image, phrase, strategies and options, in any browser, also after a restart."
 _NO_LINK: Final = "The image was uploaded and nobody else has it, so no link can bring it back. Take the files instead."
-_WHERE: Final = "() => [location.search, location.origin + location.pathname]"
+_WHERE: Final = "() => [location.origin + location.pathname]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,30 +97,6 @@ class TakeAwayTab:
         except Exception:
             logger.exception("a file could not be made")
             yield {self.file: None, self.status: wording.problem(say(_OUR_FAULT))}
-
-    def restore(self, query: object, address: object) -> Updates:
-        """Fill the comparison with what the page's address holds, if anything."""
-        told: Updates = {self.address: page_address(address)}
-        if not isinstance(query, str) or not holds_recipe(query):
-            return told
-        page, controls = self.page, self.page.controls
-        try:
-            found = restored(query, page.examples, page.comparison.suite)
-            recipe = found.recipe
-            options = {each.component: control_value(recipe.options, each) for each in controls.options}
-        except EvfSamError as error:
-            reason = retold(str(error))
-            return {**told, page.status: wording.problem(say("This link cannot be restored: {reason}", reason=reason))}
-        return {
-            **told,
-            **options,
-            controls.image: found.image,
-            page.known: found.known,
-            controls.phrase: recipe.request,
-            controls.chips: phrase_buttons(found.phrases),
-            controls.strategies: list(recipe.strategies),
-            page.status: wording.hint(say("Restored from the link. Press Compare to run it again.")),
-        }
 
     def _recipe(self, run: FinishedRun) -> RunRecipe:
         return recipe_of(run, self.page.examples, self.page.comparison.suite.key)
@@ -185,7 +161,7 @@ def build_take_away(page: ComparePage) -> None:
 
 
 def _wire(tab: TakeAwayTab) -> None:
-    page, key = tab.page, tab.page.last_run
+    key = tab.page.last_run
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     asked = [key, tab.language, tab.address]
     opened = [tab.empty, tab.place, tab.status, tab.file, tab.link, tab.link_note, tab.code]
@@ -195,12 +171,8 @@ def _wire(tab: TakeAwayTab) -> None:
         tab.make_file, key, [tab.file, tab.status], concurrency_limit=WRITERS, concurrency_id=FILE_QUEUE, **quiet
     )
     made.success(None, tab.file, None, js=SAVE_FILE)
-    controls = page.controls
-    fields = [controls.image, controls.phrase, controls.chips, controls.strategies]
-    fields += [each.component for each in controls.options]
-    search, place = gr.Textbox(visible=False), gr.Textbox(visible=False)
-    restored_to = [tab.address, page.known, page.status, *fields]
-    gr.on(None, tab.restore, [search, place], restored_to, js=_WHERE, queue=False, **quiet)
+    place = gr.Textbox(visible=False)
+    gr.on(None, page_address, place, tab.address, js=_WHERE, queue=False, **quiet)
 
 
 def _code(recipe: RunRecipe, language: object, address: str) -> object:

@@ -15,7 +15,7 @@ from webui.i18n.translate import retold, say
 from webui.known_scenes import KnownScene, suggested_phrases
 from webui.tabs.compare.choices import choice_list, phrase_buttons
 from webui.tabs.compare.columns import Updates
-from webui.tabs.compare.tab import ComparePage
+from webui.tabs.compare.tab import ASK_AT_ONCE, ComparePage
 from webui.tabs.failures.wording import evidence_of, line_of, meaning_of, title_of, verdict_of
 from workbench.failures.cases import FAILURE_CASES, SCENE_SIZE
 from workbench.failures.gallery import REFRESH_COMMAND, WANTED, KeptAnswer, KeptFailure, KeptFailures, read_failures
@@ -27,12 +27,7 @@ _INTRODUCTION: Final = (
 _NOTHING: Final = "No answers are kept here. Make them with “{command}”."
 _READY: Final = "“{phrase}”, from the gallery. The strategies are being asked."
 _COMPARE: Final = "compare"
-_PRESS_COMPARE: Final = """
-() => {
-  document.querySelector('button#compare, #compare button').click();
-  document.getElementById('tabs').scrollIntoView({block: 'start'});
-}
-"""
+_GO_THERE: Final = "() => document.getElementById('tabs').scrollIntoView({block: 'start'})"
 _OUTCOME_MARKS: Final = {"right": "✓", "refused": "✓"}
 
 
@@ -86,7 +81,8 @@ def build_failures(page: ComparePage, tabs: gr.Tabs) -> None:
     controls = page.controls
     changed = [*page.clear(), controls.image, controls.phrase, page.known, tabs]
     put = gallery.select(made.try_one, None, changed, **quiet)
-    put.success(None, None, None, js=_PRESS_COMPARE)
+    for act in (_GO_THERE, ASK_AT_ONCE):
+        put.success(None, None, None, js=act)
 
 
 def _section(kept: KeptFailures, index: int, failure: KeptFailure, cards: Mapping[str, StrategyCard]) -> str:

@@ -93,7 +93,7 @@ def verdict_of(answer: KeptAnswer) -> str:
         return say("Failed")
     if kind == "absent" or answer.area_share == 0:
         return say("Not in the image")
-    return say("Found: {share} of the image", share=percent(answer.area_share))
+    return say("Marked: {share} of the image", share=percent(answer.area_share))
 
 
 def line_of(case: FailureCase, answer: KeptAnswer) -> tuple[str, str]:

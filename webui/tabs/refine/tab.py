@@ -28,6 +28,7 @@ from webui.tabs.refine.marks import (
     prompt_of,
     with_mark,
 )
+from workbench.analysis.absence import outcome_of
 from workbench.comparison import StrategyResult
 from workbench.pictures.files import shown_pair
 from workbench.pictures.rendering import evidence, overlay
@@ -276,7 +277,12 @@ def _pane(pane: Pane, title: str, subject: Subject, result: StrategyResult | Non
     found = wording.verdict_in_words(result.segmentation).rstrip(".。")
     alt_text = say("{title}: {words}.", title=title, words=found)
     return {
-        card: head + wording.result_card(result, measured_iou(mask, subject.known)),
+        card: head
+        + wording.result_card(
+            result,
+            measured_iou(mask, subject.known),
+            outcome=None if subject.known is None else outcome_of(mask, subject.known),
+        ),
         picture: gr.update(value=drawn, visible=True, alt_text=alt_text),
     }
 

@@ -32,7 +32,7 @@ def test_the_wrong_object_is_named_and_a_failure_gives_its_reason() -> None:
 
 
 def test_an_empty_mask_is_said_to_be_not_in_the_image() -> None:
-    assert verdict_of(kept("evf-sam", "wrong")) == "Found: 10 % of the image"
+    assert verdict_of(kept("evf-sam", "wrong")) == "Marked: 10 % of the image"
     assert verdict_of(KeptAnswer("evf-sam", "found", "", 0.0, 0.0, "denied")) == "Not in the image"
 
 

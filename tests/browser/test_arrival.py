@@ -1,0 +1,90 @@
+"""Arriving in a result, one click or Enter to the next, and an address that brings a run back."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import opened, serve
+from tests.browser.test_page import KEYS, PHRASE, ask, expect_three_answers, upload
+from webui.blocks import build_demo
+from workbench.comparison import Comparison
+from workbench.kept_run import ARRIVAL_PHRASE
+from workbench.suites.registry import MINI
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def mini_page() -> Iterator[str]:
+    """Serve the mini suite without reading its weights: what is kept needs none."""
+    demo = build_demo(Comparison(MINI))
+    yield serve(demo)
+    demo.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_the_page_opens_with_an_answered_question_and_the_field_for_the_next_in_sight(
+    browser: Browser, mini_page: str, width: int, height: int
+) -> None:
+    with opened(browser, mini_page, width=width, height=height) as page:
+        for key in KEYS:
+            expect(page.locator(f"#overlay-{key} img")).to_be_visible()
+        expect(page.locator(PHRASE)).to_have_value(ARRIVAL_PHRASE)
+        expect(page.locator(PHRASE)).to_be_focused()
+        for needed in (PHRASE, "#compare", "#card-evf-sam .verdict"):
+            expect(page.locator(needed)).to_be_in_viewport(ratio=1)
+        expect(page.locator("#overlay-evf-sam img")).to_be_in_viewport()
+        measured = page.locator(".card", has_text="Measured IoU").locator("dd:not(.note)")
+        assert float(measured.nth(0).inner_text()) > 0.8
+        assert float(page.locator("#card-clip-text dd:not(.note)").nth(0).inner_text()) < 0.5
+        page.get_by_role("tab", name="Verdict").click()
+        expect(page.locator("#verdict-masks img").first).to_be_visible()
+
+
+def test_a_scene_is_asked_by_itself_and_enter_asks_again_instead_of_drawing_another(page: Page) -> None:
+    page.click("#new-scene")
+    expect_three_answers(page)
+    expect(page.locator(PHRASE)).to_be_focused()
+    scene = page.locator("#image img").first.get_attribute("src")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("the red thing")
+    page.keyboard.press("Enter")
+    expect(page.locator("#overlay-evf-sam img")).to_have_attribute("alt", re.compile("the red thing"))
+    assert page.locator("#image img").first.get_attribute("src") == scene
+
+
+def test_back_and_reload_bring_a_run_back(page: Page) -> None:
+    page.locator("#examples button").first.click()
+    expect_three_answers(page)
+    first = page.locator(PHRASE).input_value()
+    page.locator("#examples button").nth(1).click()
+    expect(page).to_have_url(re.compile("scene-category.*run="))
+    second = page.locator(PHRASE).input_value()
+    assert second != first
+    page.reload()
+    expect(page.locator("#status")).to_contain_text("The answers are those of before")
+    expect(page.locator(PHRASE)).to_have_value(second)
+    page.go_back()
+    expect(page.locator(PHRASE)).to_have_value(first)
+    expect(page.locator("#overlay-evf-sam img")).to_have_attribute("alt", re.compile(re.escape(first)))
+    page.go_forward()
+    expect(page.locator(PHRASE)).to_have_value(second)
+
+
+def test_an_upload_comes_back_while_it_is_kept_in_either_language_and_is_told_when_it_is_not(
+    page: Page, browser: Browser, fake_page: str, picture: Path
+) -> None:
+    upload(page, picture)
+    ask(page, "the red square")
+    expect_three_answers(page)
+    expect(page).to_have_url(re.compile("run="))
+    page.get_by_role("link", name="中文").click()
+    expect(page.get_by_role("tab", name="比较")).to_be_visible()
+    expect(page.locator(PHRASE)).to_have_value("the red square")
+    expect(page.locator("#overlay-evf-sam img")).to_be_visible()
+    expect(page.locator("#image img").first).to_be_visible()
+    with opened(browser, f"{fake_page}?run=nobody") as visitor:
+        expect(visitor.locator("#status [role=alert]")).to_contain_text("upload it again")

@@ -1,0 +1,83 @@
+"""What people do without thinking: Enter twice, a picture pasted, an earlier phrase or run, a result in full screen."""
+
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Request, expect
+
+from tests.browser.test_page import PHRASE, ask, expect_three_answers, upload
+
+pytestmark = pytest.mark.browser
+
+PASTE = """
+(data) => {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const given = new DataTransfer();
+  given.items.add(new File([bytes], 'pasted.png', {type: 'image/png'}));
+  document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: given, bubbles: true, cancelable: true}));
+}
+"""
+
+
+def test_enter_ten_times_asks_once(page: Page, picture: Path) -> None:
+    upload(page, picture)
+    sent: list[Request] = []
+    page.on("request", lambda request: sent.append(request))
+    page.fill(PHRASE, "the one question")
+    for _ in range(10):
+        page.press(PHRASE, "Enter")
+    expect_three_answers(page)
+    page.wait_for_timeout(1500)
+    asked = [each for each in sent if "queue/join" in each.url and "the one question" in str(each.post_data)]
+    assert len(asked) == 1
+    page.press(PHRASE, "Enter")
+    expect(page.locator("#status")).to_contain_text("reused: nothing was encoded again")
+
+
+def test_a_picture_is_pasted_anywhere_also_in_place_of_another(page: Page, picture: Path) -> None:
+    data = b64encode(picture.read_bytes()).decode()
+    page.evaluate(PASTE, data)
+    expect(page.locator("#status")).to_contain_text("Your image, 640 × 480 pixels")
+    ask(page, "a square")
+    expect_three_answers(page)
+    page.evaluate(PASTE, data)
+    expect(page.locator("#status")).to_contain_text("Your image, 640 × 480 pixels")
+
+
+def test_the_arrow_up_brings_an_earlier_phrase_and_the_strip_an_earlier_run(page: Page, picture: Path) -> None:
+    upload(page, picture)
+    for phrase in ("the first", "the second"):
+        ask(page, phrase)
+        expect_three_answers(page)
+    page.focus(PHRASE)
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    expect(page.locator(PHRASE)).to_have_value("the first")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(PHRASE)).to_have_value("the second")
+    expect(page.locator("#recent button")).to_have_count(2)
+    page.locator("#recent button", has_text="the first").click()
+    expect(page.locator(PHRASE)).to_have_value("the first")
+    expect(page.locator("#overlay-evf-sam img")).to_have_attribute(
+        "alt", "EVF-SAM, mask for “the first”. Marked: 5 % of the image."
+    )
+    expect(page.locator("#image img").first).to_be_visible()
+
+
+def test_a_result_in_full_screen_is_one_whole_picture_in_its_own_shape(page: Page, picture: Path) -> None:
+    upload(page, picture)
+    ask(page, "a square")
+    expect_three_answers(page)
+    shown = page.locator("#overlay-evf-sam img")
+    expect(shown).to_be_visible()
+    page.locator("#overlay-evf-sam").hover()
+    page.locator("#overlay-evf-sam").get_by_role("button", name="Fullscreen").click()
+    expect(page.locator("#overlay-evf-sam.fullscreen")).to_be_visible()
+    page.wait_for_timeout(300)
+    assert shown.evaluate("(one) => getComputedStyle(one).objectFit") == "contain"
+    frame = page.locator("#overlay-evf-sam .image-frame")
+    assert frame.evaluate("(one) => getComputedStyle(one, '::before').display") == "none"
+    box = shown.bounding_box()
+    assert box is not None
+    assert box["height"] <= 1000

@@ -1,0 +1,62 @@
+// What people do without thinking: paste or drop a picture anywhere, the arrow up for an earlier phrase, Enter twice.
+const MOST_PHRASES = 30;
+const phrases = [];
+const SETTLING_MS = 600; // until the page shows that a question is under way
+let at = 0, asked = '', askedAt = -SETTLING_MS;
+const field = () => document.querySelector('#phrase textarea, #phrase input');
+const isUnderWay = () => document.querySelector('#stop')?.disabled === false || performance.now() - askedAt < SETTLING_MS;
+const question = () => JSON.stringify([
+  field()?.value, document.querySelector('#image img')?.src,
+  [...document.querySelectorAll('#strategies input, #options input')].map((one) => [one.value, one.checked]),
+]);
+
+document.addEventListener('asked', () => {
+  asked = question();
+  askedAt = performance.now();
+  const phrase = field()?.value.trim();
+  if (phrase && phrase !== phrases.at(-1)) phrases.push(phrase);
+  phrases.splice(0, phrases.length - MOST_PHRASES);
+  at = phrases.length;
+});
+
+function enter(value) {
+  field().value = value;
+  field().dispatchEvent(new Event('input', {bubbles: true}));
+}
+
+// Asking once more what is being answered would only make everybody wait.
+function drop(event) {
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}
+document.addEventListener('keydown', (event) => {
+  if (event.target !== field() || event.isComposing) return;
+  if (event.key === 'Enter' && isUnderWay() && question() === asked) drop(event);
+  const way = {ArrowUp: -1, ArrowDown: 1}[event.key];
+  if (!way || event.shiftKey || event.altKey || event.ctrlKey || event.metaKey) return;
+  const next = Math.min(phrases.length, Math.max(0, at + way));
+  if (next === at) return;
+  event.preventDefault();
+  at = next;
+  enter(phrases[at] ?? '');
+}, true);
+document.addEventListener('click', (event) => {
+  if (event.isTrusted && event.target.closest?.('#compare') && isUnderWay() && question() === asked) drop(event);
+}, true);
+
+function take(event, files) {
+  const picture = [...files].find((file) => file.type.startsWith('image/'));
+  const input = document.querySelector('#image input[type=file]');
+  if (!picture || !input || !document.querySelector('#image').getClientRects().length) return;
+  if (event.target.closest?.('#image')) return; // Gradio takes it there
+  event.preventDefault();
+  const given = new DataTransfer();
+  given.items.add(picture);
+  input.files = given.files;
+  input.dispatchEvent(new Event('change', {bubbles: true}));
+}
+document.addEventListener('paste', (event) => take(event, event.clipboardData.files));
+document.addEventListener('drop', (event) => take(event, event.dataTransfer.files));
+document.addEventListener('dragover', (event) => {
+  if ([...event.dataTransfer.types].includes('Files') && !event.target.closest?.('#image')) event.preventDefault();
+});

@@ -1,0 +1,40 @@
+"""What a visitor should know before believing an answer: words and pictures foreign to the mini suite. No gradio."""
+
+from html import escape
+from typing import Final
+
+from webui.i18n.translate import say
+from webui.tabs.compare.runs import Progress
+from workbench.datasets.typos import unknown_words
+from workbench.suites.registry import MINI
+
+_SAMPLE: Final = ("dog", "bus", "hat", "pizza")
+
+
+def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
+    """Say what of a question is foreign to the suite; empty where nothing is, or the suite is of published models.
+
+    Args:
+        progress: the question.
+        suite_key: who is asked.
+        is_scene: whether the picture is drawn from the suite's own objects.
+    """
+    if suite_key != MINI.key:
+        return ""
+    sentences = [] if is_scene else [say("The mini suite learnt from drawn scenes: of other pictures it knows little.")]
+    words = unknown_words(progress.phrase.replace("[semantic]", ""))
+    if any(not word.isascii() for word in words):
+        sentences.append(say("It reads English only."))
+    slips = {word: meant for word, meant in words.items() if meant}
+    sentences += [say("“{word}” was read as “{meant}”, or not at all.", word=w, meant=m) for w, m in slips.items()]
+    strange = [word for word in words if word.isascii() and word not in slips]
+    if strange:
+        names = ", ".join(f"“{word}”" for word in strange)
+        known = say(
+            "The mini suite does not know {words}. It knows the things of its drawn scenes, such as {sample}, their "
+            "colours, sizes and places.",
+            words=names,
+            sample=", ".join(_SAMPLE),
+        )
+        sentences.append(known)
+    return f'<p class="foreign" role="note">{escape(" ".join(sentences))}</p>' if sentences else ""

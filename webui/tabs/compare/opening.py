@@ -1,0 +1,118 @@
+"""What the page opens with: the run in its address, or one that was kept; and an address that follows the runs."""
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Final
+
+import gradio as gr
+
+from evfsam.errors import EvfSamError
+from webui import wording
+from webui.i18n.translate import retold, say
+from webui.run_cache import FinishedRun, RunGoneError
+from webui.tabs.compare.choices import phrase_buttons
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.runs import kept_progress
+from webui.tabs.compare.tab import ASK_AT_ONCE, ComparePage
+from webui.tabs.export.restoring import control_value, key_in, restored
+from workbench.bundled import EXAMPLES
+from workbench.export.links import holds_recipe
+from workbench.kept_run import read_kept_run
+
+SCRIPT: Final = Path(__file__).with_name("address.js")
+HABITS: Final = Path(__file__).with_name("habits.js")
+FIRST_KEY: Final = "first"
+"""Key of the run that everybody sees who opens the page without a link."""
+_ARRIVED: Final = "An example, answered beforehand. Type your own words and press Enter, or take another picture."
+_BACK: Final = "The answers are those of before."
+_GONE: Final = (
+    "The run in this address is no longer kept. Its picture was uploaded, so nobody else has it: upload it again."
+)
+_READ_ADDRESS: Final = "() => [location.search]"
+_IS_RESTORED: Final = "document.querySelector('#status [data-restored]')"
+_ASK_IF_RESTORED: Final = f"() => setTimeout(() => {{ if ({_IS_RESTORED}) ({ASK_AT_ONCE.strip()})(); }}, 60)"
+"""Once the status line is written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opening:
+    """Fills the page.
+
+    Attributes:
+        page: what is filled.
+        first: what is shown where the address holds no run; None where nothing fitting was kept.
+    """
+
+    page: ComparePage
+    first: FinishedRun | None
+
+    def open(self, query: object) -> Updates:
+        """Show the run of an address: kept answers at once, others are asked anew."""
+        text = query if isinstance(query, str) else ""
+        key = key_in(text)
+        try:
+            return self.page.show_again(self.page.runs.get(key), key, say(_BACK))
+        except RunGoneError:
+            pass
+        if holds_recipe(text):
+            return self._restore(text)
+        if key:
+            return {**self.page.introduce(), self.page.status: wording.problem(say(_GONE))}
+        if self.first is None:
+            return self.page.introduce()
+        shown = self.page.show_again(self.first, self.page.runs.put(self.first, FIRST_KEY), say(_ARRIVED))
+        remembered = self.page.controls.settings
+        return {component: value for component, value in shown.items() if component not in remembered}
+
+    def reopen(self, event: gr.SelectData) -> Updates:
+        """Follow the browser's Back and Forward."""
+        return self.open(event.value)
+
+    def _restore(self, query: str) -> Updates:
+        page, controls = self.page, self.page.controls
+        try:
+            found = restored(query, page.examples, page.comparison.suite)
+            recipe = found.recipe
+            options = {each.component: control_value(recipe.options, each) for each in controls.options}
+        except EvfSamError as error:
+            reason = retold(str(error))
+            told = wording.problem(say("This link cannot be restored: {reason}", reason=reason))
+            return {**page.introduce(), page.status: told}
+        words = escape(say("Restored from the link."))
+        return {
+            **page.clear(),
+            **options,
+            controls.image: found.image,
+            page.known: found.known,
+            controls.phrase: recipe.request,
+            controls.chips: phrase_buttons(found.phrases),
+            controls.strategies: list(recipe.strategies),
+            page.status: f'<div class="status hint" role="status" data-restored><span>{words}</span></div>',
+        }
+
+
+def build_opening(page: ComparePage) -> Opening:
+    """Wire what happens when the page opens, and when its visitor goes back or forward."""
+    opening = Opening(page, _first_run(page))
+    address = gr.HTML("", js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="address")
+    gr.HTML("", js_on_load=HABITS.read_text(encoding="utf-8"), elem_id="habits")
+    search = gr.Textbox(visible=False)
+    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    opened = gr.on(None, opening.open, search, page.everything, js=_READ_ADDRESS, **quiet)
+    returned = address.select(opening.reopen, None, page.everything, **quiet)
+    for filled in (opened, returned):
+        filled.success(None, None, None, js=_ASK_IF_RESTORED)
+    followed = "(query) => document.dispatchEvent(new CustomEvent('run-address', {detail: query}))"
+    page.query.change(None, page.query, None, js=followed)
+    return opening
+
+
+def _first_run(page: ComparePage) -> FinishedRun | None:
+    kept = read_kept_run(page.comparison, EXAMPLES)
+    example = next((each for each in page.examples if kept and each.file.name == kept.example), None)
+    if kept is None or example is None:
+        return None
+    view = page.comparison.view(example.image())
+    known = example.known_scene(view.image)
+    return FinishedRun(kept_progress(view, kept, known), {}, known)
