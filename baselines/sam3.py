@@ -1,5 +1,6 @@
 """SAM 3: a segmenter that reads the phrase itself and returns every instance with a score.
 
+SAM 3 LiteText is the same with a smaller reader of phrases, where the installed transformers has it.
 Its weights are gated on the Hub: `unavailable` says in words why it cannot be offered, so that a suite leaves it out.
 
 Source: SAM 3: Segment Anything with Concepts, arXiv:2511.16719.
@@ -10,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import torch
+import transformers
 from PIL import Image
-from transformers import Sam3Model, Sam3Processor
+from transformers import PreTrainedConfig, PreTrainedModel, Sam3Model, Sam3Processor
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
 from baselines.control_tokens import refuse_control_tokens
-from baselines.strategy_cards import SAM3
+from baselines.strategy_cards import SAM3, SAM3_LITE_TEXT
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, GeometryError
@@ -40,6 +42,8 @@ from evfsam.weights.hub import weights_directory
 
 HUB_ID: Final = "facebook/sam3"
 MAX_TOKENS: Final = 32
+
+_LITE_TEXT: Final = "sam3_lite_text"
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,18 @@ class Sam3Encoder:
     """SAM 3's image half as a `MaskBackbone`, so that views keep its features; it draws for phrases alone.
 
     Args:
-        model: in evaluation mode.
+        model: a SAM 3 or SAM 3 LiteText, in evaluation mode.
         processor: of the same release.
     """
 
-    def __init__(self, model: Sam3Model, processor: Sam3Processor) -> None:
+    def __init__(self, model: PreTrainedModel, processor: Sam3Processor) -> None:
         self.model = model
         self.processor = processor
 
     @cached_property
     def encoder_identity(self) -> str:
         """Digest of the vision encoder's weights, its type in use and its input size."""
-        facts = ("sam3", str(self.model.dtype), self.model.config.image_size)
+        facts = (self.model.config.model_type, str(self.model.dtype), self.model.config.image_size)
         return weights_digest(facts, self.model.vision_encoder.state_dict().items())
 
     @torch.no_grad()
@@ -145,7 +149,7 @@ class Sam3Strategy:
     @property
     def card(self) -> StrategyCard:
         """What it is."""
-        return SAM3
+        return SAM3_LITE_TEXT if self.backbone.model.config.model_type == _LITE_TEXT else SAM3
 
     def with_options(self, /, **options: object) -> "Sam3Strategy":
         """Return a copy with other options and the same weights.
@@ -250,7 +254,7 @@ def load_strategy(weights: Mapping[str, str | Path], *, device: str | torch.devi
     directory = weights_directory(weights["sam3"])
     try:
         with without_progress_bars():
-            model, info = Sam3Model.from_pretrained(
+            model, info = _model_class(directory).from_pretrained(
                 directory, dtype=dtype, output_loading_info=True, use_safetensors=True
             )
             processor = Sam3Processor.from_pretrained(directory)
@@ -258,3 +262,20 @@ def load_strategy(weights: Mapping[str, str | Path], *, device: str | torch.devi
         raise CheckpointError(f"expected a saved SAM 3 in {directory}, got: {err}") from err
     raise_unless_complete(directory, info, may_hold_more=True)
     return Sam3Strategy(Sam3Encoder(model.to(device).eval(), processor))
+
+
+def _model_class(directory: Path) -> type[PreTrainedModel]:
+    """Return the class that a directory's configuration asks for.
+
+    Raises:
+        CheckpointError: transformers is too old for it.
+    """
+    if PreTrainedConfig.get_config_dict(directory)[0].get("model_type") != _LITE_TEXT:
+        return cast(type[PreTrainedModel], Sam3Model)
+    found: type[PreTrainedModel] | None = getattr(transformers, "Sam3LiteTextModel", None)
+    if found is None:
+        raise CheckpointError(
+            f"expected a transformers with SAM 3 LiteText for {directory}, got {transformers.__version__}; "
+            f"install a newer one, or take {HUB_ID}"
+        )
+    return found

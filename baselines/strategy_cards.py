@@ -47,6 +47,13 @@ SAM3: Final = StrategyCard(
     can="Finds all instances of a short noun phrase, and says when there is none.",
     cannot="Follow position words and relations: it was trained on noun phrases.",
 )
+SAM3_LITE_TEXT: Final = replace(
+    SAM3,
+    title="SAM 3 LiteText",
+    summary="SAM 3 with a small reader of phrases, a MobileCLIP; it draws every instance, each with a score.",
+    paper="EfficientSAM3 LiteText, 2026, as transformers has it; on SAM 3, https://arxiv.org/abs/2511.16719",
+    licence="See the model's page",
+)
 POINT_QUERY: Final = StrategyCard(
     key="point-query",
     title="Point query",

@@ -14,7 +14,18 @@ from baselines.clip import ranking as clip_ranking
 from baselines.point_query import open_models
 from evfsam.errors import ConfigurationError, PhraseError
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
-from tests.hub.tiny_hub import CLIP, FLORENCE_2, GROUNDING_DINO, MOLMO2, QWEN2_5_VL, QWEN3_VL, SAM, SAM3, lay_down
+from tests.hub.tiny_hub import (
+    CLIP,
+    FLORENCE_2,
+    GROUNDING_DINO,
+    MOLMO2,
+    QWEN2_5_VL,
+    QWEN3_VL,
+    SAM,
+    SAM3,
+    SAM3_LITE_TEXT,
+    lay_down,
+)
 from workbench.suites.configured import ConfigurableStrategy
 
 Loader = Callable[..., ConfigurableStrategy]
@@ -24,12 +35,13 @@ FORMS: Mapping[str, tuple[Loader, dict[str, str], dict[str, object]]] = {
     "clip-ranking": (clip_ranking.load_strategy, {"clip": CLIP, "sam": SAM}, LOOSE),
     "grounded-sam": (grounded.load_strategy, {"detector": GROUNDING_DINO, "sam": SAM}, {"box_threshold": 0}),
     "sam3": (sam3.load_strategy, {"sam3": SAM3}, {"threshold": 0}),
+    "sam3-lite-text": (sam3.load_strategy, {"sam3": SAM3_LITE_TEXT}, {"threshold": 0}),
     "qwen3-vl": (open_models.load_strategy, {"mllm": QWEN3_VL, "sam": SAM}, QUICK),
     "qwen2.5-vl": (open_models.load_strategy, {"mllm": QWEN2_5_VL, "sam": SAM}, QUICK),
     "molmo2": (open_models.load_strategy, {"mllm": MOLMO2, "sam": SAM}, QUICK),
     "florence-2": (open_models.load_strategy, {"mllm": FLORENCE_2, "sam": SAM}, {"max_new_tokens": 8}),
 }
-CERTAIN = ("clip-ranking", "grounded-sam", "sam3")
+CERTAIN = ("clip-ranking", "grounded-sam", "sam3", "sam3-lite-text")
 """Strategies that draw something even with random weights."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from transformers import Sam3Processor
 
@@ -14,21 +15,29 @@ from baselines.sam3 import Sam3Strategy, load_strategy, unavailable
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError, PhraseError
 from evfsam.types import ImageView, SamPrompt, Strategy
 from evfsam.weights.hub import weights_directory
-from tests.hub.tiny_hub import SAM3, lay_down
+from tests.hub.tiny_hub import SAM3, SAM3_LITE_TEXT, lay_down
+from workbench.suites.full import full_suite
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
 
 
 @pytest.fixture
 def strategy(hub: Path) -> Sam3Strategy:
-    lay_down(hub, SAM3)
-    return load_strategy({"sam3": SAM3}, device="cpu", dtype=torch.float32)
+    return loaded(hub, SAM3)
 
 
-def test_instances_are_those_of_transformers(strategy: Sam3Strategy) -> None:
+def loaded(hub: Path, model_id: str) -> Sam3Strategy:
+    lay_down(hub, model_id)
+    return load_strategy({"sam3": model_id}, device="cpu", dtype=torch.float32)
+
+
+@pytest.mark.parametrize(("model_id", "title"), [(SAM3, "SAM 3"), (SAM3_LITE_TEXT, "SAM 3 LiteText")])
+def test_instances_are_those_of_transformers(hub: Path, model_id: str, title: str) -> None:
+    strategy = loaded(hub, model_id)
     assert isinstance(strategy, Strategy)
+    assert strategy.card.title == title
     result = strategy.with_options(threshold=0.1).segment(ImageView(IMAGE), "red cup")
-    processor = Sam3Processor.from_pretrained(weights_directory(SAM3))
+    processor = Sam3Processor.from_pretrained(weights_directory(model_id))
     inputs = processor(images=Image.fromarray(IMAGE), text="red cup", return_tensors="pt")
     with torch.no_grad():
         output = strategy.backbone.model(
@@ -125,3 +134,18 @@ def test_weights_at_hand_are_available(hub: Path) -> None:
 def test_a_directory_that_is_no_sam_3_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="expected a saved SAM 3 in"):
         load_strategy({"sam3": tmp_path}, device="cpu", dtype=torch.float32)
+
+
+def test_without_its_class_in_transformers_the_small_one_says_what_to_do(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(transformers, "Sam3LiteTextModel")
+    with pytest.raises(CheckpointError, match=r"expected a transformers with SAM 3 LiteText for .*; install a newer"):
+        loaded(hub, SAM3_LITE_TEXT)
+
+
+def test_the_full_suite_takes_the_small_one_in_its_place(hub: Path) -> None:
+    lay_down(hub, SAM3_LITE_TEXT)
+    entry = full_suite(places={"sam3": SAM3_LITE_TEXT}, gated_reason=lambda _: None).strategies["sam3"]
+    assert [model.id for model in entry.models] == [SAM3_LITE_TEXT]
+    assert entry.load(torch.device("cpu"), torch.float32).card.title == "SAM 3 LiteText"

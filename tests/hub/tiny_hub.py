@@ -21,6 +21,7 @@ CLIP = "openai/clip-vit-large-patch14"
 OPEN_CLIP = "laion/CLIP-ViT-L-14-laion2B-s32B-b82K"
 GROUNDING_DINO = "IDEA-Research/grounding-dino-base"
 SAM3 = "facebook/sam3"
+SAM3_LITE_TEXT = "yonigozlan/sam3-litetext-s0"
 QWEN3_VL = "Qwen/Qwen3-VL-2B-Instruct"
 QWEN3_5 = "Qwen/Qwen3.5-2B"
 QWEN2_5_VL = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -36,6 +37,7 @@ SAVERS: Mapping[str, Saver] = MappingProxyType(
         OPEN_CLIP: tiny_vision.save_clip,
         GROUNDING_DINO: tiny_vision.save_grounding_dino,
         SAM3: tiny_vision.save_sam3,
+        SAM3_LITE_TEXT: tiny_vision.save_sam3_lite_text,
         QWEN3_VL: tiny_families.save_qwen3_vl,
         QWEN3_5: tiny_families.save_qwen3_5,
         QWEN2_5_VL: tiny_families.save_qwen2_5_vl,

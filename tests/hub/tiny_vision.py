@@ -15,8 +15,12 @@ from transformers import (
     GroundingDinoForObjectDetection,
     GroundingDinoImageProcessor,
     GroundingDinoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
     Sam3Config,
     Sam3ImageProcessor,
+    Sam3LiteTextConfig,
+    Sam3LiteTextModel,
     Sam3Model,
     Sam3Processor,
     SamConfig,
@@ -128,9 +132,20 @@ def save_grounding_dino(directory: Path) -> None:
 
 def save_sam3(directory: Path) -> None:
     """A one-layer SAM 3 for 64-pixel images."""
+    _save_sam3(directory, Sam3Model, Sam3Config, {"num_hidden_layers": 1})
+
+
+def save_sam3_lite_text(directory: Path) -> None:
+    """The same with the small reader of phrases: two of its convolutional layers around one of the other kind."""
+    _save_sam3(directory, Sam3LiteTextModel, Sam3LiteTextConfig, {"num_hidden_layers": 3, "repmixer_kernel_size": 3})
+
+
+def _save_sam3(
+    directory: Path, model_class: type[PreTrainedModel], config_class: type[PreTrainedConfig], text: dict[str, int]
+) -> None:
     tokenizer = clip_tokenizer()
     small = {"hidden_size": 32, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    config = Sam3Config(
+    config = config_class(
         vision_config={
             "backbone_config": {
                 "model_type": "sam3_vit_model",
@@ -152,11 +167,11 @@ def save_sam3(directory: Path) -> None:
             "hidden_size": 32,
             "intermediate_size": 32,
             "projection_dim": 16,
-            "num_hidden_layers": 1,
             "num_attention_heads": 2,
             "max_position_embeddings": 32,
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
+            **text,
         },
         geometry_encoder_config=small,
         detr_encoder_config=small,
@@ -164,7 +179,7 @@ def save_sam3(directory: Path) -> None:
         mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
     )
     torch.manual_seed(0)
-    model = Sam3Model(config)
+    model = model_class(config)
     loud(model)
     model.save_pretrained(directory)
     image_processor = Sam3ImageProcessor(size={"height": 56, "width": 56}, mask_size={"height": 16, "width": 16})
