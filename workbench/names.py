@@ -29,8 +29,10 @@ DATASET_NAMES: Final = (
     "pascal-part:SPLIT",
     "part-imagenet:SPLIT",
     "human-parsing:all",
+    "coco-panoptic:SPLIT",
     "coco:FILE",
     "folder:DIR",
+    "hf:ID_OR_DIR:SPLIT",
 )
 """What `workbench.datasets.registry` opens. A refer data set may name who split it: refcocog/google:val."""
 SCENES_LIMIT: Final = 500

@@ -7,10 +7,12 @@ from typing import Final, get_args
 
 from evfsam.errors import ConfigurationError
 from workbench.datasets.coco_files import read_coco_phrases
+from workbench.datasets.coco_panoptic import CocoPanoptic
 from workbench.datasets.contract import Dataset, DatasetError
 from workbench.datasets.cutouts import FETCHED
 from workbench.datasets.folder import read_folder
 from workbench.datasets.grefcoco import read_grefcoco
+from workbench.datasets.hub_stream import open_hub_stream
 from workbench.datasets.label_maps import read_ade20k, read_human_parsing
 from workbench.datasets.parts import read_part_imagenet, read_pascal_part
 from workbench.datasets.reason_seg import ReasonSeg
@@ -29,6 +31,7 @@ _READERS: Final[Mapping[str, Callable[[str, Path], Dataset]]] = MappingProxyType
         "pascal-part": read_pascal_part,
         "part-imagenet": read_part_imagenet,
         "human-parsing": read_human_parsing,
+        "coco-panoptic": CocoPanoptic,
     }
 )
 
@@ -73,6 +76,8 @@ def _open_files(base: str, split_set: str, rest: str, root: Path | None) -> Data
         return read_coco_phrases(Path(rest), root)
     if base == "folder":
         return read_folder(Path(rest))
+    if base == "hf":
+        return open_hub_stream(rest, root)
     if root is None:
         raise DatasetError(f"{base}: expected the folder of its files, got none; give it with --root")
     if base in SPLIT_SETS:

@@ -161,6 +161,29 @@ def human_parsing(root: Path) -> Path:
     return root
 
 
+def coco_panoptic(root: Path) -> Path:
+    """A thing twice, once as a crowd, with a number beyond one byte; stuff whose name says how it was drawn up."""
+    numbers = np.full(SIZE, 70000, dtype=np.int64)
+    numbers[2:12, 2:12] = 7
+    numbers[2:12, 20:30] = 300
+    colours = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], axis=-1).astype(np.uint8)
+    labels(root / "annotations/panoptic_val2017/000000000007.png", colours)
+    picture(root / "val2017/000000000007.jpg")
+    segments = [
+        {"id": 7, "category_id": 1, "iscrowd": 0},
+        {"id": 300, "category_id": 1, "iscrowd": 1},
+        {"id": 70000, "category_id": 190, "iscrowd": 0},
+    ]
+    annotations = [{"image_id": 7, "file_name": "000000000007.png", "segments_info": segments}]
+    content = {
+        "images": [{"id": 7, "file_name": "000000000007.jpg"}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}, {"id": 190, "name": "floor-other-merged"}],
+    }
+    as_json(root / "annotations/panoptic_val2017.json", content)
+    return root
+
+
 def _parts(names: Sequence[str], file_name: str) -> object:
     annotations = [
         {"id": 1, "image_id": 7, "category_id": 1, "segmentation": [polygon(2, 2, 6, 6)]},

@@ -60,6 +60,14 @@ CASES: dict[str, tuple[Callable[[Path], Path], str, Expected]] = {
         "2500_1",
         [("[semantic] background", "semantic", ~PATCH), ("[semantic] right shoe", "semantic", PATCH)],
     ),
+    "coco-panoptic:val": (
+        layouts.coco_panoptic,
+        "7",
+        [
+            ("[semantic] person", "semantic", rectangle(2, 2, 12, 12) | rectangle(20, 2, 30, 12)),
+            ("[semantic] floor", "semantic", ~(rectangle(2, 2, 12, 12) | rectangle(20, 2, 30, 12))),
+        ],
+    ),
     "pascal-part:val": (
         layouts.pascal_part,
         "7",
@@ -586,7 +594,7 @@ def test_scenes_are_asked_in_the_order_of_their_seeds() -> None:
         assert question.wording == ("unseen" if expression.is_unseen_wording else "seen")
 
 
-_WITHOUT_ROOT = ("scenes", "photo-scenes", "coco", "folder")
+_WITHOUT_ROOT = ("scenes", "photo-scenes", "coco", "folder", "hf")
 
 
 @pytest.mark.parametrize("name", [each for each in DATASET_NAMES if each.partition(":")[0] not in _WITHOUT_ROOT])

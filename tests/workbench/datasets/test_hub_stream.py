@@ -1,0 +1,85 @@
+"""Data sets in the layout of the Hub are read as a stream, whatever their columns hold masks as."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.workbench.datasets.layouts import SIZE, polygon, rectangle, run_lengths
+from workbench.datasets.contract import ABSENT, DatasetError, SampleError
+from workbench.datasets.hub_stream import HubStream
+from workbench.datasets.registry import open_dataset
+
+GREY = np.full((*SIZE, 3), 90, dtype=np.uint8)
+PATCH = rectangle(3, 2, 9, 10)
+
+
+def png(values: np.ndarray) -> dict[str, object]:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def laid_down(root: Path, columns: dict[str, list[Any]], *, pictures: tuple[str, ...] = ("image",)) -> HubStream:
+    made = datasets.Dataset.from_dict(columns)
+    for name in pictures:
+        made = made.cast_column(name, datasets.Image())
+    (root / "set/data").mkdir(parents=True)
+    made.to_parquet(root / "set/data/validation-00000-of-00001.parquet")
+    opened = open_dataset("hf:set:validation", root)
+    assert isinstance(opened, HubStream)
+    return opened
+
+
+def test_phrases_and_masks_as_pictures(tmp_path: Path) -> None:
+    columns = {
+        "image_id": [7, 8],
+        "image": [png(GREY), png(GREY)],
+        "sentences": [["the patch", " a patch "], ["nothing"]],
+        "mask": [png(PATCH.astype(np.uint8) * 255), None],
+    }
+    stream = laid_down(tmp_path, columns, pictures=("image", "mask"))
+    first, second = stream
+    assert (len(stream), stream.split, first.sample_id, second.sample_id) == (2, "validation", "7", "8")
+    assert [(each.phrase, each.kind) for each in first.questions] == [("the patch", "phrase"), ("a patch", "phrase")]
+    np.testing.assert_array_equal(first.image, GREY)
+    np.testing.assert_array_equal(first.questions[1].reference, PATCH)
+    assert [(each.phrase, each.kind) for each in second.questions] == [("nothing", ABSENT)]
+    assert second.questions[0].reference.shape == SIZE
+    assert not second.questions[0].reference.any()
+
+
+@pytest.mark.parametrize("mask", [run_lengths(PATCH), [polygon(3, 2, 9, 10)]], ids=["run lengths", "polygons"])
+def test_masks_in_coco_notation(tmp_path: Path, mask: object) -> None:
+    (sample,) = laid_down(tmp_path, {"image": [png(GREY)], "text": ["the patch"], "segmentation": [mask]})
+    assert sample.sample_id == "0"
+    np.testing.assert_array_equal(sample.questions[0].reference, PATCH)
+
+
+def test_an_image_is_read_when_it_is_needed_and_a_damaged_one_says_so(tmp_path: Path) -> None:
+    columns = {"image": [{"bytes": b"no picture", "path": None}], "text": ["x"], "segmentation": [run_lengths(PATCH)]}
+    (sample,) = laid_down(tmp_path, columns)
+    with pytest.raises(SampleError, match="cannot read the image 0"):
+        _ = sample.image
+
+
+def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"expected a column mask, masks, .*, found image, text; rename one"):
+        laid_down(tmp_path, {"image": [png(GREY)], "text": ["x"]})
+
+
+@pytest.mark.parametrize(("name", "said"), [("hf:set", "name the split"), ("hf:nowhere:val", "cannot read the split")])
+def test_what_cannot_be_opened_is_told(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(DatasetError, match=said):
+        open_dataset(name, tmp_path)
+
+
+def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DatasetError, match="needs the package datasets, not found; run pip install datasets"):
+        open_dataset("hf:set:val", tmp_path)
