@@ -208,6 +208,8 @@ def test_the_other_commands_that_need_no_more_than_the_repository_run(
 PARSED = {
     "python -m workbench video": "needs weights of the Hub",
     "python -m workbench evaluate": "takes minutes; its figures are compared below",
+    "python -m workbench report": "run by tests/test_research_docs.py, after what it reports on",
+    "python -m workbench score": "run by tests/test_research_docs.py, after its masks are made",
     "python -m training res": "needs data sets of the visitor's own, and days",
 }
 """Commands that no test runs, and why; that their options exist is tested."""
@@ -231,7 +233,7 @@ def test_every_python_and_json_block_is_run_here() -> None:
 
 def test_every_block_says_its_language() -> None:
     opened = re.findall(r"^```(\w*)$", DOCUMENTS, re.MULTILINE)[::2]
-    assert set(opened) == {"bash", "python", "json"}
+    assert set(opened) == {"bash", "python", "json", "text"}
 
 
 def test_the_figures_are_those_that_the_command_wrote() -> None:

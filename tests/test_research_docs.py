@@ -52,3 +52,12 @@ def test_every_block_runs_and_prints_what_the_page_says(tmp_path: Path, monkeypa
 
 def test_blocks_are_of_languages_that_are_run_or_compared() -> None:
     assert {language for language, _ in BLOCKS} == {"bash", "python", "text"}
+
+
+def test_the_readme_shows_the_same_commands_and_the_same_output() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme[readme.index("## Compare two models") : readme.index("## Check it")]
+    shown = re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert [language for language, _ in shown] == ["bash", "text", "bash", "text"]
+    here = {line for _, block in BLOCKS for line in block.splitlines()}
+    assert [line for _, block in shown for line in block.splitlines() if line not in here] == []
