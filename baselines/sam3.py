@@ -1,7 +1,7 @@
 """SAM 3: a segmenter that reads the phrase itself and returns every instance with a score.
 
-SAM 3 LiteText is the same with a smaller reader of phrases, where the installed transformers has it.
-Its weights are gated on the Hub: `unavailable` says in words why it cannot be offered, so that a suite leaves it out.
+SAM 3 LiteText is the same with a smaller reader of phrases, where the installed transformers has it. SAM 3's weights
+are gated on the Hub: a suite leaves it out where they are not granted.
 
 Source: SAM 3: Segment Anything with Concepts, arXiv:2511.16719.
 """

@@ -11,7 +11,7 @@ import transformers
 from PIL import Image
 from transformers import Sam3Processor
 
-from baselines.sam3 import Sam3Strategy, load_strategy, unavailable
+from baselines.sam3 import Sam3Strategy, load_strategy
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError, PhraseError
 from evfsam.types import ImageView, SamPrompt, Strategy
 from evfsam.weights.hub import weights_directory
@@ -113,22 +113,6 @@ def test_wrong_options_are_refused(strategy: Sam3Strategy, options: dict[str, ob
 def test_control_tokens_are_refused(strategy: Sam3Strategy) -> None:
     with pytest.raises(PhraseError, match="control token"):
         strategy.segment(ImageView(IMAGE), "cup <|endoftext|>")
-
-
-def test_weights_that_are_not_granted_leave_it_out_with_the_reason(
-    hub_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    del hub_root
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    reason = unavailable({"sam3": SAM3})
-    assert reason is not None
-    assert "its weights are gated and not at hand (facebook/sam3 is not whole in the cache" in reason
-    assert "https://huggingface.co/facebook/sam3 and set HF_TOKEN" in reason
-
-
-def test_weights_at_hand_are_available(hub: Path) -> None:
-    lay_down(hub, SAM3)
-    assert unavailable({"sam3": SAM3}) is None
 
 
 def test_a_directory_that_is_no_sam_3_is_refused(tmp_path: Path) -> None:
