@@ -4,16 +4,16 @@ import argparse
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from threading import Thread
 
 import gradio as gr
 
 from evfsam.errors import EvfSamError
-from webui.blocks import build_demo, launch_arguments
+from webui.api.guard import server_names
+from webui.blocks import build_demo
+from webui.process import leave, serve_page, temporary_folder, until_told
 from workbench.cli.arguments import suite_of
 from workbench.cli.parser import add_page_options
 from workbench.comparison import Comparison
@@ -37,6 +37,7 @@ def read_settings(arguments: Sequence[str] | None = None, program: str | None = 
     parser.add_argument("--dtype", choices=("auto", *DTYPE_NAMES), default="auto", help="number type (default: auto)")
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     parser.add_argument("--host", default=host, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--name", action="append", default=[], help="another name of this server, as of a proxy's site")
     parser.add_argument("--port", type=int, default=None, help="port (default: GRADIO_SERVER_PORT, or the next free)")
     parser.add_argument(
         "--evaluation",
@@ -83,21 +84,19 @@ def serve(arguments: Sequence[str] | None = None, program: str | None = None) ->
         program: its name in messages; by default that of the process.
 
     Returns:
-        The exit code, once the server is stopped: 2 after one line on standard error where it cannot be set up.
+        The exit code 2, after one line on standard error, where it cannot be set up; a stopped server ends the process.
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    # Gradio warns before webui.api.mcp_tools takes those endpoints out of its list of tools.
-    warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
-    try:
-        settings = read_settings(arguments, program)
-        demo, comparison = create_demo(settings)
-    except EvfSamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if isinstance(comparison, ZeroGpuComparison):
-        read_weights(comparison)
-    demo.launch(server_name=settings.host, server_port=settings.port, prevent_thread_lock=True, **launch_arguments())
-    if comparison.suite.load_status is None:
-        Thread(target=read_weights, args=(comparison,), daemon=True).start()
-    demo.block_thread()
-    return 0
+    with until_told(), temporary_folder(os.environ):
+        try:
+            settings = read_settings(arguments, program)
+            demo, comparison = create_demo(settings)
+        except EvfSamError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        reads = partial(read_weights, comparison)
+        if isinstance(comparison, ZeroGpuComparison):
+            reads()
+        hosts = server_names(settings.host, os.environ, settings.name)
+        serve_page(demo, settings.host, settings.port, hosts, None if comparison.suite.load_status else reads)
+    leave()

@@ -1,10 +1,14 @@
+import json
+import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -87,3 +91,64 @@ def _get(url: str, server: "subprocess.Popen[bytes]") -> str:
         except URLError:
             time.sleep(0.2)
     raise AssertionError(f"the server ended with code {server.returncode}")
+
+
+def test_told_to_end_the_server_ends_at_once_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = _left_by_a_killed_process(tmp_path)
+    with _serving(tmp_path) as (server, address):
+        assert not before.exists(), "what a killed process left is deleted by the next"
+        (folder,) = tmp_path.glob("sam-workbench-*")
+        uploaded = _uploaded(address)
+        assert Path(uploaded).is_relative_to(folder)
+        with urlopen(f"{address}gradio_api/heartbeat/a"):  # a page that stays open
+            asked = time.monotonic()
+            server.terminate()
+            assert server.wait(timeout=10) == 0
+        assert time.monotonic() - asked < 8
+    assert list(tmp_path.glob("sam-workbench-*")) == []
+
+
+def test_the_end_of_one_process_leaves_the_uploads_of_another(tmp_path: Path) -> None:
+    with _serving(tmp_path) as (_, address):
+        kept = _uploaded(address)
+        with _serving(tmp_path) as (other, theirs):
+            assert _uploaded(theirs) != kept, "equal files of two processes lie apart"
+            other.terminate()
+            other.wait(timeout=10)
+        assert Path(kept).is_file()
+
+
+def _left_by_a_killed_process(folder: Path) -> Path:
+    left = folder / "sam-workbench-killed"
+    left.mkdir()
+    (left / "in-use").touch()
+    return left
+
+
+@contextmanager
+def _serving(temporary: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """Serve fake strategies as the command does, in a process of their own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "from webui import launch; from tests.webui.fakes import fake_comparison; from webui.blocks import build_demo; "
+        "comparison, _ = fake_comparison(); launch.create_demo = lambda _: (build_demo(comparison), comparison); "
+        "launch.serve()"
+    )
+    told = {**os.environ, "GRADIO_TEMP_DIR": str(temporary)}
+    command = [sys.executable, "-c", code, "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.DEVNULL) as server:
+        try:
+            address = f"http://127.0.0.1:{port}/"
+            _get(address, server)
+            yield server, address
+        finally:
+            server.kill()
+
+
+def _uploaded(address: str) -> str:
+    body = b'--edge\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nx\r\n--edge--\r\n'
+    form = Request(f"{address}gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=edge"})
+    with urlopen(form) as answer:
+        return str(json.load(answer)[0])

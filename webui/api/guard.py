@@ -253,3 +253,14 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": left.pop(), "more_body": False}
 
     return again
+
+
+def server_names(listens_on: str, environment: Mapping[str, str], given: Iterable[str]) -> Hosts:
+    """Return the names under which a server may be asked.
+
+    Args:
+        listens_on: the address that it listens on.
+        environment: of the process; on a Space the proxy before it sees to names.
+        given: by whoever starts it.
+    """
+    return Hosts(None if "SPACE_ID" in environment else (listens_on, *given))
