@@ -39,6 +39,7 @@ from webui.tabs.steps import build_steps
 from webui.tabs.verdict import build_verdict
 from webui.tabs.video.tab import build_video
 from webui.theme import STYLE_SHEET, page_theme
+from webui.visits import MOST_VISITS
 from webui.weights_notice import build_weights_notice
 from workbench.comparison import Comparison
 from workbench.limits import LARGEST_FILE_MB
@@ -54,7 +55,7 @@ _MOST_EVENTS: Final = 8 * MOST_WAITING
 LAUNCH_LIMITS: Final[Mapping[str, object]] = MappingProxyType(
     {
         "max_file_size": f"{LARGEST_FILE_MB}mb",
-        "state_session_capacity": 100,
+        "state_session_capacity": MOST_VISITS,
         "enable_monitoring": False,
         "run_history": False,
         "ssr_mode": False,

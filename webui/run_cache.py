@@ -6,7 +6,6 @@ from functools import cached_property
 
 import torch
 
-from evfsam.errors import EvfSamError
 from evfsam.types import Segmentation
 from webui.bounded_store import BoundedStore
 from webui.known_scenes import KnownScene
@@ -14,10 +13,6 @@ from webui.tabs.compare.runs import Progress
 from workbench.comparison import StrategyOptions
 
 DEFAULT_MAX_BYTES = 2**30
-
-
-class RunGoneError(EvfSamError):
-    """The run is no longer kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,31 +40,28 @@ class FinishedRun:
 
 
 class RunStore(BoundedStore[FinishedRun]):
-    """Keeps the runs put or asked for last.
+    """Keeps the finished runs of the visitors.
 
     Args:
-        max_bytes: bound on what the runs hold; one that alone exceeds it is not kept.
+        max_bytes: bound on what they hold; one that alone exceeds it is not kept.
     """
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        super().__init__(max_bytes, lambda run: run.nbytes)
+        super().__init__(max_bytes, lambda run: run.nbytes, "run", "Press Compare to run it again.")
 
-    def get(self, key: str) -> FinishedRun:
-        """Return the run under a key.
+    def put(self, value: FinishedRun, key: str = "", owner: str | None = None) -> str:
+        """Keep a run; returns its key.
 
         Raises:
-            RunGoneError: it made room for others, or was too large to be kept.
+            NoRoomError: it is larger than all room, or what others are at takes that.
         """
-        run, refused = self.find(key), self.refused_bytes(key)
-        if run is not None:
-            return run
-        if refused is None:
-            raise RunGoneError("This run is no longer kept. Press Compare to run it again.")
-        size, most = (f"{count / 2**20:,.0f}" for count in (refused, self.max_bytes))
-        raise RunGoneError(
-            f"This run takes {size} MiB, more than the {most} MiB that are kept for these tabs. "
-            "Ask fewer phrases or strategies at once, or take a smaller picture."
-        )
+        if value.nbytes > self.max_bytes:
+            size, most = (f"{count / 2**20:,.0f}" for count in (value.nbytes, self.max_bytes))
+            self.refuse(
+                f"This run takes {size} MiB, more than the {most} MiB that are kept for these tabs. "
+                "Ask fewer phrases or strategies at once, or take a smaller picture."
+            )
+        return super().put(value, key, owner)
 
 
 def _tensors_of(segmentation: Segmentation) -> Iterator[torch.Tensor]:

@@ -125,7 +125,9 @@ def test_two_visitors_at_once_see_their_own_images_alone(tab: BatchTab, tmp_path
 
 
 def test_a_key_that_nobody_got_shows_nothing(tab: BatchTab) -> None:
-    assert list(tab.work("guess:1")) == []
+    for updates in (*tab.work("guess:1"), tab.turn_back("guess:1")):
+        assert "no longer kept: the server does not know it" in str(updates[tab.status])
+    assert list(tab.work("")) == []
     assert "no longer kept" in str(tab.stop("guess:1")[tab.status])
 
 

@@ -312,3 +312,19 @@ def test_the_limits_are_in_the_schema(address: str) -> None:
     answers = document["paths"]["/programs/segment"]["post"]["responses"]
     assert {"400", "403", "408", "413", "415", "421", "422", "503"} <= set(answers)
     assert "Retry-After" in answers["503"]["headers"]
+
+
+def test_a_page_that_is_open_is_not_given_up_for_a_hundred_strangers() -> None:
+    with served() as (address, demo):
+        visits = demo.app.state_holder
+        visits.capacity = 20
+        mine = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+        mine.request("GET", "/gradio_api/heartbeat/mine")
+        assert mine.getresponse().read(5) == b"data:"
+        body = json.dumps({"data": [], "fn_index": _index(demo, "random_scene"), "session_hash": "mine"})
+        assert sent(address, "gradio_api/queue/join", body)[0] == 200
+        for number in range(100):
+            assert sent(address, "gradio_api/queue/join", body.replace("mine", f"stranger-{number}"))[0] in (200, 503)
+        wait_for(lambda: len(visits.session_data) <= 20)
+        assert "mine" in visits.session_data
+        mine.close()

@@ -6,7 +6,8 @@ from PIL import Image
 
 from evfsam.types import Segmentation
 from tests.webui.fakes import fake_comparison, three_colours
-from webui.run_cache import FinishedRun, RunGoneError, RunStore
+from webui.bounded_store import GoneError, NoRoomError
+from webui.run_cache import FinishedRun, RunStore
 from webui.tabs.compare.runs import run
 
 
@@ -32,7 +33,7 @@ def test_the_run_not_looked_at_for_longest_makes_room(finished: FinishedRun) -> 
     shelf.put(finished)
     assert len(shelf) == 2
     assert shelf.get(first) is finished
-    with pytest.raises(RunGoneError, match="Press Compare to run it again"):
+    with pytest.raises(GoneError, match="Press Compare to run it again"):
         shelf.get(second)
 
 
@@ -40,11 +41,13 @@ def test_a_run_that_is_too_large_is_not_kept_and_says_so(finished: FinishedRun) 
     shelf = RunStore(max_bytes=finished.nbytes)
     kept = shelf.put(finished)
     small = RunStore(max_bytes=finished.nbytes - 1)
-    refused = small.put(finished)
+    words = r"takes \d+ MiB, more than the \d+ MiB .* Ask fewer phrases"
+    with pytest.raises(NoRoomError, match=words) as refusal:
+        small.put(finished)
     assert shelf.get(kept) is finished
     assert len(small) == 0
-    with pytest.raises(RunGoneError, match=r"takes \d+ MiB, more than the \d+ MiB .* Ask fewer phrases"):
-        small.get(refused)
+    with pytest.raises(GoneError, match=words):
+        small.get(refusal.value.key)
 
 
 def test_what_answers_share_counts_once_and_masks_count_as_bits(finished: FinishedRun) -> None:

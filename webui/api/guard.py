@@ -7,6 +7,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
 from time import monotonic
 from typing import Final
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from webui.api.json_bodies import read_json
 from webui.api.refusals import RequestError
 from webui.api.routes import FOLDER, JSON_SCOPE, told
+from webui.visits import Visits
 from workbench.limits import LARGEST_AS_BASE64
 
 LARGEST_IMAGE_BODY: Final = LARGEST_AS_BASE64 + 1_000_000
@@ -37,6 +39,7 @@ _UPLOAD_PATHS: Final = {f"{_API}/upload": LARGEST_UPLOAD, f"{_API}/component_ser
 _UNUSED: Final = tuple(f"{_API}/{name}" for name in ("process_recording", "vibe-", "undo-vibe-", "proxy=", "deep_link"))
 """Routes of Gradio that this page has no use for."""
 _ADDRESSES: Final = (f"{_API}/file=http:", f"{_API}/file=https:")
+_HEARTBEAT: Final = f"{_API}/heartbeat/"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _GRACE_SECONDS: Final = 30.0
 _LEAST_RATE: Final = 20_000
@@ -107,7 +110,8 @@ class Guard:
         if path.startswith(_UNUSED) or path.startswith(_ADDRESSES):
             raise RequestError(404, f"this server does not serve {path[:100]}")
         if scope["method"] not in _WITH_BODY:
-            await self._app(scope, receive, send)
+            with _page_open(scope):
+                await self._app(scope, receive, send)
             return
         _check_site(headers)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -200,6 +204,14 @@ class _Answering:
             if message["status"] == 503:
                 MutableHeaders(scope=message)["Retry-After"] = str(RETRY_SECONDS)
         await self._send(message)
+
+
+def _page_open(scope: Scope) -> AbstractContextManager[None]:
+    """Count the page of a visitor as open for as long as its connection lasts that Gradio holds for this."""
+    visits = getattr(scope["app"], "state_holder", None)
+    if not scope["path"].startswith(_HEARTBEAT) or not isinstance(visits, Visits):
+        return nullcontext()
+    return visits.page_open(scope["path"].removeprefix(_HEARTBEAT))
 
 
 def _check_site(headers: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from webui.api.openapi import OPENAPI_PATH, openapi_document
 from webui.api.routes import program_routes
 from webui.api.schemas import endpoint_schemas
 from webui.fetching import Fetcher
+from webui.visits import Visits
 
 
 def serving_arguments(arguments: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
@@ -48,6 +49,8 @@ async def serve_programs(app: Any) -> AsyncIterator[None]:
 
     # Gradio's own routes hold one of the same path, so these come first.
     app.router.routes[:0] = [Route(OPENAPI_PATH, openapi), *program_routes(endpoints, door)]
+    app.state_holder = Visits()
+    app.state_holder.set_blocks(page)
     app.state.prepare_call = CallChecks(app, named, images).prepare
     if page.mcp_server_obj is not None:
         offer_tools(page.mcp_server_obj, endpoints, door)

@@ -7,11 +7,13 @@ from typing import Final, TypeVar
 import gradio as gr
 from gradio.blocks import Block
 
+from webui.bounded_store import GoneError
 from webui.i18n.translate import retold, say
-from webui.run_cache import FinishedRun, RunGoneError
+from webui.run_cache import FinishedRun
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.runs import Progress
 from webui.tabs.compare.tab import ComparePage
+from webui.visits import is_visit_lost
 from workbench.comparison import StrategyResult
 
 Value = TypeVar("Value", int, str)
@@ -19,6 +21,7 @@ Value = TypeVar("Value", int, str)
 ALL_PHRASES: Final = -1
 """Stands for all phrases together in place of a phrase's number."""
 
+LOST: Final = "What this visit had is no longer kept: too many pages are open. Press Compare to run it again."
 NO_RUN: Final = "There are no answers yet. Choose an image and a phrase under Compare; what they tell appears here."
 
 _ONLY_OPEN: Final = """
@@ -70,10 +73,10 @@ def wire_opening(
 def run_or_words(page: ComparePage, key: str | None) -> FinishedRun | str:
     """Return the run under a session's key, or why there is none."""
     if key is None:
-        return say(NO_RUN)
+        return say(LOST) if is_visit_lost() else say(NO_RUN)
     try:
         return page.runs.get(key)
-    except RunGoneError as error:
+    except GoneError as error:
         return retold(str(error))
 
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Final
 
-from webui.bounded_store import BoundedStore
+from webui.bounded_store import BoundedStore, GoneError
 from workbench.batch.files import PAGE_LIMITS, BatchError, read_sources
 from workbench.batch.plan import BatchPlan, plan_batch
 from workbench.batch.run import BatchRun, open_batch
@@ -110,9 +110,37 @@ def open_visitor_batch(
     return VisitorBatch(request, run, place)
 
 
-def batch_store(max_bytes: int = DEFAULT_MAX_BYTES) -> BoundedStore[VisitorBatch]:
-    """Return a store of batches, bounded in what their folders hold; a batch that goes is stopped and deleted."""
-    return BoundedStore(max_bytes, lambda batch: _folder_bytes(Path(batch.place.name)), _put_away)
+class BatchStore(BoundedStore[VisitorBatch]):
+    """Keeps the batches of the visitors, each in its folder; one at work stays.
+
+    Args:
+        max_bytes: bound on what their folders hold.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        super().__init__(
+            max_bytes,
+            lambda batch: _folder_bytes(Path(batch.place.name)),
+            "batch",
+            "Press Ask all to ask it again.",
+            is_busy=lambda batch: batch.at_work.locked(),
+            put_away=_put_away,
+        )
+
+    def find(self, key: str) -> VisitorBatch | None:
+        """Return the batch under a key; None where it is gone, or never was."""
+        try:
+            return self.get(key)
+        except GoneError:
+            return None
+
+    def gone(self, key: str) -> str:
+        """Say why there is no batch under a key."""
+        try:
+            self.get(key)
+        except GoneError as error:
+            return str(error)
+        return ""
 
 
 def _put_away(batch: VisitorBatch) -> None:

@@ -13,10 +13,9 @@ import gradio as gr
 
 from evfsam.errors import EvfSamError
 from webui import wording
-from webui.bounded_store import BoundedStore
 from webui.i18n.translate import retold, say
 from webui.tabs.batch import wording as batch_wording
-from webui.tabs.batch.store import BatchRequest, VisitorBatch, batch_store, open_visitor_batch
+from webui.tabs.batch.store import BatchRequest, BatchStore, VisitorBatch, open_visitor_batch
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.strategy_options import chosen_options, only_of
 from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
@@ -33,7 +32,6 @@ _REDRAW_SECONDS: Final = 1.5
 _START: Final = "Add images, type phrases, and press Ask all. Answers appear here as they come."
 _WAITING: Final = "Asked. The answers come as soon as the models are free."
 _STOPPING: Final = "Stops after the answer that is being made."
-_GONE: Final = "This batch is no longer kept. Press Ask all to ask it again."
 _OUR_FAULT: Final = "Something went wrong on our side. What is done is kept: press Go on."
 _ASK_ALL: Final = "Ask all"
 _GO_ON: Final = "Go on"
@@ -57,7 +55,7 @@ class BatchTab:
     """
 
     page: ComparePage
-    batches: BoundedStore[VisitorBatch]
+    batches: BatchStore
     files: gr.File
     phrases: gr.Textbox
     strategies: gr.CheckboxGroup
@@ -112,6 +110,8 @@ class BatchTab:
     def work(self, turn: str) -> Iterator[Updates]:
         """Make answers for a while; the next slice is asked for by the new value of `turn`."""
         batch = self._batch(turn)
+        if batch is None and _key(turn):
+            yield self._gone(turn)
         if batch is None or batch.run.is_stopped or batch.run.is_over:
             return
         with batch.at_work:
@@ -133,7 +133,7 @@ class BatchTab:
         """Stop the batch; what is done is kept and can be downloaded."""
         batch = self._batch(turn)
         if batch is None:
-            return {self.status: wording.problem(say(_GONE)), self.stop_button: gr.update(interactive=False)}
+            return self._gone(turn)
         batch.run.stop()
         if batch.at_work.acquire(blocking=False):  # between two slices nobody else would say so
             try:
@@ -153,7 +153,7 @@ class BatchTab:
     def _turn_pages(self, turn: str, step: int) -> Updates:
         batch = self._batch(turn)
         if batch is None:
-            return {self.status: wording.problem(say(_GONE))}
+            return self._gone(turn)
         pages = -(-len(batch.run.folder.answers) // PAGE_SIZE)
         batch.page = max(0, min(batch.page + step, pages - 1))
         return self._pictures(batch)
@@ -245,6 +245,15 @@ class BatchTab:
             )
         return batch_wording.progress_line(progress)
 
+    def _gone(self, turn: object) -> Updates:
+        """Say that the batch is gone, and why; it can be asked again."""
+        words = wording.problem(retold(self.batches.gone(_key(turn))))
+        return {
+            self.status: words,
+            self.ask: gr.update(value=say(_ASK_ALL), interactive=True),
+            self.stop_button: gr.update(interactive=False),
+        }
+
     def _batch(self, turn: object) -> VisitorBatch | None:
         return self.batches.find(_key(turn))
 
@@ -260,7 +269,7 @@ class BatchTab:
 
 def build_batch(page: ComparePage) -> BatchTab:
     """Lay out the tab and wire its events."""
-    batches = batch_store()
+    batches = BatchStore()
     with gr.Row(elem_id="batch", elem_classes=["deeper"]):
         with gr.Column(elem_classes=["deeper-controls"]):
             files = gr.File(

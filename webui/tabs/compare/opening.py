@@ -9,8 +9,9 @@ import gradio as gr
 
 from evfsam.errors import EvfSamError
 from webui import wording
+from webui.bounded_store import GoneError, NoRoomError
 from webui.i18n.translate import retold, say
-from webui.run_cache import FinishedRun, RunGoneError
+from webui.run_cache import FinishedRun
 from webui.tabs.compare.choices import phrase_buttons
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.runs import kept_progress
@@ -53,7 +54,7 @@ class Opening:
         key = key_in(text)
         try:
             return self.page.show_again(self.page.runs.get(key), key, say(_BACK))
-        except RunGoneError:
+        except GoneError:
             pass
         if holds_recipe(text):
             return self._restore(text)
@@ -61,7 +62,11 @@ class Opening:
             return {**self.page.introduce(), self.page.status: wording.problem(say(_GONE))}
         if self.first is None:
             return self.page.introduce()
-        shown = self.page.show_again(self.first, self.page.runs.put(self.first, FIRST_KEY), say(_ARRIVED))
+        try:
+            first_key = self.page.runs.put(self.first, FIRST_KEY)
+        except NoRoomError as error:  # the tabs beside say so
+            first_key = error.key
+        shown = self.page.show_again(self.first, first_key, say(_ARRIVED))
         remembered = self.page.controls.settings
         return {component: value for component, value in shown.items() if component not in remembered}
 

@@ -14,6 +14,7 @@ from gradio.events import Dependency
 
 from evfsam.errors import EvfSamError, PhraseError
 from webui import wording
+from webui.bounded_store import NoRoomError
 from webui.i18n.translate import retold, say
 from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
 from webui.run_cache import FinishedRun, RunStore
@@ -27,6 +28,7 @@ from webui.tabs.compare.runs import ImageVersions, Progress, read_upload, run
 from webui.tabs.compare.strategy_options import chosen_options, only_of
 from webui.tabs.compare.viewer import build_viewer
 from webui.tabs.export.restoring import control_value, query_of, recipe_of, with_key
+from webui.visits import begin_visit_anew
 from workbench.analysis.attention_view import AttentionView
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import scene
@@ -160,6 +162,7 @@ class ComparePage:
         status = wording.status_line(progress.results, len(progress.chosen), progress.seconds, running)
         updates: Updates = {self.status: status, **self._at_rest(progress.chosen[len(progress.results) :])}
         if not progress.results:
+            begin_visit_anew()
             updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
             query = query_of(so_far, self.examples, self.comparison.suite.key)
             note = {self.note: self._note_on(so_far)}
@@ -174,9 +177,14 @@ class ComparePage:
         yield {**self.findings.advanced(progress), **self._finish(so_far)}
 
     def _finish(self, finished: FinishedRun) -> Updates:
-        key = self.runs.put(finished)
+        refused: Updates = {}
+        try:
+            key = self.runs.put(finished)
+        except NoRoomError as error:  # the answers stay; the tabs beside say why they have nothing to show
+            key = error.key
+            refused = {self.status: wording.problem(retold(str(error))), self.download: gr.update(interactive=False)}
         recipe = query_of(finished, self.examples, self.comparison.suite.key)
-        return {self.last_run: key, self.query: with_key(recipe, key), **self._told_together(finished)}
+        return {self.last_run: key, self.query: with_key(recipe, key), **self._told_together(finished), **refused}
 
     def _told_together(self, finished: FinishedRun) -> Updates:
         progress = finished.progress

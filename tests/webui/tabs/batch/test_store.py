@@ -2,7 +2,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
-from webui.tabs.batch.store import BatchRequest, VisitorBatch, batch_store
+import pytest
+
+from webui.bounded_store import NoRoomError
+from webui.tabs.batch.store import BatchRequest, BatchStore, VisitorBatch
 
 
 class StoppableRun(SimpleNamespace):
@@ -19,7 +22,7 @@ def batch(nbytes: int) -> VisitorBatch:
 
 
 def test_batches_make_room_for_newer_ones_and_their_files_go() -> None:
-    store = batch_store(max_bytes=100)
+    store = BatchStore(max_bytes=100)
     first, second, third = batch(60), batch(30), batch(60)
     keys = [store.put(first), store.put(second)]
     assert store.find(keys[0]) is first
@@ -31,18 +34,24 @@ def test_batches_make_room_for_newer_ones_and_their_files_go() -> None:
     assert Path(third.place.name).exists()
 
 
-def test_a_batch_that_is_too_large_is_not_kept_and_the_others_are() -> None:
-    store = batch_store(max_bytes=50)
-    kept, too_large = batch(40), batch(60)
-    keys = [store.put(kept), store.put(too_large)]
-    assert store.find(keys[0]) is kept
-    assert store.find(keys[1]) is None
-    assert store.refused_bytes(keys[1]) == 60
-    assert not Path(too_large.place.name).exists()
+def test_a_batch_without_room_is_refused_and_its_files_go() -> None:
+    large = batch(60)
+    with pytest.raises(NoRoomError, match="could not be kept"):
+        BatchStore(max_bytes=1).put(large)
+    assert not Path(large.place.name).exists()
+
+
+def test_a_batch_at_work_does_not_go_for_others() -> None:
+    store = BatchStore(max_bytes=100)
+    working = batch(60)
+    key = store.put(working, owner="a")
+    with working.at_work, pytest.raises(NoRoomError):
+        store.put(batch(60), owner="b")
+    assert store.find(key) is working
 
 
 def test_a_dropped_batch_that_is_written_keeps_its_folder_until_that_ends() -> None:
-    store = batch_store()
+    store = BatchStore()
     working = batch(1)
     key = store.put(working)
     with working.at_work:
@@ -54,7 +63,7 @@ def test_a_dropped_batch_that_is_written_keeps_its_folder_until_that_ends() -> N
 
 
 def test_keys_differ_and_unknown_ones_find_nothing() -> None:
-    store = batch_store()
+    store = BatchStore()
     assert store.put(batch(1)) != store.put(batch(1))
     assert store.find("guess") is None
     store.drop("guess")
