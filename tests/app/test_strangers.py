@@ -1,5 +1,6 @@
 """What strangers send to a public server: refused in a sentence with a status of 4xx, and nobody else waits for it."""
 
+import errno
 import http.client
 import json
 import threading
@@ -18,6 +19,7 @@ import pytest
 from tests.webui.fakes import fake_comparison, three_colours
 from webui.api import guard
 from webui.api.door import MOST_WAITING
+from webui.api.refusals import DISK_FULL
 from webui.blocks import build_demo, launch_arguments
 from workbench.comparison import MOST_POINTS
 from workbench.export.results import png_bytes
@@ -328,3 +330,32 @@ def test_a_page_that_is_open_is_not_given_up_for_a_hundred_strangers() -> None:
         wait_for(lambda: len(visits.session_data) <= 20)
         assert "mine" in visits.session_data
         mine.close()
+
+
+def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By every endpoint that writes: what is sent, and what is drawn."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with served() as (address, _):
+        monkeypatch.setattr("webui.api.endpoints.Image.Image.save", full)
+        assert refused(address, "programs/draw_scene", "{}") == (507, DISK_FULL)
+        assert refused(address, "programs/explain_attention", AS_TEXT) == (507, DISK_FULL)
+        monkeypatch.setattr(Path, "write_bytes", full)
+        assert refused(address, "programs/segment", AS_TEXT) == (507, DISK_FULL)
+        monkeypatch.setattr("tempfile._TemporaryFileWrapper", full)
+        body = part('name="files"; filename="a.png"', "x") + "--edge--\r\n"
+        assert refused(address, "gradio_api/upload", body, Content_Type=FORM) == (507, DISK_FULL)
+
+
+def test_uploads_stay_within_the_quota() -> None:
+    with served() as (address, demo):
+        quota = demo.app.state.file_quota
+        quota._most = 3_000_000
+        quota._spared = 0.0
+        body = part('name="files"; filename="a.png"', "NUMBER" + "x" * 900_000) + "--edge--\r\n"
+        for number in range(10):
+            assert sent(address, "gradio_api/upload", body.replace("NUMBER", str(number)), Content_Type=FORM)[0] == 200
+        held = sum(path.stat().st_size for path in Path(demo.app.uploaded_file_dir).rglob("*") if path.is_file())
+        assert held <= 3_000_000

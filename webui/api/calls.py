@@ -7,7 +7,7 @@ from gradio.block_function import BlockFunction
 from starlette.types import Scope
 
 from webui.api.door import check_room
-from webui.api.images import GivenImages, file_paths, in_uploads
+from webui.api.images import GivenImages, file_paths, in_uploads, no_such_file
 from webui.api.refusals import RequestError
 from webui.api.schemas import EndpointSchemas
 
@@ -115,4 +115,4 @@ def _check_files(value: object) -> None:
     """
     for path in file_paths(value):
         if in_uploads(path) is None:
-            raise RequestError(400, f"expected a file uploaded to this server, got {path[:200]!r}; upload it again")
+            raise RequestError(400, no_such_file(path))

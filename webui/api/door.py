@@ -23,7 +23,7 @@ from starlette.requests import Request
 
 from webui.api.endpoints import OUR_FAULT
 from webui.api.images import GivenImages
-from webui.api.refusals import RequestError
+from webui.api.refusals import DISK_FULL, RequestError
 from webui.api.schemas import EndpointSchemas
 
 logger = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ async def _outputs(
 def _refused(words: object) -> RequestError:
     if not words or words == OUR_FAULT:
         return RequestError(500, OUR_FAULT)
-    return RequestError(422, str(words))
+    return RequestError(507 if words == DISK_FULL else 422, str(words))
 
 
 def _answered(outputs: list[Any]) -> Answered:

@@ -2,15 +2,20 @@
 
 import inspect
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import gradio as gr
 from gradio.components.api_component import Api
+from gradio.utils import get_upload_folder
+from PIL import Image
 
 from evfsam.errors import EvfSamError
 from webui.api.images import IMAGE_WORDS, image_input
+from webui.api.refusals import DISK_FULL, is_disk_full
 from workbench.export.json_schema import About, json_schema
 
 logger = logging.getLogger(__name__)
@@ -30,16 +35,27 @@ def answers_plainly(handler: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(handler)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
-            return handler(*args, **kwargs)
+            return _with_file(handler(*args, **kwargs))
         except EvfSamError as error:
             raise gr.Error(_one_line(str(error)), print_exception=False) from error
         except Exception as error:
             logger.exception("an endpoint failed")
-            raise gr.Error(OUR_FAULT, print_exception=False) from error
+            raise gr.Error(DISK_FULL if is_disk_full(error) else OUR_FAULT, print_exception=False) from error
 
     lines = [f"    {name}: {about.words}" for name, about in _abouts(handler).items()]
     guarded.__doc__ = "\n".join([inspect.cleandoc(handler.__doc__ or ""), *(["", "Args:", *lines] if lines else [])])
     return guarded
+
+
+def _with_file(answered: Any) -> Any:
+    """Write the picture of an answer here, where what goes wrong is said; Gradio would write it without a word."""
+    if not isinstance(answered, tuple):
+        return answered
+    picture, *others = answered
+    file = Path(get_upload_folder()) / "answers" / secrets.token_hex(16) / "picture.png"
+    file.parent.mkdir(parents=True)
+    Image.fromarray(picture).save(file)
+    return str(file), *others
 
 
 def add_endpoint(

@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from webui.api.json_bodies import read_json
-from webui.api.refusals import RequestError
+from webui.api.refusals import DISK_FULL, RequestError, is_disk_full
 from webui.api.routes import FOLDER, JSON_SCOPE, told
+from webui.file_quota import FileQuota
 from webui.visits import Visits
 from workbench.limits import LARGEST_AS_BASE64
 
@@ -99,6 +100,10 @@ class Guard:
             await self._pass_on(scope, receive, answering)
         except ClientDisconnect:
             return
+        except OSError as error:
+            if answering.has_begun or not is_disk_full(error):
+                raise
+            await told(507, DISK_FULL)(scope, receive, answering)
         except RequestError as problem:
             if answering.has_begun:
                 raise
@@ -117,7 +122,9 @@ class Guard:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
             body = _Body(receive, headers, _largest_form(path))
-            await self._app(scope, body.receive, send)
+            quota: FileQuota | None = getattr(scope["app"].state, "file_quota", None)
+            async with nullcontext() if quota is None else quota.room_for(body.length):
+                await self._app(scope, body.receive, send)
             return
         await self._pass_json(scope, receive, send, kind)
 
@@ -163,6 +170,7 @@ class _Body:
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > largest:
             self._refuse(length)
+        self.length = int(length) or largest
 
     async def receive(self) -> Message:
         """Give the next part.

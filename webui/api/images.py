@@ -18,8 +18,9 @@ from gradio.utils import get_upload_folder
 
 from evfsam.errors import EvfSamError, ImageFormatError
 from evfsam.types import RgbImage
-from webui.api.refusals import RequestError
+from webui.api.refusals import DISK_FULL, RequestError, is_disk_full
 from webui.fetching import Fetcher
+from webui.file_quota import FileQuota, mark_used
 from workbench.limits import LARGEST_AS_BASE64, LARGEST_FILE_MB
 from workbench.pictures.files import read_image
 
@@ -55,10 +56,12 @@ class GivenImages:
 
     Args:
         fetcher: of addresses.
+        quota: on the files that are made.
     """
 
-    def __init__(self, fetcher: Fetcher) -> None:
+    def __init__(self, fetcher: Fetcher, quota: FileQuota) -> None:
         self._fetcher = fetcher
+        self._quota = quota
         self._fetches = 0
 
     async def put_down(self, arguments: dict[str, object]) -> None:
@@ -90,12 +93,13 @@ class GivenImages:
             raise ImageFormatError(f"expected an image, got {_shown(given)}; send {IMAGE_WORDS}")
         text = given.strip()
         if text.startswith("data:"):
-            return await asyncio.to_thread(kept_file, lambda: _data_url_bytes(text))
+            async with self._quota.room_for(len(text)):
+                return await asyncio.to_thread(kept_file, lambda: _data_url_bytes(text))
         is_address = text.startswith(("http://", "https://"))
         if file := (_served_file(text) if is_address else in_uploads(text)):
             return str(file)
-        if is_file and not is_address:
-            raise ImageFormatError(f"expected a file uploaded to this server, got {_shown(given)}; upload it first")
+        if not is_address and (is_file or _of_uploads(text) is not None):
+            raise ImageFormatError(no_such_file(text))
         if not is_address:
             raise ImageFormatError(f"expected an image, got the text {_shown(given)}; send {IMAGE_WORDS}")
         return await self._fetched(text)
@@ -105,7 +109,8 @@ class GivenImages:
             raise RequestError(503, f"{self._fetches} addresses are being fetched just now; try again in a while")
         self._fetches += 1
         try:
-            return await asyncio.to_thread(kept_file, lambda: self._fetcher.fetch(address))
+            async with self._quota.room_for(self._fetcher.largest):
+                return await asyncio.to_thread(kept_file, lambda: self._fetcher.fetch(address))
         finally:
             self._fetches -= 1
 
@@ -121,7 +126,8 @@ def read_image_argument(given: object) -> RgbImage:
     """
     file = in_uploads(given) if isinstance(given, str) else None
     if file is None:
-        raise ImageFormatError(f"expected an image, got {_shown(given)}; send {IMAGE_WORDS}")
+        raise ImageFormatError(no_such_file(str(given)))
+    mark_used(file)
     try:
         return read_image(file)
     finally:
@@ -142,12 +148,26 @@ def file_paths(value: object) -> Iterator[str]:
 
 def in_uploads(path: str) -> Path | None:
     """Return the file if it lies in Gradio's upload folder: a program may name no other file of this machine."""
+    file = _of_uploads(path)
+    try:
+        return file if file is not None and file.is_file() else None
+    except OSError:
+        return None
+
+
+def no_such_file(path: str) -> str:
+    """Say that a path is no file that was uploaded here, or is one no more."""
+    if _of_uploads(path) is not None:
+        return "expected a file that is still here, but this one was deleted; upload it again"
+    return f"expected a file uploaded to this server, got {_shown(path)}; upload it first"
+
+
+def _of_uploads(path: str) -> Path | None:
     try:
         file = Path(path).resolve()
-        is_ours = file.is_relative_to(Path(get_upload_folder()).resolve()) and file.is_file()
+        return file if file.is_relative_to(Path(get_upload_folder()).resolve()) else None
     except (OSError, ValueError):
         return None
-    return file if is_ours else None
 
 
 def _served_file(address: str) -> Path | None:
@@ -161,12 +181,21 @@ def _folder() -> Path:
 
 
 def kept_file(make: Callable[[], bytes]) -> str:
-    """Write bytes to a file that is read once."""
+    """Write bytes to a file that is read once.
+
+    Raises:
+        RequestError: the disk is full.
+    """
     content = make()
-    folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / secrets.token_hex(16)
-    file.write_bytes(content)
+    file = _folder() / secrets.token_hex(16)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise RequestError(507, DISK_FULL) from error
+        raise
     return str(file)
 
 

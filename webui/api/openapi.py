@@ -25,6 +25,7 @@ _MISTAKES: Final = {
     "422": "an argument is missing, unknown or cannot be used",
     "500": "something went wrong on the server's side",
     "503": "there is no room just now: too many wait, or too much is being sent",
+    "507": "the server's disk is full",
 }
 _STREAM: Final = (
     "Answers as a stream of server-sent events. `event: generating` and `event: complete` carry `data: ` and a JSON "

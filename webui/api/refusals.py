@@ -1,5 +1,10 @@
 """A request that is not answered, and why."""
 
+import errno
+from typing import Final
+
+DISK_FULL: Final = "The server's disk is full; try again later."
+
 
 class RequestError(Exception):
     """A request that cannot be put to an endpoint.
@@ -11,3 +16,8 @@ class RequestError(Exception):
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
         self.status = status
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether something could not be written because there is no room on the disk."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

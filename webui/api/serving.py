@@ -1,10 +1,13 @@
 """What programs are served beside the page: plain HTTP, tools, OpenAPI, and checks before Gradio's own endpoints."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -19,6 +22,7 @@ from webui.api.openapi import OPENAPI_PATH, openapi_document
 from webui.api.routes import program_routes
 from webui.api.schemas import endpoint_schemas
 from webui.fetching import Fetcher
+from webui.file_quota import FileQuota
 from webui.visits import Visits
 
 
@@ -40,7 +44,8 @@ async def serve_programs(app: Any) -> AsyncIterator[None]:
     page: gr.Blocks = app.get_blocks()
     endpoints = endpoint_schemas(page.get_api_info()["named_endpoints"])
     named = {endpoint.name: endpoint for endpoint in endpoints}
-    images = GivenImages(Fetcher())
+    quota = FileQuota(Path(get_upload_folder()))
+    images = GivenImages(Fetcher(), quota)
     door = Door(app, named, images)
     document = openapi_document(str(page.title), gr.__version__, endpoints)
 
@@ -52,6 +57,11 @@ async def serve_programs(app: Any) -> AsyncIterator[None]:
     app.state_holder = Visits()
     app.state_holder.set_blocks(page)
     app.state.prepare_call = CallChecks(app, named, images).prepare
+    app.state.file_quota = quota
     if page.mcp_server_obj is not None:
         offer_tools(page.mcp_server_obj, endpoints, door)
-    yield
+    sweeping = asyncio.create_task(quota.keep())
+    try:
+        yield
+    finally:
+        sweeping.cancel()

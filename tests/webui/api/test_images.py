@@ -15,6 +15,7 @@ from webui.api import images as program_images
 from webui.api.images import GivenImages, file_paths, read_image_argument
 from webui.api.refusals import RequestError
 from webui.fetching import Fetcher
+from webui.file_quota import FileQuota
 
 SIZE = (24, 32)
 
@@ -34,7 +35,7 @@ def saved(path: Path) -> Path:
 
 def put_down(image: object, **others: object) -> str:
     arguments = {"image": image, **others}
-    asyncio.run(GivenImages(Fetcher()).put_down(arguments))
+    asyncio.run(GivenImages(Fetcher(), FileQuota(Path(program_images.get_upload_folder()))).put_down(arguments))
     return str(arguments["image"])
 
 
@@ -98,14 +99,21 @@ def test_what_is_no_image_is_refused_in_plain_words(image: object, words: str, u
     assert list(uploads.iterdir()) == []
 
 
+def test_a_file_that_was_deleted_is_told_from_one_that_never_was(uploads: Path) -> None:
+    for image in (str(uploads / "gone.png"), {"path": str(uploads / "gone.png")}):
+        with pytest.raises(RequestError, match="this one was deleted"):
+            put_down(image)
+        with pytest.raises(ImageFormatError, match="this one was deleted"):
+            read_image_argument(str(uploads / "gone.png"))
+
+
 def test_bytes_that_are_no_image_are_refused_when_they_are_read(uploads: Path) -> None:
     with pytest.raises(ImageFormatError, match="not one that can be read"):
         read_image_argument(put_down("data:;base64,aGVsbG8="))
     assert list((uploads / "given").iterdir()) == []
 
 
-@pytest.mark.usefixtures("uploads")
-def test_only_so_many_addresses_are_fetched_at_once() -> None:
+def test_only_so_many_addresses_are_fetched_at_once(uploads: Path) -> None:
     """The next one hears that it must wait, and no thread is spent on it."""
 
     class Slow(Fetcher):
@@ -114,7 +122,7 @@ def test_only_so_many_addresses_are_fetched_at_once() -> None:
             return address.encode()
 
     async def ask() -> list[object]:
-        images = GivenImages(Slow())
+        images = GivenImages(Slow(), FileQuota(uploads))
         asked = [images.put_down({"image": f"http://example.org/{number}"}) for number in range(10)]
         return await asyncio.gather(*asked, return_exceptions=True)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from evfsam.errors import ImageFormatError
 from evfsam.types import ImageView, RgbImage
+from webui.file_quota import mark_used
 from webui.known_scenes import KnownScene, measured_iou
 from workbench.analysis.attention_view import AttentionView, attention_view
 from workbench.comparison import Comparison, StrategyOptions, StrategyResult
@@ -200,4 +201,5 @@ def read_upload(payload: object) -> RgbImage:
     path = payload.get("path") if isinstance(payload, Mapping) else None
     if not isinstance(path, str) or not path:
         raise ImageFormatError("expected an uploaded image file, got something else; upload the image again")
+    mark_used(path)
     return read_image(path)

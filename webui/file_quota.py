@@ -1,0 +1,118 @@
+"""The bound on what lies in the folder for uploads and results, which strangers fill."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import Final
+
+from gradio.utils import get_upload_folder
+
+from webui.api.refusals import RequestError
+
+QUOTA_BYTES: Final = 1_000_000_000
+SPARED_SECONDS: Final = 60.0
+"""A file that was written or used within this time is not deleted for others."""
+_LOW_WATER: Final = 0.8
+_SWEEP_SECONDS: Final = 10.0
+_FULL: Final = "the server's folder for files is full; try again in a while"
+
+
+@dataclass(frozen=True)
+class _File:
+    used: float
+    nbytes: int
+    path: str
+
+
+class FileQuota:
+    """Keeps a folder within a bound: the files used least recently go first.
+
+    Used in one event loop; the folder itself is read in a thread.
+
+    Args:
+        folder: whose files are Gradio's.
+        most: bytes of all files together.
+        spared_seconds: see `SPARED_SECONDS`.
+    """
+
+    def __init__(self, folder: Path, most: int = QUOTA_BYTES, spared_seconds: float = SPARED_SECONDS) -> None:
+        self._folder, self._most, self._spared = folder, most, spared_seconds
+        self._lying: int | None = None
+        self._written = self._coming = 0
+
+    @asynccontextmanager
+    async def room_for(self, nbytes: int) -> AsyncIterator[None]:
+        """Count bytes that are written while this lasts, from before they lie in the folder.
+
+        Raises:
+            RequestError: there is no room for them, also after what nobody uses was deleted.
+        """
+        if self._lying is None or self._held() + nbytes > self._most:
+            await self.sweep()
+            if self._held() + nbytes > self._most:
+                raise RequestError(503, _FULL)
+        self._coming += nbytes
+        try:
+            yield
+        finally:
+            self._coming -= nbytes
+            self._written += nbytes
+
+    def _held(self) -> int:
+        return (self._lying or 0) + self._written + self._coming
+
+    async def keep(self) -> None:
+        """Look after the folder until cancelled: answers are written there too."""
+        while True:
+            await self.sweep()
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def sweep(self) -> None:
+        """Delete what was used least recently where there is too much."""
+        self._written = 0
+        self._lying = await asyncio.to_thread(self._swept)
+
+    def _swept(self) -> int:
+        files = sorted(_files(self._folder), key=lambda file: file.used)
+        total = sum(file.nbytes for file in files)
+        if total <= self._most * _LOW_WATER:
+            return total
+        latest = time() - self._spared
+        for file in files:
+            if total <= self._most * _LOW_WATER or file.used > latest:
+                break
+            with suppress(OSError):
+                Path(file.path).unlink()
+                total -= file.nbytes
+        for folder in _empty_folders(self._folder, latest):
+            with suppress(OSError):
+                folder.rmdir()
+        return total
+
+
+def mark_used(path: str | Path) -> None:
+    """Count a file as used just now, if it is one of Gradio's folder."""
+    if Path(path).is_relative_to(get_upload_folder()):
+        with suppress(OSError):
+            os.utime(path)
+
+
+def _empty_folders(folder: Path, latest: float) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        if not folders and not names and Path(place) != folder:
+            with suppress(OSError):
+                if Path(place).stat().st_mtime < latest:
+                    yield Path(place)
+
+
+def _files(folder: Path) -> Iterator[_File]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                path = os.path.join(place, name)  # noqa: PTH118
+                found = os.lstat(path)
+                yield _File(found.st_mtime, found.st_size, path)
