@@ -52,7 +52,7 @@ class PointQueryOptions:
     threshold: float = 0.9
     count: ObjectCount = "0+"
     turns: Turns = "independent"
-    max_new_tokens: int = 128
+    max_new_tokens: int = 512
     presence: Presence = "dialect"
     presence_threshold: float = 0.5
     absence_threshold: float = 0.25

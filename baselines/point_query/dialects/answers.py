@@ -1,7 +1,8 @@
 """Reading places out of a model's answer: brackets, location tokens, coordinate attributes.
 
 Whatever cannot be used is put into words in `problems`: too few numbers, a number outside the convention's range, a
-box without an area. Nothing is repaired.
+box without an area. A box that leaves its range by a little is cut to it, fractions of a unit are rounded, and of an
+answer that was cut off the whole places count; all but the rounding is said there too. Nothing else is repaired.
 """
 
 import re
@@ -14,11 +15,18 @@ from baselines.point_query.dialects.conventions import CoordinateGrid, SpokenBox
 _BRACKETED: Final = re.compile(r"\[([^\[\]]*)\]")
 _PARENTHESISED: Final = re.compile(r"\(([^()]*)\)")
 _INTEGER: Final = re.compile(r"[+-]?\d{1,9}")
-_NO_OBJECT: Final = re.compile(r"\bno\s+objects?\s+found\b", re.IGNORECASE)
-_NONE: Final = re.compile(r"\bthere\s+are\s+none\b", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"[+-]?\d{1,9}(?:\.\d{1,9})?")
+_NO_OBJECT: Final = re.compile(
+    r"\bno\s+objects?\s+found\b|\bthere\s+(?:is|are)\s+(?:none\b|no\b[^.]*\bin\s+th(?:e|is)\s+(?:image|picture|photo))",
+    re.IGNORECASE,
+)
+_THOUGHT: Final = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_QUOTED: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+_PLACE_IN_QUOTES: Final = re.compile(r'"[\[\]\s\d.,+-]*"')
+_CUT_PLACE: Final = re.compile(r"\[[\s\d.,+-]*\Z")
 _LOCATIONS: Final = re.compile(r"(?:<loc_\d{1,9}>)+")
 _LOCATION: Final = re.compile(r"<loc_(\d{1,9})>")
-_COORDS: Final = re.compile(r"<points\b[^<>]*?\bcoords=\"([^\"<>]*)\"")
+_COORDS: Final = re.compile(r"<(points|boxes)\b[^<>]*?\bcoords=\"([^\"<>]*)")
 _FRAME_SEPARATORS: Final = re.compile(r"[\t;:,]")
 
 
@@ -56,10 +64,11 @@ class ParsedPromptPoints:
 
 
 def parse_brackets(text: str, grid: CoordinateGrid) -> ParsedBoxes:
-    """Read every innermost `[a,b,c,d]` of an answer, be it prose or JSON.
+    """Read every innermost `[a,b,c,d]` of an answer, be it prose or JSON; labels in quotes hold no box.
 
     An answer without any other bracket than empty ones, such as the JSON list `[]`, says that there is no object.
     """
+    text = without_labels(spoken(text))
     boxes: list[SpokenBox] = []
     problems: list[str] = []
     found = _BRACKETED.findall(text)
@@ -68,11 +77,14 @@ def parse_brackets(text: str, grid: CoordinateGrid) -> ParsedBoxes:
         box = read_box(content, grid, problems)
         if box is not None:
             boxes.append(box)
-    return ParsedBoxes(tuple(boxes), tuple(problems), is_empty_list or (not found and says_no_object(text)))
+    note_cut_end(text, problems)
+    says_none = is_empty_list or (not found and not problems and says_no_object(text))
+    return ParsedBoxes(tuple(boxes), tuple(problems), says_none)
 
 
 def parse_locations(text: str, grid: CoordinateGrid) -> ParsedBoxes:
     """Read every four `<loc_n>` tokens of an answer; nothing but words means that nothing was found."""
+    text = spoken(text)
     boxes: list[SpokenBox] = []
     problems: list[str] = []
     runs = _LOCATIONS.findall(text)
@@ -93,30 +105,74 @@ def parse_locations(text: str, grid: CoordinateGrid) -> ParsedBoxes:
 def parse_coords(text: str, grid: CoordinateGrid) -> ParsedPromptPoints:
     """Read `<points coords="1 1 459 350 2 612 380">`: the image's number, then number, x and y of each point.
 
-    Each point is an object of its own.
+    Each point is an object of its own, and so is each box of `<boxes coords="1 1 160 230 480 590">`. Later parts may
+    leave the image's number out.
     """
+    text = spoken(text)
     groups: list[PromptGroup] = []
     problems: list[str] = []
     found = _COORDS.findall(text)
-    for content in found:
-        for frame in _FRAME_SEPARATORS.split(content):
-            pieces = frame.split()
-            if len(pieces) % 3 != 1 or not all(_INTEGER.fullmatch(piece) for piece in pieces):
-                problems.append(f'coords="{frame}" does not hold an image number and triples of number, x and y')
-                continue
-            numbers = [int(piece) for piece in pieces[1:]]
-            for start in range(0, len(numbers), 3):
-                values = grid.in_xy(tuple(numbers[start + 1 : start + 3]))
-                if grid.holds(values):
-                    groups.append(PromptGroup(None, ((values[0], values[1]),), ()))
-                else:
-                    problems.append(f"({values[0]}, {values[1]}) leaves the range {grid.range_words}")
-    is_none = not found and (says_no_object(text) or _NONE.search(text) is not None)
-    return ParsedPromptPoints(tuple(groups), tuple(problems), is_none)
+    for kind, content in found:
+        width, last = (2 if kind == "points" else 4), 0
+        for part in _FRAME_SEPARATORS.split(content):
+            numbers, last = _numbered(part, last, width, problems)
+            groups += [group for values in numbers if (group := _coords_group(values, grid, problems)) is not None]
+    return ParsedPromptPoints(tuple(groups), tuple(problems), not found and says_no_object(text))
+
+
+def _numbered(part: str, last: int, width: int, problems: list[str]) -> tuple[list[tuple[int, ...]], int]:
+    """Read the places of one part of `coords`, each behind its number, which counts on from `last`.
+
+    Returns:
+        What stands behind each number, and the last number.
+    """
+    pieces = part.split()
+    what = "triples of number, x and y" if width == 2 else "five numbers a box: its own, then its corners"
+    refusal = f'coords="{part}" does not hold an image number and {what}'
+    if not all(_INTEGER.fullmatch(piece) for piece in pieces):
+        problems.append(refusal)
+        return [], last
+    values = [int(piece) for piece in pieces]
+    has_no_image = values[:1] == [last + 1] and values[1:2] != [last + 1]
+    values = values if has_no_image else values[1:]
+    whole = len(values) // (width + 1) * (width + 1)
+    places = [tuple(values[start + 1 : start + 1 + width]) for start in range(0, whole, width + 1)]
+    if whole != len(values) or not places:
+        problems.append(f"{refusal}; what is whole was taken" if places else refusal)
+    return places, (values[whole - width - 1] if places else last)
+
+
+def _coords_group(values: tuple[int, ...], grid: CoordinateGrid, problems: list[str]) -> PromptGroup | None:
+    if len(values) == 4:
+        box = _checked_box(values, f"[{', '.join(map(str, values))}]", grid, problems)
+        return None if box is None else PromptGroup(box, (), ())
+    x, y = grid.in_xy(values)
+    if not grid.holds((x, y)):
+        problems.append(f"({x}, {y}) leaves the range {grid.range_words}")
+        return None
+    return PromptGroup(None, ((x, y),), ())
+
+
+def spoken(text: str) -> str:
+    """Return an answer without what the model thought before it."""
+    return _THOUGHT.sub("", text)
+
+
+def without_labels(text: str) -> str:
+    """Blank what stands in quotation marks, unless it is a place: a label may hold brackets of its own."""
+    return _QUOTED.sub(lambda found: found[0] if _PLACE_IN_QUOTES.fullmatch(found[0]) else '""', text)
+
+
+def note_cut_end(text: str, problems: list[str]) -> None:
+    """Say that an answer ends within a place, or within a list of them: it was cut off."""
+    if found := _CUT_PLACE.search(text):
+        problems.append(f"the answer was cut off within {found[0].strip()!r}; what is whole before it was taken")
+    elif text.count("[") > text.count("]"):
+        problems.append("the answer was cut off within a list; what is whole was taken")
 
 
 def says_no_object(text: str) -> bool:
-    """Tell whether an answer says "No object found."."""
+    """Tell whether an answer says "No object found.", "There are none." or "There are no X in the image."."""
     return _NO_OBJECT.search(text) is not None
 
 
@@ -128,7 +184,7 @@ def bracket_spans(text: str) -> Sequence[re.Match[str]]:
 def read_box(content: str, grid: CoordinateGrid, problems: list[str]) -> SpokenBox | None:
     """Read what stands between brackets as a box, or note what is wrong with it."""
     shown = f"[{content}]"
-    values = _read_integers(content, 4, shown, problems)
+    values = _read_numbers(content, 4, shown, problems)
     return None if values is None else _checked_box(values, shown, grid, problems)
 
 
@@ -137,7 +193,7 @@ def read_points(text: str, grid: CoordinateGrid, problems: list[str]) -> tuple[S
     points: list[SpokenPoint] = []
     for content in _PARENTHESISED.findall(text):
         shown = f"({content})"
-        values = _read_integers(content, 2, shown, problems)
+        values = _read_numbers(content, 2, shown, problems)
         if values is None:
             continue
         x, y = grid.in_xy(values)
@@ -148,23 +204,29 @@ def read_points(text: str, grid: CoordinateGrid, problems: list[str]) -> tuple[S
     return tuple(points)
 
 
-def _read_integers(content: str, expected_count: int, shown: str, problems: list[str]) -> tuple[int, ...] | None:
+def _read_numbers(content: str, expected_count: int, shown: str, problems: list[str]) -> tuple[int, ...] | None:
+    """Read numbers, rounded to whole ones; fractions of the image's sides are another convention, and refused."""
     pieces = [piece.strip() for piece in content.split(",")]
-    if len(pieces) != expected_count or not all(_INTEGER.fullmatch(piece) for piece in pieces):
+    are_numbers = len(pieces) == expected_count and all(_NUMBER.fullmatch(piece) for piece in pieces)
+    if not are_numbers or ("." in content and all(abs(float(piece)) <= 1 for piece in pieces)):
         problems.append(f"{shown} does not hold {expected_count} whole numbers")
         return None
-    return tuple(int(piece) for piece in pieces)
+    return tuple(round(float(piece)) for piece in pieces)
 
 
 def _checked_box(written: tuple[int, ...], shown: str, grid: CoordinateGrid, problems: list[str]) -> SpokenBox | None:
-    x1, y1, x2, y2 = grid.in_xy(written)
-    if not grid.holds((x1, y1, x2, y2)):
+    within = grid.clipped(grid.in_xy(written))
+    if within is None:
         problems.append(f"{shown} leaves the range {grid.range_words}")
-    elif x1 > x2 or y1 > y2:
+        return None
+    x1, y1, x2, y2 = within
+    if x1 > x2 or y1 > y2:
         first = "left, top, right, bottom" if grid.order == "xy" else "top, left, bottom, right"
         problems.append(f"{shown} has its corners reversed: expected {first}")
     elif x1 == x2 or y1 == y2:
         problems.append(f"{shown} has no area")
     else:
+        if not grid.holds(grid.in_xy(written)):
+            problems.append(f"{shown} leaves the range {grid.range_words} by a little, and was cut to it")
         return x1, y1, x2, y2
     return None

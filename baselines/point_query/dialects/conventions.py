@@ -1,7 +1,8 @@
 """How a model family writes a place in the image, and the way from there to pixels.
 
 A family has exactly one convention. A number outside its range is a fault that is reported: rescaling it, or trying a
-second convention, is how a wrong box goes unnoticed.
+second convention, is how a wrong box goes unnoticed. A box that leaves the range by a little is cut to it, which moves
+no other number.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ Unit = Literal["relative", "pixels", "bins"]
 Order = Literal["xy", "yx"]
 
 _BIN_CENTRE = 0.5
+_LITTLE = 0.05
+_PATCH = 28
+"""Pixels of what such families resize to multiples of: one more or less is a matter of rounding, not of units."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class CoordinateGrid:
         offset: what a written number means beyond itself, in units: half a bin, or nothing.
         order: how the numbers are written.
         range_words: the range for a person, such as "0..1000 of relative coordinates".
+        least_slack: units beyond the range that count as a little, where 5 % of it are fewer.
     """
 
     size: tuple[int, int]
@@ -41,6 +46,7 @@ class CoordinateGrid:
     offset: float
     order: Order
     range_words: str
+    least_slack: int = 0
 
     def in_xy(self, values: tuple[int, ...]) -> tuple[int, ...]:
         """Return written numbers in x, y order."""
@@ -51,6 +57,13 @@ class CoordinateGrid:
     def holds(self, values: tuple[int, ...]) -> bool:
         """Tell whether numbers in x, y order keep to the range."""
         return all(0 <= value <= self.largest[index % 2] for index, value in enumerate(values))
+
+    def clipped(self, values: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return numbers in x, y order cut to the range; None where one leaves it by more than a little."""
+        slacks = [max(_LITTLE * largest, self.least_slack) for largest in self.largest]
+        if any(not -slacks[i % 2] <= value <= self.largest[i % 2] + slacks[i % 2] for i, value in enumerate(values)):
+            return None
+        return tuple(min(max(value, 0), self.largest[index % 2]) for index, value in enumerate(values))
 
     def pixel_point(self, point: tuple[float, float]) -> tuple[float, float]:
         """Turn a point into XY pixels of the original image."""
@@ -107,4 +120,4 @@ class CoordinateConvention:
             )
         height, width = resized_size
         words = f"0..{width} x 0..{height} pixels (x, y) of the image as the processor resized it"
-        return CoordinateGrid(size, (width, height), (width, height), 0.0, self.order, words)
+        return CoordinateGrid(size, (width, height), (width, height), 0.0, self.order, words, _PATCH)

@@ -16,10 +16,12 @@ from baselines.point_query.dialects.answers import (
     ParsedPromptPoints,
     PromptGroup,
     bracket_spans,
+    note_cut_end,
     parse_brackets,
     read_box,
     read_points,
     says_no_object,
+    spoken,
 )
 from baselines.point_query.dialects.conventions import CoordinateConvention
 from evfsam.errors import ConfigurationError, GeometryError
@@ -126,6 +128,7 @@ def parse_prompt_points(text: str) -> ParsedPromptPoints:
 
     Points belong to the box before them; those after the word "outside" are negative.
     """
+    text = spoken(text)
     groups: list[PromptGroup] = []
     problems: list[str] = []
     found = bracket_spans(text)
@@ -137,6 +140,7 @@ def parse_prompt_points(text: str) -> ParsedPromptPoints:
         negatives = read_points("".join(outside), _ANY_IMAGE, problems)
         if box is not None:
             groups.append(PromptGroup(box, positives, negatives))
+    note_cut_end(text, problems)
     return ParsedPromptPoints(tuple(groups), tuple(problems), not found and says_no_object(text))
 
 

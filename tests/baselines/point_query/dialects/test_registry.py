@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,9 @@ from evfsam.errors import ConfigurationError
 
 GOLDEN: Mapping[str, Mapping[str, str]] = json.loads(
     (Path(__file__).parents[3] / "fixtures" / "golden" / "dialects.json").read_text(encoding="utf-8")
+)
+ANSWERS: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parents[3] / "fixtures" / "golden" / "mllm_answers.json").read_text(encoding="utf-8")
 )
 SIZE = (480, 640)
 RESIZED = (448, 672)
@@ -95,15 +99,15 @@ def test_boxes_are_read_and_turned_into_pixels(
     ("key", "answer", "problem"),
     [
         ("qwen3-vl", '[{"bbox_2d": [100, 100, 1200, 300]}]', r"\[100, 100, 1200, 300\] leaves the range 0..1000"),
-        ("qwen3.5", '[{"bbox_2d": [-3, 100, 200, 300]}]', r"\[-3, 100, 200, 300\] leaves the range 0..1000"),
+        ("qwen3.5", '[{"bbox_2d": [-51, 100, 200, 300]}]', r"\[-51, 100, 200, 300\] leaves the range 0..1000"),
         (
             "qwen2.5-vl",
-            '[{"bbox_2d": [100, 100, 673, 300]}]',
+            '[{"bbox_2d": [100, 100, 706, 300]}]',
             r"leaves the range 0\.\.672 x 0\.\.448 pixels \(x, y\) of the image as the processor resized it",
         ),
-        ("qwen2.5-vl", '[{"bbox_2d": [100, 100, 600, 449]}]', r"leaves the range 0\.\.672 x 0\.\.448 pixels"),
-        ("internvl3.5", "<box>[[100, 100, 1001, 300]]</box>", r"leaves the range 0\.\.1000"),
-        ("florence-2", "dog<loc_0><loc_0><loc_1000><loc_9>", r"leaves the range 0\.\.999 of location bins"),
+        ("qwen2.5-vl", '[{"bbox_2d": [100, 100, 600, 477]}]', r"leaves the range 0\.\.672 x 0\.\.448 pixels"),
+        ("internvl3.5", "<box>[[100, 100, 1051, 300]]</box>", r"leaves the range 0\.\.1000"),
+        ("florence-2", "dog<loc_0><loc_0><loc_1050><loc_9>", r"leaves the range 0\.\.999 of location bins"),
         ("florence-2", "dog<loc_5><loc_5><loc_5><loc_9>", r"<loc_5><loc_5><loc_5><loc_9> has no area"),
         ("florence-2", "dog<loc_5><loc_5><loc_7>", r"<loc_5><loc_5><loc_7> does not hold 4 whole numbers"),
         ("qwen3-vl", '[{"bbox_2d": [10, 10, 10, 300]}]', r"has no area"),
@@ -118,6 +122,73 @@ def test_values_that_break_the_convention_are_reported_and_never_rescaled(key: s
     assert not parsed.says_no_object
     (said,) = parsed.problems
     assert re.search(problem, said)
+
+
+@pytest.mark.parametrize(
+    ("key", "answer", "box"),
+    [
+        ("qwen3-vl", '[{"bbox_2d": [412, -50, 1050, 640]}]', (412, 0, 1000, 640)),
+        ("internvl3.5", "<box>[[100, 100, 1001, 300]]</box>", (100, 100, 1000, 300)),
+        ("qwen2.5-vl", '[{"bbox_2d": [100, 100, 705, 476]}]', (100, 100, 672, 448)),
+        ("florence-2", "dog<loc_0><loc_0><loc_1000><loc_9>", (0, 0, 999, 9)),
+    ],
+)
+def test_a_box_that_leaves_its_range_by_a_little_is_cut_to_it_and_that_is_said(
+    key: str, answer: str, box: tuple[int, ...]
+) -> None:
+    dialect = DIALECTS[key]
+    parsed = dialect.parse_boxes(answer, dialect.convention.grid(SIZE, RESIZED))
+    assert parsed.boxes == (box,)
+    (said,) = parsed.problems
+    assert said.endswith("by a little, and was cut to it")
+
+
+@pytest.mark.parametrize(
+    ("answer", "boxes", "problem"),
+    [
+        ('<think>[1, 2, 30, 40]</think>[{"bbox_2d": [5, 6, 7, 8]}]', ((5, 6, 7, 8),), None),
+        ("<think>it may be at [1, 2, 30, 40]", (), None),
+        ('[{"bbox_2d": [5, 6, 7, 8], "label": "seat [A1] [1, 2, 3, 4]"}]', ((5, 6, 7, 8),), None),
+        ('[{"bbox_2d": "[5, 6, 7, 8]"}]', ((5, 6, 7, 8),), None),
+        ("[5.4, 6.6, 7.0, 8]", ((5, 7, 7, 8),), None),
+        ('[{"bbox_2d": [5, 6, 7, 8]}, {"bbox_2d": [9, 10', ((5, 6, 7, 8),), "was cut off within '[9, 10'"),
+        ('[{"bbox_2d": [5, 6, 7, 8]}, {"bbo', ((5, 6, 7, 8),), "was cut off within a list"),
+        ("[5, 6, 7, 8],[9, 1", ((5, 6, 7, 8),), "was cut off within '[9, 1'"),
+    ],
+)
+def test_thoughts_labels_fractions_and_cut_ends_leave_the_boxes_right(
+    answer: str, boxes: tuple[tuple[int, ...], ...], problem: str | None
+) -> None:
+    parsed = parse_brackets(answer, DIALECTS["qwen3-vl"].convention.grid(SIZE))
+    assert parsed.boxes == boxes
+    assert [problem in said for said in parsed.problems if problem] == ([True] if problem else [])
+    assert len(parsed.problems) == (problem is not None)
+
+
+@pytest.mark.parametrize("row", ANSWERS, ids=lambda row: f"{row['dialect']}: {row['answer'][:60]}")
+def test_answers_of_published_models_are_read_as_they_were_meant(row: dict[str, Any]) -> None:
+    dialect = DIALECTS[row["dialect"]]
+    grid = dialect.convention.grid(SIZE, tuple(row.get("image_as_resized_hw", RESIZED)))
+    if row["kind"] == "boxes":
+        boxes = dialect.parse_boxes(row["answer"], grid)
+        found, problems, is_absent = len(boxes.boxes), boxes.problems, boxes.says_no_object
+    else:
+        points = dialect.parse_prompt_points(row["answer"], grid)
+        found, problems, is_absent = len(points.groups), points.problems, points.says_no_object
+        assert all((group.box is None) == row["answer"].startswith("<points") for group in points.groups)
+    expected = row["expected"]
+    whole = {"absent": 0, "box (MolmoAct2)": 1, "2+note": 2}.get(expected, 0 if isinstance(expected, str) else expected)
+    assert found == whole
+    assert is_absent == (expected == "absent")
+    assert bool(problems) or not str(expected).startswith(("2+note", "failed"))
+
+
+def test_points_after_another_image_may_leave_its_number_out() -> None:
+    grid = DIALECTS["molmo2"].convention.grid(SIZE)
+    for text in ("1 1 354 612; 2 700 480", "1 1 354 612;2 2 700 480", "1 1 354 612 2 700 480"):
+        parsed = DIALECTS["molmo2"].parse_prompt_points(f'<points coords="{text}"/>', grid)
+        assert [group.positives for group in parsed.groups] == [((354, 612),), ((700, 480),)]
+        assert parsed.problems == ()
 
 
 @pytest.mark.parametrize(

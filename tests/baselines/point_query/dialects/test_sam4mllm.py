@@ -78,8 +78,8 @@ def test_nested_lists_are_read() -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("12,34,1001,99", r"leaves the range 0\.\.1000"),
-        ("-1,34,100,99", r"leaves the range 0\.\.1000"),
+        ("12,34,1051,99", r"leaves the range 0\.\.1000"),
+        ("-51,34,100,99", r"leaves the range 0\.\.1000"),
         ("300,40,100,99", "corners reversed"),
         ("30,400,100,99", "corners reversed"),
         ("30,40,30,99", "no area"),
