@@ -11,7 +11,7 @@ import torch
 from evfsam.errors import ConfigurationError
 from workbench.names import DEVICE_NAMES, DTYPE_NAMES
 from workbench.suites.choice import Machine
-from workbench.suites.memory_plan import Budget, budget_of
+from workbench.suites.memory_plan import LENT_BYTES, Budget, budget_of, lends_gpu
 
 DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
     {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -67,15 +67,21 @@ def describe_machine(device: torch.device, environment: Mapping[str, str]) -> Ma
 
     Args:
         device: where models run.
-        environment: `SAM_WORKBENCH_RECORD` names the file in which downloads are recorded.
+        environment: `SAM_WORKBENCH_RECORD` names the file in which downloads are recorded; `SPACES_ZERO_GPU` says that
+            the GPU is lent in part.
     """
     record = environment.get("SAM_WORKBENCH_RECORD")
-    return Machine(device, _budget(device), None if not record else Path(record).expanduser())
+    return Machine(
+        device,
+        _budget(device, LENT_BYTES if lends_gpu(environment) else None),
+        None if not record else Path(record).expanduser(),
+    )
 
 
-def _budget(device: torch.device) -> Budget | None:
+def _budget(device: torch.device, lent_bytes: int | None) -> Budget | None:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
+        total = total if lent_bytes is None else min(total, lent_bytes)
         return budget_of(device, total, has_bfloat16=torch.cuda.get_device_capability(device)[0] >= _AMPERE)
     if device.type == "cpu" and hasattr(os, "sysconf"):
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,8 +1,8 @@
 """Phrases to token ids: BEiT-3's sentencepiece model with the ids of XLM-R, and the tokenizers of ViLT and CLIP.
 
 BEiT-3's ids: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3; sentencepiece piece k becomes k + 1. Tokens that the
-checkpoint's own files add, such as a "[semantic]" of a further training, are read as those files number them; without
-them, "[semantic]" is made of ordinary pieces, as in the released multitask weights.
+checkpoint's own files add are read as those files number them: `[semantic]` is one such token, 64002, in the released
+multitask weights. Without it, as in the other weights, "[semantic]" is made of ordinary pieces.
 """
 
 import json

@@ -1,11 +1,14 @@
 """Device and number type are words until an entry point turns them into what this machine has."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from evfsam.errors import ConfigurationError
 from workbench.names import DTYPE_NAMES
-from workbench.placement import resolve_device, resolve_dtype
+from workbench.placement import describe_machine, resolve_device, resolve_dtype
+from workbench.suites.memory_plan import LENT_BYTES
 
 CPU = torch.device("cpu")
 
@@ -35,3 +38,14 @@ def test_a_device_that_is_not_there_is_refused(name: str, monkeypatch: pytest.Mo
     with pytest.raises(ConfigurationError, match=f"no {name} device that torch can use"):
         resolve_device(name)
     assert resolve_device("auto") == CPU
+
+
+@pytest.mark.parametrize(("environment", "expected"), [({}, 80 * 10**9), ({"SPACES_ZERO_GPU": "true"}, LENT_BYTES)])
+def test_a_lent_gpu_counts_as_large_as_what_is_lent_of_it(
+    environment: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    budget = describe_machine(torch.device("cuda"), environment).budget
+    assert budget is not None
+    assert budget.nbytes == expected == {False: 80 * 10**9, True: 48 * 10**9}[bool(environment)]

@@ -122,6 +122,7 @@ def test_the_duration_grows_with_strategies_and_phrases_up_to_a_bound(spaces: Fa
     assert START_SECONDS < one < both < comparison.seconds_for(2, ["evf-sam", "point-query"])
     assert both <= 60, "an anonymous visitor has 120 s a day"
     assert comparison.seconds_for(100, ["evf-sam"]) == LONGEST_SECONDS
+    assert 1.5 * LONGEST_SECONDS <= 120, "half as much again is counted"
 
 
 def test_bad_input_costs_no_gpu_time(spaces: FakeSpaces, tmp_path: Path) -> None:

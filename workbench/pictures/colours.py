@@ -1,6 +1,7 @@
 """Colours (colors) that colour-blind readers tell apart. None carries a meaning alone: outlines and labels repeat it.
 
-Source: M. Okabe and K. Ito, Color Universal Design (2008), for the palette; viridis (CC0) for the sequential scale.
+Source: M. Okabe and K. Ito, Color Universal Design (2008), for the palette; P. Tol, Colour
+Schemes (2021), for wine; viridis (CC0) for the sequential scale.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +21,23 @@ BLUISH_GREEN: Final[Colour] = (0, 158, 115)
 BLUE: Final[Colour] = (0, 114, 178)
 VERMILION: Final[Colour] = (213, 94, 0)
 REDDISH_PURPLE: Final[Colour] = (204, 121, 167)
+YELLOW: Final[Colour] = (240, 228, 66)
+WINE: Final[Colour] = (136, 34, 85)
+GREY: Final[Colour] = (148, 148, 148)
 WHITE: Final[Colour] = (255, 255, 255)
 BLACK: Final[Colour] = (0, 0, 0)
 
 STRATEGY_COLOURS: Final[Mapping[str, Colour]] = MappingProxyType(
-    {"evf-sam": ORANGE, "clip-text": SKY_BLUE, "point-query": BLUISH_GREEN}
+    {
+        "evf-sam": ORANGE,
+        "clip-text": SKY_BLUE,
+        "point-query": BLUISH_GREEN,
+        "clip-ranking": REDDISH_PURPLE,
+        "grounded-sam": BLUE,
+        "sam3": VERMILION,
+    }
 )
-_OTHERS: Final = (REDDISH_PURPLE, BLUE, VERMILION)
+_OTHERS: Final = (WINE, YELLOW, GREY)
 
 PHRASE_COLOURS: Final = (ORANGE, SKY_BLUE, REDDISH_PURPLE, BLUISH_GREEN, VERMILION, BLUE)
 

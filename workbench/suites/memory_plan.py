@@ -15,6 +15,8 @@ import torch
 from workbench.suites.model_lock import LockedModel
 
 GB: Final = 10**9
+LENT_BYTES: Final = 48 * GB
+"""What ZeroGPU lends a Space of a card, whatever the card says that it has."""
 _RUNNING_BYTES: Final = 3 * GB
 """For one forward pass: SAM ViT-H at 1024 pixels is the largest, beside what CUDA itself keeps."""
 _ITEM_BYTES: Final = MappingProxyType({torch.float32: 4, torch.bfloat16: 2, torch.float16: 2})
@@ -67,6 +69,11 @@ class Placement:
 def model_bytes(model: LockedModel, dtype: torch.dtype) -> int:
     """Return what a model's weights take in memory, in the type it runs in."""
     return model.parameter_count * _ITEM_BYTES[_NAMED.get(model.fixed_dtype or "", dtype)]
+
+
+def lends_gpu(environment: Mapping[str, str]) -> bool:
+    """Whether this is a Space with ZeroGPU."""
+    return environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def budget_of(device: torch.device, total_bytes: int, *, has_bfloat16: bool) -> Budget:

@@ -75,6 +75,11 @@ def test_strategies_have_colours_of_their_own_that_never_change() -> None:
     assert strategy_colour("something new") not in STRATEGY_COLOURS.values()
 
 
+def test_no_two_strategies_of_a_suite_share_a_colour() -> None:
+    keys = ("evf-sam", "evf-sam2", "clip-text", "clip-ranking", "point-query", "grounded-sam", "sam3")
+    assert len({strategy_colour(key) for key in keys}) == len(keys)
+
+
 @given(MASKS)
 def test_a_contour_is_the_masks_pixels_that_touch_the_outside(mask: Mask) -> None:
     padded = np.pad(mask, 1)
