@@ -34,6 +34,7 @@ from workbench.names import unknown_name
 from workbench.suites.configured import configured
 from workbench.suites.memory_plan import out_of_memory_reason
 from workbench.suites.registry import Suite
+from workbench.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -229,6 +230,9 @@ class Comparison:
         suite: which strategies.
         device, dtype: where and how they run; see `workbench.placement`.
         cache: shared image embeddings; by default a cache of its own.
+
+    Attributes:
+        turns: at the models: strategies answer one at a time, whoever asks.
     """
 
     def __init__(
@@ -243,6 +247,7 @@ class Comparison:
         self._dtype = dtype
         self._cache: EmbeddingStore = cache if cache is not None else EmbeddingCache()
         self._strategies: dict[str, Strategy] = {}
+        self.turns = Turns()
         self._locks = {key: Lock() for key in suite.strategies}
 
     @property
@@ -369,6 +374,10 @@ class Comparison:
         return (self._ask(key, view, question) for key in question.keys)
 
     def _ask(self, key: str, view: ImageView, question: Question) -> StrategyResult:
+        with self.turns.taken():
+            return self._answer(key, view, question)
+
+    def _answer(self, key: str, view: ImageView, question: Question) -> StrategyResult:
         phrases, options = question.phrases, question.options.get(key, {})
         started = loaded = perf_counter()
         try:

@@ -168,7 +168,8 @@ class ClipAsker:
         follower = follower_of(self.comparison.strategy(order.strategy))
         with open_part(order.path, order.first, order.count) as part:
             part.check()
-            for found in follower.follow(part, order.phrase, prompt_frame=order.prompt_frame):
+            frames = follower.follow(part, order.phrase, prompt_frame=order.prompt_frame)
+            for found in self.comparison.turns.each(frames):
                 answer = self._answer(order, part[found.index], found, follower)
                 yield answer
                 if order.stop.is_set or (answer.doubt and answer.carries_memory):

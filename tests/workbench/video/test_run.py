@@ -1,5 +1,6 @@
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -50,6 +51,25 @@ def test_the_part_is_segmented_frame_by_frame_and_the_time_left_is_told(asker: C
     with open_part(order.path, 1, 5) as part:
         for index, packed in steps[-1].masks.items():
             assert np.array_equal(packed.mask, part[index].astype(np.float32).mean(axis=2) > 128)
+
+
+def test_others_are_answered_between_two_frames_of_a_clip(asker: ClipAsker, order: ClipOrder) -> None:
+    image = np.zeros((20, 30, 3), dtype=np.uint8)
+    steps = run_clip(asker, order)
+    next(steps)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(lambda: list(asker.comparison.run(image, "light")))
+        assert [one.segmentation.verdict.kind != "failed" for one in asked.result(timeout=30)] == [True]
+    assert list(steps)[-1].found_count == 5
+
+
+def test_a_clip_waits_for_its_turn_at_the_models(asker: ClipAsker, order: ClipOrder) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with asker.comparison.turns.taken():
+            begun = pool.submit(lambda: next(run_clip(asker, order)))
+            with pytest.raises(TimeoutError):
+                begun.result(timeout=1)
+        assert begun.result(timeout=30).masks
 
 
 def test_a_stop_ends_after_the_frame_under_way_and_keeps_what_is_done(asker: ClipAsker, order: ClipOrder) -> None:

@@ -15,7 +15,7 @@ from evfsam.errors import EvfSamError, PhraseError
 from webui import wording
 from webui.i18n.translate import retold, say
 from webui.tabs.compare.columns import Updates
-from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage
+from webui.tabs.compare.tab import ComparePage
 from webui.tabs.video import wording as video_wording
 from webui.tabs.video.layout import VideoParts, build_parts
 from workbench.bundled import EXAMPLES
@@ -37,6 +37,8 @@ _NO_CLIP: Final = "There is no clip yet. Choose one, or take the example."
 _NO_PHRASE: Final = "The phrase is empty. Type what to segment, such as “the dog on the left”."
 _OUR_FAULT: Final = "Something went wrong on our side. Your clip and phrase are still here: try once more."
 _REDRAW_SECONDS: Final = 0.4
+_CLIP_QUEUE: Final = "clips"
+"""One clip at a time; others get in between two of its frames, see `workbench.turns`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +213,7 @@ def _wire(tab: VideoTab) -> None:
     at_once = f"() => {json.dumps(wording.hint(say(_ASKED)))}"
     for listen in (ui.ask.click, ui.phrase.submit):
         listen(None, None, ui.status, js=at_once)
-        listen(tab.segment, inputs, done, concurrency_limit=1, concurrency_id=MODEL_QUEUE, **quiet)
+        listen(tab.segment, inputs, done, concurrency_limit=1, concurrency_id=_CLIP_QUEUE, **quiet)
     ui.stop.click(tab.stop, ui.flag, [ui.status, ui.flag, ui.stop], queue=False, **quiet)
 
 

@@ -1,0 +1,59 @@
+"""Turns at the models: one at a time, and nobody twice before those who wait."""
+
+import time
+from collections.abc import Iterator
+from threading import Thread
+
+from workbench.turns import Turns
+
+
+def test_long_work_lets_those_who_wait_in_between() -> None:
+    turns, told = Turns(), list[str]()
+
+    def frames() -> Iterator[int]:
+        for number in range(6):
+            time.sleep(0.05)
+            told.append(f"frame {number}")
+            yield number
+
+    def ask(name: str) -> None:
+        with turns.taken():
+            told.append(name)
+
+    clip = Thread(target=lambda: list(turns.each(frames())))
+    clip.start()
+    time.sleep(0.02)
+    others = [Thread(target=ask, args=(f"other {number}",)) for number in range(2)]
+    for other in others:
+        other.start()
+        time.sleep(0.005)
+    for thread in (clip, *others):
+        thread.join(10)
+    assert told[:3] == ["frame 0", "other 0", "other 1"]
+    assert told[3:] == [f"frame {number}" for number in range(1, 6)]
+
+
+def test_two_are_never_at_the_models_at_once_and_an_error_gives_the_turn_up() -> None:
+    turns, at_work, most = Turns(), [0], [0]
+
+    def work() -> None:
+        for number in range(20):
+            try:
+                with turns.taken():
+                    at_work[0] += 1
+                    most[0] = max(most[0], at_work[0])
+                    time.sleep(0.001)
+                    at_work[0] -= 1
+                    if number % 3 == 0:
+                        raise ValueError
+            except ValueError:
+                continue
+
+    threads = [Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert most == [1]
+    with turns.taken():
+        pass
