@@ -32,7 +32,7 @@ from evfsam.types import (
 from workbench.embedding_cache import EmbeddingCache
 from workbench.names import unknown_name
 from workbench.suites.configured import configured
-from workbench.suites.memory_plan import out_of_memory_reason
+from workbench.suites.memory_plan import is_out_of_memory, out_of_memory_reason
 from workbench.suites.registry import Suite
 from workbench.turns import Turns
 
@@ -100,7 +100,7 @@ def answers_to(strategy: Strategy, key: str, view: ImageView, phrases: Sequence[
 def failure(view: ImageView, key: str, error: Exception) -> Segmentation:
     """Return the answer of a strategy that raised; what nobody expected goes to the log."""
     reason = str(error)
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    if is_out_of_memory(error):
         reason = out_of_memory_reason(error)
     elif not isinstance(error, EvfSamError):
         logger.error("strategy %s failed", key, exc_info=error)

@@ -16,7 +16,7 @@ from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from evfsam.types import MaskBackbone, Strategy, StrategyCard
 from workbench.suites.configured import configured, options_text
 from workbench.suites.load_status import LoadingState, LoadStatus
-from workbench.suites.memory_plan import out_of_memory_reason
+from workbench.suites.memory_plan import is_out_of_memory, out_of_memory_reason
 from workbench.suites.model_lock import LockedModel
 from workbench.suites.model_store import ModelStore
 from workbench.suites.weight_files import directory_digest, directory_name, with_options_digest
@@ -111,10 +111,12 @@ class HubEntry:
             given = next(iter(places.values())) if self.takes_directory else places
             try:
                 strategy = function(given, device=device, dtype=dtype)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                raise ConfigurationError(f"{self.title} is not loaded: {out_of_memory_reason(error)}") from error
             except (SafetensorError, UnpicklingError, EOFError) as error:
                 raise self._unreadable(places, error) from error
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise ConfigurationError(f"{self.title} is not loaded: {out_of_memory_reason(error)}") from error
             shared = self.sams.adopt(strategy, places.get(SAM_ROLE), device, dtype)
             return configured(shared, self.key, self.options)
 

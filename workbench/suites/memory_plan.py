@@ -5,6 +5,7 @@ order; a model that several of them use is counted once. One comparison runs at 
 beside the weights is counted once as well.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +18,8 @@ from workbench.suites.model_lock import LockedModel
 GB: Final = 10**9
 LENT_BYTES: Final = 48 * GB
 """What ZeroGPU lends a Space of a card, whatever the card says that it has."""
+_CPU_ALLOCATOR: Final = "DefaultCPUAllocator"
+_CPU_ASKED: Final = re.compile(_CPU_ALLOCATOR + r".*?you tried to allocate (\d+) bytes")
 _RUNNING_BYTES: Final = 3 * GB
 """For one forward pass: SAM ViT-H at 1024 pixels is the largest, beside what CUDA itself keeps."""
 _ITEM_BYTES: Final = MappingProxyType({torch.float32: 4, torch.bfloat16: 2, torch.float16: 2})
@@ -115,9 +118,18 @@ def plan(
     return placements
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device ran out of memory; torch has no class of its own for the CPU's."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
+    )
+
+
 def out_of_memory_reason(error: BaseException) -> str:
     """Say that a device ran out of memory, and what helps."""
     asked = str(error).split(". ")[0].removeprefix("CUDA out of memory").strip(" .")
+    if found := _CPU_ASKED.search(str(error)):
+        asked = f"{_gb(int(found[1]))} were asked for"
     detail = f" ({asked})" if asked else ""
     return (
         f"the device ran out of memory{detail}; ask fewer strategies at once, take a smaller picture, or start with "

@@ -90,6 +90,15 @@ def test_a_strategy_that_runs_out_of_memory_fails_with_advice(error: Exception) 
     assert verdict.reason.startswith("the device ran out of memory; ask fewer strategies at once")
 
 
+def test_a_cpu_without_memory_is_told_as_such() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(10**15)
+    verdict = failure(ImageView(half_lit()), "evf-sam", refused.value).verdict
+    assert verdict.reason.startswith("the device ran out of memory (4000000.0 GB were asked for); ask fewer")
+    other = failure(ImageView(half_lit()), "evf-sam", RuntimeError("shapes do not fit")).verdict
+    assert "unexpected error (RuntimeError)" in other.reason
+
+
 def test_every_model_has_parameters_and_a_size_for_the_plan() -> None:
     assert [
         known.id for known in locked_models().values() if known.parameter_count < 10**8 or known.nbytes < 10**8
