@@ -69,6 +69,11 @@ def _sam4mllm_points(phrase: str, box: SpokenBox, points: Sequence[SpokenPoint],
     return sam4mllm.points_question(box, points)
 
 
+def _released_points(phrase: str, box: SpokenBox, points: Sequence[SpokenPoint], grid: CoordinateGrid) -> str:
+    del phrase, grid
+    return sam4mllm.released_points_question(box, points)
+
+
 def _sam4mllm_groups(text: str, grid: CoordinateGrid) -> ParsedPromptPoints:
     del grid
     return sam4mllm.parse_prompt_points(text)
@@ -99,8 +104,8 @@ _ENTRIES: Final = (
         licence="Llama 3 Community Licence",
         model_types=("llava_next",),
         convention=sam4mllm.SAM4MLLM_CONVENTION,
-        box_question=sam4mllm.box_question,
-        points_question=_sam4mllm_points,
+        box_question=sam4mllm.released_box_question,
+        points_question=_released_points,
         prompt_points_question=sam4mllm.prompt_points_question,
         parse_prompt_points=_sam4mllm_groups,
     ),

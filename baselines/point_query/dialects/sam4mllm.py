@@ -73,6 +73,24 @@ def points_question(box: RelativeBox, points: Sequence[RelativePoint]) -> str:
     return f"Check if the points listed below are located on the object with coordinates {format_box(box)}:\n{listed}"
 
 
+def released_box_question(phrase: str, count: ObjectCount = "0+") -> str:
+    """Ask as `box_question` does, in the wording that the released adapters were trained on.
+
+    Raises:
+        ConfigurationError: the count is none of "1", "1+", "0+".
+    """
+    return f"{box_question(phrase, count)}."
+
+
+def released_points_question(box: RelativeBox, points: Sequence[RelativePoint]) -> str:
+    """Ask as `points_question` does, in the wording that the released adapters were trained on.
+
+    Raises:
+        GeometryError: a number lies outside 0..1000.
+    """
+    return points_question(box, points).replace("),(", ") (")
+
+
 def prompt_points_question(phrase: str, count: ObjectCount = "0+") -> str:
     """Ask for box and points in one answer (prompt-point generation); the wording is ours.
 
