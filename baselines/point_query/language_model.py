@@ -28,6 +28,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import is_peft_available
 
 from baselines.control_tokens import refuse_control_tokens
+from baselines.point_query.adapters import with_todays_names
 from baselines.point_query.branches import Branch, BranchingCache, can_branch, can_choose_greedily
 from baselines.point_query.dialects import NO, YES, format_box, format_point
 from baselines.point_query.dialogue import Message, YesNo
@@ -206,7 +207,8 @@ def _put_on_adapter(model: PreTrainedModel, adapter: Path) -> None:
     if not is_peft_available():
         raise ConfigurationError("an adapter needs the package peft, which is not installed: pip install peft")
     try:
-        info = model.load_adapter(str(adapter))
+        with with_todays_names(adapter) as directory:
+            info = model.load_adapter(str(directory))
     except (OSError, ValueError, KeyError) as err:
         raise CheckpointError(f"expected a peft adapter for this model in {adapter}, got: {err}") from err
     missing = [key for key in info.missing_keys if "lora_" in key]

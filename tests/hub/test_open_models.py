@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import LlavaNextForConditionalGeneration
 
 from baselines.point_query import dialects, open_models
+from baselines.point_query.adapters import with_todays_names
 from baselines.point_query.dialects import DIALECTS
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.point_query.language_model import Conversation, LanguageModel
@@ -218,6 +220,42 @@ def test_adapters_change_what_llava_next_says(hub: Path, tmp_path: Path) -> None
         )
     assert (after - before).abs().max() > 1e-3
     torch.testing.assert_close(after, expected, rtol=0, atol=1e-5)
+
+
+def test_adapters_with_the_names_of_the_original_model_load_too(hub: Path, tmp_path: Path) -> None:
+    """As released: `model.layers.N` and `mm_projector.0` for what transformers calls otherwise."""
+    peft = pytest.importorskip("peft", reason="adapters need peft, which is optional")
+    plain = load(hub, LLAVA_NEXT).language
+    assert isinstance(plain, LanguageModel)
+    adapted = LlavaNextForConditionalGeneration.from_pretrained(open_models.weights_directory(LLAVA_NEXT))
+    targets = ["model.language_model.layers.0.self_attn.q_proj", "model.multi_modal_projector.linear_2"]
+    settings = peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False)
+    peft.get_peft_model(adapted, settings).save_pretrained(tmp_path)
+    released = {"language_model.layers": "layers", "multi_modal_projector.linear_2": "mm_projector.2"}
+    weights, config = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
+    tensors = load_file(weights)
+    for today, original in released.items():
+        assert any(today in name for name in tensors)
+        tensors = {name.replace(today, original): tensor for name, tensor in tensors.items()}
+        config.write_text(config.read_text().replace(today, original))
+    save_file(tensors, weights)
+    loaded = load_strategy({"mllm": LLAVA_NEXT, "sam": SAM, "adapter": tmp_path}, device="cpu", dtype=torch.float32)
+    assert isinstance(loaded.language, LanguageModel)
+    inputs = plain.encode(Image.fromarray(IMAGE), [dialects.user_turn("Where is it?", with_image=True)])
+    with torch.inference_mode():
+        after, expected = (model(**inputs).logits for model in (loaded.language.model, adapted.eval()))
+        assert (after - plain.model(**inputs).logits).abs().max() > 1e-3
+    torch.testing.assert_close(after, expected, rtol=0, atol=1e-5)
+
+
+def test_an_original_adapter_that_names_only_the_ends_of_modules_is_refused(tmp_path: Path) -> None:
+    save_file(
+        {"base_model.model.model.layers.0.q_proj.lora_A.weight": torch.zeros(2, 2)},
+        tmp_path / "adapter_model.safetensors",
+    )
+    (tmp_path / "adapter_config.json").write_text('{"target_modules": ["q_proj"]}')
+    with pytest.raises(CheckpointError, match="names its modules in full"), with_todays_names(tmp_path):
+        pass
 
 
 def test_a_directory_that_is_no_adapter_is_refused(hub: Path, tmp_path: Path) -> None:
