@@ -89,7 +89,7 @@ def serve_page(
     warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
     arguments = launch_arguments(hosts)
     try:
-        demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, **arguments)  # type: ignore[arg-type]
+        demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, **arguments)
         if beside is not None:
             Thread(target=beside, daemon=True).start()
         Event().wait()

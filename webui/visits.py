@@ -16,7 +16,7 @@ MOST_VISITS: Final = 300
 _MOST_REMEMBERED: Final = 10_000
 
 
-class Visit(SessionState):
+class Visit(SessionState):  # type: ignore[misc,unused-ignore]
     """The state of one visit without a copy of the page's configuration.
 
     That copy takes half a megabyte and some forty milliseconds for every call of a program, grows with every picture
@@ -43,7 +43,7 @@ class _Forgetful(dict[int, Any]):
         """Keep nothing."""
 
 
-class Visits(StateHolder):
+class Visits(StateHolder):  # type: ignore[misc,unused-ignore]
     """The visits by session, bounded in number: those without an open page are given up first."""
 
     def __init__(self) -> None:

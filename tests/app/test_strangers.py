@@ -323,7 +323,8 @@ def test_a_page_that_is_open_is_not_given_up_for_a_hundred_strangers() -> None:
         mine = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
         mine.request("GET", "/gradio_api/heartbeat/mine")
         assert mine.getresponse().read(5) == b"data:"
-        body = json.dumps({"data": [], "fn_index": _index(demo, "random_scene"), "session_hash": "mine"})
+        data = [IMAGE, "red", "evf-sam", {}, None, None]
+        body = json.dumps({"data": data, "fn_index": _index(demo, "segment"), "session_hash": "mine"})
         assert sent(address, "gradio_api/queue/join", body)[0] == 200
         for number in range(100):
             assert sent(address, "gradio_api/queue/join", body.replace("mine", f"stranger-{number}"))[0] in (200, 503)

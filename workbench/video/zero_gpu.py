@@ -15,7 +15,7 @@ from workbench.zero_gpu import (
     gpu_fault_in_words,
 )
 
-FRAME_SECONDS: Final = 0.3
+FRAME_SECONDS: Final = 0.25
 """For one frame, on the generous side, so that `workbench.video.clips.FRAME_LIMIT` frames fit into one call."""
 
 
