@@ -75,6 +75,7 @@ def answered(browser: Browser, fake_page: str) -> Iterator[Page]:
 def test_the_tab_key_goes_through_the_page_as_one_reads_it_is_seen_and_comes_out_again(answered: Page) -> None:
     for key in KEYS:
         expect(answered.locator(f"#overlay-{key} img")).to_be_visible()
+    expect(answered.locator("#download")).to_be_enabled()  # a moment after the last answer
     answered.evaluate("document.activeElement.blur()")
     answered.locator(".page-head h1").click()
     seen: list[str] = []
