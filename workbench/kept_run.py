@@ -12,6 +12,7 @@ from typing import Final, cast
 import torch
 
 from evfsam.geometry import Frame
+from evfsam.phrases import Phrase
 from evfsam.types import (
     AttentionRecord,
     MaskPrediction,
@@ -33,7 +34,7 @@ ARRIVAL_PHRASE: Final = "the bus on the left"
 """Two buses: only who sees the image can tell which is meant, so that EVF-SAM is right and CLIP's text is not."""
 _KEPT_TYPES: Final = [
     *(StrategyResult, StrategyCard, Segmentation, Verdict, TraceEntry, AttentionRecord),
-    *(MaskPrediction, Frame, SamPrompt, PromptPoint),
+    *(MaskPrediction, Frame, SamPrompt, PromptPoint, Phrase),
 ]
 """All that is read back: a file with anything else is refused, as weights are."""
 
