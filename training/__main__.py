@@ -11,7 +11,7 @@ from evfsam.errors import ConfigurationError, EvfSamError
 from training.arguments import DefaultsShown, positive
 from training.loop import CHECKPOINT_EVERY_S
 from training.plan import run_all
-from training.recipes import STAGES, Places
+from training.recipes import FURTHER, STAGES, Places
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.cutouts import FETCHED
 
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.stage == "all":
             return run_all(places, words, at_once=options.at_once)
         torch.manual_seed(options.seed or 0)
-        STAGES[options.stage].train(places)
+        {**STAGES, **FURTHER}[options.stage].train(places)
     except EvfSamError as err:
         print(f"training: {err}", file=sys.stderr)
         return 2
@@ -46,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
         "`python -m training ablations --help` for the papers' ablations in miniature, `python -m training res --help` "
         "for real data.",
     )
-    parser.add_argument("stage", choices=[*STAGES, "all"], help="what to train; goes on where a killed run stopped")
+    stages = [*STAGES, *FURTHER, "all"]
+    parser.add_argument("stage", choices=stages, help="what to train; goes on where a killed run stopped")
     parser.add_argument("--work", type=Path, default=Path("training-cache"), help="unfinished stages and their curves")
     parser.add_argument("--out", type=Path, default=Path("training-cache/mini"), help="the finished suite")
     parser.add_argument("--start", type=Path, help="an earlier suite whose weights to start from")

@@ -67,7 +67,7 @@ class PhraseBatch(Tensors):
         return self.encoder_pixels[self.scene_of].float()
 
     def masks(self) -> torch.Tensor:
-        """(P, SIDE, SIDE) float32: the referred pixels in SAM's square."""
+        """(P, s, s) float32: the referred pixels in SAM's square."""
         return referred(self.scenes.object_maps, self.scene_of, self.bits)
 
     def square_masks(self) -> torch.Tensor:
@@ -112,7 +112,7 @@ class PhraseDraw:
         ids, words = self.encode([each.text for each in expressions])
         pixels = torch.stack([self.pixels(scene.image).half() for scene in scenes])
         return PhraseBatch(
-            scene_tensors(scenes),
+            scene_tensors(scenes, self.source.side),
             torch.arange(self.scene_count).repeat_interleave(self.per_scene),
             torch.tensor([bits_of(each) for each in expressions]),
             pixels,
@@ -131,9 +131,9 @@ def held_out_batches(draw: PhraseDraw, count: int) -> list[PhraseBatch]:
     weights: dict[ExpressionKind, float] = {kind: 1.0 for kind in KINDS if kind != "absent"}
     rng = np.random.default_rng(0)
     batches = []
-    for kind in SHARES:
+    for kind in draw.source.shares:
         drawn = PhraseDraw(draw.source.held_out(kind), draw.pixels, draw.encode, min(32, count // 2), 1, weights)
-        batches += [drawn(rng) for _ in range(max(1, count // 32 // len(SHARES)))]
+        batches += [drawn(rng) for _ in range(max(1, count // 32 // len(draw.source.shares)))]
     return batches
 
 
@@ -164,7 +164,11 @@ class Overlaps:
     def figures(self) -> dict[str, float]:
         """CIoU of all, by kind of scene and of expression; share with IoU >= 0.5 of seen and unseen wordings."""
         figures = {"cIoU": self.ciou(torch.ones(len(self.kinds), dtype=torch.bool))}
-        figures |= {name: self.ciou(torch.tensor([kind == name for kind in self.kinds])) for name in SHARES}
+        figures |= {
+            name: self.ciou(torch.tensor([kind == name for kind in self.kinds]))
+            for name in SHARES
+            if name in self.kinds
+        }
         hits = self.intersections >= 0.5 * self.unions
         unseen = torch.tensor([each.is_unseen_wording for each in self.expressions])
         for name, rows in (("seen", ~unseen), ("unseen", unseen)):

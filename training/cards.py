@@ -45,6 +45,7 @@ class Card:
         recipe: data and objective.
         measures: what the validation figures mean.
         limits: what it cannot do.
+        is_of_page: whether it was trained on the page's scenes alone.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Card:
     recipe: str
     measures: str
     limits: str
+    is_of_page: bool = False
 
 
 _LIMITS: Final = (
@@ -60,7 +62,17 @@ _LIMITS: Final = (
     "photographs cut out and put on other photographs; on real photographs it finds some of them, and often not. "
     "It does not know parts of things or other words."
 )
+_PAGE_LIMITS: Final = (
+    "Knows the sixty objects and six colours of the page's scenes, and what `workbench/datasets/grammar.toml` says of "
+    "them. It does not know photographs, people, parts of things or other words."
+)
 _SAM: Final = "SAM mini (288-pixel images, ViT of width 128 with 4 blocks, prompts of width 96, masks of 72 x 72 cells)"
+_PAGE_DATA: Final = """Scenes drawn by `workbench/datasets/scenes.py` from the training seeds: sprites of Fluent Emoji
+(MIT) on gradients, textures and CC0 or public-domain photographs. One wording in five was held out. No other data."""
+_DATA: Final = """Scenes as the page draws them (`workbench/datasets/scenes.py`), and scenes put together by
+`workbench/datasets/composites.py` from the pictures of `python -m training data`; `training/pictures/sources.json`
+lists every source with its licence and digest. Some pictures of each name, some backgrounds and one wording in five
+were held out. No other data. Digest of the list of pictures: `{digest}`."""
 CARDS: Final[Mapping[str, Card]] = MappingProxyType(
     {
         "sam": Card(
@@ -87,6 +99,33 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             "drawn (`drawn`) and photographed (`photo`); by kind of expression; share with IoU >= 0.5 of seen and "
             "unseen wordings.",
             limits=_LIMITS,
+        ),
+        "wordings": Card(
+            title="EVF-SAM mini",
+            pipeline="image-segmentation",
+            summary="EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 128 and 8 layers on 128-pixel images, "
+            "its fused [CLS] projected to one prompt token of SAM mini.",
+            recipe="Encoder, projector and mask decoder learn every wording of `workbench/datasets/grammar.toml` that "
+            "is not held out, with BCE + dice, SAM's image encoder frozen. Words of the new tokenizer start as the "
+            "mean of the pieces that spelled them.",
+            measures="cIoU on the decoder's grid on scenes of the page, by kind of expression; share with IoU >= 0.5 "
+            "of seen and unseen wordings.",
+            limits=_PAGE_LIMITS,
+            is_of_page=True,
+        ),
+        "mllm-wordings": Card(
+            title="LLaVA mini for SAM4MLLM dialogues",
+            pipeline="image-text-to-text",
+            summary="A LLaVA of transformers' classes: a small CLIP's vision tower at 128 pixels, 64 image tokens, a "
+            "Llama of width 160 and 5 layers.",
+            recipe="Dialogues of SAM4MLLM (arXiv:2409.10542) about scenes of the page in every wording of "
+            "`workbench/datasets/grammar.toml` that is not held out: boxes, Yes or No for single points, box with "
+            "points in one answer, and beside them names of points. Cross-entropy of the answers; all weights are "
+            "trained.",
+            measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits, "
+            "on scenes of the page.",
+            limits=_PAGE_LIMITS + " It answers one point a turn; lists of points were not trained.",
+            is_of_page=True,
         ),
         "clip-text": Card(
             title="CLIP-text-prompted SAM mini",
@@ -135,12 +174,9 @@ tags: [referring-expression-segmentation, segment-anything]
 
 {card.summary}
 
-**Data.** Scenes as the page draws them (`workbench/datasets/scenes.py`), and scenes put together by
-`workbench/datasets/composites.py` from the pictures of `python -m training data`; `training/pictures/sources.json`
-lists every source with its licence and digest. Some pictures of each name, some backgrounds and one wording in five
-were held out. No other data. Digest of the list of pictures: `{measured.data}`.
+**Data.** {_PAGE_DATA if card.is_of_page else _DATA.format(digest=measured.data)}
 
-**Recipe.** Stage `{measured.stage}` of `python -m training all`. {card.recipe}
+**Recipe.** `python -m training {measured.stage}`. {card.recipe}
 {_start(measured)}AdamW, {schedule.steps} steps, peak learning rate {schedule.learning_rate:g} with
 {schedule.warmup} steps of warm-up and cosine decay, seed {schedule.seed}. Stored as float16.
 

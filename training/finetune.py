@@ -8,7 +8,7 @@ own grid against covered shares instead of at the image's size, and frozen embed
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
@@ -22,12 +22,15 @@ from evfsam.preprocess import SAM_MEAN, SAM_STD
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import RgbImage
 from training import pretrain, sam
-from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches, pooled
+from training.batches import KIND_WEIGHTS, Overlaps, PhraseBatch, PhraseDraw, held_out_batches, pooled
 from training.loop import Schedule
 from training.patches import PatchHeads
 from training.scene_stream import SceneSource
+from workbench.datasets.expressions import ExpressionKind
 
 SCHEDULE = Schedule(steps=1450, learning_rate=6e-4, warmup=60, validate_every=250)
+WORDINGS_SCHEDULE = Schedule(steps=1250, learning_rate=4e-4, warmup=40, validate_every=250)
+WORDING_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 1.8}
 SCENES_A_STEP = 12
 PHRASES_A_SCENE = 4
 
@@ -105,6 +108,7 @@ class FinetuneStage:
         scenes_a_step: `PHRASES_A_SCENE` phrases each.
         held_out: phrases that a validation measures.
         is_taught: whether dense masks, names and ranks are learnt beside.
+        weights: how often each kind of phrase is drawn; None for the usual.
     """
 
     def __init__(
@@ -117,11 +121,12 @@ class FinetuneStage:
         scenes_a_step: int,
         held_out: int,
         is_taught: bool = False,
+        weights: Mapping[ExpressionKind, float] | None = None,
     ) -> None:
         self.model, self.processor = model, processor
         self.taught = TaughtEvfSam(model, cast(PhraseTokenizer, processor.tokenizer)) if is_taught else None
         encode = processor.tokenizer.encode_batch
-        self.draw = PhraseDraw(source, self._pixels, encode, scenes_a_step, PHRASES_A_SCENE)
+        self.draw = PhraseDraw(source, self._pixels, encode, scenes_a_step, PHRASES_A_SCENE, weights)
         self.held_out = held_out_batches(self.draw, held_out)
         model.set_trainable(
             encoder=trained.encoder, mask_decoder=trained.mask_decoder, no_mask_embedding=trained.prompt_encoder
@@ -151,7 +156,7 @@ class FinetuneStage:
         return Overlaps.of(self.held_out, answers).figures()
 
     def _predict(self, batch: PhraseBatch, *, keep_states: bool = False) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        """(P, LOSS_SIDE, LOSS_SIDE) logits, and the output of every layer of the encoder if asked for."""
+        """(P, 4h, 4w) logits, and the output of every layer of the encoder if asked for."""
         with torch.no_grad():
             embeddings = self.model.visual_model.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
         prompts, output = self.model.fuse(

@@ -29,16 +29,17 @@ from transformers import (
 from baselines.point_query import dialects
 from baselines.transformers_releases import llava_image_tokens
 from evfsam.model.losses import batch_mask_loss
-from training.clip import IMAGE_SIZE, PATCH_SIZE
+from training.clip import PATCH_SIZE
 from training.loop import Schedule
 from training.patches import PatchHeads
 from training.ranks import RANKS
-from training.scene_dialogues import BACKGROUND, IMAGE_TOKENS, NAMING_QUESTION, DialogueBatch, DialogueDraw
-from training.scene_stream import SHARES, SceneSource, referred
+from training.scene_dialogues import BACKGROUND, NAMING_QUESTION, DialogueBatch, DialogueDraw
+from training.scene_stream import SceneSource, referred
 from training.tokenizers import train_dialogue_tokenizer
 from workbench.datasets.expressions import KINDS, ExpressionKind
 
 PRETRAIN_SCHEDULE = Schedule(steps=2500, learning_rate=7e-4, warmup=200, validate_every=500)
+WORDINGS_SCHEDULE = Schedule(steps=420, learning_rate=3e-4, warmup=30, validate_every=210)
 SCHEDULE = Schedule(steps=400, learning_rate=2e-4, warmup=50, validate_every=200)
 SCENES_A_STEP = 32
 PHRASES_A_SCENE = 4
@@ -93,7 +94,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, clip: CLIPModel) -> LlavaFor
         vision_config=clip.config.vision_config.to_dict(),
         text_config=text.to_dict(),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        image_seq_length=IMAGE_TOKENS,
+        image_seq_length=(clip.config.vision_config.image_size // PATCH_SIZE) ** 2,
         vision_feature_layer=[0, -1],
         vision_feature_select_strategy="default",
         tie_word_embeddings=True,
@@ -176,23 +177,36 @@ class Answers:
 
 
 class MllmStage:
-    """Dialogues about scenes, by text alone; see `training.loop.Stage`."""
+    """Dialogues about scenes, by text alone; see `training.loop.Stage`.
 
-    def __init__(self, source: SceneSource, tokenizer: PreTrainedTokenizerFast, clip: CLIPModel, held_out: int) -> None:
-        self.tokenizer = tokenizer
-        self.draw: Callable[[np.random.Generator], DialogueBatch] = DialogueDraw(
-            source, tokenizer, SCENES_A_STEP, PHRASES_A_SCENE
-        )
+    Args:
+        source: of scenes.
+        tokenizer: of the dialogues.
+        model: to start from.
+        held_out: dialogues that a validation measures.
+    """
+
+    def __init__(
+        self,
+        source: SceneSource,
+        tokenizer: PreTrainedTokenizerFast,
+        model: LlavaForConditionalGeneration,
+        held_out: int,
+    ) -> None:
+        self.tokenizer, self.model = tokenizer, model
+        self.image_side: int = model.config.vision_config.image_size
+        self.image_tokens = (self.image_side // PATCH_SIZE) ** 2
+        drawing = DialogueDraw(source, tokenizer, SCENES_A_STEP, PHRASES_A_SCENE, image_side=self.image_side)
+        self.draw: Callable[[np.random.Generator], DialogueBatch] = drawing
         present: dict[ExpressionKind, float] = {kind: 1.0 for kind in KINDS if kind != "absent"}
         rng = np.random.default_rng(0)
         self.held_out = {
             kind: [
-                DialogueDraw(source.held_out(kind), tokenizer, 16, 1, present)(rng)
+                DialogueDraw(source.held_out(kind), tokenizer, 16, 1, present, self.image_side)(rng)
                 for _ in range(max(1, held_out // 32))
             ]
-            for kind in SHARES
+            for kind in source.shares
         }
-        self.model = build_model(self.tokenizer, clip)
         self.pointers: tuple[nn.Module, ...] = ()
 
     @property
@@ -239,7 +253,8 @@ class MllmStage:
 
     def save(self, directory: Path) -> None:
         """Write model and processor."""
-        image_processor = CLIPImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}, do_center_crop=False)
+        size = {"height": self.image_side, "width": self.image_side}
+        image_processor = CLIPImageProcessorPil(size=size, do_center_crop=False)
         processor = LlavaProcessor(
             image_processor,
             self.tokenizer,
@@ -262,28 +277,34 @@ class MllmStage:
             output_hidden_states=True,
         )
         at, is_aimed = (batch.rows, batch.before), batch.aims > 0
-        image_span = slice(IMAGE_START, IMAGE_START + IMAGE_TOKENS)
+        image_span = slice(IMAGE_START, IMAGE_START + self.image_tokens)
         rows = batch.rows[is_aimed]
         masks = referred(batch.scenes.square_maps, rows, batch.aims[is_aimed])
         return Answers(
             logits=self.model.lm_head(output.last_hidden_state[at]).float(),
             labels=batch.labels,
-            image_tokens=llava_image_tokens(output).unflatten(0, (len(batch.ids), IMAGE_TOKENS)),
+            image_tokens=llava_image_tokens(output).unflatten(0, (len(batch.ids), self.image_tokens)),
             pointed=tuple(
                 pointer(states[at][is_aimed], states[:, image_span], rows)
                 for pointer, states in zip(
                     self.pointers, (output.hidden_states[k] for k in POINTER_LAYERS), strict=False
                 )
             ),
-            targets=F.adaptive_avg_pool2d(masks[:, None], IMAGE_SIZE // PATCH_SIZE * CELLS)[:, 0],
+            targets=F.adaptive_avg_pool2d(masks[:, None], self.image_side // PATCH_SIZE * CELLS)[:, 0],
         )
 
 
 class PointingStage(MllmStage):
     """The dialogues with both tasks beside them; see `training.loop.Stage`."""
 
-    def __init__(self, source: SceneSource, tokenizer: PreTrainedTokenizerFast, clip: CLIPModel, held_out: int) -> None:
-        super().__init__(source, tokenizer, clip, held_out)
+    def __init__(
+        self,
+        source: SceneSource,
+        tokenizer: PreTrainedTokenizerFast,
+        model: LlavaForConditionalGeneration,
+        held_out: int,
+    ) -> None:
+        super().__init__(source, tokenizer, model, held_out)
         self.taught = TaughtLlava(self.model, self.tokenizer)
         self.pointers = tuple(self.taught.pointers)
 

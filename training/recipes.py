@@ -15,12 +15,13 @@ from typing import Any, Final, cast
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, CLIPModel, LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from evfsam.encoders.beit3 import Beit3Encoder
 from evfsam.encoders.tokenizers import TOKENIZER_NAME, PhraseTokenizer
-from evfsam.errors import CheckpointError
+from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.files import read_weights
@@ -220,6 +221,48 @@ def train_evf_sam(places: Places) -> None:
     write_card(directory, CARDS["evf-sam"], measured)
 
 
+def train_wordings(places: Places) -> None:
+    """What people type, for an earlier suite's EVF-SAM, at its own sizes and on its own SAM."""
+    if places.start is None:
+        raise ConfigurationError("expected --start with the suite whose EVF-SAM is to learn more wordings, got none")
+    tokenizer, start = places.tokenizer(), places.start / "evf-sam"
+    earlier = EvfSamConfig.load(start)
+    sizes = replace(earlier.encoder_sizes, vocab_size=pretrain.CONFIG.vocab_size)
+    config = EvfSamConfig(beit3=sizes.to_dict(), sam=earlier.sam_config.to_dict())
+    model = EvfSamModel(config)
+    model.load_state_dict(started(model.state_dict(), earlier_evf_sam(start, tokenizer, sizes.vocab_size)))
+    stage = finetune.FinetuneStage(
+        SceneSource(places.pictures, shares={"page": 1.0}, side=earlier.sam_config.image_size),
+        model,
+        EvfSamProcessor(tokenizer, config),
+        trained=finetune.TrainedParts(),
+        scenes_a_step=finetune.SCENES_A_STEP,
+        held_out=places.held_out,
+        weights=finetune.WORDING_WEIGHTS,
+    )
+    measured = places.train("wordings", stage, finetune.WORDINGS_SCHEDULE)
+    directory = places.out / "evf-sam"
+    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
+    tokenizer.save_pretrained(directory)
+    write_card(directory, CARDS["wordings"], measured)
+
+
+def train_mllm_wordings(places: Places) -> None:
+    """What people type, for an earlier suite's LLaVA, at its own sizes."""
+    if places.start is None:
+        raise ConfigurationError("expected --start with the suite whose LLaVA is to learn more wordings, got none")
+    start = places.start / "point-query" / "mllm"
+    model = LlavaForConditionalGeneration.from_pretrained(start, dtype=torch.float32, attn_implementation="eager")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
+    stage = mllm.MllmStage(
+        SceneSource(places.pictures, shares={"page": 1.0}, side=256), tokenizer, model, places.held_out
+    )
+    measured = places.train("mllm-wordings", stage, mllm.WORDINGS_SCHEDULE)
+    directory = places.out / "point-query" / "mllm"
+    stage.save(directory)
+    write_card(directory, CARDS["mllm-wordings"], measured)
+
+
 def train_clip(places: Places) -> None:
     """Contrastive pre-training of CLIP."""
     stage = clip.ClipStage(places.source(), places.texts, places.held_out)
@@ -247,7 +290,9 @@ def train_projector(places: Places) -> None:
 
 def train_language(places: Places) -> None:
     """Pre-training of the small LLaVA, with pointing beside its text."""
-    stage = mllm.PointingStage(places.source(), places.dialogue_tokenizer(), places.clip(), places.held_out)
+    tokenizer = places.dialogue_tokenizer()
+    model = mllm.build_model(tokenizer, places.clip())
+    stage = mllm.PointingStage(places.source(), tokenizer, model, places.held_out)
     places.train("pretrain-mllm", stage, mllm.PRETRAIN_SCHEDULE)
     torch.save(stage.model.state_dict(), places.work / "llava.pt")
 
@@ -259,8 +304,10 @@ def train_mllm(places: Places) -> None:
         raise CheckpointError(
             f"expected a pre-trained LLaVA in {weights}; run `python -m training pretrain-mllm` first"
         )
-    stage = mllm.MllmStage(places.source(), places.dialogue_tokenizer(), places.clip(), places.held_out)
-    stage.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    tokenizer = places.dialogue_tokenizer()
+    model = mllm.build_model(tokenizer, places.clip())
+    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    stage = mllm.MllmStage(places.source(), tokenizer, model, places.held_out)
     measured = places.train("mllm", stage, mllm.SCHEDULE)
     directory = places.out / "point-query" / "mllm"
     stage.save(directory)
@@ -294,6 +341,15 @@ STAGES: Final[Mapping[str, Recipe]] = MappingProxyType(
     }
 )
 """In an order that works: every stage after the ones it reads from."""
+
+
+FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
+    {
+        "wordings": Recipe(train_wordings, (), finetune.WORDINGS_SCHEDULE),
+        "mllm-wordings": Recipe(train_mllm_wordings, (), mllm.WORDINGS_SCHEDULE),
+    }
+)
+"""Stages that go on from a finished suite; no part of making one from nothing."""
 
 
 def _commit() -> str:

@@ -227,7 +227,7 @@ class SamStage:
 
 
 def covered_share(masks: torch.Tensor) -> torch.Tensor:
-    """(P, SIDE, SIDE) float32 masks to (P, LOSS_SIDE, LOSS_SIDE) in [0, 1]."""
+    """(P, s, s) float32 masks to (P, s / 4, s / 4) in [0, 1]: the grid of SAM's decoder."""
     return F.avg_pool2d(masks[:, None], SIDE // LOSS_SIDE)[:, 0]
 
 

@@ -39,7 +39,6 @@ AIMED_TOKENS: Final = 2
 """Answer tokens that point: the digits of a box say where it is, and pointing after them teaches a phrase nothing."""
 NAMING_QUESTION: Final = "Please name the object at the point "
 BACKGROUND: Final = "background"
-IMAGE_TOKENS: Final = (IMAGE_SIZE // PATCH_SIZE) ** 2
 LONGEST_PACK: Final = 900
 """Tokens; a longer pack is drawn anew."""
 
@@ -89,7 +88,7 @@ class DialogueBatch(Tensors):
 
     Attributes:
         scenes: the scenes.
-        pixels: (B, 3, IMAGE_SIZE, IMAGE_SIZE) float16.
+        pixels: (B, 3, e, e) float16, as the vision tower sees them.
         ids, positions, owner: (B, L) token, place in its dialogue, and segment; padding belongs to the last segment.
         sees: (B, n, n) which segments a segment sees.
         rows, columns, before: (A,) scene of each answer token, its place, and the place that predicts it.
@@ -129,6 +128,7 @@ class DialogueDraw:
     weights: Mapping[ExpressionKind, float] = field(
         default_factory=lambda: {kind: KIND_WEIGHTS[kind] for kind in KINDS}
     )
+    image_side: int = IMAGE_SIZE
 
     def __call__(self, rng: np.random.Generator) -> DialogueBatch:
         """Draw one."""
@@ -140,12 +140,12 @@ class DialogueDraw:
                 if len(item.ids) <= LONGEST_PACK:
                     scenes.append(scene)
                     packed.append(item)
-        return batched(scenes, packed, self.tokenizer.pad_token_id)
+        return batched(scenes, packed, self.tokenizer.pad_token_id, self.image_side)
 
     def pack(self, scene: TrainingScene, expressions: Sequence[Expression], rng: np.random.Generator) -> PackedSequence:
         """Write the dialogues of one scene: box and points for each phrase, prompt points for some."""
         packed = PackedSequence()
-        image = packed.add(self._encode("<|user|>" + "<image>" * IMAGE_TOKENS), [], None)
+        image = packed.add(self._encode("<|user|>" + "<image>" * (self.image_side // PATCH_SIZE) ** 2), [], None)
         for expression in expressions:
             masks = self._masks(scene, expression)
             aim = bits_of(expression)
@@ -216,8 +216,10 @@ class DialogueDraw:
         return sorted((mask for mask in masks if mask.any()), key=lambda mask: tight_box(mask)[0])
 
 
-def batched(scenes: Sequence[TrainingScene], packed: Sequence[PackedSequence], pad: int) -> DialogueBatch:
-    """Lay packed dialogues out as tensors; padding is `pad`."""
+def batched(
+    scenes: Sequence[TrainingScene], packed: Sequence[PackedSequence], pad: int, image_side: int = IMAGE_SIZE
+) -> DialogueBatch:
+    """Lay packed dialogues out as tensors; padding is `pad`, and the vision tower sees squares of `image_side`."""
     length, segments = max(len(item.ids) for item in packed), max(len(item.lineage) for item in packed)
     ids = torch.full((len(packed), length), pad)
     positions, owner, aims = (torch.zeros_like(ids) for _ in range(3))
@@ -237,7 +239,7 @@ def batched(scenes: Sequence[TrainingScene], packed: Sequence[PackedSequence], p
         own = item.sees()
         sees[row, : len(own), : len(own)] = torch.from_numpy(own)
     rows, columns = torch.nonzero(labels != -100, as_tuple=True)
-    pixels = torch.stack([clip_pixels(scene.image, IMAGE_SIZE).half() for scene in scenes])
+    pixels = torch.stack([clip_pixels(scene.image, image_side).half() for scene in scenes])
     at = (rows, columns)
     answers = (rows, columns, columns - 1, labels[at], aims[at])
     return DialogueBatch(scene_tensors(scenes), pixels, ids, positions, owner, sees, *answers)

@@ -117,9 +117,9 @@ class SceneTensors(Tensors):
     """B scenes.
 
     Attributes:
-        images: (B, SIDE, SIDE, 3) uint8, each at the top left.
+        images: (B, s, s, 3) uint8, each at the top left of a square of SAM's input.
         sizes: (B, 2) height and width of each.
-        object_maps: (B, SIDE, SIDE) uint8.
+        object_maps: (B, s, s) uint8.
         square_maps: (B, SQUARE, SQUARE) uint8, the maps squashed to squares.
         names, colours: (B, MAX_OBJECTS + 1) ids, 0 for the background and for no clear colour.
         ranks: (B, MAX_OBJECTS + 1, R) which of `RANKS` each object holds.
@@ -136,7 +136,7 @@ class SceneTensors(Tensors):
     is_ranked: torch.Tensor
 
     def sam_pixels(self, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-        """(B, 3, SIDE, SIDE) float32: normalised, the rest of the square zero, as `evfsam.preprocess.sam_pixels`."""
+        """(B, 3, s, s) float32: normalised, the rest of the square zero, as `evfsam.preprocess.sam_pixels`."""
         device = self.images.device
         pixels = self.images.permute(0, 3, 1, 2).float()
         pixels = (pixels - torch.tensor(mean, device=device).view(-1, 1, 1)) / torch.tensor(std, device=device).view(
@@ -145,8 +145,8 @@ class SceneTensors(Tensors):
         return pixels * self.inside()[:, None]
 
     def inside(self) -> torch.Tensor:
-        """(B, SIDE, SIDE) bool: where the image is, and not the rest of the square."""
-        line = torch.arange(SIDE, device=self.sizes.device)
+        """(B, s, s) bool: where the image is, and not the rest of the square."""
+        line = torch.arange(self.images.shape[1], device=self.sizes.device)
         return (line[None, :, None] < self.sizes[:, :1, None]) & (line[None, None] < self.sizes[:, 1:, None])
 
     def shown(self, grid: int) -> torch.Tensor:
@@ -185,16 +185,19 @@ class SceneSource:
         folder: of the fetched pictures; where there are none, the project's own drawings are used.
         split: whose pictures are used.
         shares: how often each kind is drawn; photographic ones are drawings where no pictures were fetched.
+        side: longest side of a scene in pixels.
     """
 
-    def __init__(self, folder: Path, split: Split = "train", shares: Mapping[SceneKind, float] = SHARES) -> None:
-        self.folder, self.split = folder, split
+    def __init__(
+        self, folder: Path, split: Split = "train", shares: Mapping[SceneKind, float] = SHARES, side: int = SIDE
+    ) -> None:
+        self.folder, self.split, self.side = folder, split, side
         self.has_fetched = (folder / INDEX_NAME).is_file()
         self.shares = dict(shares)
 
     def held_out(self, kind: SceneKind) -> "SceneSource":
         """Return the source of scenes of one kind, of pictures and wordings to validate on."""
-        return SceneSource(self.folder, "val", {kind: 1.0})
+        return SceneSource(self.folder, "val", {kind: 1.0}, self.side)
 
     def digest(self) -> str:
         """SHA-256 of the list of pictures."""
@@ -216,7 +219,7 @@ class SceneSource:
         kinds, weights = list(self.shares), np.array(list(self.shares.values()))
         while True:
             kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
-            drawn = _page_scene(rng) if kind == "page" else self._composite(rng, kind)
+            drawn = _page_scene(rng, self.side) if kind == "page" else self._composite(rng, kind)
             if drawn.objects:
                 object_map = np.zeros(drawn.image.shape[:2], dtype=np.uint8)
                 for index, item in enumerate(drawn.objects):
@@ -226,7 +229,7 @@ class SceneSource:
     def _composite(self, rng: np.random.Generator, kind: SceneKind) -> DrawnComposite:
         is_photographic = kind == "photo" and self.has_fetched
         pictures = self.library(is_photographic=is_photographic)
-        return drawn_composite(rng, SIDE, pictures, is_photographic=is_photographic or rng.random() < 0.5)
+        return drawn_composite(rng, self.side, pictures, is_photographic=is_photographic or rng.random() < 0.5)
 
     def scenes(self, rng: np.random.Generator, count: int) -> list[TrainingScene]:
         """Draw half of `count` scenes, and take their mirror images for the other half."""
@@ -251,9 +254,9 @@ class SceneSource:
         return [each for each in drawn if scene.drawn.allows(each)][:count]
 
 
-def _page_scene(rng: np.random.Generator) -> DrawnComposite:
+def _page_scene(rng: np.random.Generator, side: int) -> DrawnComposite:
     """Draw a scene as the page does."""
-    image, objects = drawn_scene(rng, SIDE)
+    image, objects = drawn_scene(rng, side)
     return DrawnComposite(image, tuple(_placed(item) for item in objects), frozenset())
 
 
@@ -261,11 +264,11 @@ def _placed(item: SceneObject) -> PlacedObject:
     return PlacedObject(item.category, item.colour, item.box, item.centre, item.height, item.area, item.mask)
 
 
-def scene_tensors(scenes: Sequence[TrainingScene]) -> SceneTensors:
-    """Lay scenes out as tensors."""
+def scene_tensors(scenes: Sequence[TrainingScene], side: int = SIDE) -> SceneTensors:
+    """Lay scenes out as tensors, in squares of `side` pixels."""
     count = len(scenes)
-    images = np.zeros((count, SIDE, SIDE, 3), dtype=np.uint8)
-    maps = np.zeros((count, SIDE, SIDE), dtype=np.uint8)
+    images = np.zeros((count, side, side, 3), dtype=np.uint8)
+    maps = np.zeros((count, side, side), dtype=np.uint8)
     squares = np.zeros((count, SQUARE, SQUARE), dtype=np.uint8)
     names, colours = np.zeros((2, count, MAX_OBJECTS + 1), dtype=np.int64)
     ranks = np.zeros((count, MAX_OBJECTS + 1, len(RANKS)), dtype=np.bool_)

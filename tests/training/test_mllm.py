@@ -7,7 +7,7 @@ import torch
 from baselines.point_query import dialects
 from training import mllm, scene_dialogues
 from training.clip import build_clip
-from training.mllm import CHAT_TEMPLATE, MllmStage, PointingStage, build_tokenizer
+from training.mllm import CHAT_TEMPLATE, MllmStage, PointingStage, build_model, build_tokenizer
 from training.scene_dialogues import DialogueBatch, DialogueDraw, PackedSequence, batched
 from training.scene_stream import SQUARE, SceneSource, TrainingScene
 from training.tokenizers import train_clip_tokenizer
@@ -27,7 +27,8 @@ def stage() -> PointingStage:
     torch.manual_seed(0)
     texts = list(SceneSource(NOWHERE).texts(np.random.default_rng(0), 300))
     clip = build_clip(train_clip_tokenizer(texts, max_length=40))
-    stage = PointingStage(SceneSource(NOWHERE), build_tokenizer(texts), clip, 4)
+    tokenizer = build_tokenizer(texts)
+    stage = PointingStage(SceneSource(NOWHERE), tokenizer, build_model(tokenizer, clip), 4)
     stage.model.eval()
     return stage
 
@@ -148,9 +149,8 @@ def test_every_head_and_the_model_learn_from_one_step(stage: PointingStage) -> N
 
 
 def test_training_after_the_pretraining_takes_text_alone(stage: PointingStage) -> None:
-    text = MllmStage(
-        SceneSource(NOWHERE), stage.tokenizer, build_clip(train_clip_tokenizer(["the fox"], max_length=40)), 4
-    )
+    clip = build_clip(train_clip_tokenizer(["the fox"], max_length=40))
+    text = MllmStage(SceneSource(NOWHERE), stage.tokenizer, build_model(stage.tokenizer, clip), 4)
     text.model.load_state_dict(stage.model.state_dict())
     text.model.eval()
     batch = DialogueDraw(SceneSource(NOWHERE), stage.tokenizer, 2, 2)(np.random.default_rng(3))

@@ -10,11 +10,11 @@ import torch
 
 from baselines.clip.text import load_strategy as load_clip_text
 from baselines.point_query.strategy import load_strategy as load_point_query
-from evfsam.errors import CheckpointError
+from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
 from evfsam.weights.files import read_weights
-from training.recipes import STAGES, Places
+from training.recipes import FURTHER, STAGES, Places
 from training.warm_start import respelled
 from workbench.datasets.scenes import scene
 
@@ -112,6 +112,29 @@ def test_an_earlier_suite_s_encoders_are_kept_where_none_are_trained_anew(traine
         assert 0 < float((before[key] - after[key]).abs().max()) < 0.05  # a step from the same weights, not fresh ones
     frozen = "text_encoder.embeddings.token_embedding.weight"
     assert torch.equal(read_weights(trained.out / "clip-text")[frozen], read_weights(again.out / "clip-text")[frozen])
+
+
+def test_an_earlier_suite_learns_more_wordings_at_its_own_sizes(trained: Places, tmp_path: Path) -> None:
+    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
+    (tmp_path / "work").mkdir()
+    for name in ("phrases.txt", "sentencepiece.bpe.model"):
+        shutil.copy(trained.work / name, tmp_path / "work")
+    for recipe in FURTHER.values():
+        recipe.train(again)
+    for part, layer in (("evf-sam", "layers.0.ffn.A.fc1.weight"), ("point-query/mllm", "layers.0.mlp.up_proj.weight")):
+        before, after = read_weights(trained.out / part), read_weights(again.out / part)
+        (key,) = (each for each in before if each.endswith(layer))
+        assert 0 < float((before[key] - after[key]).abs().max()) < 0.05
+        assert "the page's scenes" in (again.out / part / "README.md").read_text()
+    frozen = "visual_model.image_encoder.pos_embed"
+    assert torch.equal(read_weights(trained.out / "evf-sam")[frozen], read_weights(again.out / "evf-sam")[frozen])
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_a_stage_that_goes_on_from_a_suite_asks_for_one(name: str, tmp_path: Path) -> None:
+    places = Places(tmp_path / "work", tmp_path / "out", **SMALL)
+    with pytest.raises(ConfigurationError, match="--start"):
+        FURTHER[name].train(places)
 
 
 def test_words_that_both_tokenizers_know_keep_their_embedding(trained: Places) -> None:
