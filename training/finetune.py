@@ -31,6 +31,8 @@ from workbench.datasets.expressions import ExpressionKind
 SCHEDULE = Schedule(steps=1450, learning_rate=6e-4, warmup=60, validate_every=250)
 WORDINGS_SCHEDULE = Schedule(steps=1250, learning_rate=4e-4, warmup=40, validate_every=250)
 WORDING_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 1.8}
+ABSENT_SCHEDULE = Schedule(steps=250, learning_rate=1.5e-4, warmup=10, validate_every=125, seed=1)
+ABSENT_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 5.0}
 SCENES_A_STEP = 12
 PHRASES_A_SCENE = 4
 

@@ -32,6 +32,7 @@ from training.scene_stream import SceneSource
 from training.tokenizers import train_sentencepiece
 from training.warm_start import earlier_evf_sam, started
 from workbench.datasets.cutouts import FETCHED
+from workbench.datasets.expressions import ExpressionKind
 
 PHRASES_FOR_TOKENIZERS: Final = 40_000
 MAX_SHARD_BYTES: Final = 9_500_000
@@ -223,6 +224,15 @@ def train_evf_sam(places: Places) -> None:
 
 def train_wordings(places: Places) -> None:
     """What people type, for an earlier suite's EVF-SAM, at its own sizes and on its own SAM."""
+    _train_further(places, "wordings", finetune.WORDINGS_SCHEDULE, finetune.WORDING_WEIGHTS)
+
+
+def train_absent(places: Places) -> None:
+    """The same, gently and with more phrases of what is not there: they are learnt last."""
+    _train_further(places, "absent", finetune.ABSENT_SCHEDULE, finetune.ABSENT_WEIGHTS)
+
+
+def _train_further(places: Places, name: str, schedule: Schedule, weights: Mapping[ExpressionKind, float]) -> None:
     if places.start is None:
         raise ConfigurationError("expected --start with the suite whose EVF-SAM is to learn more wordings, got none")
     tokenizer, start = places.tokenizer(), places.start / "evf-sam"
@@ -238,9 +248,9 @@ def train_wordings(places: Places) -> None:
         trained=finetune.TrainedParts(),
         scenes_a_step=finetune.SCENES_A_STEP,
         held_out=places.held_out,
-        weights=finetune.WORDING_WEIGHTS,
+        weights=weights,
     )
-    measured = places.train("wordings", stage, finetune.WORDINGS_SCHEDULE)
+    measured = places.train(name, stage, schedule)
     directory = places.out / "evf-sam"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
     tokenizer.save_pretrained(directory)
@@ -346,6 +356,7 @@ STAGES: Final[Mapping[str, Recipe]] = MappingProxyType(
 FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
         "wordings": Recipe(train_wordings, (), finetune.WORDINGS_SCHEDULE),
+        "absent": Recipe(train_absent, (), finetune.ABSENT_SCHEDULE),
         "mllm-wordings": Recipe(train_mllm_wordings, (), mllm.WORDINGS_SCHEDULE),
     }
 )
