@@ -33,6 +33,8 @@ WORDINGS_SCHEDULE = Schedule(steps=1250, learning_rate=4e-4, warmup=40, validate
 WORDING_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 1.8}
 ABSENT_SCHEDULE = Schedule(steps=250, learning_rate=1.5e-4, warmup=10, validate_every=125, seed=1)
 ABSENT_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 5.0}
+BLEND: Final = 0.8
+"""Share of the newer weights where they are mixed with those they started from."""
 SCENES_A_STEP = 12
 PHRASES_A_SCENE = 4
 

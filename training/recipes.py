@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, CLIPModel, LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from evfsam.encoders.beit3 import Beit3Encoder
+from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder
 from evfsam.encoders.tokenizers import TOKENIZER_NAME, PhraseTokenizer
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
@@ -83,6 +83,11 @@ class Places:
             unfinished.replace(path)
         return tuple(path.read_text().splitlines())
 
+    @property
+    def start_name(self) -> str:
+        """The end of the earlier suite's path, such as "checkpoints/mini", or "" without one."""
+        return "" if self.start is None else "/".join(self.start.parts[-2:])
+
     def source(self) -> SceneSource:
         """Scenes to train on."""
         return SceneSource(self.pictures)
@@ -141,8 +146,7 @@ class Places:
         )
         stage.module.to("cpu").eval()
         hardware = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{_cpu()}, {os.cpu_count()} cores"
-        start = "" if self.start is None else "/".join(self.start.parts[-2:])
-        return Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit(), start)
+        return Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit(), self.start_name)
 
 
 def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -237,7 +241,7 @@ def _train_further(places: Places, name: str, schedule: Schedule, weights: Mappi
         raise ConfigurationError("expected --start with the suite whose EVF-SAM is to learn more wordings, got none")
     tokenizer, start = places.tokenizer(), places.start / "evf-sam"
     earlier = EvfSamConfig.load(start)
-    sizes = replace(earlier.encoder_sizes, vocab_size=pretrain.CONFIG.vocab_size)
+    sizes = replace(cast(Beit3Config, earlier.encoder_sizes), vocab_size=pretrain.CONFIG.vocab_size)
     config = EvfSamConfig(beit3=sizes.to_dict(), sam=earlier.sam_config.to_dict())
     model = EvfSamModel(config)
     model.load_state_dict(started(model.state_dict(), earlier_evf_sam(start, tokenizer, sizes.vocab_size)))
@@ -255,6 +259,30 @@ def _train_further(places: Places, name: str, schedule: Schedule, weights: Mappi
     stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
     tokenizer.save_pretrained(directory)
     write_card(directory, CARDS["wordings"], measured)
+
+
+def blend(places: Places) -> None:
+    """Mix the EVF-SAM in the finished suite with the one it started from, which knew its own wordings better.
+
+    Source: WiSE-FT, arXiv:2109.01903: between a model and its fine-tuning, weights do well at what either does.
+
+    Raises:
+        ConfigurationError: no earlier suite is named.
+    """
+    if places.start is None:
+        raise ConfigurationError("expected --start with the suite whose EVF-SAM is to be mixed in, got none")
+    tokenizer, directory = places.tokenizer(), places.out / "evf-sam"
+    model = EvfSamModel.from_pretrained(directory)
+    own = model.state_dict()
+    rows = model.config.encoder_sizes.vocab_size
+    earlier = started(own, earlier_evf_sam(places.start / "evf-sam", tokenizer, rows))
+    mixed = {
+        name: torch.lerp(earlier[name], own[name], finetune.BLEND) for name in own if own[name].is_floating_point()
+    }
+    model.load_state_dict({**own, **mixed})
+    model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
+    with (directory / "README.md").open("a", encoding="utf-8") as card:
+        card.write(f"\n**Blended.** {finetune.BLEND:.0%} of these weights, the rest those of `{places.start_name}`.\n")
 
 
 def train_mllm_wordings(places: Places) -> None:
@@ -357,6 +385,7 @@ FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
         "wordings": Recipe(train_wordings, (), finetune.WORDINGS_SCHEDULE),
         "absent": Recipe(train_absent, (), finetune.ABSENT_SCHEDULE),
+        "blend": Recipe(blend, (), Schedule(steps=1, learning_rate=0.0)),
         "mllm-wordings": Recipe(train_mllm_wordings, (), mllm.WORDINGS_SCHEDULE),
     }
 )

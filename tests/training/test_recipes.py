@@ -14,6 +14,7 @@ from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
 from evfsam.weights.files import read_weights
+from training.finetune import BLEND
 from training.recipes import FURTHER, STAGES, Places
 from training.warm_start import respelled
 from workbench.datasets.scenes import scene
@@ -119,8 +120,8 @@ def test_an_earlier_suite_learns_more_wordings_at_its_own_sizes(trained: Places,
     (tmp_path / "work").mkdir()
     for name in ("phrases.txt", "sentencepiece.bpe.model"):
         shutil.copy(trained.work / name, tmp_path / "work")
-    for recipe in FURTHER.values():
-        recipe.train(again)
+    for name in ("wordings", "absent", "mllm-wordings"):
+        FURTHER[name].train(again)
     for part, layer in (("evf-sam", "layers.0.ffn.A.fc1.weight"), ("point-query/mllm", "layers.0.mlp.up_proj.weight")):
         before, after = read_weights(trained.out / part), read_weights(again.out / part)
         (key,) = (each for each in before if each.endswith(layer))
@@ -128,6 +129,13 @@ def test_an_earlier_suite_learns_more_wordings_at_its_own_sizes(trained: Places,
         assert "the page's scenes" in (again.out / part / "README.md").read_text()
     frozen = "visual_model.image_encoder.pos_embed"
     assert torch.equal(read_weights(trained.out / "evf-sam")[frozen], read_weights(again.out / "evf-sam")[frozen])
+
+    name = "text_hidden_fcs.0.0.weight"
+    before, after = (read_weights(places.out / "evf-sam")[name].float() for places in (trained, again))
+    FURTHER["blend"].train(again)
+    blended = read_weights(again.out / "evf-sam")[name].float()
+    torch.testing.assert_close(blended, before + BLEND * (after - before), atol=1e-3, rtol=1e-3)
+    assert "Blended" in (again.out / "evf-sam" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", FURTHER)

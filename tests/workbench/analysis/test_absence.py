@@ -8,11 +8,12 @@ from evfsam.types import Segmentation, Verdict
 from workbench.analysis.absence import EVF_SAM_MINI, RULES, SURENESS, judge_presence, outcome_of
 
 RULE = EVF_SAM_MINI
+UNSURE = RULE.sure_pred_iou - 0.01
 
 
 def answer(logit: float, pred_iou: float | None, *, border: float = -9.0) -> Segmentation:
     """A mask of one logit everywhere, on a ground of another."""
-    logits = torch.full((20, 20), border)
+    logits = torch.full((50, 50), border)
     logits[5:15, 5:15] = logit
     return Segmentation(Verdict("found"), logits, pred_iou=pred_iou)
 
@@ -30,24 +31,25 @@ def test_a_firm_mask_stands() -> None:
 
 def test_faint_logits_are_doubted_with_their_figure() -> None:
     faint = RULE.least_mean_logit - 0.05
-    assert judged(answer(faint, 0.5)) == (
+    assert judged(answer(faint, UNSURE)) == (
         True,
         f"Probably not in this image: the mean logit {faint:.2f} is below {RULE.least_mean_logit}.",
     )
-    assert judged(answer(RULE.least_mean_logit + 0.05, 0.5))[0] is False
+    assert judged(answer(RULE.least_mean_logit + 0.05, UNSURE))[0] is False
 
 
 def test_an_unstable_mask_is_doubted() -> None:
-    # The ground is just below 0: with the threshold one lower, the mask is four times as large.
-    is_absent, reason = judged(answer(6.0, 0.5, border=-0.5))
+    # The ground is just below 0: with the threshold one lower, the mask is 25 times as large.
+    is_absent, reason = judged(answer(6.0, UNSURE, border=-0.5))
     assert is_absent is True
-    assert "stability 0.25 is below 0.35" in reason
+    assert "stability 0.04 is below 0.05" in reason
 
 
 def test_a_sure_pred_iou_outweighs_the_doubts() -> None:
-    assert judged(answer(0.5, RULE.sure_pred_iou))[0] is False
-    assert judged(answer(0.5, RULE.sure_pred_iou - 0.01))[0] is True
-    assert judged(answer(0.5, None))[0] is True
+    faint = RULE.least_mean_logit / 2
+    assert judged(answer(faint, RULE.sure_pred_iou))[0] is False
+    assert judged(answer(faint, UNSURE))[0] is True
+    assert judged(answer(faint, None))[0] is True
 
 
 @pytest.mark.parametrize("strategy", ["evf-sam", "clip-text"])
