@@ -33,9 +33,10 @@ def test_faint_logits_are_doubted_with_their_figure() -> None:
     faint = RULE.least_mean_logit - 0.05
     assert judged(answer(faint, UNSURE)) == (
         True,
-        f"Probably not in this image: the mean logit {faint:.2f} is below {RULE.least_mean_logit}.",
+        f"Probably not in this image: stability 0.00 is below {RULE.least_stability} and the mean logit {faint:.2f} "
+        f"is below {RULE.least_mean_logit}.",
     )
-    assert judged(answer(RULE.least_mean_logit + 0.05, UNSURE))[0] is False
+    assert judged(answer(1.05, UNSURE))[0] is False
 
 
 def test_an_unstable_mask_is_doubted() -> None:
