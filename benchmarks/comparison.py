@@ -109,9 +109,22 @@ def time_weights(comparison: Comparison) -> dict[str, float]:
     return seconds
 
 
+@dataclass(frozen=True)
+class Served:
+    """An app that answers.
+
+    Attributes:
+        address: of the page.
+        seconds: from its start until it answered a request.
+    """
+
+    address: str
+    seconds: float
+
+
 @contextmanager
-def served_app(suite_key: str, device: str) -> Iterator[float]:
-    """Start `python app.py` on a free port of this machine; gives the seconds until it answers a request.
+def served_app(suite_key: str, device: str) -> Iterator[Served]:
+    """Start `python app.py` on a free port of this machine, until it answers a request.
 
     Raises:
         RuntimeError: it ended, or did not answer in time.
@@ -124,7 +137,8 @@ def served_app(suite_key: str, device: str) -> Iterator[float]:
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield _seconds_until_answered(process, opener, f"http://127.0.0.1:{port}/", started)
+        address = f"http://127.0.0.1:{port}/"
+        yield Served(address, _seconds_until_answered(process, opener, address, started))
     finally:
         process.terminate()
         process.wait()
@@ -151,8 +165,8 @@ def missing_weights(suite: Suite) -> list[Path]:
 
 def measure(suite_key: str, device: str, image_count: int) -> dict[str, Any]:
     """Take all measurements; JSON values."""
-    with served_app(suite_key, device) as serving_s:
-        pass
+    with served_app(suite_key, device) as served:
+        serving_s = served.seconds
     comparison = Comparison(find_suite(suite_key), resolve_device(device))
     weights = time_weights(comparison)
     timings = []
