@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
 
 from baselines.control_tokens import refuse_control_tokens
@@ -271,21 +272,22 @@ class ClipTextStrategy:
         """Return (B, 1, C) prompt embeddings and what was read of each phrase."""
         weight = next(self.model.projectors.parameters())
         limit = self.model.config.text.max_position_embeddings
+        # Not by the tokenizer's own `truncation`: that changes it, and other visitors ask it meanwhile.
         whole = self.tokenizer(phrases)["input_ids"]
-        tokens = self.tokenizer(phrases, truncation=True, max_length=limit, padding=True, return_tensors="pt")
-        lengths = tokens["attention_mask"].sum(dim=1).tolist()
+        read = [ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]] for ids in whole]
+        rows = [torch.tensor(ids) for ids in read]
+        input_ids = pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id)
+        attention_mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         pixels = None
         if self.variant == "late-concat":
             pixels = clip_pixels(view.image, self.model.config.vision.image_size)[None].to(weight.device, weight.dtype)
-        prompts = self.model.prompt_embeddings(
-            tokens["input_ids"].to(weight.device), tokens["attention_mask"].to(weight.device), pixels
-        )
+        prompts = self.model.prompt_embeddings(input_ids.to(weight.device), attention_mask.to(weight.device), pixels)
         steps = []
-        for phrase, ids, row, length in zip(phrases, whole, tokens["input_ids"].tolist(), lengths, strict=True):
+        for phrase, ids, kept in zip(phrases, whole, read, strict=True):
             values = {
                 "variant": self.variant,
-                "tokens": self.tokenizer.convert_ids_to_tokens(row[:length]),
-                "tokens_cut_off": len(ids) - length,
+                "tokens": self.tokenizer.convert_ids_to_tokens(kept),
+                "tokens_cut_off": len(ids) - len(kept),
             }
             steps.append(TraceEntry("read the phrase", phrase, "", values))
         return prompts, steps
