@@ -66,7 +66,7 @@ LAUNCH_LIMITS: Final[Mapping[str, object]] = MappingProxyType(
 """Bounds for a public page: nothing outside Gradio's own upload folder is served, and no visitor is followed."""
 
 
-def build_demo(comparison: Comparison, evaluations: Sequence[Browsing] = ()) -> gr.Blocks:
+def build_demo(comparison: Comparison, evaluations: Sequence[Browsing] = (), runs_at_once: int = 1) -> gr.Blocks:
     """Build the page over a comparison; nothing is loaded and no image is kept.
 
     Launch it with `launch_arguments`: Gradio takes looks and limits there.
@@ -74,9 +74,14 @@ def build_demo(comparison: Comparison, evaluations: Sequence[Browsing] = ()) -> 
     Args:
         comparison: what is asked.
         evaluations: runs whose samples everybody who opens the page may browse.
+        runs_at_once: events that run models at a time; see `workbench.placement.runs_at_once`.
     """
     examples = read_examples()
-    return in_all_languages(lambda: _build(comparison, examples, evaluations))
+    demo = in_all_languages(lambda: _build(comparison, examples, evaluations))
+    for function in demo.fns.values():
+        if function.concurrency_id == MODEL_QUEUE:
+            function.concurrency_limit = runs_at_once
+    return demo
 
 
 def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: Sequence[Browsing]) -> SpokenBlocks:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import gradio as gr
+import torch
 
 from evfsam.errors import EvfSamError
 from webui.api.guard import server_names
@@ -19,7 +20,7 @@ from workbench.cli.parser import add_page_options
 from workbench.comparison import Comparison
 from workbench.evaluation.merging import merged_runs
 from workbench.names import DEVICE_NAMES, DTYPE_NAMES, SUITE_NAMES
-from workbench.placement import describe_machine, resolve_device, resolve_dtype
+from workbench.placement import describe_machine, resolve_device, resolve_dtype, runs_at_once
 from workbench.reporting.browsing import Browsing
 from workbench.suites.choice import usual_dtype
 from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
@@ -64,7 +65,10 @@ def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     make = Comparison if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
     comparison = make(suite, device, dtype or usual_dtype(suite, machine))
     evaluations = [Browsing(run) for run in merged_runs(settings.evaluation)]
-    return build_demo(comparison, evaluations), comparison
+    count = 1 if gpu is not None else runs_at_once(suite, device)
+    if count > 1:
+        torch.set_num_threads(1)
+    return build_demo(comparison, evaluations, count), comparison
 
 
 def read_weights(comparison: Comparison) -> None:

@@ -171,6 +171,11 @@ def _end_tokens(model: PreTrainedModel) -> frozenset[int]:
     return frozenset() if ends is None else frozenset(ends if isinstance(ends, list | tuple) else (ends,))
 
 
+def holds_positions(model: PreTrainedModel) -> bool:
+    """Whether a model notes on itself how positions go on after the image it saw last."""
+    return any(hasattr(module, "rope_deltas") for module in (model, getattr(model, "model", None)))
+
+
 def _position_offset(model: PreTrainedModel) -> int:
     """Return how far the next position is from the number of tokens: models of three axes count an image shorter."""
     for module in (model, getattr(model, "model", None)):

@@ -13,7 +13,7 @@ list; independent questions are our departure, because models that were not tune
 import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 from pathlib import Path
@@ -29,7 +29,7 @@ from transformers.utils import is_peft_available
 
 from baselines.control_tokens import refuse_control_tokens
 from baselines.point_query.adapters import with_todays_names
-from baselines.point_query.branches import Branch, BranchingCache, can_branch, can_choose_greedily
+from baselines.point_query.branches import Branch, BranchingCache, can_branch, can_choose_greedily, holds_positions
 from baselines.point_query.dialects import NO, YES, format_box, format_point
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.transformers_releases import cache_argument
@@ -73,7 +73,7 @@ class LanguageModel:
         if set(self._yes_ids) & set(self._no_ids):
             raise ConfigurationError("the tokenizer begins Yes and No with one token: answers cannot be told apart")
         # Some models (M-RoPE ones) note the current image's offsets on the module: one conversation at a time.
-        self._lock = threading.Lock()
+        self._lock: AbstractContextManager[object] = threading.Lock() if holds_positions(model) else nullcontext()
 
     @classmethod
     def from_pretrained(
@@ -130,7 +130,7 @@ class LanguageModel:
 
     @contextmanager
     def conversation(self, image: RgbImage) -> Iterator["Conversation"]:
-        """Open a conversation about one image; others wait until it is closed."""
+        """Open a conversation about one image; others wait until it is closed where the model notes something of it."""
         with self._lock, torch.inference_mode():
             yield Conversation(self, Image.fromarray(image))
 

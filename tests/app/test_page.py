@@ -279,6 +279,11 @@ def test_every_run_of_a_model_waits_in_one_queue(demo: gr.Blocks) -> None:
     assert {(fn.concurrency_id, fn.concurrency_limit) for fn in runs} == {("models", 1)}
 
 
+def test_where_runs_keep_to_a_thread_each_several_go_side_by_side() -> None:
+    functions = build_demo(fake_comparison()[0], runs_at_once=3).fns.values()
+    assert {fn.concurrency_limit for fn in functions if fn.concurrency_id == "models"} == {3}
+
+
 def test_every_picture_on_the_page_is_lossless(demo: gr.Blocks) -> None:
     pictures = [block for block in demo.blocks.values() if isinstance(block, gr.Image)]
     assert len(pictures) >= 8

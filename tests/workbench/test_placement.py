@@ -1,5 +1,7 @@
 """Device and number type are words until an entry point turns them into what this machine has."""
 
+import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +9,9 @@ import torch
 
 from evfsam.errors import ConfigurationError
 from workbench.names import DTYPE_NAMES
-from workbench.placement import describe_machine, resolve_device, resolve_dtype
+from workbench.placement import describe_machine, resolve_device, resolve_dtype, runs_at_once
 from workbench.suites.memory_plan import LENT_BYTES
+from workbench.suites.registry import MINI
 
 CPU = torch.device("cpu")
 
@@ -49,3 +52,30 @@ def test_a_lent_gpu_counts_as_large_as_what_is_lent_of_it(
     budget = describe_machine(torch.device("cuda"), environment).budget
     assert budget is not None
     assert budget.nbytes == expected == {False: 80 * 10**9, True: 48 * 10**9}[bool(environment)]
+
+
+@pytest.mark.parametrize(("cores", "count"), [(1, 1), (6, 6), (64, 8)])
+def test_small_models_on_a_cpu_run_as_many_at_once_as_there_are_cores_within_a_bound(
+    cores: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert runs_at_once(MINI, CPU) == count
+    assert runs_at_once(MINI, torch.device("cuda")) == 1
+    assert runs_at_once(replace(MINI, key="full"), CPU) == 1
+
+
+@pytest.mark.parametrize(("has_matrix_units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_computes_in_bfloat16_where_it_has_matrix_units_for_it(
+    has_matrix_units: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_matrix_units, raising=False)
+    budget = describe_machine(CPU, {}).budget
+    assert budget is not None
+    assert budget.dtype == dtype
+
+
+def test_a_torch_that_does_not_tell_of_matrix_units_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    budget = describe_machine(CPU, {}).budget
+    assert budget is not None
+    assert budget.dtype == torch.float32

@@ -85,11 +85,11 @@ def budget_of(device: torch.device, total_bytes: int, *, has_bfloat16: bool) -> 
     Args:
         device: where models run.
         total_bytes: its memory; for the CPU, the machine's.
-        has_bfloat16: whether a CUDA device computes in bfloat16; a T4 does not.
+        has_bfloat16: whether the device multiplies faster in bfloat16; a T4 does not, and few CPUs do.
     """
     title = f"{device.type.upper()}, {total_bytes / GB:.0f} GB"
     if device.type == "cpu":
-        return Budget(title, total_bytes, torch.float32)
+        return Budget(title, total_bytes, torch.bfloat16 if has_bfloat16 else torch.float32)
     return Budget(title, total_bytes, torch.bfloat16 if has_bfloat16 else torch.float16)
 
 

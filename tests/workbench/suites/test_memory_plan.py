@@ -47,7 +47,8 @@ def test_a_t4_runs_in_float16_and_larger_gpus_in_bfloat16() -> None:
     assert [budget.dtype for budget in BUDGETS] == [torch.float16, torch.bfloat16, torch.bfloat16, torch.float32]
     assert budget_of(torch.device("cuda"), 16 * GB, has_bfloat16=False).dtype == torch.float16
     assert budget_of(torch.device("cuda"), 24 * GB, has_bfloat16=True).dtype == torch.bfloat16
-    assert budget_of(torch.device("cpu"), 16 * GB, has_bfloat16=True).dtype == torch.float32
+    assert budget_of(torch.device("cpu"), 16 * GB, has_bfloat16=False).dtype == torch.float32
+    assert budget_of(torch.device("cpu"), 16 * GB, has_bfloat16=True).dtype == torch.bfloat16
 
 
 def test_a_model_that_several_strategies_use_is_counted_once() -> None:

@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 
 ARCHIVE_NAME: Final = "comparison.zip"
 MODEL_QUEUE: Final = "models"
-"""Every event that runs a model shares this queue: one at a time, because each takes all the cores there are."""
+"""Every event that runs a model shares this queue: one at a time where each takes all the cores there are, else as many
+as `webui.blocks.build_demo` is told."""
 FILE_QUEUE: Final = "files"
 WRITERS: Final = 2
 """Files that are written at one time, of all visitors: beside the models, which do not wait for them."""
