@@ -23,3 +23,7 @@ class CheckpointError(EvfSamError):
 
 class ConfigurationError(EvfSamError):
     """An option or configuration field is unknown or out of range."""
+
+
+class MemoryBudgetError(EvfSamError):
+    """A question would take more memory than there is for one."""

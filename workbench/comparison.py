@@ -31,6 +31,7 @@ from evfsam.types import (
 )
 from workbench.embedding_cache import EmbeddingCache
 from workbench.names import unknown_name
+from workbench.request_memory import check_memory
 from workbench.suites.configured import configured
 from workbench.suites.memory_plan import is_out_of_memory, out_of_memory_reason
 from workbench.suites.registry import Suite
@@ -230,6 +231,7 @@ class Comparison:
         suite: which strategies.
         device, dtype: where and how they run; see `workbench.placement`.
         cache: shared image embeddings; by default a cache of its own.
+        question_bytes: memory that one question may take beside the weights; None for no bound.
 
     Attributes:
         turns: at the models: strategies answer one at a time, whoever asks.
@@ -241,8 +243,10 @@ class Comparison:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         cache: EmbeddingStore | None = None,
+        question_bytes: int | None = None,
     ) -> None:
         self.suite = suite
+        self._question_bytes = question_bytes
         self._device = torch.device(device)
         self._dtype = dtype
         self._cache: EmbeddingStore = cache if cache is not None else EmbeddingCache()
@@ -357,6 +361,7 @@ class Comparison:
             PhraseError: a phrase is empty or too long, or there are too many.
             ConfigurationError: a strategy's key is unknown, here or in `options`.
             GeometryError: a point or the box of the refinement leaves the image.
+            MemoryBudgetError: the question would take more memory than there is for one.
         """
         chosen = self.choose(strategies)
         filed = {key: dict(values) for key, values in (options or {}).items()}
@@ -366,6 +371,8 @@ class Comparison:
         view = image if isinstance(image, ImageView) else self.view(image)
         given = refinement or SamPrompt()
         check_refinement(given, view.size)
+        if self._question_bytes is not None:
+            check_memory(view.size, len(phrases), [self.loaded(key) for key in chosen], self._question_bytes)
         question = Question(view.image, phrases, chosen, filed, given)
         return Run(view, question, self.answers(view, question))
 

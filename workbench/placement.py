@@ -19,6 +19,8 @@ DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
 )
 _AMPERE: Final = 8
 """Compute capability from which CUDA devices compute in bfloat16 at full speed; a T4 has 7."""
+_MEMORY: Final = Path("/proc/meminfo")
+_GROUP: Final = Path("/sys/fs/cgroup")
 _MOST_RUNS: Final = 8
 """Runs of small models at a time, however many cores there are: each may hold a large photograph."""
 
@@ -82,6 +84,18 @@ def runs_at_once(suite: Suite, device: torch.device) -> int:
     return min(cores, _MOST_RUNS)
 
 
+def question_bytes(runs: int = 1) -> int | None:
+    """Return the memory that one question may take beside the weights; None where the system tells nothing.
+
+    Half of what is free goes to questions; the rest is for weights, files and whatever else happens.
+
+    Args:
+        runs: questions that are answered at a time.
+    """
+    free = _free_bytes()
+    return None if free is None else free // 2 // runs
+
+
 def describe_machine(device: torch.device, environment: Mapping[str, str]) -> Machine:
     """Return what the choice of a suite depends on.
 
@@ -116,3 +130,17 @@ def _cpu_has_bfloat16() -> bool:
     """
     tells = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(tells is not None and tells())
+
+
+def _free_bytes() -> int | None:
+    """Return what this process may still take: of the machine, and of its control group where that is bounded."""
+    if not _MEMORY.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in _MEMORY.read_text(encoding="ascii").splitlines() if ":" in line)
+    if "MemAvailable" not in lines:
+        return None
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    most, used = (_GROUP / name for name in ("memory.max", "memory.current"))
+    if most.exists() and used.exists() and (bound := most.read_text(encoding="ascii").strip()).isdecimal():
+        free = min(free, int(bound) - int(used.read_text(encoding="ascii")))
+    return max(free, 0)

@@ -76,8 +76,9 @@ class ZeroGpuComparison(Comparison):
         dtype: torch.dtype,
         gpu: GpuDecorator,
         cache: EmbeddingStore | None = None,
+        question_bytes: int | None = None,
     ) -> None:
-        super().__init__(suite, device, dtype, cache)
+        super().__init__(suite, device, dtype, cache, question_bytes)
         self.gpu = gpu
         self._on_gpu = gpu(duration=self.duration)(self._task())
 

@@ -26,6 +26,8 @@ from evfsam.types import (
     Verdict,
 )
 
+_LONG_PHRASE: Final = 64
+"""Tokens of a phrase that few exceed."""
 _ENCODER_TITLES: Final[Mapping[str, str]] = {"beit3": "BEiT-3", "vilt": "ViLT", "clip": "CLIP"}
 _SUMMARIES: Final[Mapping[str, str]] = {
     "early": "{} reads image and phrase together; one of its tokens becomes one prompt for SAM.",
@@ -52,6 +54,16 @@ class EvfSamStrategy:
     def card(self) -> StrategyCard:
         """What it is."""
         return replace(_card(self.model.config.encoder_choice), title=self.model.family.title)
+
+    @property
+    def attention_bytes(self) -> int:
+        """What the attention behind an answer to a long phrase takes; 0 where image and phrase are not fused."""
+        if not self.model.config.encoder_choice.is_fused:
+            return 0
+        sizes = self.model.config.encoder_sizes
+        tokens: int = 1 + sizes.patch_grid[0] * sizes.patch_grid[1] + min(_LONG_PHRASE, sizes.max_text_tokens)
+        heads = int(getattr(sizes, "head_count", 0))
+        return int(sizes.layer_count * heads * tokens**2 * 4)
 
     def with_prompt(self, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None) -> "EvfSamStrategy":
         """Return a strategy on the same weights that gives SAM these clicks and this box beside each phrase.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from evfsam.errors import ConfigurationError, GeometryError, ImageFormatError, PhraseError
+from evfsam.errors import ConfigurationError, GeometryError, ImageFormatError, MemoryBudgetError, PhraseError
 from evfsam.types import ImageView, PromptPoint, SamPrompt
 from tests.workbench import doubles
 from tests.workbench.doubles import half_lit, suite_of
@@ -237,3 +237,13 @@ def test_points_outside_the_image_are_refused_before_anything_runs(comparison: C
     with pytest.raises(GeometryError, match="x1 < x2"):
         comparison.run(half_lit(), "the light", refinement=SamPrompt(box=(9.0, 5.0, 8.0, 6.0)))
     assert loads_of(comparison, "first") == []
+
+
+def test_a_question_that_takes_too_much_memory_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, first="load_bright", second="load_bright")
+    bounded = Comparison(suite, question_bytes=60_000_000)
+    image = np.zeros((1000, 2000, 3), np.uint8)
+    with pytest.raises(MemoryBudgetError, match=r"phrases: 16, strategies: 2\); ask at most \d+ phrases"):
+        bounded.run(image, [f"phrase {number}" for number in range(16)])
+    assert loads_of(bounded, "first") == []
+    assert len(list(bounded.run(image, "the light"))) == 2
