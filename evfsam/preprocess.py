@@ -20,6 +20,9 @@ BEIT3_MEAN: Final = (0.5, 0.5, 0.5)
 BEIT3_STD: Final = (0.5, 0.5, 0.5)
 _ROWS_READ: Final = 6
 """Rows of an image that may matter to a row of its bicubic copy."""
+_WIDE: Final = 24
+"""Columns of an image to one of its bicubic copy, from which on picking those that matter is faster."""
+_ROWS_AT_ONCE: Final = 16
 CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
@@ -150,15 +153,36 @@ def _few_rows_resized(image: RgbImage, side: int) -> torch.Tensor:
     Without antialiasing four rows make a row of the result, however many lie between. They are squashed along x alone,
     put back in their places, and squashed along y; the weights of an axis that keeps its length are exactly 0 and 1.
     """
-    height = image.shape[0]
-    first = np.floor((np.arange(side) + 0.5) * (height / side) - 0.5).astype(int)
-    around = np.arange(_ROWS_READ) - _ROWS_READ // 2 + 1  # one more on either side, should a position be rounded
-    rows = np.unique(np.clip(first[:, None] + around, 0, height - 1))
-    unit = torch.from_numpy(image[rows]).permute(2, 0, 1).float() / 255
-    narrow = F.interpolate(unit[None], (len(rows), side), mode="bicubic", align_corners=False)
+    height, width = image.shape[:2]
+    rows = _that_matter(height, side)
+    if width > _WIDE * side:
+        narrow = _few_columns_narrowed(image, rows, side)
+    else:
+        unit = torch.from_numpy(image[rows]).permute(2, 0, 1).float() / 255
+        narrow = F.interpolate(unit[None], (len(rows), side), mode="bicubic", align_corners=False)
     tall = narrow.new_zeros(1, 3, height, side)
     tall[:, :, torch.from_numpy(rows)] = narrow
     return F.interpolate(tall, (side, side), mode="bicubic", align_corners=False)[0]
+
+
+def _few_columns_narrowed(image: RgbImage, rows: NDArray[np.int_], side: int) -> torch.Tensor:
+    """Squash some rows along x to (1, 3, R, side), reading few columns: a few rows at a time, in one small canvas."""
+    columns = _that_matter(image.shape[1], side)
+    unit = torch.from_numpy(image[rows[:, None], columns]).permute(2, 0, 1).float() / 255
+    canvas = unit.new_zeros(1, 3, _ROWS_AT_ONCE, image.shape[1])
+    places, parts = torch.from_numpy(columns), []
+    for part in unit.split(_ROWS_AT_ONCE, dim=1):
+        count = part.shape[1]
+        canvas[0, :, :count, places] = part
+        parts.append(F.interpolate(canvas[:, :, :count], (count, side), mode="bicubic", align_corners=False))
+    return torch.cat(parts, dim=2)
+
+
+def _that_matter(length: int, side: int) -> NDArray[np.int_]:
+    """Return the rows, or columns, that a bicubic copy of `side` pixels without antialiasing is made of."""
+    first = np.floor((np.arange(side) + 0.5) * (length / side) - 0.5).astype(int)
+    around = np.arange(_ROWS_READ) - _ROWS_READ // 2 + 1  # one more on either side, should a position be rounded
+    return np.unique(np.clip(first[:, None] + around, 0, length - 1))
 
 
 def clip_pixels(image: RgbImage, side: int) -> torch.Tensor:
