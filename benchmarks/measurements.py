@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -107,6 +107,15 @@ class Report:
     def missed(self) -> Sequence[Row]:
         """Return the rows that fall short of their goals or could not be measured although they have one."""
         return [row for row in self.rows if row.goal is not None and row.verdict != "met"]
+
+
+def as_markdown(values: Mapping[str, Any]) -> str:
+    """Lay out what `Report.write` wrote as a table of Markdown."""
+    lines = ["| part | what | figure | goal | verdict |", "|---|---|---|---|---|"]
+    for row in values["rows"]:
+        figure = row["note"] if row["value"] is None else f"{row['value']:.4g} {row['unit']}".strip()
+        lines.append(f"| {row['part']} | {row['title']} | {figure} | {row['goal'] or ''} | {row['verdict']} |")
+    return "\n".join(lines) + "\n"
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

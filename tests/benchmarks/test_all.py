@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import all as benchmark
 from benchmarks.gpu import Bench, Part
-from benchmarks.measurements import Goal, Report, Row
+from benchmarks.measurements import Goal, Report, Row, as_markdown
 
 QUICK = ("phrases", "files", "shelf", "fuse", "points", "bfloat16", "visitors")
 
@@ -83,3 +83,17 @@ def test_starts_are_of_the_command_line_and_tell_the_processor_time(
     assert [command[1:4] for command in commands] == [["-m", "workbench", "--help"], ["-m", "workbench", "compare"]]
     assert [str(row.goal) for row in rows] == ["at most 0.4", "at most 3"]
     assert all("s of processor time" in row.note for row in rows)
+
+
+def test_the_figures_in_the_documents_are_those_of_the_file() -> None:
+    values = json.loads((benchmark.ROOT / "benchmarks" / "figures-cpu.json").read_text(encoding="utf-8"))
+    assert {"name", "cores", "torch", "torch_threads", "load"} <= set(values["machine"])
+    assert as_markdown(values) in (benchmark.ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+
+
+def test_a_figure_that_could_not_be_taken_shows_its_reason_in_the_table() -> None:
+    rows = [Row("a", "one", 2.0, "s", Goal(3.0)).to_dict(), Row("b", "two", note="stopped after 3 s").to_dict()]
+    assert as_markdown({"rows": rows}).splitlines()[2:] == [
+        "| a | one | 2 s | at most 3 | met |",
+        "| b | two | stopped after 3 s |  | not measured |",
+    ]
