@@ -23,6 +23,7 @@ from workbench.names import DEVICE_NAMES, DTYPE_NAMES, SUITE_NAMES
 from workbench.placement import describe_machine, question_bytes, resolve_device, resolve_dtype, runs_at_once
 from workbench.reporting.browsing import Browsing
 from workbench.suites.choice import usual_dtype
+from workbench.turns import Turns
 from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     comparison = make(suite, device, dtype or usual_dtype(suite, machine), question_bytes=bound)
     if count > 1:
         torch.set_num_threads(1)
+        comparison.turns = Turns(count)
     return build_demo(comparison, evaluations, count), comparison
 
 

@@ -234,7 +234,7 @@ class Comparison:
         question_bytes: memory that one question may take beside the weights; None for no bound.
 
     Attributes:
-        turns: at the models: strategies answer one at a time, whoever asks.
+        turns: at the models: strategies answer one at a time, whoever asks; an entry point may set more at once.
     """
 
     def __init__(

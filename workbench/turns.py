@@ -1,4 +1,4 @@
-"""Models are run by one at a time, in the order in which they were asked for, and long work lets others in between."""
+"""Models are run by few at a time, in the order in which they were asked for, and long work lets others in between."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -14,20 +14,24 @@ class Turns:
     """Turns at the models, first come first served; a plain lock would let a loop that takes it again go first.
 
     Whoever has the turn must not take another.
+
+    Args:
+        at_once: how many have a turn at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 1) -> None:
         self._lock = Lock()
         self._waiting: deque[Event] = deque()
-        self._is_taken = False
+        self._free = at_once
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Wait for the turn, and have it while this lasts."""
         with self._lock:
-            mine = Event() if self._is_taken else None
-            self._is_taken = True
-            if mine is not None:
+            mine = None if self._free else Event()
+            if mine is None:
+                self._free -= 1
+            else:
                 self._waiting.append(mine)
         if mine is not None:
             mine.wait()
@@ -38,7 +42,7 @@ class Turns:
                 if self._waiting:
                     self._waiting.popleft().set()
                 else:
-                    self._is_taken = False
+                    self._free += 1
 
     def each(self, values: Iterator[Value]) -> Iterator[Value]:
         """Make each value in a turn of its own."""

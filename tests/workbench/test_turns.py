@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from threading import Thread
+from threading import Lock, Thread
+
+import pytest
 
 from workbench.turns import Turns
 
@@ -33,17 +35,20 @@ def test_long_work_lets_those_who_wait_in_between() -> None:
     assert told[3:] == [f"frame {number}" for number in range(1, 6)]
 
 
-def test_two_are_never_at_the_models_at_once_and_an_error_gives_the_turn_up() -> None:
-    turns, at_work, most = Turns(), [0], [0]
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_no_more_than_may_are_at_the_models_at_once_and_an_error_gives_the_turn_up(at_once: int) -> None:
+    turns, counting, at_work, most = Turns(at_once), Lock(), [0], [0]
 
     def work() -> None:
         for number in range(20):
             try:
                 with turns.taken():
-                    at_work[0] += 1
-                    most[0] = max(most[0], at_work[0])
+                    with counting:
+                        at_work[0] += 1
+                        most[0] = max(most[0], at_work[0])
                     time.sleep(0.001)
-                    at_work[0] -= 1
+                    with counting:
+                        at_work[0] -= 1
                     if number % 3 == 0:
                         raise ValueError
             except ValueError:
@@ -54,6 +59,6 @@ def test_two_are_never_at_the_models_at_once_and_an_error_gives_the_turn_up() ->
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert most == [1]
+    assert most == [at_once]
     with turns.taken():
         pass
