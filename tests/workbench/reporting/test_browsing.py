@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.workbench.doubles import half_lit, suite_of
 from tests.workbench.evaluation.test_merging import answer, written
-from workbench.cli.evaluate import Order, carry_out
+from workbench.cli.evaluate import Order, run_evaluation
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT
 from workbench.evaluation.evaluation import Shard
@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
 def evaluated(folder: Path, out: Path) -> Browsing:
     (out.parent / "weights").mkdir()
     comparison = Comparison(suite_of(out.parent / "weights", light="load_bright", refused="load_refused"))
-    carry_out(Order(f"folder:{folder}", None, None, ("light", "refused"), Shard(), out), comparison)
+    run_evaluation(Order(f"folder:{folder}", None, None, ("light", "refused"), Shard(), out), comparison)
     (run,) = merged_runs([out])
     return Browsing(run)
 
