@@ -241,7 +241,8 @@ def test_the_figures_are_those_that_the_command_wrote() -> None:
     tables = re.findall(r"(^\| (?:strategy \| cIoU|cIoU by kind) .*?)\n\n", DOCUMENTS, re.MULTILINE | re.DOTALL)
     by_strategy, by_kind = tables
     for key, scores in written["strategies"].items():
-        total = [scores["cIoU"], scores["gIoU"], scores["Pr@0.5"], scores["absent"]["N-acc"]]
+        wordings = [scores["wordings"][which]["Pr@0.5"] for which in ("seen", "unseen")]
+        total = [scores["cIoU"], scores["gIoU"], scores["Pr@0.5"], *wordings, scores["absent"]["N-acc"]]
         assert f"| `{key}` | {' | '.join(f'{100 * value:.1f}' for value in total)} |" in by_strategy
         kinds = [scores["kinds"][kind]["cIoU"] for kind in by_kind.splitlines()[0].strip("| ").split(" | ")[1:]]
         assert f"| `{key}` | {' | '.join(f'{100 * value:.1f}' for value in kinds)} |" in by_kind
