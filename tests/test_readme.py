@@ -18,6 +18,7 @@ from mcp.client.streamable_http import streamablehttp_client
 from pycocotools import mask as coco_mask
 
 import app
+from benchmarks.all import main as run_benchmarks
 from training.__main__ import main as run_training
 from webui.blocks import launch_arguments
 from workbench.__main__ import main as run_workbench
@@ -211,6 +212,7 @@ PARSED = {
     "python -m workbench report": "run by tests/test_research_docs.py, after what it reports on",
     "python -m workbench score": "run by tests/test_research_docs.py, after its masks are made",
     "python -m training res": "needs data sets of the visitor's own, and days",
+    "python -m benchmarks.all --json": "takes minutes; tests/benchmarks/test_all.py runs its parts on less",
 }
 """Commands that no test runs, and why; that their options exist is tested."""
 
@@ -221,7 +223,12 @@ def test_every_command_is_run_by_a_test_or_its_options_exist(command: str) -> No
         return  # run above, by other tests of this file
     words = shlex.split(command)
     assert " ".join(words[:4]) in PARSED, f"neither run here nor listed in PARSED: {command}"
-    usage = output_of_help({"workbench": run_workbench, "training": run_training}[words[2]], words[3])
+    programs = {
+        "workbench": run_workbench,
+        "training": run_training,
+        "benchmarks.all": lambda _: run_benchmarks(["--help"]),
+    }
+    usage = output_of_help(programs[words[2]], words[3])
     assert [word for word in words if word.startswith("--") and not re.search(rf"{word}\b", usage)] == []
 
 
