@@ -1,11 +1,16 @@
 """What a visitor should know before believing an answer: words and pictures foreign to the mini suite. No gradio."""
 
+from collections.abc import Iterable
+from functools import cache
 from html import escape
 from typing import Final
 
 from webui.i18n.translate import say
 from webui.tabs.compare.runs import Progress
+from workbench.datasets.grammar import read_grammar, split_words
+from workbench.datasets.naming import known_words
 from workbench.datasets.typos import unknown_words
+from workbench.datasets.vocabulary import CATEGORIES, COLOURS, HUES
 from workbench.suites.registry import MINI
 
 _SAMPLE: Final = ("dog", "bus", "hat", "pizza")
@@ -28,6 +33,7 @@ def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
     slips = {word: meant for word, meant in words.items() if meant}
     sentences += [say("“{word}” was read as “{meant}”, or not at all.", word=w, meant=m) for w, m in slips.items()]
     strange = [word for word in words if word.isascii() and word not in slips]
+    strange += [word for word in dict.fromkeys(split_words(progress.phrase)) if word in _undrawn_words()]
     if strange:
         names = ", ".join(f"“{word}”" for word in strange)
         known = say(
@@ -38,3 +44,18 @@ def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
         )
         sentences.append(known)
     return f'<p class="foreign" role="note">{escape(" ".join(sentences))}</p>' if sentences else ""
+
+
+@cache
+def _undrawn_words() -> frozenset[str]:
+    """Words of the vocabulary for what the scenes that taught the suite never show, and for nothing else."""
+    words = known_words().values()
+    drawn = _single(text for word in words if word.nouns & CATEGORIES.keys() for text in (word.text, word.plural))
+    drawn |= _single(text for name in HUES for text in (name, *COLOURS[name].synonyms))
+    every = _single(text for word in words for text in (word.text, word.plural))
+    every |= _single(text for colour in COLOURS.values() for text in (colour.name, *colour.synonyms))
+    return frozenset(every - drawn - read_grammar().known_words())
+
+
+def _single(texts: Iterable[str | None]) -> set[str]:
+    return {word for text in texts if text for word in split_words(text)}
