@@ -1,12 +1,18 @@
 """Proposals: the batched way must draw what the contract draws, and the filters must keep what they say."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baselines.clip import proposals
 from baselines.clip.proposals import (
+    Candidates,
     ProposalSettings,
     box_ious,
     box_nms,
@@ -71,6 +77,25 @@ def test_proposals_are_the_most_trusted_first_and_fit_their_boxes() -> None:
         x1, y1, x2, y2 = proposal.box
         assert 0 <= x1 < x2 <= 70
         assert 0 <= y1 < y2 <= 30
+
+
+def test_a_box_is_around_the_positive_logits_and_a_mask_without_any_is_no_proposal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backbone = tiny_sam()
+    embedding, _ = ImageView(IMAGE).embedding(backbone)
+
+    def drawn(*arguments: Any, **options: Any) -> Iterator[Candidates]:
+        for batch in decode_in_batches(*arguments, **options):
+            logits = torch.full_like(batch.logits, -5)
+            logits[:, 0, 2:5, 8:16] = 5
+            yield replace(batch, logits=logits)
+
+    monkeypatch.setattr(proposals, "decode_in_batches", drawn)
+    found = propose(backbone, embedding, LOOSE)
+    assert (found.candidate_count, found.trusted_count) == (27, 9)
+    assert len(found.kept) == 1  # the others are near copies
+    assert found.kept[0].box == pytest.approx((8 / 32 * 70, 2 / 14 * 30, 35, 5 / 14 * 30))
 
 
 @pytest.mark.parametrize("settings", [{"pred_iou_threshold": 99.0}, {"stability_threshold": 1.01}])
