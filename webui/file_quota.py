@@ -43,6 +43,7 @@ class FileQuota:
         self._folder, self._most, self._spared = folder, most, spared_seconds
         self._lying: int | None = None
         self._written = self._coming = 0
+        self._sweeping = asyncio.Lock()
 
     @asynccontextmanager
     async def room_for(self, nbytes: int) -> AsyncIterator[None]:
@@ -73,8 +74,9 @@ class FileQuota:
 
     async def sweep(self) -> None:
         """Delete what was used least recently where there is too much."""
-        self._written = 0
-        self._lying = await asyncio.to_thread(self._swept)
+        async with self._sweeping:  # of two at once, the later to end could bring back what the folder held before
+            self._written = 0
+            self._lying = await asyncio.to_thread(self._swept)
 
     def _swept(self) -> int:
         files = sorted(_files(self._folder), key=lambda file: file.used)

@@ -89,3 +89,27 @@ def test_only_gradios_files_are_marked(tmp_path: Path, monkeypatch: pytest.Monke
         mark_used(path)
     assert time.time() - inside.stat().st_mtime < 100
     assert time.time() - outside.stat().st_mtime > 400
+
+
+def test_a_slow_sweep_does_not_bring_back_what_lay_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quota, waits = FileQuota(tmp_path, most=100), [0.3, 0.0, 0.0]
+    scan = quota._swept
+
+    def slow() -> int:
+        seconds, held = waits.pop(0), scan()
+        time.sleep(seconds)
+        return held
+
+    async def two_sweeps_and_an_upload() -> None:
+        first = asyncio.create_task(quota.sweep())
+        await asyncio.sleep(0.1)
+        file(tmp_path, "a", 60, 1)
+        await quota.sweep()
+        await first
+        await write(quota, tmp_path, 50)
+
+    monkeypatch.setattr(quota, "_swept", slow)
+    with pytest.raises(RequestError, match="full"):
+        asyncio.run(two_sweeps_and_an_upload())
