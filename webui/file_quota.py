@@ -53,7 +53,7 @@ class FileQuota:
             RequestError: there is no room for them, also after what nobody uses was deleted.
         """
         if self._lying is None or self._held() + nbytes > self._most:
-            await self.sweep()
+            await self.sweep(nbytes)
             if self._held() + nbytes > self._most:
                 raise RequestError(503, _FULL)
         self._coming += nbytes
@@ -72,20 +72,25 @@ class FileQuota:
             await self.sweep()
             await asyncio.sleep(_SWEEP_SECONDS)
 
-    async def sweep(self) -> None:
-        """Delete what was used least recently where there is too much."""
+    async def sweep(self, wanted: int = 0) -> None:
+        """Delete what was used least recently where there is too much.
+
+        Args:
+            wanted: bytes that room is needed for, beside those that are being written.
+        """
         async with self._sweeping:  # of two at once, the later to end could bring back what the folder held before
             self._written = 0
-            self._lying = await asyncio.to_thread(self._swept)
+            self._lying = await asyncio.to_thread(self._swept, self._most - self._coming - wanted)
 
-    def _swept(self) -> int:
+    def _swept(self, most: int) -> int:
+        bound = min(most, int(self._most * _LOW_WATER))
         files = sorted(_files(self._folder), key=lambda file: file.used)
         total = sum(file.nbytes for file in files)
-        if total <= self._most * _LOW_WATER:
+        if total <= bound:
             return total
         latest = time() - self._spared
         for file in files:
-            if total <= self._most * _LOW_WATER or file.used > latest:
+            if total <= bound or file.used > latest:
                 break
             with suppress(OSError):
                 Path(file.path).unlink()

@@ -55,7 +55,7 @@ def test_a_zip_and_phrases_become_a_table_a_gallery_and_one_zip(page: Page, tmp_
     expect(page.locator("#batch-table tbody tr")).to_have_count(12)
     expect(page.locator("#batch-pictures img")).to_have_count(12)
     expect(page.locator("#batch-pictures img").first).to_have_attribute(
-        "alt", "“a square” in photos/0.png by EVF-SAM: Marked"
+        "alt", "“a square” in photos/0.png by EVF-SAM: Found"
     )
     with downloaded(page) as archive:
         lines = [json.loads(line) for line in archive.read("masks.jsonl").splitlines()]

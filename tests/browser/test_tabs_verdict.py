@@ -26,7 +26,7 @@ def test_a_hole_is_filled_and_an_island_dropped_with_the_raw_mask_beside(page: P
     ask(page, "the red square")
     expect_three_answers(page)
     page.get_by_role("tab", name="Verdict").click()
-    expect(page.locator("#verdict-words")).to_contain_text("No rule for this strategy")
+    expect(page.locator("#verdict-words")).to_contain_text("No rule tells how sure it is")
     plates = page.locator("#verdict-masks figcaption")
     expect(plates).to_have_text([re.compile("Raw: .* 14325 pixels"), re.compile("Finished: .* 14325 pixels")])
     page.locator("#verdict-hole input").fill("200")

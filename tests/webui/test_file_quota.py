@@ -97,8 +97,8 @@ def test_a_slow_sweep_does_not_bring_back_what_lay_there_before(
     quota, waits = FileQuota(tmp_path, most=100), [0.3, 0.0, 0.0]
     scan = quota._swept
 
-    def slow() -> int:
-        seconds, held = waits.pop(0), scan()
+    def slow(most: int) -> int:
+        seconds, held = waits.pop(0), scan(most)
         time.sleep(seconds)
         return held
 
@@ -113,3 +113,9 @@ def test_a_slow_sweep_does_not_bring_back_what_lay_there_before(
     monkeypatch.setattr(quota, "_swept", slow)
     with pytest.raises(RequestError, match="full"):
         asyncio.run(two_sweeps_and_an_upload())
+
+
+def test_as_much_goes_as_there_must_be_room_for(tmp_path: Path) -> None:
+    old, new = file(tmp_path, "a", 35, 100), file(tmp_path, "b", 35, 90)
+    asyncio.run(write(FileQuota(tmp_path, most=100), tmp_path, 60))
+    assert [path.exists() for path in (old, new)] == [False, True]
