@@ -109,10 +109,8 @@ class BoundedStore(Generic[Value]):
         Raises:
             NoRoomError: it is larger than all room, or what others are at takes that.
         """
-        key, new = (
-            key or secrets.token_urlsafe(16),
-            _Kept(value, visitor() if owner is None else owner, 0, self._clock()),
-        )
+        key = key or secrets.token_urlsafe(16)
+        new = _Kept(value, visitor() if owner is None else owner, 0, self._clock())
         with self._lock:
             self._kept[key] = new
             self._kept.move_to_end(key)

@@ -23,7 +23,6 @@ from workbench.names import DEVICE_NAMES, DTYPE_NAMES, SUITE_NAMES
 from workbench.placement import describe_machine, question_bytes, resolve_device, resolve_dtype, runs_at_once
 from workbench.reporting.browsing import Browsing
 from workbench.suites.choice import usual_dtype
-from workbench.turns import Turns
 from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
 
 logger = logging.getLogger(__name__)
@@ -63,14 +62,13 @@ def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     machine = describe_machine(device, os.environ)
     dtype = None if settings.dtype == "auto" else resolve_dtype(settings.dtype, device)
     suite = suite_of(settings, machine, dtype, is_rest_kept=False)
-    make = Comparison if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
     evaluations = [Browsing(run) for run in merged_runs(settings.evaluation)]
     count = 1 if gpu is not None else runs_at_once(suite, device)
     bound = question_bytes(count)
+    make = partial(Comparison, at_once=count) if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
     comparison = make(suite, device, dtype or usual_dtype(suite, machine), question_bytes=bound)
     if count > 1:
         torch.set_num_threads(1)
-        comparison.turns = Turns(count)
     return build_demo(comparison, evaluations, count), comparison
 
 

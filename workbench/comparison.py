@@ -232,9 +232,10 @@ class Comparison:
         device, dtype: where and how they run; see `workbench.placement`.
         cache: shared image embeddings; by default a cache of its own.
         question_bytes: memory that one question may take beside the weights; None for no bound.
+        at_once: how many strategies answer at a time, whoever asks.
 
     Attributes:
-        turns: at the models: strategies answer one at a time, whoever asks; an entry point may set more at once.
+        turns: at the models.
     """
 
     def __init__(
@@ -244,6 +245,7 @@ class Comparison:
         dtype: torch.dtype = torch.float32,
         cache: EmbeddingStore | None = None,
         question_bytes: int | None = None,
+        at_once: int = 1,
     ) -> None:
         self.suite = suite
         self._question_bytes = question_bytes
@@ -251,7 +253,7 @@ class Comparison:
         self._dtype = dtype
         self._cache: EmbeddingStore = cache if cache is not None else EmbeddingCache()
         self._strategies: dict[str, Strategy] = {}
-        self.turns = Turns()
+        self.turns = Turns(at_once)
         self._locks = {key: Lock() for key in suite.strategies}
 
     @property

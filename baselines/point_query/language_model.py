@@ -154,13 +154,11 @@ class LanguageModel:
             raise image_refused(image, err) from err
         return {name: self._on_device(value) for name, value in encoded.items() if isinstance(value, torch.Tensor)}
 
-    def encode_text(self, messages: Sequence[Message]) -> list[int]:
-        """Return the dialogue's tokens with the image left as its bare placeholder; only the end is meaningful."""
-        ids: list[int] = self.processor.tokenizer(self._rendered(messages), add_special_tokens=False)["input_ids"]
-        return ids
-
     def encode_texts(self, dialogues: Sequence[Sequence[Message]]) -> list[list[int]]:
-        """Do as `encode_text` for several dialogues; those that differ in their last words alone are templated once."""
+        """Return the tokens of dialogues with the image left as its bare placeholder; only their ends are meaningful.
+
+        Those that differ in their last words alone are templated once.
+        """
         texts = [
             text for _, alike in groupby(dialogues, _without_last_words) for text in self._rendered_alike(list(alike))
         ]

@@ -275,7 +275,7 @@ def test_a_class_that_this_transformers_lacks_is_named(hub: Path, monkeypatch: p
 def test_thinking_is_switched_off_where_a_family_can_think(hub: Path) -> None:
     language = load(hub, QWEN3_5).language
     assert isinstance(language, LanguageModel)
-    text = language.processor.tokenizer.decode(language.encode_text([dialects.user_turn("Hello")]))
+    text = language.processor.tokenizer.decode(language.encode_texts([[dialects.user_turn("Hello")]])[0])
     assert text.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
 
 

@@ -165,8 +165,8 @@ def test_a_rival_answer_is_weighed_where_the_answer_begins(random_language: Lang
         assert answer == conversation.ask(FIRST, max_new_tokens=5)
     with torch.inference_mode():
         logits = random_language.model(**random_language.encode(Image.fromarray(IMAGE), FIRST)).logits[0, -1]
-    token = random_language.encode_text([*FIRST, dialects.assistant_turn(dialects.NO_OBJECT)])
-    begins = token[len(random_language.encode_text(FIRST))]
+    first, token = random_language.encode_texts([FIRST, [*FIRST, dialects.assistant_turn(dialects.NO_OBJECT)]])
+    begins = token[len(first)]
     assert weight == pytest.approx(float(logits.softmax(-1)[begins]), rel=1e-4)
 
 
