@@ -79,7 +79,7 @@ def add_endpoint(
     """
     inputs = _inputs(handler, defaults or {}, choices or {})
     outputs: list[gr.components.Component] = [] if picture is None else [gr.Image(format="png", label=picture)]
-    outputs.append(Api(None, json_schema(answer), "answer"))  # type: ignore[arg-type]
+    outputs.append(Api(None, json_schema(answer), "answer"))  # type: ignore[arg-type,unused-ignore]
     waits = {"concurrency_limit": 1, "concurrency_id": queue_name} if queue_name else {"queue": False}
     gr.Button(visible=False).click(
         handler,

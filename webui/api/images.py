@@ -48,7 +48,7 @@ _MOST_FETCHES: Final = 8
 
 def image_input(name: str) -> Api:
     """Make an argument that takes an image in each of these ways."""
-    return Api(None, {**FILE_SCHEMA, "description": IMAGE_WORDS}, name)  # type: ignore[dict-item]
+    return Api(None, {**FILE_SCHEMA, "description": IMAGE_WORDS}, name)  # type: ignore[dict-item,unused-ignore]
 
 
 class GivenImages:
