@@ -48,12 +48,16 @@ def test_the_steps_show_every_probability_and_the_candidates(page: Page, picture
     expect_three_answers(page)
     page.get_by_role("tab", name="Steps").click()
     told = page.locator("#steps-told")
+    expect(told.get_by_role("heading")).to_have_text("How Point query answered “the <b>blue</b> square”")
+    expect(told.locator("pre").first).to_be_hidden()
+    told.get_by_text("Word for word").first.click()
+    expect(told.locator("pre").first).to_be_visible()
     expect(told.locator("pre").first).to_have_text("the <b>blue</b> square")
     expect(told).to_contain_text("P(yes) at 25 points; SAM got 10")
     told.get_by_text("The same as a table").click()
     expect(told.locator("tbody tr")).to_have_count(5)
     expect(told.locator("tbody tr").first).to_contain_text("60 % dropped")
-    candidates = told.locator("section", has_text="SAM's 3 candidates").locator("figcaption")
+    candidates = told.locator("li", has_text="SAM's 3 candidates").locator("figcaption")
     expect(candidates).to_have_text(
         ["Candidate 1: pred_iou 0.70, chosen.", "Candidate 2: pred_iou 0.20.", "Candidate 3: pred_iou 0.40."]
     )

@@ -1,19 +1,19 @@
-"""How one answer came about: what was asked and answered, P(yes) at every point, SAM's candidates, CLIP's ranking."""
+"""How one answer came about, as a story: each step with its pictures, P(yes) at every point, SAM's candidates."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 
 import gradio as gr
 
-from evfsam.types import PromptPoint, Segmentation, TraceEntry
+from evfsam.types import PromptPoint, Segmentation
 from webui import figures
 from webui.i18n.translate import retold, say
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.story import step_name
 from webui.tabs.compare.tab import ComparePage
-from webui.tabs.compare.trace import trace_of
+from webui.tabs.compare.trace import stages_of, steps_of
 from webui.tabs.opened_run import (
     answers_to,
     asked_in_words,
@@ -22,6 +22,7 @@ from webui.tabs.opened_run import (
     run_or_words,
     wire_opening,
 )
+from webui.wording import verdict_in_words
 from workbench.analysis.candidates import candidates_of
 from workbench.comparison import StrategyResult
 from workbench.pictures.files import enlarged, shrunk
@@ -108,15 +109,14 @@ def build_steps(page: ComparePage) -> None:
 
 
 def told(run: FinishedRun, result: StrategyResult, phrase: str) -> str:
-    """Tell everything of one answer: pictures first, then every step in words."""
+    """Tell one answer as a story: what it was asked and found, each step with its pictures, and what SAM made of it."""
     segmentation = result.segmentation
-    parts = [
-        *points_asked(run, segmentation),
-        *candidates_shown(run, result, phrase),
-        ranking_table(segmentation.trace),
-        trace_of((result,)),
-    ]
-    return "".join(part for part in parts if part)
+    lead = say("How {title} answered “{phrase}”", title=retold(result.card.title), phrase=phrase)
+    steps = steps_of(segmentation, points_asked(run, segmentation), candidates_shown(run, result, phrase))
+    return (
+        f'<section class="trace story"><h2>{escape(lead)}</h2><p>{escape(retold(result.card.summary))}</p>{steps}'
+        f"<p><strong>{escape(verdict_in_words(segmentation))}</strong></p>{stages_of(segmentation)}</section>"
+    )
 
 
 def points_asked(run: FinishedRun, segmentation: Segmentation) -> list[str]:
@@ -139,11 +139,13 @@ def points_asked(run: FinishedRun, segmentation: Segmentation) -> list[str]:
         reading = say(_READING)
         drawn = probability_picture(run.progress.view.image, prompt)
         picture = figures.figure(drawn, say("{title}. {reading}", title=title, reading=reading), reading)
-        parts.append(_section(title, picture + _folded(say("The same as a table"), figures.table(title, head, cells))))
+        parts.append(
+            step_name(title) + picture + _folded(say("The same as a table"), figures.table(title, head, cells))
+        )
     return parts
 
 
-def candidates_shown(run: FinishedRun, result: StrategyResult, phrase: str) -> list[str]:
+def candidates_shown(run: FinishedRun, result: StrategyResult, phrase: str) -> str:
     """Draw the decoder's candidates for each prompt, with the guess that decided between them."""
     image = run.progress.view.image
     large, _, _ = enlarged(image, result.segmentation.mask)
@@ -162,30 +164,8 @@ def candidates_shown(run: FinishedRun, result: StrategyResult, phrase: str) -> l
             alt_text = say("{title}, “{phrase}”. {caption}", title=title, phrase=phrase, caption=caption)
             plates.append(figures.figure(overlay(small, candidate.mask, result.key), alt_text, caption))
         which = number if len(predictions) > 1 else None
-        parts.append(_section(_candidates_title(len(plates), which), figures.plates(plates)))
-    return parts
-
-
-def ranking_table(trace: Sequence[TraceEntry]) -> str:
-    """Write CLIP's ranking of the proposals, best first; empty where nothing was ranked."""
-    ranking = next((entry.values["ranking"] for entry in trace if "ranking" in entry.values), None)
-    if not isinstance(ranking, Sequence):
-        return ""
-    rows = [
-        [
-            say("{rank}, chosen", rank=rank) if proposal.get("is_chosen") else f"{rank}",
-            f"{proposal['similarity']:.3f}",
-            f"{100 * proposal['share']:.0f} %",
-            f"{proposal['pred_iou']:.2f}",
-            f"{proposal['stability']:.2f}",
-            ", ".join(f"{side:.0f}" for side in proposal["box"]),
-        ]
-        for rank, proposal in enumerate(ranking, start=1)
-        if isinstance(proposal, Mapping)
-    ]
-    head = [say("Rank"), say("Similarity"), say("Share"), "pred_iou", say("Stability"), say("Box")]
-    table = figures.table(say("Proposals, the most similar to the phrase first"), head, rows)
-    return _section(say("CLIP's ranking"), table)
+        parts.append(step_name(_candidates_title(len(plates), which)) + figures.plates(plates))
+    return "".join(parts)
 
 
 def _point_in_words(point: PromptPoint) -> str:
@@ -199,10 +179,6 @@ def _candidates_title(count: int, prompt: int | None) -> str:
     if prompt is None:
         return say("SAM's {count} candidates", count=count)
     return say("SAM's {count} candidates to prompt {number}", count=count, number=prompt)
-
-
-def _section(title: str, body: str) -> str:
-    return f'<section class="trace"><h3>{escape(title)}</h3>{body}</section>'
 
 
 def _folded(title: str, body: str) -> str:

@@ -1,14 +1,12 @@
 """The trace on the page: what each strategy asked and was answered, as escaped HTML. No gradio."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Final
 
 from evfsam.types import Segmentation, TraceEntry
 from webui.i18n.translate import retold, say
+from webui.tabs.compare.story import step_told
 from workbench.comparison import StrategyResult
-
-_LONGEST_TEXT: Final = 4_000
 
 
 def trace_of(results: Sequence[StrategyResult]) -> str:
@@ -18,49 +16,33 @@ def trace_of(results: Sequence[StrategyResult]) -> str:
         return f'<p class="empty">{words}</p>'
     return "".join(
         f'<section class="trace"><h3>{escape(retold(result.card.title))}</h3>'
-        f"{_steps(result.segmentation.trace)}{_stages(result.segmentation)}</section>"
+        f"{steps_of(result.segmentation)}{stages_of(result.segmentation)}</section>"
         for result in results
     )
 
 
-def _steps(trace: Sequence[TraceEntry]) -> str:
-    if not trace:
+def steps_of(segmentation: Segmentation, drawn: Sequence[str] = (), after: str = "") -> str:
+    """Write the steps of one answer as a list.
+
+    Args:
+        segmentation: the answer.
+        drawn: pictures as HTML; the first belongs to the first step that asked about points, and so on.
+        after: one more step as HTML, what SAM made of it.
+    """
+    trace = segmentation.trace
+    if not trace and not after:
         return f'<p class="empty">{say("It left no trace.")}</p>'
-    return "<ol>" + "".join(f"<li>{_step(entry)}</li>" for entry in trace) + "</ol>"
+    pictures = iter(drawn)
+    steps = [step_told(entry, next(pictures, "") if _asks_of_points(entry) else "") for entry in trace]
+    steps += [*pictures, after]
+    return "<ol>" + "".join(f"<li>{step}</li>" for step in steps if step) + "</ol>"
 
 
-def _stages(segmentation: Segmentation) -> str:
+def stages_of(segmentation: Segmentation) -> str:
+    """Say how long each stage took."""
     stages = ", ".join(f"{retold(stage)} {seconds:.2f}" for stage, seconds in segmentation.seconds.items())
     return f'<p class="caption">{escape(say("Seconds a stage: {stages}.", stages=stages))}</p>' if stages else ""
 
 
-def _step(entry: TraceEntry) -> str:
-    parts = [f"<h4>{escape(retold(entry.step))}</h4>"]
-    if entry.asked:
-        parts.append(f'<p class="label">{say("asked")}</p><pre>{_shortened(entry.asked)}</pre>')
-    if entry.answered:
-        # What a model was asked, it answered in its own words; what was done unasked is told by the library.
-        answer = entry.answered if entry.asked else retold(entry.answered)
-        parts.append(f'<p class="label">{say("answered")}</p><pre>{_shortened(answer)}</pre>')
-    if entry.values:
-        rows = "".join(
-            f"<div><dt>{escape(str(name))}</dt><dd>{_shortened(_value_in_words(value))}</dd></div>"
-            for name, value in entry.values.items()
-        )
-        parts.append(f'<dl class="values" lang="en">{rows}</dl>')
-    return "".join(parts)
-
-
-def _value_in_words(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_value_in_words(item)}" for name, item in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "(" + ", ".join(_value_in_words(item) for item in value) + ")"
-    return str(value)
-
-
-def _shortened(text: str) -> str:
-    cut = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + say(" … (shortened)")
-    return escape(cut)
+def _asks_of_points(entry: TraceEntry) -> bool:
+    return "questions" in entry.values
