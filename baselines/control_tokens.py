@@ -18,4 +18,4 @@ def refuse_control_tokens(tokenizer: Any, phrase: str) -> None:
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     for token in sorted(added | set(tokenizer.all_special_tokens)):
         if token in phrase:
-            raise PhraseError(f"the phrase holds {token!r}, a control token of the model; leave it out")
+            raise PhraseError("the phrase holds {token!r}, a control token of the model; leave it out", token=token)

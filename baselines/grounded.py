@@ -20,7 +20,7 @@ from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import GROUNDED_SAM
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, without_progress_bars
-from evfsam.errors import CheckpointError
+from evfsam.errors import CheckpointError, Sentence
 from evfsam.phrases import check_phrase, in_words
 from evfsam.types import (
     BoxXyxy,
@@ -172,9 +172,13 @@ class GroundedStrategy:
 
     def _nothing(self, problems: list[str]) -> Verdict:
         if problems:
-            return Verdict("failed", f"The detector gave no usable box: {'; '.join(problems[:3])}.")
+            return Verdict(
+                "failed", Sentence("The detector gave no usable box: {problems}.", problems="; ".join(problems[:3]))
+            )
         threshold = self.options.box_threshold
-        return Verdict("absent", f"The detector found no box with a score of at least {threshold:.2f}.")
+        return Verdict(
+            "absent", Sentence("The detector found no box with a score of at least {least:.2f}.", least=threshold)
+        )
 
 
 def widened(image: RgbImage) -> RgbImage:
@@ -247,7 +251,9 @@ def load_strategy(
             )
             processor = GroundingDinoProcessor.from_pretrained(directory)
     except (OSError, ValueError, KeyError) as err:
-        raise CheckpointError(f"expected a saved Grounding DINO in {directory}, got: {err}") from err
+        raise CheckpointError(
+            "expected a saved Grounding DINO in {directory}, got: {reason}", directory=directory, reason=err
+        ) from err
     raise_unless_complete(directory, info, may_hold_more=True)
     backbone = load_mask_backbone(weights_directory(weights["sam"]), device=device, dtype=dtype)
     return GroundedStrategy(detector.to(device).eval(), processor, backbone)

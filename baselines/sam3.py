@@ -23,7 +23,7 @@ from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_cards import SAM3, SAM3_LITE_TEXT
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, without_progress_bars
-from evfsam.errors import CheckpointError, GeometryError
+from evfsam.errors import CheckpointError, GeometryError, Sentence
 from evfsam.geometry import stretched_frame
 from evfsam.phrases import check_phrase, in_words
 from evfsam.sam.backbone import weights_digest
@@ -235,7 +235,12 @@ class Sam3Strategy:
     def _absent(self, best: float) -> Verdict:
         if best < self.options.threshold:
             return Verdict(
-                "absent", f"SAM 3's best instance scored {best:.2f}; {self.options.threshold:.2f} is asked for."
+                "absent",
+                Sentence(
+                    "SAM 3's best instance scored {best:.2f}; {asked:.2f} is asked for.",
+                    best=best,
+                    asked=self.options.threshold,
+                ),
             )
         return Verdict("absent", "SAM 3 drew no pixel for this phrase.")
 
@@ -259,7 +264,9 @@ def load_strategy(weights: Mapping[str, str | Path], *, device: str | torch.devi
             )
             processor = Sam3Processor.from_pretrained(directory)
     except (OSError, ValueError, KeyError) as err:
-        raise CheckpointError(f"expected a saved SAM 3 in {directory}, got: {err}") from err
+        raise CheckpointError(
+            "expected a saved SAM 3 in {directory}, got: {reason}", directory=directory, reason=err
+        ) from err
     raise_unless_complete(directory, info, may_hold_more=True)
     return Sam3Strategy(Sam3Encoder(model.to(device).eval(), processor))
 
@@ -275,7 +282,10 @@ def _model_class(directory: Path) -> type[PreTrainedModel]:
     found: type[PreTrainedModel] | None = getattr(transformers, "Sam3LiteTextModel", None)
     if found is None:
         raise CheckpointError(
-            f"expected a transformers with SAM 3 LiteText for {directory}, got {transformers.__version__}; "
-            f"install a newer one, or take {HUB_ID}"
+            "expected a transformers with SAM 3 LiteText for {place}, got {version}; install a newer one, or "
+            "take {other}",
+            place=directory,
+            version=transformers.__version__,
+            other=HUB_ID,
         )
     return found

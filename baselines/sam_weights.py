@@ -62,7 +62,7 @@ def load_mask_backbone(
     if "vision_config" not in values and model_type in FAMILIES:
         return FAMILIES[str(model_type)].from_pretrained(path, device=device, dtype=dtype)
     if model_type != "sam":
-        raise CheckpointError(f"expected a SAM in {path}, got model_type {model_type!r}")
+        raise CheckpointError("expected a SAM in {path}, got model_type {kind!r}", path=path, kind=model_type)
     config = config_of_transformers(values)
     sam = build_sam(config)
     load_strictly(sam, renamed_weights(read_weights(path), config), str(path))

@@ -27,7 +27,12 @@ def changed(options: "Options", changes: dict[str, object], title: str, known: I
     names = tuple(known) or tuple(entry.name for entry in fields(options))
     unknown = sorted(set(changes) - set(names))
     if unknown:
-        raise ConfigurationError(f"{title} has no option {', '.join(unknown)}; it has {', '.join(names)}")
+        raise ConfigurationError(
+            "{title} has no option {unknown}; it has {names}",
+            title=title,
+            unknown=", ".join(unknown),
+            names=", ".join(names),
+        )
     return replace(options, **changes)
 
 
@@ -40,4 +45,6 @@ def check_number(options: object, name: str, least: float, most: float, *, is_wh
     value: Any = getattr(options, name)
     kinds = int if is_whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-        raise ConfigurationError(f"expected {name} between {least} and {most}, got {value!r}")
+        raise ConfigurationError(
+            "expected {name} between {least} and {most}, got {value!r}", name=name, least=least, most=most, value=value
+        )

@@ -17,7 +17,9 @@ def existing_directory(directory: str | Path) -> Path:
     """
     path = Path(directory)
     if not path.is_dir():
-        raise CheckpointError(f"expected a checkpoint directory at {path}, found none; train or copy the weights first")
+        raise CheckpointError(
+            "expected a checkpoint directory at {path}, found none; train or copy the weights first", path=path
+        )
     return path
 
 
@@ -42,7 +44,11 @@ def raise_unless_complete(path: Path, loading_info: Mapping[str, object], *, may
             assert isinstance(keys, (list, tuple, set, frozenset))
             complaints.append(f"{kind.replace('_', ' ')}: {', '.join(sorted(str(key) for key in keys)[:5])}")
     if complaints:
-        raise CheckpointError(f"the weights in {path} do not fit their configuration; {'; '.join(complaints)}")
+        raise CheckpointError(
+            "the weights in {path} do not fit their configuration; {complaints}",
+            path=path,
+            complaints="; ".join(complaints),
+        )
 
 
 @contextmanager

@@ -38,7 +38,11 @@ def cls_to_image(record: AttentionRecord, layer: int = -1, head: int | None = No
     layer_count, head_count = maps.shape[:2]
     if not -layer_count <= layer < layer_count or (head is not None and not 0 <= head < head_count):
         raise ConfigurationError(
-            f"expected a layer below {layer_count} and a head below {head_count}, got layer {layer} and head {head}"
+            "expected a layer below {layers} and a head below {heads}, got layer {layer} and head {head}",
+            layers=layer_count,
+            heads=head_count,
+            layer=layer,
+            head=head,
         )
     chosen: AttentionMap = maps[layer].sum(axis=0) if head is None else maps[layer, head]
     return chosen
@@ -198,8 +202,10 @@ def _check_axes(record: AttentionRecord, attention: torch.Tensor) -> None:
     height, width = record.patch_grid
     if record.probabilities.ndim != 4 or attention.shape[-1] < 1 + height * width:
         raise GeometryError(
-            f"expected attention (L, A, S, S) over [CLS] and {height} x {width} patches, "
-            f"got {tuple(record.probabilities.shape)}"
+            "expected attention (L, A, S, S) over [CLS] and {height} x {width} patches, got {shape}",
+            height=height,
+            width=width,
+            shape=tuple(record.probabilities.shape),
         )
 
 

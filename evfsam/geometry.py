@@ -61,7 +61,11 @@ def longest_side_frame(original_size: tuple[int, int], target: int) -> Frame:
         SAM, arXiv:2304.02643, appendix A (input of the image encoder).
     """
     if min(*original_size, target) < 1:
-        raise GeometryError(f"expected sides of at least 1 pixel, got an image {original_size} and target {target}")
+        raise GeometryError(
+            "expected sides of at least 1 pixel, got an image {size} and target {target}",
+            size=original_size,
+            target=target,
+        )
     scale = target / max(original_size)
     height, width = (max(1, int(side * scale + 0.5)) for side in original_size)
     return Frame(original_size=original_size, input_size=(height, width), target=target)
@@ -81,7 +85,11 @@ def stretched_frame(original_size: tuple[int, int], target: int) -> Frame:
         SAM 2, arXiv:2408.00714, appendix D.1 (inputs of 1024 x 1024).
     """
     if min(*original_size, target) < 1:
-        raise GeometryError(f"expected sides of at least 1 pixel, got an image {original_size} and target {target}")
+        raise GeometryError(
+            "expected sides of at least 1 pixel, got an image {size} and target {target}",
+            size=original_size,
+            target=target,
+        )
     return Frame(original_size=original_size, input_size=(target, target), target=target, is_stretched=True)
 
 
@@ -97,7 +105,9 @@ def pad_to_square(pixels: torch.Tensor, target: int) -> torch.Tensor:
     height, width = pixels.shape[-2:]
     if max(height, width) > target:
         raise GeometryError(
-            f"expected an image of at most {target} pixels a side, got {(height, width)}; resize it first"
+            "expected an image of at most {most} pixels a side, got {size}; resize it first",
+            most=target,
+            size=(height, width),
         )
     return F.pad(pixels, (0, target - width, 0, target - height))
 
@@ -119,7 +129,7 @@ def upsample_logits(low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
         SAM, arXiv:2304.02643, mask decoder.
     """
     if low_res_logits.ndim != 4:
-        raise GeometryError(f"expected logits (B, M, 4h, 4w), got {tuple(low_res_logits.shape)}")
+        raise GeometryError("expected logits (B, M, 4h, 4w), got {shape}", shape=tuple(low_res_logits.shape))
     if frame.is_stretched:
         return F.interpolate(low_res_logits.float(), frame.original_size, mode="bilinear", align_corners=False)
     square = (frame.target, frame.target)
@@ -136,7 +146,9 @@ def check_point(x: float, y: float, original_size: tuple[int, int]) -> None:
     """
     height, width = original_size
     if not (0 <= x <= width and 0 <= y <= height):
-        raise GeometryError(f"expected a point inside the {width} x {height} image, got ({x}, {y})")
+        raise GeometryError(
+            "expected a point inside the {width} x {height} image, got ({x}, {y})", width=width, height=height, x=x, y=y
+        )
 
 
 def check_box(box: BoxXyxy, original_size: tuple[int, int]) -> None:
@@ -149,5 +161,8 @@ def check_box(box: BoxXyxy, original_size: tuple[int, int]) -> None:
     x1, y1, x2, y2 = box
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
         raise GeometryError(
-            f"expected a box x1 < x2, y1 < y2 inside the {width} x {height} image, got {tuple(box)}; clip or drop it"
+            "expected a box x1 < x2, y1 < y2 inside the {width} x {height} image, got {box}; clip or drop it",
+            width=width,
+            height=height,
+            box=tuple(box),
         )

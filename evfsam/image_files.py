@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from evfsam.errors import EvfSamError, ImageFormatError
+from evfsam.errors import EvfSamError, ImageFormatError, Sentence
 
 MAX_PIXELS: Final = 64_000_000
 MAX_SIDE: Final = 16_384
 DEEPEST_VALUE: Final = 65_535
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-_READABLE: Final = "use a PNG, JPEG, WebP, BMP, TIFF, still GIF or PPM file"
+_READABLE: Final = Sentence("use a PNG, JPEG, WebP, BMP, TIFF, still GIF or PPM file")
 # Fields of TIFF 6.0: NewSubfileType, SubfileType, BitsPerSample, PhotometricInterpretation, ExtraSamples.
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _EXTRA_SAMPLES = 254, 255, 258, 262, 338
 _REDUCED_OR_MASK: Final = 0b101
@@ -45,7 +45,7 @@ def opened_picture(source: str | Path | bytes | BinaryIO) -> Iterator[Image.Imag
     """
     with _opened(source) as file, decoding_in_words():
         if not file.read(1):
-            raise ImageFormatError(f"expected an image, got an empty file of 0 bytes; {_READABLE}")
+            raise ImageFormatError("expected an image, got an empty file of 0 bytes; {readable}", readable=_READABLE)
         file.seek(0)
         with Image.open(file, formats=_FORMATS) as picture:
             check_size(*picture.size)
@@ -82,11 +82,17 @@ def check_size(width: int, height: int) -> None:
         ImageFormatError: it is beyond the bounds, or nothing.
     """
     if min(width, height) < 1:
-        raise ImageFormatError(f"expected an image of at least 1 x 1 pixel, got {width} x {height}")
+        raise ImageFormatError(
+            "expected an image of at least 1 x 1 pixel, got {width} x {height}", width=width, height=height
+        )
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise ImageFormatError(
-            f"expected an image of at most {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} pixels a side, "
-            f"got {width} x {height}; shrink it first"
+            "expected an image of at most {most} megapixels and {side} pixels a side, got {width} x {height}; "
+            "shrink it first",
+            most=MAX_PIXELS // 10**6,
+            side=MAX_SIDE,
+            width=width,
+            height=height,
         )
 
 
@@ -105,13 +111,16 @@ def decoding_in_words() -> Iterator[None]:
         raise
     except Image.DecompressionBombError as err:
         raise ImageFormatError(
-            f"expected an image of at most {MAX_PIXELS // 10**6} megapixels, got a far larger one; shrink it first"
+            "expected an image of at most {most} megapixels, got a far larger one; shrink it first",
+            most=MAX_PIXELS // 10**6,
         ) from err
     except UnidentifiedImageError as err:
-        raise ImageFormatError(f"expected an image, but this file is not one that can be read; {_READABLE}") from err
+        raise ImageFormatError(
+            "expected an image, but this file is not one that can be read; {readable}", readable=_READABLE
+        ) from err
     except Exception as err:  # damaged files make decoders raise nearly anything, TypeError and KeyError among them
         raise ImageFormatError(
-            f"expected a whole image, but the file is damaged or cut short ({err}); save it again"
+            "expected a whole image, but the file is damaged or cut short ({reason}); save it again", reason=err
         ) from err
 
 
@@ -123,9 +132,13 @@ def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
             with path.open("rb") as file:
                 yield file
         except FileNotFoundError as err:
-            raise ImageFormatError(f"expected an image file, but there is no file {path}; check the path") from err
+            raise ImageFormatError(
+                "expected an image file, but there is no file {path}; check the path", path=path
+            ) from err
         except (OSError, ValueError) as err:
-            raise ImageFormatError(f"expected a readable image file, but {path} is not one: {err}") from err
+            raise ImageFormatError(
+                "expected a readable image file, but {path} is not one: {reason}", path=path, reason=err
+            ) from err
     elif isinstance(source, bytes):
         yield io.BytesIO(source)
     else:
@@ -144,7 +157,7 @@ def _turn_to_the_picture(picture: Image.Image) -> None:
             picture.seek(pages[0])
             return
         count = len(pages) or count
-    raise ImageFormatError(f"expected a still image, got {count} frames; save one of them as PNG")
+    raise ImageFormatError("expected a still image, got {frames} frames; save one of them as PNG", frames=count)
 
 
 def _is_a_picture(picture: Image.Image, page: int) -> bool:
@@ -168,8 +181,11 @@ def _deep_grey(picture: Image.Image, fields: Mapping[int, int]) -> Image.Image:
     lowest, highest = int(values.min()), int(values.max())
     if lowest < 0 or highest > DEEPEST_VALUE:
         raise ImageFormatError(
-            f"expected grey values of at most 16 bits, 0 to {DEEPEST_VALUE}, got {lowest} to {highest}; "
-            "save the image with 8 or 16 bits"
+            "expected grey values of at most 16 bits, 0 to {most}, got {least} to {largest}; save the image with "
+            "8 or 16 bits",
+            most=DEEPEST_VALUE,
+            least=lowest,
+            largest=highest,
         )
     bits = fields.get(_BITS, 16)
     if bits < 16:

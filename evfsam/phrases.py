@@ -29,12 +29,16 @@ def check_phrase(phrase: object) -> Phrase:
     if isinstance(phrase, Phrase):
         return phrase
     if not isinstance(phrase, str):
-        raise PhraseError(f"expected a phrase as text, got {type(phrase).__name__}; type what to segment")
+        raise PhraseError("expected a phrase as text, got {kind}; type what to segment", kind=type(phrase).__name__)
     stripped = phrase.strip()
     if not stripped:
         raise PhraseError("expected a phrase, got an empty one; type what to segment, such as 'the dog on the left'")
     if len(stripped) > MAX_PHRASE_LENGTH:
-        raise PhraseError(f"expected at most {MAX_PHRASE_LENGTH} characters, got {len(stripped)}; shorten the phrase")
+        raise PhraseError(
+            "expected at most {most} characters, got {got}; shorten the phrase",
+            most=MAX_PHRASE_LENGTH,
+            got=len(stripped),
+        )
     if any("\ud800" <= letter <= "\udfff" for letter in stripped):  # as a text cut by length leaves an emoji
         raise PhraseError("expected a phrase of whole characters, got half of one (a lone surrogate); type it again")
     return Phrase(stripped)
@@ -74,5 +78,7 @@ def check_phrases(phrases: Sequence[object]) -> tuple[Phrase, ...]:
         PhraseError: one is empty or too long, or there are none or more than 16.
     """
     if not 1 <= len(phrases) <= MAX_PHRASES:
-        raise PhraseError(f"expected 1 to {MAX_PHRASES} phrases in one request, got {len(phrases)}; ask for fewer")
+        raise PhraseError(
+            "expected 1 to {most} phrases in one request, got {got}; ask for fewer", most=MAX_PHRASES, got=len(phrases)
+        )
     return tuple(check_phrase(phrase) for phrase in phrases)

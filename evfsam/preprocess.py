@@ -64,8 +64,10 @@ def as_rgb(image: NDArray[np.generic] | Image.Image) -> RgbImage:
     shape_fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if array.dtype not in (np.uint8, np.uint16) or not shape_fits:
         raise ImageFormatError(
-            f"expected a uint8 or uint16 array (H, W) or (H, W, 1, 3 or 4), got {array.dtype} {array.shape}; "
-            "convert it to 0..255 first"
+            "expected a uint8 or uint16 array (H, W) or (H, W, 1, 3 or 4), got {dtype} {shape}; convert it to "
+            "0..255 first",
+            dtype=array.dtype,
+            shape=array.shape,
         )
     check_size(array.shape[1], array.shape[0])
     pixels = to_8_bit(array) if array.dtype == np.uint16 else array.astype(np.uint8)

@@ -394,8 +394,10 @@ class ImageView:
     def __init__(self, image: RgbImage, store: EmbeddingStore | None = None) -> None:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ImageFormatError(
-                f"expected an RGB uint8 array (H, W, 3), got {image.dtype} {image.shape}; "
-                "read files with evfsam.preprocess.load_image"
+                "expected an RGB uint8 array (H, W, 3), got {dtype} {shape}; read files with "
+                "evfsam.preprocess.load_image",
+                dtype=image.dtype,
+                shape=image.shape,
             )
         self.image: RgbImage = np.array(image, order="C", copy=True)
         self.image.setflags(write=False)

@@ -14,7 +14,7 @@ from typing import Final, Generic, NoReturn, TypeVar
 
 from gradio.context import LocalContext
 
-from evfsam.errors import EvfSamError
+from evfsam.errors import EvfSamError, Sentence
 
 Value = TypeVar("Value")
 
@@ -36,7 +36,7 @@ class NoRoomError(EvfSamError):
         key: under which the store says why.
     """
 
-    def __init__(self, words: str, key: str) -> None:
+    def __init__(self, words: Sentence, key: str) -> None:
         super().__init__(words)
         self.key = key
 
@@ -91,7 +91,7 @@ class BoundedStore(Generic[Value]):
         self.max_bytes, self._nbytes, self._what, self._again = max_bytes, nbytes, what, again
         self._is_busy, self._put_away, self._has_left, self._clock = is_busy, put_away, has_left, clock
         self._kept: OrderedDict[str, _Kept[Value]] = OrderedDict()
-        self._gone: OrderedDict[str, str] = OrderedDict()
+        self._gone: OrderedDict[str, Sentence] = OrderedDict()
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -120,12 +120,15 @@ class BoundedStore(Generic[Value]):
             self._put_away(each)
         if not is_in:
             self.refuse(
-                f"This {self._what} could not be kept: all room on the server is in use by others. "
-                "Try again in a few minutes."
+                Sentence(
+                    "This {what} could not be kept: all room on the server is in use by others. "
+                    "Try again in a few minutes.",
+                    what=Sentence(self._what),
+                )
             )
         return key
 
-    def refuse(self, words: str) -> NoReturn:
+    def refuse(self, words: Sentence) -> NoReturn:
         """Say that something is not kept, now and to whoever asks for it by the key.
 
         Raises:
@@ -191,10 +194,11 @@ class BoundedStore(Generic[Value]):
         self._remember(key, self._words(why))
         return self._kept.pop(key).value
 
-    def _remember(self, key: str, words: str) -> None:
+    def _remember(self, key: str, words: Sentence) -> None:
         self._gone[key] = words
         while len(self._gone) > _MOST_REMEMBERED:
             self._gone.popitem(last=False)
 
-    def _words(self, why: str) -> str:
-        return f"This {self._what} is no longer kept: {why}. {self._again}"
+    def _words(self, why: str) -> Sentence:
+        what, again = Sentence(self._what), Sentence(self._again)
+        return Sentence("This {what} is no longer kept: {why}. {again}", what=what, why=Sentence(why), again=again)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 
+from evfsam.errors import Sentence
 from evfsam.types import Segmentation
 from webui.bounded_store import BoundedStore
 from webui.known_scenes import KnownScene
@@ -58,8 +59,12 @@ class RunStore(BoundedStore[FinishedRun]):
         if value.nbytes > self.max_bytes:
             size, most = (f"{count / 2**20:,.0f}" for count in (value.nbytes, self.max_bytes))
             self.refuse(
-                f"This run takes {size} MiB, more than the {most} MiB that are kept for these tabs. "
-                "Ask fewer phrases or strategies at once, or take a smaller picture."
+                Sentence(
+                    "This run takes {size} MiB, more than the {most} MiB that are kept for these tabs. "
+                    "Ask fewer phrases or strategies at once, or take a smaller picture.",
+                    size=size,
+                    most=most,
+                )
             )
         return super().put(value, key, owner)
 

@@ -260,8 +260,7 @@ def certainty_in_words(judgement: AbsenceJudgement) -> str:
     words = say(_CERTAINTY[judgement.certainty])
     if judgement.certainty in ("sure", "unjudged"):
         return words
-    reason = retold(judgement.reason.partition(": ")[2])
-    return say("{words}: {reason}", words=words, reason=reason)
+    return say("{words}: {reason}.", words=words, reason=retold(judgement.why))
 
 
 def _sign(state: str, judgement: AbsenceJudgement | None, outcome: Outcome | None) -> str:

@@ -13,7 +13,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import torch
 
-from evfsam.errors import ConfigurationError, EvfSamError, GeometryError
+from evfsam.errors import ConfigurationError, EvfSamError, GeometryError, Sentence
 from evfsam.geometry import check_box, check_point
 from evfsam.phrases import Phrase, check_phrases, split_phrases
 from evfsam.types import (
@@ -105,7 +105,9 @@ def failure(view: ImageView, key: str, error: Exception) -> Segmentation:
         reason = out_of_memory_reason(error)
     elif not isinstance(error, EvfSamError):
         logger.error("strategy %s failed", key, exc_info=error)
-        reason = f"an unexpected error ({type(error).__name__}) stopped this strategy; the log has the details"
+        reason = Sentence(
+            "an unexpected error ({kind}) stopped this strategy; the log has the details", kind=type(error).__name__
+        )
     return Segmentation.undrawn(Verdict("failed", reason), view.size)
 
 
@@ -307,16 +309,19 @@ class Comparison:
             return self.keys
         if not isinstance(strategies, Sequence) or isinstance(strategies, str):
             raise ConfigurationError(
-                f"expected a list of strategies' keys, got {strategies!r:.60}; put them into a list"
+                "expected a list of strategies' keys, got {value!r:.60}; put them into a list", value=strategies
             )
         if not strategies:
             raise ConfigurationError(
-                f"No strategy is chosen. Choose at least one strategy out of {', '.join(self.keys)}, got none"
+                "No strategy is chosen. Choose at least one strategy out of {choices}, got none",
+                choices=", ".join(self.keys),
             )
         for key in strategies:
             if not isinstance(key, str):
                 raise ConfigurationError(
-                    f"expected the key of a strategy as text, got {key!r:.60}; expected one of {', '.join(self.keys)}"
+                    "expected the key of a strategy as text, got {value!r:.60}; expected one of {choices}",
+                    value=key,
+                    choices=", ".join(self.keys),
                 )
             if key not in self.suite.strategies:
                 raise ConfigurationError(unknown_name("strategy", key, self.keys))
@@ -417,7 +422,9 @@ def check_refinement(refinement: SamPrompt, size: tuple[int, int]) -> None:
         GeometryError: see above.
     """
     if len(refinement.points) > MOST_POINTS:
-        raise GeometryError(f"expected at most {MOST_POINTS} points, got {len(refinement.points)}; leave some out")
+        raise GeometryError(
+            "expected at most {most} points, got {got}; leave some out", most=MOST_POINTS, got=len(refinement.points)
+        )
     for point in refinement.points:
         check_point(point.x, point.y, size)
     if refinement.box is not None:
@@ -428,5 +435,7 @@ def _with_prompt(strategy: Strategy, key: str, refinement: SamPrompt) -> Strateg
     if refinement.box is None and not refinement.points:
         return strategy
     if not isinstance(strategy, RefinableStrategy):
-        raise ConfigurationError(f"strategy {key} takes no points and no box beside the phrase; leave one of them out")
+        raise ConfigurationError(
+            "strategy {strategy} takes no points and no box beside the phrase; leave one of them out", strategy=key
+        )
     return strategy.with_prompt(refinement.points, refinement.box)

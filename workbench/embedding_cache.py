@@ -24,7 +24,7 @@ class EmbeddingCache:
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         if max_bytes < 0:
-            raise ConfigurationError(f"expected max_bytes of 0 or more, got {max_bytes}; 0 keeps nothing")
+            raise ConfigurationError("expected max_bytes of 0 or more, got {value}; 0 keeps nothing", value=max_bytes)
         self._max_bytes = max_bytes
         self._embeddings: OrderedDict[str, ImageEmbedding] = OrderedDict()
         self._nbytes = 0

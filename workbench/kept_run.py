@@ -4,6 +4,7 @@
 a suite has others.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final, cast
 
 import torch
 
+from evfsam.errors import sentence_of
 from evfsam.geometry import Frame
 from evfsam.phrases import Phrase
 from evfsam.types import (
@@ -32,9 +34,9 @@ ARRIVAL_NAME: Final = "arrival.pt"
 ARRIVAL_EXAMPLE: Final = "scene-colour.png"
 ARRIVAL_PHRASE: Final = "the bus on the left"
 """Two buses: only who sees the image can tell which is meant, so that EVF-SAM is right and CLIP's text is not."""
-_KEPT_TYPES: Final = [
+_KEPT_TYPES: Final[list[Callable[..., object]]] = [
     *(StrategyResult, StrategyCard, Segmentation, Verdict, TraceEntry, AttentionRecord),
-    *(MaskPrediction, Frame, SamPrompt, PromptPoint, Phrase),
+    *(MaskPrediction, Frame, SamPrompt, PromptPoint, Phrase, sentence_of),
 ]
 """All that is read back: a file with anything else is refused, as weights are."""
 

@@ -6,6 +6,8 @@ The command line must answer `--help` and slips of the pen at once, so nothing h
 from difflib import get_close_matches
 from typing import Final
 
+from evfsam.errors import Sentence
+
 AUTO_KEY: Final = "auto"
 FULL_KEY: Final = "full"
 SUITE_NAMES: Final = (AUTO_KEY, "mini", FULL_KEY)
@@ -41,8 +43,16 @@ VIDEO_CHECKPOINT: Final = "YxZhang/evf-sam2"
 """The checkpoint that follows a phrase unless another is named: EVF-SAM2 on Hiera-L, from the Hub."""
 
 
-def unknown_name(what: str, name: str, known: tuple[str, ...]) -> str:
+def unknown_name(what: str, name: str, known: tuple[str, ...]) -> Sentence:
     """Word the error for a name that is not one of the known ones, with the nearest as a suggestion."""
-    near = get_close_matches(name, known, n=1)
-    guess = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown {what} {name!r}: expected one of {', '.join(known)}{guess}"
+    near, choices = get_close_matches(name, known, n=1), ", ".join(known)
+    kind = Sentence(what)
+    if not near:
+        return Sentence("unknown {kind} {name!r}: expected one of {choices}", kind=kind, name=name, choices=choices)
+    return Sentence(
+        "unknown {kind} {name!r}: expected one of {choices}; did you mean {guess}?",
+        kind=kind,
+        name=name,
+        choices=choices,
+        guess=near[0],
+    )

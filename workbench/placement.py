@@ -36,12 +36,14 @@ def resolve_device(name: str, local_rank: str | None = None) -> torch.device:
         ConfigurationError: the name is unknown, or this machine lacks the device.
     """
     if name not in DEVICE_NAMES:
-        raise ConfigurationError(f"expected a device out of {', '.join(DEVICE_NAMES)}, got {name!r}")
+        raise ConfigurationError(
+            "expected a device out of {choices}, got {name!r}", choices=", ".join(DEVICE_NAMES), name=name
+        )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     is_there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[name]
     if not is_there:
-        raise ConfigurationError(f"this machine has no {name} device that torch can use; choose auto or cpu")
+        raise ConfigurationError("this machine has no {name} device that torch can use; choose auto or cpu", name=name)
     if name == "cuda" and local_rank is not None and local_rank.isdecimal():
         return torch.device(name, int(local_rank) % torch.cuda.device_count())
     return torch.device(name)
@@ -61,7 +63,9 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
         ConfigurationError: the name is unknown, or the device cannot compute in the type.
     """
     if name not in DTYPES:
-        raise ConfigurationError(f"expected a number type out of {', '.join(DTYPE_NAMES)}, got {name!r}")
+        raise ConfigurationError(
+            "expected a number type out of {choices}, got {name!r}", choices=", ".join(DTYPE_NAMES), name=name
+        )
     if device.type == "cuda" and name == "bfloat16" and not torch.cuda.is_bf16_supported():
         raise ConfigurationError("this CUDA device does not compute in bfloat16; choose float16 or float32")
     return DTYPES[name]

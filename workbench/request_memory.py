@@ -8,7 +8,7 @@ small strategies: 260 MiB at the peak, where this says 292.
 from collections.abc import Iterable
 from typing import Final, Protocol, runtime_checkable
 
-from evfsam.errors import MemoryBudgetError
+from evfsam.errors import MemoryBudgetError, Sentence
 
 GB: Final = 10**9
 _PICTURE_BYTES: Final = 6
@@ -65,8 +65,17 @@ def check_memory(size: tuple[int, int], phrase_count: int, strategies: Iterable[
     counts = range(phrase_count - 1, 0, -1)
     fitting = next((count for count in counts if question_bytes(size, count, asked) <= most_bytes), 0)
     megapixels = size[0] * size[1] / 1e6
-    advice = f"ask at most {fitting} phrases at once" if fitting else "take a smaller picture or fewer strategies"
+    if fitting:
+        advice = Sentence("ask at most {fitting} phrases at once", fitting=fitting)
+    else:
+        advice = Sentence("take a smaller picture or fewer strategies")
     raise MemoryBudgetError(
-        f"expected a question of at most {most_bytes / GB:.1f} GB of memory, got one of {needed / GB:.1f} GB "
-        f"(megapixels: {megapixels:.1f}, phrases: {phrase_count}, strategies: {len(asked)}); {advice}"
+        "expected a question of at most {most:.1f} GB of memory, got one of {needed:.1f} GB (megapixels: "
+        "{megapixels:.1f}, phrases: {phrases}, strategies: {strategies}); {advice}",
+        most=most_bytes / GB,
+        needed=needed / GB,
+        megapixels=megapixels,
+        phrases=phrase_count,
+        strategies=len(asked),
+        advice=advice,
     )

@@ -30,5 +30,5 @@ def decoded_text(content: bytes) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise TextEncodingError(
-            f"expected UTF-8 text, got other bytes in line {line}; save it again as UTF-8"
+            "expected UTF-8 text, got other bytes in line {line}; save it again as UTF-8", line=line
         ) from error

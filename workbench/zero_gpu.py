@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 import torch
 
-from evfsam.errors import EvfSamError
+from evfsam.errors import EvfSamError, Sentence
 from evfsam.types import EmbeddingStore, ImageView, Strategy
 from workbench.comparison import Comparison, PhraseAnswer, Question, StrategyResult, failure, joined
 from workbench.suites.hub_entries import HubEntry
@@ -165,31 +165,43 @@ def on_cpu(value: Value) -> Value:
     return value
 
 
-def gpu_fault_in_words(error: BaseException) -> str:
+def gpu_fault_in_words(error: BaseException) -> Sentence:
     """Say in plain words why a GPU was not lent, or taken away, and what helps."""
     said = f"{getattr(error, 'title', '')}: {getattr(error, 'message', error)}".strip(": ")
     low = said.lower()
     if "no gpu" in low or "queue" in low:
-        return "All GPUs are busy, and none came free in time. Your image and phrase are still here: try again soon."
+        return Sentence(
+            "All GPUs are busy, and none came free in time. Your image and phrase are still here: try again soon."
+        )
     if "quota" in low or "runs limit" in low or "reached its gpu limit" in low:
         left, retry = _LEFT.search(said), _RETRY.search(said)
-        numbers = f" ({left[2]} s are left, this comparison asks for {left[1]} s)" if left else ""
-        when = f" It comes back in {retry[1].strip(' .')}." if retry else ""
-        return (
-            f"Your free GPU time on Hugging Face is used up for now{numbers}.{when} Ask fewer strategies at once, log "
-            "in to Hugging Face for more, or run this app on a machine of your own."
+        numbers = (
+            Sentence(" ({left} s are left, this comparison asks for {asked} s)", left=left[2], asked=left[1])
+            if left
+            else ""
+        )
+        when = Sentence(" It comes back in {time}.", time=retry[1].strip(" .")) if retry else ""
+        return Sentence(
+            "Your free GPU time on Hugging Face is used up for now{numbers}.{when} Ask fewer strategies at once, log "
+            "in to Hugging Face for more, or run this app on a machine of your own.",
+            numbers=numbers,
+            when=when,
         )
     if "illegal duration" in low or "larger than the maximum" in low:
-        return "This comparison asks for more GPU time than one call may have. Ask fewer strategies or phrases at once."
+        return Sentence(
+            "This comparison asks for more GPU time than one call may have. Ask fewer strategies or phrases at once."
+        )
     if "pending credits" in low or "too many zerogpu credits" in low:
-        return "Your other GPU tasks on Hugging Face are still running. Try again once they have ended."
+        return Sentence("Your other GPU tasks on Hugging Face are still running. Try again once they have ended.")
     if "aborted" in low:
-        return "The GPU was taken away before the comparison ended, as when it takes too long. Ask fewer strategies."
+        return Sentence(
+            "The GPU was taken away before the comparison ended, as when it takes too long. Ask fewer strategies."
+        )
     if "token" in low:
-        return "Your session on this page has expired. Reload it and ask again."
+        return Sentence("Your session on this page has expired. Reload it and ask again.")
     if "outofmemory" in low.replace(" ", ""):
-        return "The GPU ran out of memory. Ask fewer strategies at once, or take a smaller picture."
-    return f"The GPU call failed ({said or type(error).__name__}). Try once more."
+        return Sentence("The GPU ran out of memory. Ask fewer strategies at once, or take a smaller picture.")
+    return Sentence("The GPU call failed ({reason}). Try once more.", reason=said or type(error).__name__)
 
 
 def _failed(

@@ -60,21 +60,29 @@ def load_strategy(
     values = read_config(directory)
     if values.get("model_type") != _MODEL_TYPE:
         raise CheckpointError(
-            f"expected a projector (model_type {_MODEL_TYPE!r}) in {directory}, got {values.get('model_type')!r}; "
-            "save one with baselines.clip.projector.save_projector"
+            "expected a projector (model_type {kind!r}) in {directory}, got {other!r}; save one with "
+            "baselines.clip.projector.save_projector",
+            kind=_MODEL_TYPE,
+            directory=directory,
+            other=values.get("model_type"),
         )
     clip, tokenizer = load_clip(weights["clip"], device="cpu", dtype=dtype)
     backbone = load_mask_backbone(weights_directory(weights["sam"]), device="cpu", dtype=dtype)
     if not isinstance(backbone, SamMaskBackbone):
         raise CheckpointError(
-            f"a projector is trained for a SAM, got another mask model in {weights['sam']}; give a SAM"
+            "a projector is trained for a SAM, got another mask model in {weights}; give a SAM", weights=weights["sam"]
         )
     config = ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, backbone.config)
     wanted = _widths(config)
     if {name: values.get(name) for name in wanted} != wanted:
         raise CheckpointError(
-            f"the projector in {directory} was trained for {values.get('clip')} and {values.get('sam')} with "
-            f"{ {name: values.get(name) for name in wanted} }, these parts have {wanted}; choose the parts it names"
+            "the projector in {directory} was trained for {clip} and {sam} with {sizes}, these parts have "
+            "{wanted}; choose the parts it names",
+            directory=directory,
+            clip=values.get("clip"),
+            sam=values.get("sam"),
+            sizes={name: values.get(name) for name in wanted},
+            wanted=wanted,
         )
     model = ClipTextSamModel(config)
     state = {f"text_encoder.{name}": value for name, value in clip.text_model.state_dict().items()}

@@ -23,7 +23,7 @@ from baselines.control_tokens import refuse_control_tokens
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import CLIP_RANKING
 from baselines.strategy_options import changed, check_number
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, Sentence
 from evfsam.phrases import check_phrase, in_words
 from evfsam.preprocess import CLIP_MEAN, clip_pixels
 from evfsam.sam.backbone import BaseMaskBackbone
@@ -69,7 +69,7 @@ class ClipRankingOptions:
 
     def __post_init__(self) -> None:
         if self.crop not in get_args(Crop):
-            raise ConfigurationError(f"expected crop of {get_args(Crop)}, got {self.crop!r}")
+            raise ConfigurationError("expected crop of {choices}, got {crop!r}", choices=get_args(Crop), crop=self.crop)
         check_number(self, "points_per_side", 1, 64, is_whole=True)
         check_number(self, "top_count", 1, 16, is_whole=True)
         check_number(self, "pred_iou_threshold", 0, 1)
@@ -168,9 +168,13 @@ class ClipRankingStrategy:
 
     def _proposal_step(self, proposals: Proposals) -> TraceEntry:
         side = self.options.points_per_side
-        said = (
-            f"{proposals.candidate_count} masks from {side} x {side} points; {proposals.trusted_count} passed the "
-            f"filters, {len(proposals.kept)} are left without near copies."
+        said = Sentence(
+            "{candidates} masks from {side} x {side} points; {trusted} passed the filters, {left} are left without "
+            "near copies.",
+            candidates=proposals.candidate_count,
+            side=side,
+            trusted=proposals.trusted_count,
+            left=len(proposals.kept),
         )
         values = {
             "candidates": proposals.candidate_count,

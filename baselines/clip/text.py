@@ -79,8 +79,11 @@ class ClipTextSamConfig:
         expected = {"model_type", "text", "vision", "sam"}
         if set(values) != expected or values["model_type"] != _MODEL_TYPE:
             raise ConfigurationError(
-                f"expected a {_MODEL_TYPE} configuration with {sorted(expected)}, "
-                f"got model_type {values.get('model_type')!r} with {sorted(values)}"
+                "expected a {kind} configuration with {fields}, got model_type {other!r} with {others}",
+                kind=_MODEL_TYPE,
+                fields=sorted(expected),
+                other=values.get("model_type"),
+                others=sorted(values),
             )
         return cls(
             CLIPTextConfig.from_dict(values["text"]),
@@ -197,7 +200,9 @@ class ClipTextStrategy:
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
-            raise ConfigurationError(f"expected a variant of {', '.join(VARIANTS)}, got {self.variant!r}")
+            raise ConfigurationError(
+                "expected a variant of {choices}, got {variant!r}", choices=", ".join(VARIANTS), variant=self.variant
+            )
 
     @property
     def card(self) -> StrategyCard:
@@ -302,7 +307,9 @@ def load_strategy(directory: Path, *, device: str | torch.device, dtype: torch.d
     """
     model = ClipTextSamModel.from_pretrained(directory, device=device, dtype=dtype)
     if not (directory / "tokenizer.json").is_file():
-        raise CheckpointError(f"expected tokenizer.json in {directory}, found none; save CLIP's tokenizer beside it")
+        raise CheckpointError(
+            "expected tokenizer.json in {directory}, found none; save CLIP's tokenizer beside it", directory=directory
+        )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(directory)
     return ClipTextStrategy(model, tokenizer, SamMaskBackbone(model.sam, model.config.sam))
 

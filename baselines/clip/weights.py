@@ -6,7 +6,7 @@ import torch
 from transformers import CLIPModel, CLIPTokenizerFast, PreTrainedTokenizerFast
 
 from baselines.weights import raise_unless_complete, without_progress_bars
-from evfsam.errors import CheckpointError
+from evfsam.errors import CheckpointError, Sentence
 from evfsam.weights.files import read_config
 from evfsam.weights.hub import weights_directory
 
@@ -29,12 +29,21 @@ def load_clip(
     """
     directory = weights_directory(source)
     has_open_clip = (directory / "open_clip_config.json").is_file()
-    advice = f"choose one with both, such as laion/CLIP-ViT-L-14-laion2B-s32B-b82K, or {OPENAI_VIT_L}"
+    advice = Sentence(
+        "choose one with both, such as laion/CLIP-ViT-L-14-laion2B-s32B-b82K, or {other}", other=OPENAI_VIT_L
+    )
     if has_open_clip and not (directory / "config.json").is_file():
-        raise CheckpointError(f"{source} holds open_clip's own format alone, which is not read; {advice}")
+        raise CheckpointError(
+            "{source} holds open_clip's own format alone, which is not read; {advice}", source=source, advice=advice
+        )
     model_type = read_config(directory).get("model_type")
     if model_type != "clip":
-        raise CheckpointError(f"expected a CLIP in {source}, got model_type {model_type!r}; {advice}")
+        raise CheckpointError(
+            "expected a CLIP in {source}, got model_type {kind!r}; {advice}",
+            source=source,
+            kind=model_type,
+            advice=advice,
+        )
     try:
         with without_progress_bars():
             model, info = CLIPModel.from_pretrained(
@@ -42,6 +51,8 @@ def load_clip(
             )
             tokenizer = CLIPTokenizerFast.from_pretrained(directory)
     except (OSError, ValueError, KeyError) as err:
-        raise CheckpointError(f"expected a CLIP with safetensors and its tokenizer in {source}, got: {err}") from err
+        raise CheckpointError(
+            "expected a CLIP with safetensors and its tokenizer in {source}, got: {reason}", source=source, reason=err
+        ) from err
     raise_unless_complete(directory, info, may_hold_more=True)
     return model.to(device).eval().requires_grad_(False), tokenizer

@@ -42,7 +42,7 @@ def with_todays_names(adapter: Path) -> Iterator[Path]:
         config = json.loads((adapter / _CONFIG).read_text(encoding="utf-8"))
         weights = load_file(adapter / _WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"expected a peft adapter in {adapter}, got: {error}") from error
+        raise CheckpointError("expected a peft adapter in {place}, got: {error}", place=adapter, error=error) from error
     renamed = {_PREFIX + todays_name(key.removeprefix(_PREFIX)): tensor for key, tensor in weights.items()}
     if renamed.keys() == weights.keys():
         yield adapter
@@ -53,8 +53,11 @@ def with_todays_names(adapter: Path) -> Iterator[Path]:
     ends = [name for name in config["target_modules"] if "." not in name]
     if ends:
         raise CheckpointError(
-            f"expected an adapter that names its modules in full, such as model.layers.0.self_attn.q_proj, got "
-            f"{', '.join(ends[:3])} in {adapter}; write the full names into {_CONFIG}"
+            "expected an adapter that names its modules in full, such as model.layers.0.self_attn.q_proj, got "
+            "{modules} in {adapter}; write the full names into {config}",
+            modules=", ".join(ends[:3]),
+            adapter=adapter,
+            config=_CONFIG,
         )
     with TemporaryDirectory(prefix="adapter-") as folder:
         (Path(folder) / _CONFIG).write_text(json.dumps(config), encoding="utf-8")

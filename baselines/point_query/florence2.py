@@ -52,7 +52,9 @@ class Florence2Model:
                 )
                 processor = Florence2Processor.from_pretrained(path)
         except (OSError, ValueError, KeyError) as err:
-            raise CheckpointError(f"expected a saved Florence-2 in {path}, got: {err}") from err
+            raise CheckpointError(
+                "expected a saved Florence-2 in {path}, got: {reason}", path=path, reason=err
+            ) from err
         raise_unless_complete(path, info, may_hold_more=True)
         return cls(model.to(device).eval(), processor)
 
@@ -65,7 +67,7 @@ class Florence2Model:
         marks = {*self.processor.tasks_answer_post_processing_type, *self.processor.tokenizer.all_special_tokens}
         found = sorted(mark for mark in {*marks, "<loc_"} if mark in phrase)
         if found:
-            raise PhraseError(f"the phrase holds {found[0]!r}, a control token of the model; leave it out")
+            raise PhraseError("the phrase holds {token!r}, a control token of the model; leave it out", token=found[0])
 
     @contextmanager
     def conversation(self, image: RgbImage) -> Iterator["Florence2Talk"]:

@@ -108,7 +108,9 @@ class LanguageModel:
                 )
                 processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as err:
-            raise CheckpointError(f"expected a saved image-text-to-text model in {path}, got: {err}") from err
+            raise CheckpointError(
+                "expected a saved image-text-to-text model in {path}, got: {reason}", path=path, reason=err
+            ) from err
         raise_unless_complete(path, info, may_hold_more=may_hold_more)
         if adapter is not None:
             _put_on_adapter(model, existing_directory(adapter))
@@ -208,11 +210,15 @@ def _put_on_adapter(model: PreTrainedModel, adapter: Path) -> None:
         with with_todays_names(adapter) as directory:
             info = model.load_adapter(str(directory))
     except (OSError, ValueError, KeyError) as err:
-        raise CheckpointError(f"expected a peft adapter for this model in {adapter}, got: {err}") from err
+        raise CheckpointError(
+            "expected a peft adapter for this model in {adapter}, got: {reason}", adapter=adapter, reason=err
+        ) from err
     missing = [key for key in info.missing_keys if "lora_" in key]
     if missing or info.unexpected_keys or info.mismatched_keys:
         odd = sorted(map(str, (*missing, *info.unexpected_keys, *info.mismatched_keys)))
-        raise CheckpointError(f"the adapter in {adapter} does not fit this model: {', '.join(odd[:5])}")
+        raise CheckpointError(
+            "the adapter in {adapter} does not fit this model: {odd}", adapter=adapter, odd=", ".join(odd[:5])
+        )
 
 
 def _with_image(message: Message, image: Image.Image) -> dict[str, object]:
@@ -249,7 +255,9 @@ def _raise_unless_faithful(tokenizer: Any) -> None:
     read = tokenizer.decode(tokenizer(written, add_special_tokens=False)["input_ids"], skip_special_tokens=True).strip()
     if read != written:
         raise ConfigurationError(
-            f"expected a tokenizer that gives back {written!r}, got {read!r}; give it a decoder, such as Fuse"
+            "expected a tokenizer that gives back {written!r}, got {read!r}; give it a decoder, such as Fuse",
+            written=written,
+            read=read,
         )
 
 
@@ -482,8 +490,10 @@ class _Together:
 def image_refused(image: Image.Image, err: Exception) -> ImageFormatError:
     """Put into words that a model's processor refuses an image, as some do if one side is far the longer."""
     return ImageFormatError(
-        f"the language model cannot take an image of {image.width} x {image.height} pixels ({err}); "
-        "crop it nearer to a square"
+        "the language model cannot take an image of {width} x {height} pixels ({reason}); crop it nearer to a square",
+        width=image.width,
+        height=image.height,
+        reason=err,
     )
 
 

@@ -20,7 +20,7 @@ from baselines.point_query.strategy import PointQueryStrategy
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import POINT_QUERY
 from baselines.weights import existing_directory
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, Sentence
 from evfsam.types import StrategyCard
 from evfsam.weights.files import read_config
 from evfsam.weights.hub import weights_directory
@@ -69,15 +69,18 @@ def family_of(directory: str | Path, dialect: str | None = None) -> Dialect:
     chosen = find_dialect(dialect) if dialect is not None else dialect_of_model(model_type)
     if model_type not in CONFIG_MAPPING:
         raise ConfigurationError(
-            f"{chosen.title} (model_type {model_type!r}) has no class in transformers {transformers.__version__}; "
-            "install a later one: code from the Hub is not run"
+            "{title} (model_type {kind!r}) has no class in transformers {version}; install a later one: code "
+            "from the Hub is not run",
+            title=chosen.title,
+            kind=model_type,
+            version=transformers.__version__,
         )
     return chosen
 
 
 def card_of(dialect: Dialect) -> StrategyCard:
     """Return the strategy's card for one family."""
-    card = replace(POINT_QUERY, title=f"Point query, {dialect.title}", licence=dialect.licence)
+    card = replace(POINT_QUERY, title=Sentence("Point query, {model}", model=dialect.title), licence=dialect.licence)
     if dialect.points_question is None and dialect.box_question is not None:
         return replace(
             card,

@@ -68,7 +68,12 @@ class PointQueryOptions:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in get_args(allowed):
-                raise ConfigurationError(f"expected {name} of {get_args(allowed)}, got {getattr(self, name)!r}")
+                raise ConfigurationError(
+                    "expected {name} of {choices}, got {value!r}",
+                    name=name,
+                    choices=get_args(allowed),
+                    value=getattr(self, name),
+                )
         check_number(self, "grid_size", 1, _LARGEST_GRID, is_whole=True)
         check_number(self, "sampling_seed", 0, 2**31 - 1, is_whole=True)
         check_number(self, "max_new_tokens", 8, 1024, is_whole=True)
@@ -94,12 +99,12 @@ def check_options(options: PointQueryOptions, dialect: Dialect) -> None:
         ConfigurationError: naming an option that it can.
     """
     if options.form == "pqpp" and dialect.box_question is None:
-        raise ConfigurationError(f"{dialect.title} names no box; use form='ppg'")
+        raise ConfigurationError("{title} names no box; use form='ppg'", title=dialect.title)
     if options.form == "ppg" and dialect.prompt_points_question is None:
-        raise ConfigurationError(f"{dialect.title} is not asked for points outright; use form='pqpp'")
+        raise ConfigurationError("{title} is not asked for points outright; use form='pqpp'", title=dialect.title)
     if options.form == "pqpp" and options.prompt != "box" and dialect.points_question is None:
-        raise ConfigurationError(f"{dialect.title} answers no question about points; use prompt='box'")
+        raise ConfigurationError("{title} answers no question about points; use prompt='box'", title=dialect.title)
     if options.form == "ppg" and options.prompt == "box" and dialect.box_question is None:
-        raise ConfigurationError(f"{dialect.title} names no box; use prompt='points'")
+        raise ConfigurationError("{title} names no box; use prompt='points'", title=dialect.title)
     if options.presence == "ask" and dialect.presence_question is None:
-        raise ConfigurationError(f"{dialect.title} is not asked about presence apart; use presence='skip'")
+        raise ConfigurationError("{title} is not asked about presence apart; use presence='skip'", title=dialect.title)

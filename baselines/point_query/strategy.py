@@ -33,6 +33,7 @@ from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import PointQueryOptions, check_options
 from baselines.strategy_cards import POINT_QUERY
 from baselines.strategy_options import changed
+from evfsam.errors import Sentence
 from evfsam.phrases import check_phrases, in_words
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import (
@@ -157,8 +158,12 @@ class PointQueryStrategy:
             if p_yes < self.options.presence_threshold:
                 each.outcome = Verdict(
                     "absent",
-                    f"Asked whether the image shows it, the language model was {p_yes:.0%} sure of Yes; "
-                    f"{self.options.presence_threshold:.0%} are asked for.",
+                    Sentence(
+                        "Asked whether the image shows it, the language model was {sure:.0%} sure of Yes; "
+                        "{asked:.0%} are asked for.",
+                        sure=p_yes,
+                        asked=self.options.presence_threshold,
+                    ),
                 )
 
     def _ask_boxes(self, chat: Chat, grid: CoordinateGrid, inquiries: Sequence[Inquiry]) -> None:
@@ -196,8 +201,13 @@ class PointQueryStrategy:
         elif p_absent >= self.options.absence_threshold < 1:
             inquiry.outcome = Verdict(
                 "absent",
-                f'The language model named a box, but "{rival}" had a probability of {p_absent:.0%}; from '
-                f"{self.options.absence_threshold:.0%} on its box is not believed.",
+                Sentence(
+                    'The language model named a box, but "{rival}" had a probability of {probability:.0%}; from '
+                    "{limit:.0%} on its box is not believed.",
+                    rival=rival,
+                    probability=p_absent,
+                    limit=self.options.absence_threshold,
+                ),
             )
 
     def _ask_points(self, chat: Chat, grid: CoordinateGrid, inquiries: Sequence[Inquiry]) -> None:
@@ -334,23 +344,30 @@ class PointQueryStrategy:
         kept = [point for point in points if point.is_kept]
         on_object = sum(point.label for point in kept)
         pixels = None if box is None else grid.pixel_box(box)
-        said = f"{on_object} points on the object, {len(kept) - on_object} off it, {len(points) - len(kept)} dropped."
+        said = Sentence(
+            "{on} points on the object, {off} off it, {dropped} dropped.",
+            on=on_object,
+            off=len(kept) - on_object,
+            dropped=len(points) - len(kept),
+        )
         points_alone = self.options.prompt in ("points", "positives")
         if pixels is None:
             prompt = SamPrompt(points=points)
         elif self.options.prompt == "box":
-            prompt, said = SamPrompt(box=pixels), "The box alone, as the options say."
+            prompt, said = SamPrompt(box=pixels), Sentence("The box alone, as the options say.")
         elif not kept:
-            prompt, said = SamPrompt(box=pixels, points=points), "The box alone: no point was kept."
-            sure = f"No point got an answer that was at least {self.options.threshold:.0%} sure"
-            inquiry.remark = f"{sure}; the box alone prompted SAM."
+            prompt, said = SamPrompt(box=pixels, points=points), Sentence("The box alone: no point was kept.")
+            inquiry.remark = Sentence(
+                "No point got an answer that was at least {sure:.0%} sure; the box alone prompted SAM.",
+                sure=self.options.threshold,
+            )
         elif points_alone and on_object:
             prompt = SamPrompt(points=points)
         elif points_alone:
             prompt = SamPrompt(box=pixels, points=points)
-            said = f"{said} The box as well: no kept point is on the object."
+            said = Sentence("{points} The box as well: no kept point is on the object.", points=said)
         else:
-            prompt, said = SamPrompt(box=pixels, points=points), f"The box, and {said}"
+            prompt, said = SamPrompt(box=pixels, points=points), Sentence("The box, and {points}", points=said)
         values = {"box": pixels and list(pixels), "kept": len(kept), "dropped": len(points) - len(kept)}
         inquiry.steps.append(TraceEntry("prompt SAM", "", said, values))
         return prompt
@@ -419,8 +436,15 @@ def _nothing_usable(answer: str, parsed: ParsedBoxes | ParsedPromptPoints, wante
     """Say why there is nothing to draw."""
     shown = answer if len(answer) <= _SHOWN_CHARACTERS else f"{answer[:_SHOWN_CHARACTERS]}…"
     if parsed.says_no_object:
-        return Verdict("absent", f'The language model answered "{shown}"')
+        return Verdict("absent", Sentence('The language model answered "{answer}"', answer=shown))
     if parsed.problems:
         problems = "; ".join(parsed.problems[:3])
-        return Verdict("failed", f"The language model's answer holds no usable {wanted}: {problems}.")
-    return Verdict("failed", f'The language model answered without a {wanted}: "{shown}"')
+        return Verdict(
+            "failed",
+            Sentence(
+                "The language model's answer holds no usable {wanted}: {problems}.", wanted=wanted, problems=problems
+            ),
+        )
+    return Verdict(
+        "failed", Sentence('The language model answered without a {wanted}: "{answer}"', wanted=wanted, answer=shown)
+    )

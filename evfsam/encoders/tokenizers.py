@@ -52,7 +52,11 @@ def checked_length(ids: list[int], max_tokens: int) -> list[int]:
         PhraseError: there are more than `max_tokens`.
     """
     if len(ids) > max_tokens:
-        raise PhraseError(f"expected a phrase of at most {max_tokens} word pieces, got {len(ids)}; shorten the phrase")
+        raise PhraseError(
+            "expected a phrase of at most {most} word pieces, got {got}; shorten the phrase",
+            most=max_tokens,
+            got=len(ids),
+        )
     return ids
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import torch
 
 from evfsam.encoders.multimodal import EncoderChoice, EncoderOutput
+from evfsam.errors import Sentence
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.phrases import check_phrases
@@ -30,9 +31,9 @@ _LONG_PHRASE: Final = 64
 """Tokens of a phrase that few exceed."""
 _ENCODER_TITLES: Final[Mapping[str, str]] = {"beit3": "BEiT-3", "vilt": "ViLT", "clip": "CLIP"}
 _SUMMARIES: Final[Mapping[str, str]] = {
-    "early": "{} reads image and phrase together; one of its tokens becomes one prompt for SAM.",
-    "late": "{} reads image and phrase apart; both [CLS] tokens side by side become one prompt for SAM.",
-    "text": "{} reads the phrase alone; its [CLS] token becomes one prompt for SAM.",
+    "early": "{encoder} reads image and phrase together; one of its tokens becomes one prompt for SAM.",
+    "late": "{encoder} reads image and phrase apart; both [CLS] tokens side by side become one prompt for SAM.",
+    "text": "{encoder} reads the phrase alone; its [CLS] token becomes one prompt for SAM.",
 }
 
 
@@ -176,7 +177,7 @@ class EvfSamStrategy:
         )
         token = self.model.config.feature
         projected = TraceEntry(
-            step="project [CLS] to a prompt for SAM" if token == "cls" else f"project {token} to a prompt for SAM",
+            step=Sentence("project {token} to a prompt for SAM", token="[CLS]" if token == "cls" else token),
             values={
                 "channels": prompt.text_prompt_embeddings.shape[-1],
                 "norm": float(prompt.text_prompt_embeddings.norm()),
@@ -191,7 +192,7 @@ class EvfSamStrategy:
 def _card(choice: EncoderChoice) -> StrategyCard:
     if choice == EncoderChoice():
         return EVF_SAM
-    summary = _SUMMARIES[choice.fusion].format(_ENCODER_TITLES[choice.encoder])
+    summary = Sentence(_SUMMARIES[choice.fusion], encoder=_ENCODER_TITLES[choice.encoder])
     if choice.is_fused:
         return replace(EVF_SAM, summary=summary)
     return replace(

@@ -75,12 +75,18 @@ def check_options(frame_count: int, prompt_frame: int, direction: str = "both", 
         raise ImageFormatError("expected a video of at least one frame, got none")
     if not 0 <= prompt_frame < frame_count:
         raise ConfigurationError(
-            f"expected the phrase on one of the frames 0 to {frame_count - 1}, got frame {prompt_frame}"
+            "expected the phrase on one of the frames 0 to {last}, got frame {frame}",
+            last=frame_count - 1,
+            frame=prompt_frame,
         )
     if direction not in get_args(Direction):
-        raise ConfigurationError(f"expected a direction out of {', '.join(get_args(Direction))}, got {direction!r}")
+        raise ConfigurationError(
+            "expected a direction out of {choices}, got {direction!r}",
+            choices=", ".join(get_args(Direction)),
+            direction=direction,
+        )
     if hole_area < 0:
-        raise ConfigurationError(f"expected a hole area of at least 0 pixels, got {hole_area}")
+        raise ConfigurationError("expected a hole area of at least 0 pixels, got {area}", area=hole_area)
 
 
 def segment_video(
@@ -118,7 +124,8 @@ def segment_video(
     phrase = check_phrase(phrase)
     if model.family.model_type != "sam2":
         raise ConfigurationError(
-            f"expected an EVF-SAM2, which has a memory for videos, got an {model.family.title}; load another checkpoint"
+            "expected an EVF-SAM2, which has a memory for videos, got an {title}; load another checkpoint",
+            title=model.family.title,
         )
     check_options(len(frames), prompt_frame, direction, hole_area)
     ids, words = processor.tokenizer.encode_batch([phrase])

@@ -69,7 +69,10 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
         if index.exists():
             return _read_shards(index, read)
     raise CheckpointError(
-        f"expected {WEIGHTS_NAME} or {PICKLE_NAME} in {directory}, found none; check the path or download it again"
+        "expected {name} or {other} in {directory}, found none; check the path or download it again",
+        name=WEIGHTS_NAME,
+        other=PICKLE_NAME,
+        directory=directory,
     )
 
 
@@ -96,7 +99,9 @@ def save_weights(
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value.detach().to(storage_dtype or value.dtype)).all():
             raise CheckpointError(
-                f"expected finite weights, but {name!r} is not in {storage_dtype or value.dtype}; do not save it"
+                "expected finite weights, but {name!r} is not in {dtype}; do not save it",
+                name=name,
+                dtype=storage_dtype or value.dtype,
             )
     directory.mkdir(parents=True, exist_ok=True)
     shards = _shards(tensors, storage_dtype, max_shard_bytes)
@@ -141,11 +146,17 @@ def read_json(path: Path) -> dict[str, object]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as err:
-        raise CheckpointError(f"expected {path.name} in {path.parent}, found none; check the path") from err
+        raise CheckpointError(
+            "expected {name} in {directory}, found none; check the path", name=path.name, directory=path.parent
+        ) from err
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
-        raise CheckpointError(f"{path} cannot be read as JSON ({err}); restore the file") from err
+        raise CheckpointError(
+            "{path} cannot be read as JSON ({reason}); restore the file", path=path, reason=err
+        ) from err
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds a {type(values).__name__}, expected a JSON object; restore the file")
+        raise CheckpointError(
+            "{path} holds a {kind}, expected a JSON object; restore the file", path=path, kind=type(values).__name__
+        )
     return values
 
 
@@ -165,8 +176,10 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as err:
         found = re.search(r"GLOBAL \S+|Unsupported \w+ \S+|Can only \w+[^.\n]*", str(err))
         raise CheckpointError(
-            f"{path} holds more than weights ({shortened(found[0]) if found else 'it is no plain list of tensors'}) "
-            "and could run code, so it was not read; get the checkpoint's safetensors"
+            "{path} holds more than weights ({what}) and could run code, so it was not read; get the "
+            "checkpoint's safetensors",
+            path=path,
+            what=shortened(found[0]) if found else "it is no plain list of tensors",
         ) from err
     except Exception as err:  # a damaged pickle can fail its reader in any way
         raise _damaged(path, err) from err
@@ -174,7 +187,7 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
         isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided
         for name, value in content.items()
     ):
-        raise CheckpointError(f"{path} does not map names to dense tensors; save it from model.state_dict()")
+        raise CheckpointError("{path} does not map names to dense tensors; save it from model.state_dict()", path=path)
     return {name: value.detach() for name, value in content.items()}
 
 
@@ -185,12 +198,16 @@ def _check_content(path: Path) -> None:
     except OSError as err:
         raise _damaged(path, err) from err
     if start == _LFS_START:
-        raise CheckpointError(f"{path} only points to the weights in Git LFS; run 'git lfs pull' in its repository")
+        raise CheckpointError(
+            "{path} only points to the weights in Git LFS; run 'git lfs pull' in its repository", path=path
+        )
 
 
 def _damaged(path: Path, err: Exception) -> CheckpointError:
     reason = shortened(" ".join(str(err).split()) or type(err).__name__, _LONGEST_REASON)
-    return CheckpointError(f"{path} is damaged, cut short or missing ({reason}); download or save it again")
+    return CheckpointError(
+        "{path} is damaged, cut short or missing ({reason}); download or save it again", path=path, reason=reason
+    )
 
 
 def _read_shards(index: Path, read: _Reader) -> dict[str, torch.Tensor]:
@@ -199,7 +216,9 @@ def _read_shards(index: Path, read: _Reader) -> dict[str, torch.Tensor]:
     absent = [name for name in files if not (index.parent / name).exists()]
     if absent:
         raise CheckpointError(
-            f"{index} names shards that are not beside it, {listed('missing', absent)}; download them"
+            "{index} names shards that are not beside it, {listed}; download them",
+            index=index,
+            listed=listed("missing", absent),
         )
     tensors: dict[str, torch.Tensor] = {}
     for file in files:
@@ -207,8 +226,10 @@ def _read_shards(index: Path, read: _Reader) -> dict[str, torch.Tensor]:
         lost = sorted(name for name, place in weight_map.items() if place == file and name not in stored)
         if lost:
             raise CheckpointError(
-                f"{index.parent / file} lacks weights that {index.name} places in it, {listed('missing', lost)}; "
-                "download both again"
+                "{directory} lacks weights that {index} places in it, {listed}; download both again",
+                directory=index.parent / file,
+                index=index.name,
+                listed=listed("missing", lost),
             )
         tensors |= {name: value for name, value in stored.items() if weight_map.get(name, file) == file}
     return tensors
@@ -218,7 +239,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     entries = read_json(index).get("weight_map")
     names = list(entries.values()) if isinstance(entries, dict) else []
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
-        raise CheckpointError(f"{index} does not map weights to files beside it; download it again")
+        raise CheckpointError("{index} does not map weights to files beside it; download it again", index=index)
     return dict(entries) if isinstance(entries, dict) else {}
 
 

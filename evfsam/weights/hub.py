@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.errors import CheckpointError, ConfigurationError, Sentence
 
 _SHOWN_CHARACTERS: Final = 200
 _REPOSITORY_ID: Final = re.compile(r"(?:hf-hub:)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)")
@@ -50,19 +50,27 @@ def weights_directory(
     path = Path(source).expanduser()
     if str(source) and path.is_dir():
         if revision is not None:
-            raise ConfigurationError(f"{path} is a directory, which has no revision {revision!r}; leave revision out")
+            raise ConfigurationError(
+                "{path} is a directory, which has no revision {revision!r}; leave revision out",
+                path=path,
+                revision=revision,
+            )
         return path
     if path.is_file():
-        raise CheckpointError(f"expected a checkpoint directory, got the file {path}; give the directory that holds it")
+        raise CheckpointError(
+            "expected a checkpoint directory, got the file {path}; give the directory that holds it", path=path
+        )
     match = _REPOSITORY_ID.fullmatch(str(source))
     if isinstance(source, Path) or match is None:
         raise CheckpointError(
-            f"expected a checkpoint directory or a Hub id owner/name, found no {path}; check the path"
+            "expected a checkpoint directory or a Hub id owner/name, found no {path}; check the path", path=path
         )
     try:
         return snapshot(match[1], revision, files, ignore_patterns=list(_LEFT_OUT_FILES))
     except CheckpointError as err:
-        raise CheckpointError(f"found no directory {source}; as a Hub id, {err}") from err.__cause__
+        raise CheckpointError(
+            "found no directory {source}; as a Hub id, {reason}", source=source, reason=err
+        ) from err.__cause__
 
 
 def snapshot(repository: str, revision: str | None, files: tuple[str, ...], **options: Any) -> Path:
@@ -85,7 +93,7 @@ def snapshot(repository: str, revision: str | None, files: tuple[str, ...], **op
         raise CheckpointError(fault_in_words(repository, err, revision)) from err
 
 
-def fault_in_words(model_id: str, error: BaseException, revision: str | None = None) -> str:
+def fault_in_words(model_id: str, error: BaseException, revision: str | None = None) -> Sentence:
     """Say why a model could not be fetched, and what to do.
 
     Args:
@@ -98,28 +106,54 @@ def fault_in_words(model_id: str, error: BaseException, revision: str | None = N
     cache = str(constants.HF_HUB_CACHE)
     page = f"https://huggingface.co/{model_id}"
     if _has_cause(error, errno.ENOSPC):
-        return (
-            f"the disk is full: {model_id} could not be stored in {cache}; free space, or point HF_HUB_CACHE at a "
-            "larger disk, and ask again: what has arrived is kept"
+        return Sentence(
+            "the disk is full: {model} could not be stored in {cache}; free space, or point HF_HUB_CACHE at a "
+            "larger disk, and ask again: what has arrived is kept",
+            model=model_id,
+            cache=cache,
         )
     if isinstance(error, errors.GatedRepoError):
         if get_token() is not None:
-            return f"{model_id} is gated, and this token's account has no access; ask for it at {page}, then try again"
-        return f"{model_id} is gated, and there is no token: accept its terms at {page}, then set HF_TOKEN"
+            return Sentence(
+                "{model} is gated, and this token's account has no access; ask for it at {page}, then try again",
+                model=model_id,
+                page=page,
+            )
+        return Sentence(
+            "{model} is gated, and there is no token: accept its terms at {page}, then set HF_TOKEN",
+            model=model_id,
+            page=page,
+        )
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"the Hub shows no repository {model_id}; check the spelling, or set HF_TOKEN if it is private ({page})"
+        return Sentence(
+            "the Hub shows no repository {model}; check the spelling, or set HF_TOKEN if it is private ({page})",
+            model=model_id,
+            page=page,
+        )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"{model_id} has no revision {revision!r} on the Hub; see {page}/commits/main, or bring a directory"
+        return Sentence(
+            "{model} has no revision {revision!r} on the Hub; see {page}/commits/main, or bring a directory",
+            model=model_id,
+            revision=revision,
+            page=page,
+        )
     if isinstance(error, errors.LocalEntryNotFoundError):
         name = f"{model_id}@{revision}" if revision else model_id
-        return (
-            f"{name} is not whole in the cache {cache}, and the Hub was not reached; check the connection and "
-            "HF_HUB_OFFLINE and ask again, or bring a directory with --weights"
+        return Sentence(
+            "{name} is not whole in the cache {cache}, and the Hub was not reached; check the connection and "
+            "HF_HUB_OFFLINE and ask again, or bring a directory with --weights",
+            name=name,
+            cache=cache,
         )
     if isinstance(error, PermissionError):
-        return f"{error.filename or cache} may not be written; point HF_HUB_CACHE at a directory that may"
+        place = error.filename or cache
+        return Sentence("{place} may not be written; point HF_HUB_CACHE at a directory that may", place=place)
     reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS] or type(error).__name__
-    return f"the download of {model_id} broke off ({reason}); ask again: what has arrived is kept"
+    return Sentence(
+        "the download of {model} broke off ({reason}); ask again: what has arrived is kept",
+        model=model_id,
+        reason=reason,
+    )
 
 
 def _has_cause(error: BaseException | None, number: int) -> bool:

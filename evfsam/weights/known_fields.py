@@ -23,5 +23,7 @@ def with_known_fields(kind: type[T], values: Mapping[str, Any], title: str) -> T
     known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ConfigurationError(f"{title}: unknown fields {unknown}; known are {sorted(known)}")
+        raise ConfigurationError(
+            "{title}: unknown fields {unknown}; known are {known}", title=title, unknown=unknown, known=sorted(known)
+        )
     return kind(**values)

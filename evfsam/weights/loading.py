@@ -51,7 +51,9 @@ def build_without_storage(build: Callable[[], _M], origin: str = "the configurat
             return build()
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as err:
         reason = shortened(" ".join(str(err).split()) or type(err).__name__)
-        raise ConfigurationError(f"{origin} gives sizes that make no model ({reason}); restore the file") from err
+        raise ConfigurationError(
+            "{origin} gives sizes that make no model ({reason}); restore the file", origin=origin, reason=reason
+        ) from err
 
 
 def check_fit(module: nn.Module, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
@@ -88,7 +90,9 @@ def check_fit(module: nn.Module, tensors: Mapping[str, torch.Tensor], origin: st
     found = "; ".join(problem for problem in problems if problem)
     if found:
         raise CheckpointError(
-            f"{origin} does not fit its configuration: {found}. Use weights saved with this configuration"
+            "{origin} does not fit its configuration: {found}. Use weights saved with this configuration",
+            origin=origin,
+            found=found,
         )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from evfsam.errors import Sentence
 from evfsam.types import PromptPoint, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
 from tests.webui.fakes import fake_comparison, three_colours
 from webui import wording
@@ -76,7 +77,8 @@ def test_an_empty_mask_does_not_carry_the_mark_of_success() -> None:
 def test_a_card_says_apart_what_is_marked_how_sure_and_whether_it_is_right(
     outcome: Outcome, sign: str, words: str
 ) -> None:
-    judgement = AbsenceJudgement(None, "unsure", "Doubtful: pred_iou 0.29 is below 0.6.", 0.29, 0.41, 1.0)
+    why = Sentence("pred_iou {value:.2f} is below {least}", value=0.29, least=0.6)
+    judgement = AbsenceJudgement(None, "unsure", Sentence("Doubtful: {why}.", why=why), 0.29, 0.41, 1.0)
     card = wording.result_card(answer(pred_iou=0.29), 0.2, judgement=judgement, outcome=outcome)
     assert "Marked: 12 % of the image" in card
     assert "Unsure: pred_iou 0.29 is below 0.6." in card

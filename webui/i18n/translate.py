@@ -11,8 +11,8 @@ How to put a string through it:
 * Nothing else is needed. In a function that lays out components (labels, `info`, `placeholder`, choices, `gr.HTML`,
   `js` of an event) `say` speaks each language in turn, because `webui/i18n/pages.py` builds the page once a language.
   In a handler it speaks the language of the request, found through Gradio; no argument is passed on.
-* A sentence that a library made (`str(error)`, `verdict.reason`, a card's title) goes through `retold(sentence)`:
-  the catalogue's `libraries.json` knows such sentences, with placeholders for their numbers and names.
+* What a library said (`str(error)`, `verdict.reason`, a card's title) goes through `retold(message)`. Where it has
+  values, the library made it as a `Sentence` (`evfsam/errors.py`), whose template is the key in the catalogue.
 * Put the Chinese into `webui/i18n/languages/zh/`: a file for each part of the page, `{"English": "中文"}`, with the
   same placeholders on both sides. `tests/webui/i18n/test_translate.py` fails for a sentence without Chinese.
 
@@ -20,7 +20,6 @@ What models read (phrases, prompts) and what programs get (the endpoints, result
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,6 +32,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from gradio.context import LocalContext
 
+from evfsam.errors import EvfSamError, Sentence
+
 LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({"en": "English", "zh": "中文"})
 """Key to name in that language. The first is what the code is written in."""
 LANGUAGE_TAGS: Final[Mapping[str, str]] = MappingProxyType({"en": "en", "zh": "zh-CN"})
@@ -41,9 +42,6 @@ LANGUAGE_PARAMETER: Final = "lang"
 """Of the page's address."""
 LANGUAGE_COOKIE: Final = "language"
 CATALOGUES: Final = Path(__file__).resolve().parent / "languages"
-_LIBRARIES: Final = "libraries"
-_FIGURES: Final = r"[-+]?\d[\d.,]*"
-_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 _spoken: ContextVar[str] = ContextVar("spoken", default="en")
 
@@ -57,24 +55,22 @@ def say(sentence: str, **values: object) -> str:
     return told.format(**values) if values else told
 
 
-def retold(sentence: str) -> str:
-    """Return a sentence that a library made in the visitor's language; unknown ones stay English.
+def retold(message: str) -> str:
+    """Return what a library said in the visitor's language; what the catalogue lacks stays English.
 
-    Names and numbers are carried over as they are: `{number...}` stands for figures alone, any other name for any
-    text; what stands for `{said...}` is retold itself.
+    A `Sentence` is looked up by its template, and the sentences among its values are put into the language too; any
+    other text is looked up as it is.
     """
-    language = spoken_language()
-    known = catalogue(language)
-    if sentence in known or not known:
-        return known.get(sentence, sentence)
-    for pattern, told in _patterns(language):
-        found = pattern.fullmatch(sentence)
-        if found:
-            values = {
-                name: retold(text) if name.startswith("said") else text for name, text in found.groupdict().items()
-            }
-            return told.format(**values)
-    return sentence
+    known = catalogue(spoken_language())
+    if not isinstance(message, Sentence) or not message.values:
+        return known.get(message, message)
+    told = known.get(message.template)
+    return message if told is None else told.format(**{name: _told(value) for name, value in message.values.items()})
+
+
+def _told(value: object) -> object:
+    message = value.message if isinstance(value, EvfSamError) else value
+    return retold(message) if isinstance(message, Sentence) else message
 
 
 def spoken_language() -> str:
@@ -112,22 +108,6 @@ def catalogue(language: str, part: str = "*") -> Mapping[str, str]:
     """Read what is said in a language, or one file of it: English sentence to translation; nothing for English."""
     files = sorted((CATALOGUES / language).glob(f"{part}.json"))
     return MappingProxyType({key: told for file in files for key, told in _read(file).items()})
-
-
-@cache
-def _patterns(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Return the sentences of libraries that have placeholders, those with more words of their own first."""
-    sentences = catalogue(language, _LIBRARIES)
-    varying = [key for key in sentences if _PLACEHOLDER.search(key)]
-    varying.sort(key=lambda key: len(_PLACEHOLDER.sub("", key)), reverse=True)
-    return tuple((_pattern_of(key), sentences[key]) for key in varying)
-
-
-def _pattern_of(sentence: str) -> re.Pattern[str]:
-    pieces = _PLACEHOLDER.split(sentence)
-    literals = (re.escape(piece) for piece in pieces[::2])
-    names = (f"(?P<{name}>{_FIGURES if name.startswith('number') else '.+?'})" for name in pieces[1::2])
-    return re.compile("".join(part for pair in zip(literals, (*names, ""), strict=True) for part in pair), re.DOTALL)
 
 
 def _read(file: Path) -> dict[str, str]:

@@ -187,7 +187,7 @@ def options_of(threshold: object, smoothing: object, largest_hole: object, least
     values = []
     for value in (threshold, smoothing, largest_hole, least_island):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ConfigurationError(f"expected a number, got {value!r}")
+            raise ConfigurationError("expected a number, got {value!r}", value=value)
         values.append(float(value or 0))
     return FinishingOptions(values[0], values[1], int(values[2]), int(values[3]))
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from evfsam.errors import Sentence
 from evfsam.types import Segmentation
 from workbench.analysis.finishing import decision_logits, stability_score
 from workbench.metrics.masks import Mask, mask_iou
@@ -67,10 +68,16 @@ class AbsenceJudgement:
 
     is_likely_absent: bool | None
     certainty: Certainty
-    reason: str
+    reason: Sentence
     pred_iou: float | None
     stability: float
     mean_logit: float | None
+
+    @property
+    def why(self) -> Sentence:
+        """The figures that make it doubtful, without what follows from them."""
+        why = self.reason.values.get("why", self.reason)
+        return why if isinstance(why, Sentence) else self.reason
 
 
 EVF_SAM_MINI: Final = AbsenceRule(
@@ -120,20 +127,24 @@ def judge_presence(segmentation: Segmentation, suite_key: str, strategy_key: str
     mean_logit = float(logits[mask].mean(dtype=np.float64)) if mask.any() else None
     figures = segmentation.pred_iou, stability_score(logits), mean_logit
     if segmentation.verdict.kind == "absent" or mean_logit is None:
-        return AbsenceJudgement(True, "absent", "Probably not in this image: the mask is empty.", *figures)
+        empty = Sentence("Probably not in this image: {why}.", why=Sentence("the mask is empty"))
+        return AbsenceJudgement(True, "absent", empty, *figures)
     pred_iou, stability, _ = figures
     rule, sureness = RULES.get((suite_key, strategy_key)), SURENESS.get((suite_key, strategy_key))
     doubts = _doubts(rule, pred_iou, stability, mean_logit) if rule else []
     if doubts:
-        return AbsenceJudgement(True, "absent", f"Probably not in this image: {' and '.join(doubts)}.", *figures)
+        return AbsenceJudgement(
+            True, "absent", Sentence("Probably not in this image: {why}.", why=_both(doubts)), *figures
+        )
     is_absent = None if rule is None else False
     if sureness is None:
-        reason = "No rule for this strategy: its figures do not tell what is absent."
+        reason = Sentence("No rule for this strategy: its figures do not tell what is absent.")
         return AbsenceJudgement(is_absent, "unjudged", reason, *figures)
     weak = _weak_figures(sureness, pred_iou, stability)
     if weak:
-        return AbsenceJudgement(is_absent, "unsure", f"Doubtful: {' and '.join(weak)}.", *figures)
-    return AbsenceJudgement(is_absent, "sure", "The figures give no reason to doubt the mask.", *figures)
+        return AbsenceJudgement(is_absent, "unsure", Sentence("Doubtful: {why}.", why=_both(weak)), *figures)
+    certain = Sentence("The figures give no reason to doubt the mask.")
+    return AbsenceJudgement(is_absent, "sure", certain, *figures)
 
 
 def outcome_of(mask: Mask, truth: Mask) -> Outcome:
@@ -155,21 +166,31 @@ def outcome_of(mask: Mask, truth: Mask) -> Outcome:
     return "match" if iou >= MATCH_IOU else "partly" if iou >= PARTLY_IOU else "wrong"
 
 
-def _doubts(rule: AbsenceRule, pred_iou: float | None, stability: float, mean_logit: float) -> list[str]:
+def _doubts(rule: AbsenceRule, pred_iou: float | None, stability: float, mean_logit: float) -> list[Sentence]:
     if pred_iou is not None and pred_iou >= rule.sure_pred_iou:
         return []
     doubts = []
     if stability < rule.least_stability:
-        doubts.append(f"stability {stability:.2f} is below {rule.least_stability}")
+        doubts.append(_weak_stability(stability, rule.least_stability))
     if mean_logit < rule.least_mean_logit:
-        doubts.append(f"the mean logit {mean_logit:.2f} is below {rule.least_mean_logit}")
+        least = rule.least_mean_logit
+        doubts.append(Sentence("the mean logit {value:.2f} is below {least}", value=mean_logit, least=least))
     return doubts
 
 
-def _weak_figures(rule: SurenessRule, pred_iou: float | None, stability: float) -> list[str]:
+def _weak_figures(rule: SurenessRule, pred_iou: float | None, stability: float) -> list[Sentence]:
     weak = []
     if pred_iou is not None and pred_iou < rule.least_pred_iou:
-        weak.append(f"pred_iou {pred_iou:.2f} is below {rule.least_pred_iou}")
+        weak.append(Sentence("pred_iou {value:.2f} is below {least}", value=pred_iou, least=rule.least_pred_iou))
     if stability < rule.least_stability:
-        weak.append(f"stability {stability:.2f} is below {rule.least_stability}")
+        weak.append(_weak_stability(stability, rule.least_stability))
     return weak
+
+
+def _weak_stability(stability: float, least: float) -> Sentence:
+    return Sentence("stability {value:.2f} is below {least}", value=stability, least=least)
+
+
+def _both(reasons: list[Sentence]) -> Sentence:
+    """Join one or two reasons."""
+    return reasons[0] if len(reasons) == 1 else Sentence("{one} and {other}", one=reasons[0], other=reasons[1])

@@ -66,10 +66,12 @@ def vote_map(masks: Mapping[str, Mask]) -> VoteMap:
         GeometryError: their sizes differ.
     """
     if not 1 <= len(masks) <= np.iinfo(np.uint8).max:
-        raise ConfigurationError(f"expected 1 to 255 masks to count, got {len(masks)}; run a strategy first")
+        raise ConfigurationError("expected 1 to 255 masks to count, got {got}; run a strategy first", got=len(masks))
     sizes = {mask.shape for mask in masks.values()}
     if len(sizes) > 1:
-        raise GeometryError(f"expected masks of one size, got {sorted(sizes)}; compare answers to one image")
+        raise GeometryError(
+            "expected masks of one size, got {sizes}; compare answers to one image", sizes=sorted(sizes)
+        )
     votes = np.zeros(sizes.pop(), dtype=np.uint8)
     for mask in masks.values():
         votes += mask
@@ -120,5 +122,7 @@ def regions_against_reference(mask: Mask, reference: ReferenceMask) -> TwoWayReg
 def _check_sizes(one: Mask, other: ReferenceMask) -> None:
     if one.shape != other.shape:
         raise GeometryError(
-            f"expected two masks of one size, got {one.shape} and {other.shape}; bring both to the original size"
+            "expected two masks of one size, got {shape} and {other}; bring both to the original size",
+            shape=one.shape,
+            other=other.shape,
         )

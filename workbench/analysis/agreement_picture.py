@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evfsam.errors import GeometryError
+from evfsam.errors import GeometryError, Sentence
 from evfsam.types import RgbImage
 from workbench.analysis.agreement import TwoWayRegions, VoteMap
 from workbench.metrics.masks import Mask
@@ -72,8 +72,8 @@ def regions_picture(image: RgbImage, regions: TwoWayRegions, names: tuple[str, s
     _tint(picture, regions.only_b, BLUE, solid=(rows - columns) % width < width // 2)
     _tint(picture, regions.ignored, IGNORED_COLOUR, solid=np.True_)
     entries = [
-        _entry(f"only {names[0]}", ORANGE, regions.only_a),
-        _entry(f"only {names[1]}", BLUE, regions.only_b),
+        _entry(Sentence("only {who}", who=names[0]), ORANGE, regions.only_a),
+        _entry(Sentence("only {who}", who=names[1]), BLUE, regions.only_b),
         _entry("both", WHITE, regions.both),
     ]
     if regions.ignored.any():
@@ -94,14 +94,14 @@ def votes_picture(image: RgbImage, votes: VoteMap, strategy_count: int) -> Legen
     """
     _check_size(image, votes)
     picture = _dark_grey(image)
-    entries = [_entry(f"0 of {strategy_count}", (0, 0, 0), votes == 0)]
+    entries = [_entry(Sentence("{count} of {all}", count=0, all=strategy_count), (0, 0, 0), votes == 0)]
     for count in range(1, strategy_count + 1):
         marked = votes == count
         # The darkest of the scale is for nobody: one vote of many must still be seen.
         colour = _scale_colour(count / strategy_count)
         _tint(picture, marked, colour, solid=np.True_)
         picture[contour(votes >= count)] = colour
-        entries.append(_entry(f"{count} of {strategy_count}", colour, marked))
+        entries.append(_entry(Sentence("{count} of {all}", count=int(count), all=strategy_count), colour, marked))
     return LegendedPicture(picture, tuple(entries))
 
 
@@ -122,7 +122,7 @@ def disagreement_picture(image: RgbImage, divided: NDArray[np.float32]) -> Legen
         part = divided == level
         colour = _scale_colour(float(level))
         _tint(picture, part, colour, solid=np.True_)
-        label = "evenly divided" if level == 1 else f"{100 * level:.0f}% divided"
+        label = Sentence("evenly divided") if level == 1 else Sentence("{share:.0%} divided", share=float(level))
         entries.append(_entry(label, colour, part))
     return LegendedPicture(picture, tuple(entries))
 
@@ -155,6 +155,7 @@ def _entry(label: str, colour: Colour, mask: Mask) -> LegendEntry:
 def _check_size(image: RgbImage, values: NDArray[np.generic]) -> None:
     if values.shape != image.shape[:2]:
         raise GeometryError(
-            f"expected a map of the image's size {image.shape[:2]}, got {values.shape}; "
-            "masks and images are drawn at the original size"
+            "expected a map of the image's size {size}, got {shape}; masks and images are drawn at the original size",
+            size=image.shape[:2],
+            shape=values.shape,
         )

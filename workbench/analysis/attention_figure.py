@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, Sentence
 from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView, common_peak
 from workbench.pictures.colours import BLACK, HEAT_STOPS, SKY_BLUE, WHITE, Colour
 from workbench.text_fitting import xml_text
@@ -67,11 +67,19 @@ def attention_figure(
         ConfigurationError: an argument is out of range.
     """
     if file_format not in get_args(FigureFormat):
-        raise ConfigurationError(f"expected a figure as {', '.join(get_args(FigureFormat))}, got {file_format!r}")
+        raise ConfigurationError(
+            "expected a figure as {choices}, got {value!r}",
+            choices=", ".join(get_args(FigureFormat)),
+            value=file_format,
+        )
     if not DPI_RANGE[0] <= dpi <= DPI_RANGE[1]:
-        raise ConfigurationError(f"expected {DPI_RANGE[0]} to {DPI_RANGE[1]} dpi, got {dpi}")
+        raise ConfigurationError(
+            "expected {least} to {most} dpi, got {dpi}", least=DPI_RANGE[0], most=DPI_RANGE[1], dpi=dpi
+        )
     if not 1 <= len(views) <= MAX_VIEWS:
-        raise ConfigurationError(f"expected 1 to {MAX_VIEWS} answers with attention, got {len(views)}")
+        raise ConfigurationError(
+            "expected 1 to {most} answers with attention, got {got}", most=MAX_VIEWS, got=len(views)
+        )
     # Read here and not above: it takes half a second that only those who want a figure should wait for.
     from matplotlib import rc_context
 
@@ -82,16 +90,21 @@ def attention_figure(
     return buffer.getvalue()
 
 
-def map_title(view: AttentionView, layer: int, head: int) -> str:
+def map_title(view: AttentionView, layer: int, head: int) -> Sentence:
     """Say which map it is and how it lies to the mask, such as "head 2: 41% inside the mask, 2.3× its area"."""
     if layer == ROLLOUT:
-        name = "rollout over all layers"
+        name = Sentence("rollout over all layers")
+    elif head == ALL_HEADS:
+        name = Sentence("layer {layer}, all heads", layer=layer)
     else:
-        name = f"layer {layer}, " + ("all heads" if head == ALL_HEADS else f"head {head}")
+        name = Sentence("layer {layer}, head {head}", layer=layer, head=head)
     gain = view.mass_gain(layer, head)
     if gain is None:
-        return f"{name}: no mask"
-    return f"{name}: {100 * view.mass_inside(layer, head):.0f}% inside the mask, {gain:.1f}\u00d7 its area"
+        return Sentence("{map}: no mask", map=name)
+    inside = view.mass_inside(layer, head)
+    return Sentence(
+        "{map}: {inside:.0%} inside the mask, {gain:.1f}\u00d7 its area", map=name, inside=inside, gain=gain
+    )
 
 
 def _figure(views: Sequence[AttentionView], layer: int, head: int, peak: float | None, *, is_smooth: bool) -> Figure:

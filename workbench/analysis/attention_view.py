@@ -112,7 +112,9 @@ class AttentionView:
         self._check(layer, head)
         if not 0 <= token < len(self.tokens):
             raise ConfigurationError(
-                f"expected a token from 0 to {len(self.tokens) - 1}, got {token}; count the pieces of the phrase"
+                "expected a token from 0 to {most}, got {value}; count the pieces of the phrase",
+                most=len(self.tokens) - 1,
+                value=token,
             )
         maps = self.token_rollouts if layer == ROLLOUT else _of_heads(self.token_maps[layer - 1], head)
         chosen: NDArray[np.float32] = maps[token]
@@ -188,8 +190,12 @@ class AttentionView:
     def _check(self, layer: int, head: int) -> None:
         if not 0 <= layer <= self.layer_count or not 0 <= head <= self.head_count:
             raise ConfigurationError(
-                f"expected a layer 1 to {self.layer_count} (0: rollout) and a head 1 to {self.head_count} (0: all), "
-                f"got layer {layer} and head {head}"
+                "expected a layer 1 to {layers} (0: rollout) and a head 1 to {heads} (0: all), got layer {layer} "
+                "and head {head}",
+                layers=self.layer_count,
+                heads=self.head_count,
+                layer=layer,
+                head=head,
             )
 
 

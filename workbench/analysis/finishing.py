@@ -42,12 +42,16 @@ class FinishingOptions:
 
     def __post_init__(self) -> None:
         if not -MAX_THRESHOLD <= self.threshold <= MAX_THRESHOLD:
-            raise ConfigurationError(f"expected a threshold from -32 to 32, got {self.threshold}; 0 is the usual one")
+            raise ConfigurationError(
+                "expected a threshold from -32 to 32, got {value}; 0 is the usual one", value=self.threshold
+            )
         if not 0 <= self.smoothing <= MAX_SMOOTHING:
-            raise ConfigurationError(f"expected a smoothing of 0 to 50 pixels, got {self.smoothing}")
+            raise ConfigurationError("expected a smoothing of 0 to 50 pixels, got {value}", value=self.smoothing)
         for name, area in (("largest hole", self.largest_hole), ("least island", self.least_island)):
             if area < 0:
-                raise ConfigurationError(f"expected an area of at least 0 pixels as {name}, got {area}")
+                raise ConfigurationError(
+                    "expected an area of at least 0 pixels as {name}, got {value}", name=name, value=area
+                )
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evfsam.errors import GeometryError, ImageFormatError
+from evfsam.errors import GeometryError, ImageFormatError, Sentence
 from evfsam.image_files import DEEPEST_VALUE, as_shown, opened_picture
 from workbench.comparison import StrategyResult
 from workbench.metrics.boundaries import boundary_f
@@ -93,7 +93,9 @@ def drawn_mask(layers: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> Ma
     painted: Mask = np.zeros(size, dtype=np.bool_)
     for layer in layers:
         if layer.ndim != 3 or layer.shape[2] != 4 or 0 in layer.shape:
-            raise GeometryError(f"expected layers (h, w, 4) with their alpha, got {layer.shape}; draw the mask again")
+            raise GeometryError(
+                "expected layers (h, w, 4) with their alpha, got {shape}; draw the mask again", shape=layer.shape
+            )
         alpha = layer[..., 3]
         strokes = (alpha > 0) & (alpha >= alpha.max() / 2)
         painted |= np.asarray(Image.fromarray(strokes).resize(size[::-1], Image.Resampling.NEAREST))
@@ -111,15 +113,22 @@ def check_reference_size(got: tuple[int, int], expected: tuple[int, int]) -> Non
     if got == expected:
         return
     if got == expected[::-1]:
-        hint = "it seems to be turned by 90 degrees; turn it back"
+        hint = Sentence("it seems to be turned by 90 degrees; turn it back")
     elif abs(got[0] * expected[1] - got[1] * expected[0]) <= max(*got, *expected):
         factor = got[0] / expected[0]
-        hint = f"it has the same shape at {factor:.3g} times the size; scale it without smoothing"
+        hint = Sentence(
+            "it has the same shape at {factor:.3g} times the size; scale it without smoothing", factor=factor
+        )
     else:
-        hint = "its shape differs, so it may be of another image; choose the mask of this one"
+        hint = Sentence("its shape differs, so it may be of another image; choose the mask of this one")
     raise GeometryError(
-        f"expected a mask of the image's size, {expected[1]} x {expected[0]} pixels (width x height), "
-        f"got {got[1]} x {got[0]}: {hint}"
+        "expected a mask of the image's size, {width} x {height} pixels (width x height), got {got_width} x "
+        "{got_height}: {hint}",
+        width=expected[1],
+        height=expected[0],
+        got_width=got[1],
+        got_height=got[0],
+        hint=hint,
     )
 
 
@@ -183,11 +192,13 @@ def _from_grey(values: NDArray[np.integer]) -> tuple[ReferenceMask, str]:
         return values == 1, "the object is grey value 1"
     if len(levels) == 2:
         is_told_apart_by_half = levels[0] <= half < levels[1]
-        words = "every pixel at least half as bright as white" if is_told_apart_by_half else "the brighter grey value"
-        return values == levels[1], f"the object is {words}"
+        if is_told_apart_by_half:
+            return values == levels[1], "the object is every pixel at least half as bright as white"
+        return values == levels[1], "the object is the brighter grey value"
     if _are_labels(levels, counts, half):
-        words = "; value 255 is left out of the count" if levels[-1] == IGNORED_LABEL else ""
-        return _labelled(values) if words else values > 0, f"the object is every grey value above 0{words}"
+        if levels[-1] == IGNORED_LABEL:
+            return _labelled(values), "the object is every grey value above 0; value 255 is left out of the count"
+        return values > 0, "the object is every grey value above 0"
     _check_one_object(levels, counts, half)
     return values > half, "the object is every pixel at least half as bright as white"
 
@@ -212,8 +223,11 @@ def _check_one_object(levels: NDArray[np.integer], counts: NDArray[np.intp], hal
     may_be_several = len(levels) <= _FEW and 2 * counts[is_dark].sum() > counts[is_bright].sum()
     if is_uniform or may_be_several:
         raise ImageFormatError(
-            f"expected a mask of one object, white on black, got {len(levels)} grey values from {levels[0]} to "
-            f"{levels[-1]}; save the object white and all else black"
+            "expected a mask of one object, white on black, got {levels} grey values from {least} to {most}; "
+            "save the object white and all else black",
+            levels=len(levels),
+            least=levels[0],
+            most=levels[-1],
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from unicodedata import normalize
 
-from evfsam.errors import EvfSamError, ImageFormatError
+from evfsam.errors import EvfSamError, ImageFormatError, Sentence
 from workbench.batch.folder_walk import files_below
 from workbench.batch.own_results import own_files
 from workbench.batch.zips import directory_bytes, entry_names, read_entry, unsafe
@@ -153,12 +153,15 @@ def plain_name(name: str) -> str:
 def _check(images: dict[str, BatchImage], total: int, limits: Limits) -> None:
     if len(images) > limits.images:
         raise BatchError(
-            f"expected at most {limits.images} images in one batch, got {len(images)}; split them into several batches"
+            "expected at most {most} images in one batch, got {got}; split them into several batches",
+            most=limits.images,
+            got=len(images),
         )
     if total > limits.megabytes * _MEGABYTE:
         raise BatchError(
-            f"expected at most {limits.megabytes} MB of images in one batch, got {_megabytes(total)} MB unpacked; "
-            "send fewer or smaller ones"
+            "expected at most {most} MB of images in one batch, got {got} MB unpacked; send fewer or smaller ones",
+            most=limits.megabytes,
+            got=_megabytes(total),
         )
 
 
@@ -195,23 +198,30 @@ def _file(name: str, path: Path, limits: Limits) -> _Found:
         if suffix == _TABLE_SUFFIX:
             return BatchTable(plain, path.read_bytes()), 0
     except OSError as error:
-        return Fault(plain, f"cannot be read: {error.strerror or error}"), 0
+        return Fault(plain, Sentence("cannot be read: {reason}", reason=error.strerror or error)), 0
     return BatchImage(plain, partial(_read_file, path)), nbytes
 
 
 def _zip(name: str, path: Path, limits: Limits) -> Iterator[_Found]:
     try:
         if directory_bytes(path) > limits.entries * _ENTRY_LIST_BYTES:
-            raise BatchError(f"{name}: expected at most {limits.entries} files in a zip, got far more; split it")
+            raise BatchError(
+                "{file}: expected at most {most} files in a zip, got far more; split it", file=name, most=limits.entries
+            )
         archive = zipfile.ZipFile(path)
     except BatchError:
         raise
     except Exception as error:  # a damaged list of contents makes the module raise nearly anything
-        yield Fault(name, f"is not a zip that can be read ({error}); pack the images again"), 0
+        yield Fault(name, Sentence("is not a zip that can be read ({reason}); pack the images again", reason=error)), 0
         return
     entries = [(_plain_names(entry), entry) for entry in archive.infolist() if not entry.is_dir()]
     if len(entries) > limits.entries:
-        raise BatchError(f"{name}: expected at most {limits.entries} files in a zip, got {len(entries)}; split it")
+        raise BatchError(
+            "{file}: expected at most {most} files in a zip, got {got}; split it",
+            file=name,
+            most=limits.entries,
+            got=len(entries),
+        )
     if not entries:
         yield Fault(name, "is an empty zip; put images into it"), 0
     by_name = {names[0]: entry for names, entry in entries}
@@ -251,14 +261,18 @@ def _without_leftovers(
     told = [name for name, folder in ours.items() if folder != results]
     faults = []
     if left:
-        faults.append(Fault(place, f"passed over {_counted(left)} that a system adds, such as {left[0]}"))
+        reason = Sentence("passed over {files} that a system adds, such as {name}", files=_counted(left), name=left[0])
+        faults.append(Fault(place, reason))
     if told:
-        faults.append(Fault(place, f"passed over {_counted(told)} that an earlier run wrote, such as {told[0]}"))
+        reason = Sentence(
+            "passed over {files} that an earlier run wrote, such as {name}", files=_counted(told), name=told[0]
+        )
+        faults.append(Fault(place, reason))
     return kept, faults
 
 
-def _counted(names: Sequence[str]) -> str:
-    return "1 file" if len(names) == 1 else f"{len(names)} files"
+def _counted(names: Sequence[str]) -> Sentence:
+    return Sentence("1 file") if len(names) == 1 else Sentence("{count} files", count=len(names))
 
 
 def _entry(
@@ -275,7 +289,7 @@ def _entry(
     try:
         return BatchTable(name, read()), 0
     except ImageFormatError as error:
-        return Fault(place, str(error)), 0
+        return Fault(place, error.message), 0
 
 
 def _unwanted(suffix: str) -> str | None:
@@ -289,14 +303,20 @@ def _unwanted(suffix: str) -> str | None:
 def _too_large(nbytes: int, limits: Limits) -> str | None:
     if nbytes <= limits.file_megabytes * _MEGABYTE:
         return None
-    return f"expected at most {limits.file_megabytes} MB a file, got {_megabytes(nbytes)} MB; make it smaller"
+    return Sentence(
+        "expected at most {most} MB a file, got {got} MB; make it smaller",
+        most=limits.file_megabytes,
+        got=_megabytes(nbytes),
+    )
 
 
 def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ImageFormatError(f"cannot be read any more: {error.strerror or error}; send it again") from error
+        raise ImageFormatError(
+            "cannot be read any more: {reason}; send it again", reason=error.strerror or error
+        ) from error
 
 
 def _megabytes(nbytes: int) -> str:

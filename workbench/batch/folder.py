@@ -190,7 +190,9 @@ class BatchFolder:
         try:
             write_zip(path, ((name, (self.directory / name).read_bytes()) for name in named))
         except OSError as error:
-            raise BatchError(f"cannot write {path.name}: {error.strerror or error}; make room and try again") from error
+            raise BatchError(
+                "cannot write {path}: {reason}; make room and try again", path=path.name, reason=error.strerror or error
+            ) from error
         return path
 
     def _files(self) -> list[tuple[str, str]]:
@@ -224,18 +226,28 @@ class BatchFolder:
         manifest, journal = self.directory / MANIFEST_NAME, self.directory / JOURNAL_NAME
         if not manifest.exists():
             if journal.exists():
-                raise BatchError(f"{self.directory} has {JOURNAL_NAME} without {MANIFEST_NAME}; choose another folder")
+                raise BatchError(
+                    "{directory} has {name} without {other}; choose another folder",
+                    directory=self.directory,
+                    name=JOURNAL_NAME,
+                    other=MANIFEST_NAME,
+                )
             return
         try:
             content = json.loads(manifest.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BatchError(f"{manifest} cannot be read: {error}; choose another folder") from error
+            raise BatchError(
+                "{manifest} cannot be read: {reason}; choose another folder", manifest=manifest, reason=error
+            ) from error
         if not isinstance(content, dict) or content.get("format") != BATCH_FORMAT:
-            raise BatchError(f"{self.directory} holds something else than a batch; choose another folder")
+            raise BatchError(
+                "{directory} holds something else than a batch; choose another folder", directory=self.directory
+            )
         if content.get("settings") != self._settings:
             raise BatchError(
-                f"{self.directory} holds a batch with other strategies, options, weights, device or number type; "
-                "choose another folder"
+                "{directory} holds a batch with other strategies, options, weights, device or number type; "
+                "choose another folder",
+                directory=self.directory,
             )
 
     def _rewritten(self, is_kept: Callable[[BatchAnswer], bool]) -> list[BatchAnswer]:
@@ -267,7 +279,9 @@ class BatchFolder:
                     raise
         except OSError as error:
             raise BatchError(
-                f"cannot write {path}: {error.strerror or error}; make room, then go on: what is done is kept"
+                "cannot write {path}: {reason}; make room, then go on: what is done is kept",
+                path=path,
+                reason=error.strerror or error,
             ) from error
 
 
@@ -283,7 +297,9 @@ def _claimed(directory: Path) -> IO[bytes]:
         directory.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     except OSError as error:
-        raise ConfigurationError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+        raise ConfigurationError(
+            "cannot write {path}: {reason}; choose another folder", path=path, reason=error.strerror or error
+        ) from error
     try:
         import fcntl
 
@@ -294,7 +310,8 @@ def _claimed(directory: Path) -> IO[bytes]:
         if error.errno in (EACCES, EAGAIN):
             file.close()
             raise BatchError(
-                f"another process is at work in {directory}; wait for it, or choose another folder with --out"
+                "another process is at work in {directory}; wait for it, or choose another folder with --out",
+                directory=directory,
             ) from error
     return file  # some network file systems know no locks
 

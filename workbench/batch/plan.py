@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from unicodedata import normalize
 
-from evfsam.errors import PhraseError
+from evfsam.errors import PhraseError, Sentence
 from evfsam.phrases import check_phrase
 from workbench.batch.files import BatchError, BatchImage, BatchTable, Fault, Limits, Sources, plain_name
 from workbench.batch.tables import Row, TableError, table_rows
@@ -109,11 +109,17 @@ def plan_batch(sources: Sources, phrases: Sequence[str], limits: Limits) -> Batc
     return plan
 
 
-def _nothing_left(words: str, faults: Sequence[Fault]) -> str:
+def _nothing_left(words: str, faults: Sequence[Fault]) -> Sentence:
     if not faults:
-        return words
-    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    return f"{words} What came cannot be used: {faults[0].place} ({faults[0].reason}){more}."
+        return Sentence(words)
+    more = Sentence(", and {count} more", count=len(faults) - 1) if len(faults) > 1 else ""
+    return Sentence(
+        "{words} What came cannot be used: {place} ({reason}){more}.",
+        words=Sentence(words),
+        place=faults[0].place,
+        reason=faults[0].reason,
+        more=more,
+    )
 
 
 def _checked(numbered: Iterator[tuple[str, str]], faults: list[Fault]) -> list[str]:
@@ -124,10 +130,10 @@ def _checked(numbered: Iterator[tuple[str, str]], faults: list[Fault]) -> list[s
         try:
             checked = check_phrase(phrase)
         except PhraseError as error:
-            faults.append(Fault(place, str(error)))
+            faults.append(Fault(place, error.message))
             continue
         if checked in found:
-            faults.append(Fault(place, f"“{checked}” is there already; it is asked once"))
+            faults.append(Fault(place, Sentence("“{phrase}” is there already; it is asked once", phrase=checked)))
         else:
             found.append(checked)
     return found
@@ -143,12 +149,16 @@ def _add_rows(
     try:
         for number, row in enumerate(table_rows(table), 1):
             if number > limits.questions:
-                raise BatchError(f"{table.name}: expected at most {limits.questions} lines, got more; split the CSV")
+                raise BatchError(
+                    "{file}: expected at most {most} lines, got more; split the CSV",
+                    file=table.name,
+                    most=limits.questions,
+                )
             reason = row.problem or _ask(row, known, asked)
             if reason:
                 faults.append(Fault(row.place, reason))
     except TableError as error:
-        faults.append(Fault(table.name, f"cannot be read as a CSV: {error}"))
+        faults.append(Fault(table.name, Sentence("cannot be read as a CSV: {reason}", reason=error)))
 
 
 def _ask(row: Row, known: ImageNames, asked: Mapping[str, dict[str, None]]) -> str:
@@ -157,15 +167,19 @@ def _ask(row: Row, known: ImageNames, asked: Mapping[str, dict[str, None]]) -> s
         return "names no image"
     meant = known.meant_by(row.image)
     if not meant:
-        return f"there is no image “{row.image}”"
+        return Sentence("there is no image “{name}”", name=row.image)
     if len(meant) > 1:
-        return f"several images are called “{row.image}”: {', '.join(meant[:3])}; write the folder too"
+        return Sentence(
+            "several images are called “{name}”: {names}; write the folder too",
+            name=row.image,
+            names=", ".join(meant[:3]),
+        )
     try:
         phrase = check_phrase(row.phrase)
     except PhraseError:
         return "the phrase is too long" if row.phrase else "the phrase is empty"
     if phrase in asked[meant[0]]:
-        return f"“{phrase}” is asked of this image already; it is asked once"
+        return Sentence("“{phrase}” is asked of this image already; it is asked once", phrase=phrase)
     asked[meant[0]][phrase] = None
     return ""
 
@@ -174,11 +188,14 @@ def _check(plan: BatchPlan, limits: Limits) -> None:
     longest = max(plan.images, key=lambda asked: len(asked.phrases))
     if len(longest.phrases) > limits.phrases:
         raise BatchError(
-            f"expected at most {limits.phrases} phrases an image, got {len(longest.phrases)} for {longest.image.name}; "
-            "ask the others in a second batch"
+            "expected at most {most} phrases an image, got {got} for {image}; ask the others in a second batch",
+            most=limits.phrases,
+            got=len(longest.phrases),
+            image=longest.image.name,
         )
     if plan.question_count > limits.questions:
         raise BatchError(
-            f"expected at most {limits.questions} questions (images times phrases), got {plan.question_count}; "
-            "split them into several batches"
+            "expected at most {most} questions (images times phrases), got {got}; split them into several batches",
+            most=limits.questions,
+            got=plan.question_count,
         )

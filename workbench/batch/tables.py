@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from evfsam.errors import EvfSamError, Sentence
 from workbench.batch.files import BatchTable
 from workbench.text_encodings import TextEncodingError, decoded_text
 
@@ -16,7 +17,7 @@ _SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t|])"?[,;\t]*\r?\n?', re.IGNORE
 """The line that Excel writes and reads in front, which is none of the table's."""
 
 
-class TableError(Exception):
+class TableError(EvfSamError):
     """A CSV lacks what it needs."""
 
 
@@ -45,7 +46,7 @@ def table_rows(table: BatchTable) -> Iterator[Row]:
     try:
         text = decoded_text(table.content)
     except TextEncodingError as error:
-        raise TableError(str(error)) from error
+        raise TableError(error.message) from error
     told = _SEPARATOR_LINE.match(text)
     body, skipped = (text[told.end() :], 1) if told else (text, 0)
     head = body.lstrip().partition("\n")[0]
@@ -74,11 +75,13 @@ def _lines(name: str, text: str, delimiter: str, skipped: int) -> Iterator[tuple
         except StopIteration:
             return
         except csv.Error as error:
-            problem = f"cannot be read as a line of a CSV ({error}); write quotation marks inside a cell twice"
+            problem = Sentence(
+                "cannot be read as a line of a CSV ({reason}); write quotation marks inside a cell twice", reason=error
+            )
         last = max(first, reader.line_num)
         place = f"line {first + skipped}" if first == last else f"lines {first + skipped} to {last + skipped}"
         if any(set(cell.strip()) & {"\n", "\r"} for cell in cells) or (problem and first != last):
-            problem = "a cell goes over several lines; close the quotation mark that is open there"
+            problem = Sentence("a cell goes over several lines; close the quotation mark that is open there")
         if problem or any(cell.strip() for cell in cells):
             yield f"{name}, {place}", cells, problem
 
@@ -86,10 +89,11 @@ def _lines(name: str, text: str, delimiter: str, skipped: int) -> Iterator[tuple
 def _checked_head(cells: Sequence[str]) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     if not set(_COLUMNS) <= set(names):
-        raise TableError(f"expected the columns image and phrase, got {', '.join(names)[:200]}")
+        raise TableError("expected the columns image and phrase, got {names}", names=", ".join(names)[:200])
     twice = [name for name in _COLUMNS if names.count(name) > 1]
     if twice:
-        raise TableError(f"expected the column {twice[0]} once, got it {names.count(twice[0])} times")
+        count = names.count(twice[0])
+        raise TableError("expected the column {name} once, got it {times} times", name=twice[0], times=count)
     return names
 
 
@@ -98,8 +102,11 @@ def _row(place: str, names: Sequence[str], cells: Sequence[str]) -> Row:
     if any(cell.strip() for cell in cells[headed:]):
         return Row(
             place,
-            problem=f"has {len(cells)} cells where the head has {headed}; put a phrase that holds the separator in "
-            "quotation marks",
+            problem=Sentence(
+                "has {cells} cells where the head has {head}; put a phrase that holds the separator in quotation marks",
+                cells=len(cells),
+                head=headed,
+            ),
         )
     row = dict(zip(names, cells, strict=False))
     return Row(place, *(row.get(name, "").strip() for name in _COLUMNS))

@@ -68,7 +68,7 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(entry)
     except Exception as error:  # each way of packing raises errors of its own on damage
-        raise ImageFormatError(f"is damaged inside the zip ({error}); pack it again") from error
+        raise ImageFormatError("is damaged inside the zip ({reason}); pack it again", reason=error) from error
 
 
 def directory_bytes(path: Path) -> int:

@@ -118,4 +118,4 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _unwritable(path: Path, error: OSError | ValueError) -> ConfigurationError:
     reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return ConfigurationError(f"cannot write {path}: {reason}; choose another place")
+    return ConfigurationError("cannot write {path}: {reason}; choose another place", path=path, reason=reason)

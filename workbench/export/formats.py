@@ -134,7 +134,7 @@ def write_format(directory: Path, run: ExportedRun, key: str) -> Path:
     """
     files = export_files(run, key)
     if not files:
-        raise ConfigurationError(f"there is nothing to write as {FORMATS[key].title}: no strategy answered")
+        raise ConfigurationError("there is nothing to write as {title}: no strategy answered", title=FORMATS[key].title)
     if len(files) == 1:
         name, content, _ = files[0]
         return write_whole(directory / Path(name).name, content)
@@ -161,7 +161,9 @@ def cut_out_png(image: RgbImage, mask: Mask) -> bytes:
         GeometryError: the mask has another size than the image.
     """
     if mask.shape != image.shape[:2]:
-        raise GeometryError(f"expected a mask of the image's size {image.shape[:2]}, got {mask.shape}")
+        raise GeometryError(
+            "expected a mask of the image's size {size}, got {shape}", size=image.shape[:2], shape=mask.shape
+        )
     return png_bytes(np.dstack([image * mask[..., None], mask.astype(np.uint8) * 255]))
 
 

@@ -55,7 +55,9 @@ def encode_link(recipe: RunRecipe) -> str:
     query = urlencode(pairs)
     if len(query) > MAX_LENGTH:
         raise ConfigurationError(
-            f"expected a link of at most {MAX_LENGTH} characters, got {len(query)}; use fewer or shorter phrases"
+            "expected a link of at most {most} characters, got {got}; use fewer or shorter phrases",
+            most=MAX_LENGTH,
+            got=len(query),
         )
     return query
 
@@ -80,10 +82,14 @@ def decode_link(query: str, *, examples: Collection[str], suites: Mapping[str, S
     """
     text = query.removeprefix("?")
     if len(text) > MAX_LENGTH:
-        raise ConfigurationError(f"expected a link of at most {MAX_LENGTH} characters, got {len(text)}; copy it again")
+        raise ConfigurationError(
+            "expected a link of at most {most} characters, got {got}; copy it again", most=MAX_LENGTH, got=len(text)
+        )
     single, many = _fields_of(text)
     if single.get(_MARK) != VERSION:
-        raise ConfigurationError(f"expected a link of version {VERSION}, got {single.get(_MARK, 'none')!r}")
+        raise ConfigurationError(
+            "expected a link of version {expected}, got {value!r}", expected=VERSION, value=single.get(_MARK, "none")
+        )
     recipe = RunRecipe(
         source=_source_of(single),
         phrases=tuple(many["phrase"]),
@@ -110,20 +116,24 @@ def _fields_of(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError as error:  # UnicodeDecodeError is one
-        raise ConfigurationError(f"expected a link in UTF-8 of at most {_MAX_FIELDS} parts: {error}") from error
+        raise ConfigurationError(
+            "expected a link in UTF-8 of at most {most} parts: {reason}", most=_MAX_FIELDS, reason=error
+        ) from error
     single: dict[str, str] = {}
     many: dict[str, list[str]] = {name: [] for name in _MANY}
     for name, value in pairs:
         if name.startswith(_FOREIGN_PREFIX):
             continue
         if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
-            raise ConfigurationError(f"expected plain text as {name[:40]!r} in the link, got control characters")
+            raise ConfigurationError(
+                "expected plain text as {name!r} in the link, got control characters", name=name[:40]
+            )
         if name in _MANY:
             many[name].append(value)
         elif name not in _ONCE and name not in _FINISHING:
-            raise ConfigurationError(f"unknown part {name[:40]!r} in the link; copy it again")
+            raise ConfigurationError("unknown part {name!r} in the link; copy it again", name=name[:40])
         elif name in single:
-            raise ConfigurationError(f"expected {name!r} once in the link, got it twice; copy it again")
+            raise ConfigurationError("expected {name!r} once in the link, got it twice; copy it again", name=name)
         else:
             single[name] = value
     return single, many
@@ -140,13 +150,15 @@ def _source_of(single: Mapping[str, str]) -> Source:
 def _whole(single: Mapping[str, str], name: str) -> int:
     text = _required(single, name)
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise ConfigurationError(f"expected a whole number as {name!r} in the link, got {text[:40]!r}")
+        raise ConfigurationError(
+            "expected a whole number as {name!r} in the link, got {value!r}", name=name, value=text[:40]
+        )
     return int(text)
 
 
 def _required(single: Mapping[str, str], name: str) -> str:
     if name not in single:
-        raise ConfigurationError(f"expected {name!r} in the link, got none; copy it again")
+        raise ConfigurationError("expected {name!r} in the link, got none; copy it again", name=name)
     return single[name]
 
 
@@ -156,9 +168,9 @@ def _options_of(entries: Iterable[str]) -> dict[str, dict[str, OptionValue]]:
         place, separator, value = entry.partition("=")
         strategy, dot, name = place.partition(".")
         if not separator or not dot:
-            raise ConfigurationError(f"expected strategy.option=value in the link, got {entry[:40]!r}")
+            raise ConfigurationError("expected strategy.option=value in the link, got {value!r}", value=entry[:40])
         if name in options.setdefault(strategy, {}):
-            raise ConfigurationError(f"expected {place[:80]!r} once in the link, got it twice; copy it again")
+            raise ConfigurationError("expected {name!r} once in the link, got it twice; copy it again", name=place[:80])
         options[strategy][name] = _scalar(place, value)
     return options
 
@@ -171,7 +183,9 @@ def _scalar(name: str, text: str) -> OptionValue:
         value = None
     if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise ConfigurationError(f"expected a JSON text, number or truth value as {name[:80]!r}, got {text[:40]!r}")
+    raise ConfigurationError(
+        "expected a JSON text, number or truth value as {name!r}, got {text!r}", name=name[:80], text=text[:40]
+    )
 
 
 def _finishing_of(single: Mapping[str, str]) -> FinishingOptions:
@@ -187,7 +201,9 @@ def _finishing_of(single: Mapping[str, str]) -> FinishingOptions:
 def _number(single: Mapping[str, str], name: str, default: float) -> float:
     value = _scalar(name, single[name]) if name in single else default
     if isinstance(value, bool | str):
-        raise ConfigurationError(f"expected a number as {name!r} in the link, got {single[name][:40]!r}")
+        raise ConfigurationError(
+            "expected a number as {name!r} in the link, got {value!r}", name=name, value=single[name][:40]
+        )
     return value
 
 

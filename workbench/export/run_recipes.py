@@ -93,7 +93,11 @@ def check_recipe(recipe: RunRecipe, *, examples: Collection[str], suites: Mappin
         raise ConfigurationError(unknown_name("suite", recipe.suite, tuple(suites)))
     known = tuple(suites[recipe.suite].strategies)
     if not recipe.strategies or len(set(recipe.strategies)) < len(recipe.strategies):
-        raise ConfigurationError(f"expected each strategy once out of {', '.join(known)}, got {recipe.strategies}")
+        raise ConfigurationError(
+            "expected each strategy once out of {choices}, got {value}",
+            choices=", ".join(known),
+            value=recipe.strategies,
+        )
     for key in (*recipe.strategies, *recipe.options):
         if key not in known:
             raise ConfigurationError(unknown_name("strategy", key, known))
@@ -108,17 +112,26 @@ def _check_source(source: Source, examples: Collection[str]) -> None:
             raise ConfigurationError(unknown_name("example", source.file, tuple(sorted(examples))))
     elif isinstance(source, SceneSource):
         if not 0 <= source.seed <= MAX_SEED:
-            raise ConfigurationError(f"expected a scene's seed from 0 to {MAX_SEED}, got {source.seed}")
+            raise ConfigurationError(
+                "expected a scene's seed from 0 to {most}, got {value}", most=MAX_SEED, value=source.seed
+            )
         if source.size not in SCENE_SIDES:
-            raise ConfigurationError(f"expected a scene's side of 64 to 1024 pixels, got {source.size}")
+            raise ConfigurationError("expected a scene's side of 64 to 1024 pixels, got {value}", value=source.size)
 
 
 def _check_options(options: RecipeOptions) -> None:
     pairs = [(name, value) for named in options.values() for name, value in named.items()]
     if len(pairs) > MAX_OPTIONS:
-        raise ConfigurationError(f"expected at most {MAX_OPTIONS} options, got {len(pairs)}")
+        raise ConfigurationError("expected at most {most} options, got {got}", most=MAX_OPTIONS, got=len(pairs))
     for name, value in pairs:
         if not _OPTION_NAME.fullmatch(name):
-            raise ConfigurationError(f"expected an option's name in small letters, digits and _, got {name!r}")
+            raise ConfigurationError(
+                "expected an option's name in small letters, digits and _, got {name!r}", name=name
+            )
         if isinstance(value, str) and len(value) > MAX_OPTION_TEXT:
-            raise ConfigurationError(f"option {name}: expected at most {MAX_OPTION_TEXT} characters, got {len(value)}")
+            raise ConfigurationError(
+                "option {name}: expected at most {most} characters, got {got}",
+                name=name,
+                most=MAX_OPTION_TEXT,
+                got=len(value),
+            )

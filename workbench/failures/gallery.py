@@ -224,7 +224,11 @@ def read_failures(directory: Path = FAILURES, cases: Iterable[FailureCase] = FAI
     known = {case.key: case for case in cases}
     if set(by_key) != set(known):
         raise ConfigurationError(
-            f"expected the answers to {', '.join(known)} in {LISTING}, got {', '.join(by_key)}; run {REFRESH_COMMAND}"
+            "expected the answers to {known} in {listing}, got {by_key}; run {command}",
+            known=", ".join(known),
+            listing=LISTING,
+            by_key=", ".join(by_key),
+            command=REFRESH_COMMAND,
         )
     failures = tuple(KeptFailure(case, by_key[key]) for key, case in known.items())
     return KeptFailures(directory, content["suite"], content["weights_sha256"], failures)

@@ -38,7 +38,9 @@ def counted_pixels(mask: Mask, reference: ReferenceMask) -> Mask:
     """
     if mask.shape != reference.shape:
         raise GeometryError(
-            f"expected two masks of one size, got {mask.shape} and {reference.shape}; bring both to the original size"
+            "expected two masks of one size, got {shape} and {other}; bring both to the original size",
+            shape=mask.shape,
+            other=reference.shape,
         )
     return mask if reference.dtype == np.bool_ else mask & (reference != IGNORED_LABEL)
 

@@ -33,7 +33,9 @@ def phrase_overlay(image: RgbImage, masks: Sequence[Mask], *, is_rest_dimmed: bo
     """
     for mask in masks:
         if mask.shape != image.shape[:2]:
-            raise GeometryError(f"expected masks of the image's size {image.shape[:2]}, got {mask.shape}")
+            raise GeometryError(
+                "expected masks of the image's size {size}, got {shape}", size=image.shape[:2], shape=mask.shape
+            )
     picture = dimmed_around(image, np.logical_or.reduce(masks)) if is_rest_dimmed else image.copy()
     for index, mask in enumerate(masks):
         colour = np.asarray(phrase_colour(index), dtype=np.float32)

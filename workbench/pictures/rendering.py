@@ -130,7 +130,9 @@ def heat_map(
         GeometryError: the map is not two-dimensional, or the mask has another size than the image.
     """
     if attention_map.ndim != 2 or 0 in attention_map.shape:
-        raise GeometryError(f"expected an attention map (h, w), got {attention_map.shape}; pick one head or sum them")
+        raise GeometryError(
+            "expected an attention map (h, w), got {shape}; pick one head or sum them", shape=attention_map.shape
+        )
     heat = np.where(np.isfinite(attention_map), attention_map, 0).clip(min=0).astype(np.float32)
     brightest = float(heat.max()) if peak is None else peak
     if brightest > 0:
@@ -279,6 +281,7 @@ def _line_width(shape: tuple[int, ...]) -> int:
 def _check_size(image: RgbImage, mask: Mask) -> None:
     if mask.shape != image.shape[:2]:
         raise GeometryError(
-            f"expected a mask of the image's size {image.shape[:2]}, got {mask.shape}; "
-            "masks and images are drawn at the original size"
+            "expected a mask of the image's size {size}, got {shape}; masks and images are drawn at the original size",
+            size=image.shape[:2],
+            shape=mask.shape,
         )

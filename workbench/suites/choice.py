@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, Sentence
 from workbench.names import AUTO_KEY, FULL_KEY, SUITE_NAMES, unknown_name
 from workbench.suites.full import GatedReason, Places, default_model_ids, full_suite
 from workbench.suites.hub_entries import HubEntry
@@ -85,7 +85,9 @@ def read_places(weights: Sequence[str]) -> Places:
     for text in weights:
         name, separator, place = (part.strip() for part in text.partition("="))
         if not separator or not name or not place:
-            raise ConfigurationError(f"expected weights as NAME=DIR, such as evf-sam=/models/evf-sam, got {text!r}")
+            raise ConfigurationError(
+                "expected weights as NAME=DIR, such as evf-sam=/models/evf-sam, got {text!r}", text=text
+            )
         path = Path(place).expanduser()
         places[name] = path if path.is_dir() else _known_id(place)
     return MappingProxyType(places)
@@ -112,7 +114,9 @@ def hub_is_reached() -> bool:
 def _automatic(machine: Machine, store: ModelStore, hub_answers: HubProbe) -> tuple[str, str]:
     if machine.device.type != "cuda":
         where = machine.device.type.upper()
-        return MINI.key, f"chosen because models run on the {where} here, and full wants a CUDA GPU"
+        return MINI.key, Sentence(
+            "chosen because models run on the {device} here, and full wants a CUDA GPU", device=where
+        )
     if hub_answers():
         return FULL_KEY, "chosen because there is a CUDA GPU, and the Hugging Face Hub answers"
     needed = [model_id for model_id in default_model_ids() if not store.model(model_id).is_gated]
@@ -128,7 +132,12 @@ def _with_directories(suite: Suite, places: Places) -> Suite:
         if entry is None:
             raise ConfigurationError(unknown_name("weights", name, tuple(entries)))
         if not isinstance(entry, StrategyEntry) or not isinstance(place, Path):
-            raise ConfigurationError(f"suite {suite.key} takes directories, got {name}={place}; choose --suite full")
+            raise ConfigurationError(
+                "suite {suite} takes directories, got {name}={place}; choose --suite full",
+                suite=suite.key,
+                name=name,
+                place=place,
+            )
         entries[name] = replace(entry, directory=place)
     return replace(suite, strategies=MappingProxyType(entries))
 
@@ -149,4 +158,4 @@ def _known_id(place: str) -> str:
     try:
         return find_model(place).id
     except ConfigurationError as error:
-        raise ConfigurationError(f"there is no directory {place}, and {error}") from error
+        raise ConfigurationError("there is no directory {place}, and {reason}", place=place, reason=error) from error

@@ -46,7 +46,9 @@ def composed_suite(
     names = [choice.name for choice in asked]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
-        raise ConfigurationError(f"two strategies are called {double}; give one a label, such as a={double}")
+        raise ConfigurationError(
+            "two strategies are called {double}; give one a label, such as a={again}", double=double, again=double
+        )
     load_status, sams = LoadStatus(), SharedSams()
     entries: dict[str, Entry] = {}
     parts: list[Suite] = []
@@ -58,8 +60,11 @@ def composed_suite(
         )
         if choice.key not in part.strategies:
             reason = "; ".join(f"{title}: {why}" for title, why in part.left_out.items())
-            raise ConfigurationError(
-                unknown_name("strategy", choice.key, tuple(part.strategies)) + (f" ({reason})" if reason else "")
+            problem = unknown_name("strategy", choice.key, tuple(part.strategies))
+            raise (
+                ConfigurationError("{problem} ({reason})", problem=problem, reason=reason)
+                if reason
+                else (ConfigurationError(problem))
             )
         entries[choice.name] = _named(part.strategies[choice.key], choice, load_status, sams)
         parts.append(part)

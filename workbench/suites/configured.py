@@ -29,7 +29,11 @@ def configured(strategy: Strategy, key: str, options: Mapping[str, object]) -> S
     if not options:
         return strategy
     if not isinstance(strategy, ConfigurableStrategy):
-        raise ConfigurationError(f"strategy {key} has no options, got {', '.join(sorted(options))}; leave them out")
+        raise ConfigurationError(
+            "strategy {strategy} has no options, got {options}; leave them out",
+            strategy=key,
+            options=", ".join(sorted(options)),
+        )
     return strategy.with_options(**options)
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from baselines.strategy_cards import CLIP_RANKING, CLIP_TEXT, GROUNDED_SAM, POINT_QUERY, SAM3
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, Sentence
 from evfsam.strategy_cards import EVF_SAM, EVF_SAM2
 from evfsam.types import StrategyCard
 from evfsam.weights.hub import fault_in_words
@@ -149,7 +149,11 @@ def hub_gated_reason(model_id: str) -> str | None:
 
     page = f"https://huggingface.co/{model_id}"
     if get_token() is None:
-        return f"{model_id} is gated, and there is no token: accept its terms at {page}, then set HF_TOKEN"
+        return Sentence(
+            "{model} is gated, and there is no token: accept its terms at {page}, then set HF_TOKEN",
+            model=model_id,
+            page=page,
+        )
     try:
         HfApi().auth_check(model_id)
     except Exception as error:  # what the client's transport raises differs between its versions

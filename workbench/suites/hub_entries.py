@@ -116,7 +116,9 @@ class HubEntry:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                raise ConfigurationError(f"{self.title} is not loaded: {out_of_memory_reason(error)}") from error
+                raise ConfigurationError(
+                    "{title} is not loaded: {reason}", title=self.title, reason=out_of_memory_reason(error)
+                ) from error
             shared = self.sams.adopt(strategy, places.get(SAM_ROLE), device, dtype)
             return configured(shared, self.key, self.options)
 
@@ -138,7 +140,7 @@ class HubEntry:
 
     def _places(self) -> dict[str, Path]:
         if self.refusal is not None:
-            raise ConfigurationError(f"{self.title} is not loaded: {self.refusal}")
+            raise ConfigurationError("{title} is not loaded: {reason}", title=self.title, reason=self.refusal)
         return {role: self._place(place) for role, place in self.weights.items()}
 
     def _place(self, place: str | Path) -> Path:
@@ -147,7 +149,9 @@ class HubEntry:
             self.load_status.put(self.key, LoadingState("fetching", place, 0, total))
             return self.store.directory(place, lambda done, known: self._arrived(place, done, known or total))
         if not place.is_dir():
-            raise CheckpointError(f"{self.title}: expected a directory at {place}, found none; check --weights")
+            raise CheckpointError(
+                "{title}: expected a directory at {place}, found none; check --weights", title=self.title, place=place
+            )
         return place
 
     def _unreadable(self, places: Mapping[str, Path], error: Exception) -> CheckpointError:
@@ -157,8 +161,11 @@ class HubEntry:
         where = ", ".join(str(place) for place in places.values())
         reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
         return CheckpointError(
-            f"{self.title}: weights are damaged, such as half a file, in one of {where} ({reason}); delete it there "
-            "and ask again"
+            "{title}: weights are damaged, such as half a file, in one of {where} ({reason}); delete it there "
+            "and ask again",
+            title=self.title,
+            where=where,
+            reason=reason,
         )
 
     def _arrived(self, model_id: str, done: int, total: int) -> None:

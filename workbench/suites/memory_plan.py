@@ -13,6 +13,7 @@ from typing import Final
 
 import torch
 
+from evfsam.errors import Sentence
 from workbench.suites.model_lock import LockedModel
 
 GB: Final = 10**9
@@ -125,15 +126,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def out_of_memory_reason(error: BaseException) -> str:
+def out_of_memory_reason(error: BaseException) -> Sentence:
     """Say that a device ran out of memory, and what helps."""
     asked = str(error).split(". ")[0].removeprefix("CUDA out of memory").strip(" .")
     if found := _CPU_ASKED.search(str(error)):
         asked = f"{_gb(int(found[1]))} were asked for"
     detail = f" ({asked})" if asked else ""
-    return (
-        f"the device ran out of memory{detail}; ask fewer strategies at once, take a smaller picture, or start with "
-        "--dtype float16 or --device cpu"
+    return Sentence(
+        "the device ran out of memory{detail}; ask fewer strategies at once, take a smaller picture, or start with "
+        "--dtype float16 or --device cpu",
+        detail=detail,
     )
 
 

@@ -55,7 +55,9 @@ def locked_models(path: Path = LOCK_FILE) -> Mapping[str, LockedModel]:
         entries = json.loads(path.read_text(encoding="utf-8"))["models"]
         return MappingProxyType({name: _model(name, values) for name, values in entries.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-        raise ConfigurationError(f"expected a lock file of models in {path.name}, got: {err!r}; restore it") from err
+        raise ConfigurationError(
+            "expected a lock file of models in {path}, got: {reason!r}; restore it", path=path.name, reason=err
+        ) from err
 
 
 def find_model(model_id: str, models: Mapping[str, LockedModel] | None = None) -> LockedModel:
@@ -67,8 +69,10 @@ def find_model(model_id: str, models: Mapping[str, LockedModel] | None = None) -
     known = locked_models() if models is None else models
     if model_id not in known:
         raise ConfigurationError(
-            f"{model_id} is not in {LOCK_FILE.name}, and nothing unpinned is fetched; expected one of "
-            f"{', '.join(known)}, or a directory"
+            "{model} is not in {file}, and nothing unpinned is fetched; expected one of {known}, or a directory",
+            model=model_id,
+            file=LOCK_FILE.name,
+            known=", ".join(known),
         )
     return known[model_id]
 

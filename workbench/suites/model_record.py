@@ -9,7 +9,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Final
 
-from evfsam.errors import CheckpointError
+from evfsam.errors import CheckpointError, Sentence
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _ALWAYS_READ: Final = 64 * 2**20
@@ -47,13 +47,20 @@ class RecordedModel:
         """
         if directory.name != self.commit:
             raise CheckpointError(
-                f"{model_id} was recorded at commit {self.commit}, but the cache gave {directory.name}; "
-                f"{_next_step(model_id)}"
+                "{model} was recorded at commit {commit}, but the cache gave {other}; {next}",
+                model=model_id,
+                commit=self.commit,
+                other=directory.name,
+                next=_next_step(model_id),
             )
         now = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
         lost = sorted(set(self.files) - set(now))
         if lost:
-            raise CheckpointError(f"{model_id} has lost {', '.join(lost[:3])} since it was recorded; download it again")
+            raise CheckpointError(
+                "{model} has lost {lost} since it was recorded; download it again",
+                model=model_id,
+                lost=", ".join(lost[:3]),
+            )
         files = {name: _compared(model_id, name, self.files.get(name), path) for name, path in sorted(now.items())}
         return replace(self, files=files)
 
@@ -123,8 +130,10 @@ class ModelRecord:
             Path(file.name).replace(self.path)
         except OSError as err:
             raise CheckpointError(
-                f"the record of downloads {self.path} could not be written ({err.strerror}); free space there, or name "
-                "another place with SAM_WORKBENCH_RECORD"
+                "the record of downloads {path} could not be written ({reason}); free space there, or name "
+                "another place with SAM_WORKBENCH_RECORD",
+                path=self.path,
+                reason=err.strerror,
             ) from err
 
     def _read(self) -> dict[str, Any]:
@@ -140,7 +149,9 @@ class ModelRecord:
 
     def _damaged(self, err: Exception) -> CheckpointError:
         return CheckpointError(
-            f"the record of downloads {self.path} is damaged ({err}); delete it to record what is in the cache anew"
+            "the record of downloads {path} is damaged ({reason}); delete it to record what is in the cache anew",
+            path=self.path,
+            reason=err,
         )
 
 
@@ -152,9 +163,15 @@ def _compared(model_id: str, name: str, known: RecordedFile | None, path: Path) 
     found = _recorded(model_id, path)
     if known is not None and known.sha256 != found.sha256:
         raise CheckpointError(
-            f"{name} of {model_id} is not what was recorded at its first download: expected SHA-256 "
-            f"{known.sha256[:12]}… ({known.nbytes} bytes), got {found.sha256[:12]}… ({found.nbytes} bytes); "
-            f"{_next_step(model_id)}"
+            "{name} of {model} is not what was recorded at its first download: expected SHA-256 {digest}… "
+            "({bytes} bytes), got {other}… ({got} bytes); {next}",
+            name=name,
+            model=model_id,
+            digest=known.sha256[:12],
+            bytes=known.nbytes,
+            other=found.sha256[:12],
+            got=found.nbytes,
+            next=_next_step(model_id),
         )
     return found
 
@@ -166,12 +183,20 @@ def _recorded(model_id: str, path: Path) -> RecordedFile:
     stored_as = path.resolve().name
     if _SHA256.fullmatch(stored_as) and stored_as != digest:
         raise CheckpointError(
-            f"{path.name} of {model_id} is damaged: the Hub promises SHA-256 {stored_as[:12]}…, the {state.st_size} "
-            f"bytes here have {digest[:12]}…; {_next_step(model_id)}"
+            "{name} of {model} is damaged: the Hub promises SHA-256 {digest}…, the {bytes} bytes here have "
+            "{other}…; {next}",
+            name=path.name,
+            model=model_id,
+            digest=stored_as[:12],
+            bytes=state.st_size,
+            other=digest[:12],
+            next=_next_step(model_id),
         )
     return RecordedFile(digest, state.st_size, state.st_mtime_ns)
 
 
-def _next_step(model_id: str) -> str:
+def _next_step(model_id: str) -> Sentence:
     folder = f"models--{model_id.replace('/', '--')}"
-    return f"delete {folder} from the Hub's cache to fetch it again, or bring a directory with --weights"
+    return Sentence(
+        "delete {folder} from the Hub's cache to fetch it again, or bring a directory with --weights", folder=folder
+    )

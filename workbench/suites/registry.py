@@ -89,8 +89,11 @@ class StrategyEntry:
         """
         if not self.directory.is_dir():
             raise CheckpointError(
-                f"{self.title}: expected weights in {self.directory.parent.name}/{self.directory.name}, found no such "
-                "directory; make them with `python -m training`, or bring them from the repository"
+                "{title}: expected weights in {suite}/{directory}, found no such directory; make them with "
+                "`python -m training`, or bring them from the repository",
+                title=self.title,
+                suite=self.directory.parent.name,
+                directory=self.directory.name,
             )
         module_name, _, function_name = self.loader.partition(":")
         function = cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))

@@ -56,7 +56,9 @@ class StrategyChoice:
         label = label.strip()
         if not key or (equals and not _LABEL.fullmatch(label)) or (colon and not suite) or (at and not place.strip()):
             raise ConfigurationError(
-                f"expected a strategy as {CHOICE_FORM}, such as mine=evf-sam@runs/evf, got {text!r}"
+                "expected a strategy as {form}, such as mine=evf-sam@runs/evf, got {text!r}",
+                form=CHOICE_FORM,
+                text=text,
             )
         return cls(key, suite or None, place.strip() or None, label or None)
 
@@ -83,7 +85,9 @@ def read_options(texts: Sequence[str]) -> Options:
         key, dot, name = (part.strip() for part in target.rpartition("."))
         if not equals or not dot or not key or not name:
             raise ConfigurationError(
-                f"expected an option as {OPTION_FORM}, such as point-query.threshold=0.8, got {text!r}"
+                "expected an option as {form}, such as point-query.threshold=0.8, got {text!r}",
+                form=OPTION_FORM,
+                text=text,
             )
         options.setdefault(key, {})[name] = _value(value.strip())
     return options

@@ -90,8 +90,11 @@ class ClipPart(FrameSequence):
     def __init__(self, frames: VideoFrames, first: int, count: int) -> None:
         if first < 0 or count < 1 or first + count > len(frames):
             raise ConfigurationError(
-                f"expected a part of the clip's frames 0 to {len(frames) - 1}, got {count} frames from frame {first}; "
-                "choose the part again"
+                "expected a part of the clip's frames 0 to {last}, got {count} frames from frame {first}; choose "
+                "the part again",
+                last=len(frames) - 1,
+                count=count,
+                first=first,
             )
         self._frames, self.first, self._count = frames, first, count
 

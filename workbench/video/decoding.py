@@ -19,10 +19,10 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace
 
-from evfsam.errors import EvfSamError
+from evfsam.errors import EvfSamError, Sentence
 from evfsam.types import RgbImage
 
-READABLE: Final = "use a video file such as MP4, MOV, WebM or MKV"
+READABLE: Final = Sentence("use a video file such as MP4, MOV, WebM or MKV")
 _CONTAINERS: Final = "mov,matroska,avi,mpegts,mpeg,flv,asf,gif,ogg,mxf,nut,rm,ivf,wtv,dv,wav,mp3,flac,aac,aiff"
 """Formats that hold frames or sound themselves: no lists and scripts, which name other files, no pictures, no text."""
 _INDEXED: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -73,14 +73,16 @@ def opened_container(path: Path) -> Any:
         VideoFileError: there is no such file, it is empty, or something else than a video.
     """
     if not path.is_file():
-        raise VideoFileError(f"expected a video file, but there is no file {path}; check the path")
+        raise VideoFileError("expected a video file, but there is no file {path}; check the path", path=path)
     if path.stat().st_size == 0:
-        raise VideoFileError(f"expected a video, but {path} is empty (0 bytes); save it again")
+        raise VideoFileError("expected a video, but {path} is empty (0 bytes); save it again", path=path)
     with decoding_in_words(path):
         try:
             return av.open(file_address(path), options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"})
         except av.ArgumentError as err:  # its format is none of these
-            raise VideoFileError(f"expected a video, got a picture or text in {path}; {READABLE}") from err
+            raise VideoFileError(
+                "expected a video, got a picture or text in {path}; {readable}", path=path, readable=READABLE
+            ) from err
 
 
 def file_address(path: Path) -> str:
@@ -96,13 +98,19 @@ def picture_track(container: Any, path: Path, most_pixels: int | None) -> Any:
     """
     tracks = [track for track in container.streams.video if not track.disposition & av.stream.Disposition.attached_pic]
     if not tracks:
-        raise VideoFileError(f"expected a video, but {path} has no picture track; {READABLE}")
+        raise VideoFileError(
+            "expected a video, but {path} has no picture track; {readable}", path=path, readable=READABLE
+        )
     track = tracks[0]
     width, height = track.codec_context.width, track.codec_context.height
     if most_pixels is not None and width * height > most_pixels:
         raise VideoFileError(
-            f"expected frames of at most {most_pixels / 1e6:.0f} megapixels, but {path} has "
-            f"{width} × {height} pixels; save it smaller"
+            "expected frames of at most {most:.0f} megapixels, but {path} has {width} × {height} pixels; save it "
+            "smaller",
+            most=most_pixels / 1000000.0,
+            path=path,
+            width=width,
+            height=height,
         )
     if most_pixels is not None:
         track.codec_context.options = {"max_pixels": str(most_pixels)}  # frames may grow on the way
@@ -152,7 +160,7 @@ def frame_table(path: Path, decodes_up_to: int | None) -> FrameTable:
     try:
         state = path.stat()
     except OSError as err:
-        raise VideoFileError(f"expected a video file, but there is no file {path}; check the path") from err
+        raise VideoFileError("expected a video file, but there is no file {path}; check the path", path=path) from err
     return _frame_table(path, decodes_up_to, state.st_mtime_ns, state.st_size)
 
 
@@ -186,7 +194,9 @@ def _decoded_table(path: Path) -> FrameTable:
         track, tally = picture_track(container, path, None), Tally()
         found = [(frame.pts, frame.key_frame) for frame in whole_frames(container, track, tally)]
         if not found:
-            raise VideoFileError(f"{path} cannot be decoded: it holds no whole frame; {READABLE}")
+            raise VideoFileError(
+                "{path} cannot be decoded: it holds no whole frame; {readable}", path=path, readable=READABLE
+            )
         lost = tally.packets - len(found) if _has_a_packet_a_frame(container, track) else 0
         return _table(found, track, is_decoded=True, damaged_count=max(tally.damaged, lost))
 
@@ -271,4 +281,6 @@ def decoding_in_words(path: Path) -> Iterator[None]:
         raise
     except Exception as err:
         reason = getattr(err, "strerror", None) or err
-        raise VideoFileError(f"{path} is not a video that can be read ({reason}); {READABLE}") from err
+        raise VideoFileError(
+            "{path} is not a video that can be read ({reason}); {readable}", path=path, reason=reason, readable=READABLE
+        ) from err

@@ -166,7 +166,9 @@ class VideoFrames(FrameSequence):
         with decoding_in_words(self._path):
             first = next(self._frames, None)
             if first is None:
-                raise VideoFileError(f"{self._path} cannot be decoded: it holds no whole frame; {READABLE}")
+                raise VideoFileError(
+                    "{path} cannot be decoded: it holds no whole frame; {readable}", path=self._path, readable=READABLE
+                )
             self._turn = Turn.of(first)
             width, height = shown_size(first, self._track.sample_aspect_ratio)
             self._decoded_size = _within(width, height, longest_side)
@@ -217,8 +219,11 @@ class VideoFrames(FrameSequence):
         lacking = [number for number in range(first, last + 1) if number not in block]
         if lacking:
             raise VideoFileError(
-                f"{self._path} is damaged or cut short: frame {lacking[0]} of {len(self)} cannot be decoded; choose a "
-                "part without it, or save it again"
+                "{path} is damaged or cut short: frame {frame} of {count} cannot be decoded; choose a part "
+                "without it, or save it again",
+                path=self._path,
+                frame=lacking[0],
+                count=len(self),
             )
         return block
 
@@ -245,11 +250,15 @@ def check_output(path: Path) -> None:
         VideoFileError: the name ends otherwise than in .mp4, .mov, .mkv or .webm, or no file can be written there.
     """
     if path.suffix.lower() not in _CODECS:
-        raise VideoFileError(f"expected an output file ending in {', '.join(_CODECS)}, got {path.name!r}; rename it")
+        raise VideoFileError(
+            "expected an output file ending in {endings}, got {name!r}; rename it",
+            endings=", ".join(_CODECS),
+            name=path.name,
+        )
     try:
         check_writable(path)
     except ConfigurationError as err:
-        raise VideoFileError(str(err)) from err
+        raise VideoFileError(err.message) from err
 
 
 class VideoWriter:
@@ -328,4 +337,6 @@ def _plain_write_errors(path: Path) -> Iterator[None]:
         yield
     except (av.FFmpegError, OSError, ValueError) as err:
         reason = getattr(err, "strerror", None) or err
-        raise VideoFileError(f"cannot write {path}: {reason}; choose another place or ending") from err
+        raise VideoFileError(
+            "cannot write {path}: {reason}; choose another place or ending", path=path, reason=reason
+        ) from err

@@ -208,11 +208,15 @@ def run_clip(asker: ClipAsker, order: ClipOrder) -> Iterator[ClipProgress]:
     asker.comparison.choose([order.strategy])
     limit = frame_limit(asker.comparison)
     if not 1 <= order.count <= limit:
-        raise ConfigurationError(f"expected 1 to {limit} frames at one time, got {order.count}; choose a shorter part")
+        raise ConfigurationError(
+            "expected 1 to {most} frames at one time, got {got}; choose a shorter part", most=limit, got=order.count
+        )
     if not 0 <= order.prompt_frame < order.count:
         raise ConfigurationError(
-            f"expected the phrase on one of the {order.count} frames that are segmented, got frame "
-            f"{order.prompt_frame} of them; choose the frame again"
+            "expected the phrase on one of the {count} frames that are segmented, got frame {frame} of them; "
+            "choose the frame again",
+            count=order.count,
+            frame=order.prompt_frame,
         )
     return _progress(asker.answers(replace(order, phrase=check_phrase(order.phrase))), order)
 

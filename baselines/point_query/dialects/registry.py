@@ -187,7 +187,9 @@ def find_dialect(key: str) -> Dialect:
         ConfigurationError: there is none; the message lists the choices.
     """
     if key not in DIALECTS:
-        raise ConfigurationError(f"unknown dialect {key!r}: expected one of {', '.join(DIALECTS)}")
+        raise ConfigurationError(
+            "unknown dialect {key!r}: expected one of {choices}", key=key, choices=", ".join(DIALECTS)
+        )
     return DIALECTS[key]
 
 
@@ -202,6 +204,8 @@ def dialect_of_model(model_type: str) -> Dialect:
             return dialect
     known = ", ".join(name for dialect in _ENTRIES for name in dialect.model_types)
     raise ConfigurationError(
-        f"no dialect is known for models of type {model_type!r} (known: {known}); its coordinates are not guessed: "
-        "name the dialect, or add one to baselines/point_query/dialects/registry.py"
+        "no dialect is known for models of type {kind!r} (known: {known}); its coordinates are not guessed: name "
+        "the dialect, or add one to baselines/point_query/dialects/registry.py",
+        kind=model_type,
+        known=known,
     )

@@ -198,7 +198,13 @@ def relative_point(point: tuple[float, float], size: tuple[int, int]) -> Relativ
     height, width = size
     x, y = point
     if not (0 <= x <= width and 0 <= y <= height):
-        raise GeometryError(f"expected a point within {width} x {height} pixels (W x H), got ({x:g}, {y:g})")
+        raise GeometryError(
+            "expected a point within {width} x {height} pixels (W x H), got ({x:g}, {y:g})",
+            width=width,
+            height=height,
+            x=x,
+            y=y,
+        )
     return round(x / width * RELATIVE_RANGE), round(y / height * RELATIVE_RANGE)
 
 
@@ -210,13 +216,19 @@ def pixel_point(point: RelativePoint, size: tuple[int, int]) -> tuple[float, flo
 
 def _checked_count(count: str) -> str:
     if count not in OBJECT_COUNTS:
-        raise ConfigurationError(f"expected an object count of {', '.join(OBJECT_COUNTS)}, got {count!r}")
+        raise ConfigurationError(
+            "expected an object count of {choices}, got {count!r}", choices=", ".join(OBJECT_COUNTS), count=count
+        )
     return count
 
 
 def _three_digits(value: int) -> str:
     if not 0 <= value <= RELATIVE_RANGE:
-        raise GeometryError(f"expected a relative coordinate 0..{RELATIVE_RANGE}, got {value}; convert pixels first")
+        raise GeometryError(
+            "expected a relative coordinate 0..{range}, got {value}; convert pixels first",
+            range=RELATIVE_RANGE,
+            value=value,
+        )
     return f"{min(value, LARGEST_WRITTEN):03d}"
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 import webui
+from evfsam.errors import PhraseError, Sentence
 from webui.i18n.translate import CATALOGUES, LANGUAGES, catalogue, preferred_language, retold, say, speaking
+from workbench.batch.files import BatchError
+from workbench.batch.tables import TableError
 
 SOURCES = sorted(Path(webui.__file__).parent.rglob("*.py"))
-PLACEHOLDER = re.compile(r"\{(\w*)\}")
+PLACEHOLDER = re.compile(r"\{(\w*)[^{}]*\}")
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
 
 
@@ -58,21 +61,25 @@ UNTOLD = (
 """What only programs, the command line and those who put models together are told: it stays English."""
 
 
-def faults_in_code() -> Iterator[tuple[str, str]]:
-    """Yield place and sentence of every error and verdict that a visitor can meet, numbers in place of what varies."""
+SPEAKERS = {"Sentence": 0, "Verdict": 1, "Fault": 1}
+"""What takes a message, besides errors, and at which place."""
+
+
+def messages_in_code() -> Iterator[tuple[str, str]]:
+    """Yield place and template of every message that a visitor can meet; an empty one where values are written in."""
     rooms = ("evfsam", "baselines", "workbench", "webui")
     paths = [path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))]
     trees = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
-    faults = errors_in(trees.values())
+    places = SPEAKERS | dict.fromkeys(errors_in(trees.values()), 0)
     for name, tree in trees.items():
-        if name.startswith(UNTOLD):
-            continue
+        assigned = dict(assignments_in(tree))
         for call in ast.walk(tree):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-                place = 0 if call.func.id in faults else 1 if call.func.id == "Verdict" else len(call.args)
-                sentence = sample_of(call.args[place]) if len(call.args) > place else ""
-                if sentence:
-                    yield f"{name}:{call.lineno}", sentence
+            who = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
+            is_told = not name.startswith(UNTOLD) or who in ("Sentence", "PhraseError")
+            if who in places and is_told and isinstance(call, ast.Call) and len(call.args) > places[who]:
+                message = call.args[places[who]]
+                found = [""] if isinstance(message, ast.JoinedStr) else sentences_of(message, assigned)
+                yield from ((f"{name}:{call.lineno}", template) for template in found)
 
 
 def errors_in(trees: Iterable[ast.Module]) -> set[str]:
@@ -89,22 +96,6 @@ def errors_in(trees: Iterable[ast.Module]) -> set[str]:
     return found
 
 
-def sample_of(node: ast.expr) -> str:
-    """Write a sentence out as it could be; an empty one where the code hands on what another place wrote."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else ""
-    if not isinstance(node, ast.JoinedStr):
-        return ""
-    parts = [str(part.value) if isinstance(part, ast.Constant) else sample_value(part) for part in node.values]
-    return "".join(parts) if any(isinstance(part, ast.Constant) for part in node.values) else ""
-
-
-def sample_value(part: ast.expr) -> str:
-    spec = part.format_spec if isinstance(part, ast.FormattedValue) else None
-    is_share = spec is not None and ast.unparse(spec).rstrip("'\"").endswith("%")
-    return "91%" if is_share else "9100"
-
-
 def entries(language: str) -> list[tuple[str, str, str]]:
     files = sorted((CATALOGUES / language).glob("*.json"))
     read = [(file.name, json.loads(file.read_text(encoding="utf-8"))) for file in files]
@@ -118,11 +109,15 @@ def test_every_sentence_said_in_the_code_has_a_translation(language: str) -> Non
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
-def test_every_fault_that_a_visitor_can_meet_has_a_translation(language: str) -> None:
-    faults = list(faults_in_code())
-    assert len(faults) > 200
-    with speaking(language):
-        assert [f"{place}: {sentence}" for place, sentence in faults if retold(sentence) == sentence] == []
+def test_every_message_that_a_visitor_can_meet_has_a_translation_and_every_translation_a_message(language: str) -> None:
+    messages = [(place, template) for place, template in messages_in_code() if template]
+    assert len(messages) > 250
+    assert [f"{place}: {template}" for place, template in messages if template not in catalogue(language)] == []
+    assert set(catalogue(language, "messages")) - {template for _, template in messages} == set()
+
+
+def test_messages_keep_their_values_apart() -> None:
+    assert [place for place, template in messages_in_code() if not template] == []
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
@@ -173,8 +168,17 @@ def test_the_most_welcome_language_is_spoken(accepted: str, language: str) -> No
     assert preferred_language("lang=xx", {"accept-language": accepted}) == language
 
 
-def test_a_librarys_sentence_is_retold_with_its_numbers() -> None:
-    assert retold("expected a whole number as layer, got 'x'") == "expected a whole number as layer, got 'x'"
+def test_a_message_is_retold_by_its_template_with_its_values() -> None:
+    error = PhraseError("expected at most {most} characters, got {got}; shorten the phrase", most=200, got=201)
+    assert retold(str(error)) == "expected at most 200 characters, got 201; shorten the phrase"
     with speaking("zh"):
-        assert retold("expected a whole number as layer, got 'x'") == "layer 应为整数，收到 'x'"
+        assert retold(str(error)) == "最多 200 个字符，收到 201 个；请缩短提示词"
         assert retold("a sentence that nobody knows") == "a sentence that nobody knows"
+        assert retold(Sentence("{words} nobody knows", words="a sentence")) == "a sentence nobody knows"
+
+
+def test_a_message_within_a_message_is_retold_and_a_visitors_own_words_are_not() -> None:
+    inner = Sentence("there is no image “{name}”", name="both")
+    outer = TableError("cannot be read as a CSV: {reason}", reason=BatchError(inner))
+    with speaking("zh"):
+        assert retold(str(outer)) == "无法读作 CSV：没有图像“both”"

@@ -46,7 +46,11 @@ class BatchRequest:
             BatchError: nothing is left to ask, or more than the page's limits allow.
         """
         if len(self.files) > PAGE_LIMITS.entries:
-            raise BatchError(f"expected at most {PAGE_LIMITS.entries} files, got {len(self.files)}; pack them as a zip")
+            raise BatchError(
+                "expected at most {most} files, got {got}; pack them as a zip",
+                most=PAGE_LIMITS.entries,
+                got=len(self.files),
+            )
         paths = [
             Path(path) if directory is None else directory / str(index) for index, (_, path) in enumerate(self.files)
         ]

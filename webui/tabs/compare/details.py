@@ -179,4 +179,4 @@ def checked_choice(value: object, what: str) -> int:
     """
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _BEYOND and value == int(value):
         return int(value)
-    raise ConfigurationError(f"expected a whole number as {what}, got {str(value)[:60]}")
+    raise ConfigurationError("expected a whole number as {what}, got {value}", what=what, value=str(value)[:60])

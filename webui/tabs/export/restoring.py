@@ -104,9 +104,11 @@ def control_value(options: RecipeOptions, control: OptionControl) -> object:
         is_fit = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_fit or not component.minimum <= value <= component.maximum:
             expected = f"{component.minimum} to {component.maximum}"
-            raise ConfigurationError(f"expected {expected} as {control.name}, got {value!r}")
+            raise ConfigurationError(
+                "expected {what} as {name}, got {value!r}", what=expected, name=control.name, value=value
+            )
     elif value not in [each for _, each in getattr(component, "choices", [("", value)])]:
-        raise ConfigurationError(f"{value!r} is none of the choices of {control.name}")
+        raise ConfigurationError("{value!r} is none of the choices of {name}", value=value, name=control.name)
     return value
 
 

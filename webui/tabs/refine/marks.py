@@ -42,12 +42,20 @@ def with_mark(marks: Marks, kind: object, column: object, row: object, size: tup
         GeometryError: the pixel is outside the image.
     """
     if kind not in MARK_TITLES:
-        raise ConfigurationError(f"expected one of {', '.join(MARK_TITLES)} as a mark, got {kind!r}")
+        raise ConfigurationError(
+            "expected one of {choices} as a mark, got {value!r}", choices=", ".join(MARK_TITLES), value=kind
+        )
     if len(marks) >= MAX_MARKS:
-        raise ConfigurationError(f"expected at most {MAX_MARKS} marks; undo some, or start over")
+        raise ConfigurationError("expected at most {most} marks; undo some, or start over", most=MAX_MARKS)
     x, y, (height, width) = _whole(column, "x"), _whole(row, "y"), size
     if not (0 <= x < width and 0 <= y < height):
-        raise GeometryError(f"expected x from 0 to {width - 1} and y from 0 to {height - 1}, got {x} and {y}")
+        raise GeometryError(
+            "expected x from 0 to {width} and y from 0 to {height}, got {x} and {y}",
+            width=width - 1,
+            height=height - 1,
+            x=x,
+            y=y,
+        )
     return (*marks, Mark(kind, x, y))
 
 
@@ -100,5 +108,5 @@ def in_words(mark: Mark) -> str:
 
 def _whole(value: object, axis: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-        raise ConfigurationError(f"expected a whole number of pixels as {axis}, got {value!r}")
+        raise ConfigurationError("expected a whole number of pixels as {axis}, got {value!r}", axis=axis, value=value)
     return int(value)
