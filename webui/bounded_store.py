@@ -103,7 +103,7 @@ class BoundedStore(Generic[Value]):
 
         Args:
             value: what to keep.
-            key: of a value that all may see; by default one that nobody can guess.
+            key: by default one that nobody can guess; see `keep_for_all` for others.
             owner: whose it is; by default the visitor's whose request is under way.
 
         Raises:
@@ -126,6 +126,18 @@ class BoundedStore(Generic[Value]):
                     what=Sentence(self._what),
                 )
             )
+        return key
+
+    def keep_for_all(self, value: Value, key: str) -> str:
+        """Keep what all may see under a key, once: it is nobody's, and no visitor's share holds it; returns the key.
+
+        Raises:
+            NoRoomError: as of `put`.
+        """
+        try:
+            self.get(key)
+        except GoneError:
+            self.put(value, key, owner="")
         return key
 
     def refuse(self, words: Sentence) -> NoReturn:

@@ -87,3 +87,15 @@ def test_what_grew_is_measured_anew() -> None:
     growing.extend(bytes(80))
     with pytest.raises(NoRoomError):
         values.put(bytearray(20), owner="you")
+
+
+def test_what_all_may_see_is_kept_once_and_in_nobodys_share() -> None:
+    given: list[bytes] = []
+    values = kept(Clock(), away=given)
+    first = bytes(20)
+    assert {values.keep_for_all(first, "first") for _ in range(3)} == {"first"}
+    mine = values.put(bytes(20), owner="me")
+    values.put(bytes(60), owner="you")
+    assert (values.get("first"), values.get(mine), len(values), given) == (first, bytes(20), 3, [])
+    values.drop("first")
+    assert values.get(values.keep_for_all(first, "first")) is first

@@ -63,7 +63,7 @@ class Opening:
         if self.first is None:
             return self.page.introduce()
         try:
-            first_key = self.page.runs.put(self.first, FIRST_KEY)
+            first_key = self.page.runs.keep_for_all(self.first, FIRST_KEY)
         except NoRoomError as error:  # the tabs beside say so
             first_key = error.key
         shown = self.page.show_again(self.first, first_key, say(_ARRIVED))
