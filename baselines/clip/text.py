@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, Unpack, get_args
 
 import torch
 from torch import nn
@@ -37,7 +37,7 @@ from evfsam.types import (
     TraceEntry,
     Verdict,
 )
-from evfsam.weights.files import read_config, read_weights, save_weights, write_config
+from evfsam.weights.files import Storage, read_config, read_weights, save_weights, write_config
 from evfsam.weights.loading import load_strictly
 
 Variant = Literal["text", "late-concat"]
@@ -168,16 +168,10 @@ class ClipTextSamModel(nn.Module):
         place_module(model, device=device, dtype=dtype, float32_parts=exact)
         return model
 
-    def save_pretrained(
-        self,
-        directory: str | Path,
-        *,
-        storage_dtype: torch.dtype | None = None,
-        max_shard_bytes: int | None = None,
-    ) -> None:
+    def save_pretrained(self, directory: str | Path, **storage: Unpack[Storage]) -> None:
         """Write `config.json` and `model.safetensors`; type and shards as in `evfsam.weights.files.save_weights`."""
         write_config(Path(directory), self.config.to_dict())
-        save_weights(Path(directory), self.state_dict(), storage_dtype, max_shard_bytes)
+        save_weights(Path(directory), self.state_dict(), **storage)
 
 
 @dataclass(frozen=True)

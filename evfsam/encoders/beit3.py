@@ -7,14 +7,14 @@ Source: BEiT-3, arXiv:2208.10442; EVF-SAM, arXiv:2406.20076, section 3.2.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from evfsam.encoders.sizes import CheckedSizes, check_inputs, checked_layers
 from evfsam.errors import ConfigurationError
-from evfsam.weights.known_fields import with_known_fields
 
 TokenPair = tuple[torch.Tensor, torch.Tensor]
 """Vision tokens (B, N, D) and text tokens (B, T, D) of one sequence."""
@@ -24,7 +24,7 @@ _FIRST_POSITION = 2  # rows 0 and 1 of both position tables exist in the release
 
 
 @dataclass(frozen=True)
-class Beit3Config:
+class Beit3Config(CheckedSizes):
     """Sizes of a BEiT-3; the defaults are those of BEiT-3 large.
 
     Attributes:
@@ -50,25 +50,6 @@ class Beit3Config:
     text_position_count: int = 1024
     embedding_init_std: float = 0.3
 
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            if not getattr(self, entry.name) > 0:
-                raise ConfigurationError(
-                    f"BEiT-3: expected {entry.name} above 0, got {getattr(self, entry.name)!r}; correct config.json"
-                )
-        for whole, part in (("image_size", "patch_size"), ("embed_dim", "head_count")):
-            if getattr(self, whole) % getattr(self, part):
-                raise ConfigurationError(
-                    f"BEiT-3: {whole} {getattr(self, whole)} is not a multiple of {part} {getattr(self, part)}; "
-                    "change one of them"
-                )
-
-    @property
-    def patch_grid(self) -> tuple[int, int]:
-        """(h, w) of the patch grid."""
-        side = self.image_size // self.patch_size
-        return side, side
-
     @property
     def max_text_tokens(self) -> int:
         """Longest phrase the text position table has rows for, specials included."""
@@ -79,18 +60,10 @@ class Beit3Config:
         """Widths of an image token and of a text token."""
         return self.embed_dim, self.embed_dim
 
-    def to_dict(self) -> dict[str, int | float]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
-
     @classmethod
-    def from_dict(cls, values: Mapping[str, int | float]) -> "Beit3Config":
-        """Build from plain values.
-
-        Raises:
-            ConfigurationError: a field is unknown or a value out of range.
-        """
-        return with_known_fields(cls, values, "BEiT-3")
+    def title(cls) -> str:
+        """What it is called."""
+        return "BEiT-3"
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,7 +335,10 @@ class Beit3Encoder(nn.Module):
         Raises:
             ConfigurationError: images, ids or layers do not fit the configuration.
         """
-        layers = self._check(pixel_values, input_ids, attention_layers)
+        if pixel_values is not None and self.vision_embed is None:
+            raise ConfigurationError("BEiT-3: expected text alone, got images; this encoder was built without vision")
+        check_inputs("BEiT-3", self.config, pixel_values, input_ids)
+        layers = checked_layers("BEiT-3", attention_layers, self.config.layer_count)
         text = self.text_embed(input_ids)
         if pixel_values is None or self.vision_embed is None:
             vision = text[:, :0]
@@ -370,34 +346,3 @@ class Beit3Encoder(nn.Module):
             vision = self.vision_embed(pixel_values).expand(len(input_ids), -1, -1)
         output: Beit3Output = self.encoder((vision, text), padding_mask, output_hidden_states, layers, fused_layers)
         return output
-
-    def _check(
-        self, pixel_values: torch.Tensor | None, input_ids: torch.Tensor, attention_layers: Sequence[int]
-    ) -> frozenset[int]:
-        count = self.config.layer_count
-        if pixel_values is not None:
-            self._check_images(pixel_values, input_ids)
-        if input_ids.shape[1] > self.config.max_text_tokens:
-            raise ConfigurationError(
-                f"BEiT-3: expected at most {self.config.max_text_tokens} tokens, got {input_ids.shape[1]}; "
-                "shorten the phrase"
-            )
-        outside = [layer for layer in attention_layers if not -count <= layer < count]
-        if outside:
-            raise ConfigurationError(f"BEiT-3: expected layers from {-count} to {count - 1}, got {outside}")
-        return frozenset(layer % count for layer in attention_layers)
-
-    def _check_images(self, pixel_values: torch.Tensor, input_ids: torch.Tensor) -> None:
-        side = self.config.image_size
-        if self.vision_embed is None:
-            raise ConfigurationError("BEiT-3: expected text alone, got images; this encoder was built without vision")
-        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, side, side):
-            raise ConfigurationError(
-                f"BEiT-3: expected images (B, 3, {side}, {side}), got {tuple(pixel_values.shape)}; "
-                "make them with evfsam.preprocess.beit3_pixels"
-            )
-        if input_ids.ndim != 2 or len(pixel_values) not in (1, len(input_ids)):
-            raise ConfigurationError(
-                f"BEiT-3: expected token ids ({len(pixel_values)}, T), got {tuple(input_ids.shape)}; "
-                "give one row of ids for each image, or one image for all rows"
-            )

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder, Beit3Output, parted_attention_mask
-from evfsam.encoders.sizes import ClipSizes, EncoderSizes, ViltSizes
+from evfsam.encoders.sizes import ClipSizes, EncoderSizes, ViltSizes, check_inputs, checked_layers
 from evfsam.errors import ConfigurationError
 
 EncoderName = Literal["beit3", "vilt", "clip"]
@@ -242,8 +242,8 @@ class ViltMultimodal(nn.Module):
         attention_layers: Sequence[int] = (),
     ) -> EncoderOutput:
         """Encode; see `MultimodalEncoder`."""
-        _check_images_and_ids("ViLT", self.sizes, pixel_values, input_ids)
-        kept_layers = _checked_layers("ViLT", attention_layers, self.sizes.layer_count) if self.choice.is_fused else ()
+        check_inputs("ViLT", self.sizes, pixel_values, input_ids)
+        kept_layers = checked_layers("ViLT", attention_layers, self.sizes.layer_count) if self.choice.is_fused else ()
         text = self._embedded_text(input_ids)
         vision = text[:, :0] if self.choice.fusion == "text" else self._embedded_image(pixel_values, len(input_ids))
         joint, parted = self._masks(vision.shape[1], text, padding_mask)
@@ -319,7 +319,7 @@ class ClipMultimodal(nn.Module):
         attention_layers: Sequence[int] = (),  # noqa: ARG002
     ) -> EncoderOutput:
         """Encode; see `MultimodalEncoder`."""
-        _check_images_and_ids("CLIP", self.sizes, pixel_values, input_ids)
+        check_inputs("CLIP", self.sizes, pixel_values, input_ids)
         words = torch.ones_like(input_ids, dtype=torch.bool) if padding_mask is None else ~padding_mask
         text = self.text_model(input_ids=input_ids, attention_mask=words.long()).last_hidden_state
         last_word = words.sum(dim=1) - 1
@@ -345,28 +345,3 @@ def _feature(choice: EncoderChoice, vision: torch.Tensor, text: torch.Tensor) ->
 def _check_known(field: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigurationError(f"expected {field} to be one of {', '.join(known)}, got {value!r}")
-
-
-def _check_images_and_ids(name: str, sizes: EncoderSizes, pixel_values: torch.Tensor, input_ids: torch.Tensor) -> None:
-    side = sizes.image_size
-    if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, side, side):
-        raise ConfigurationError(
-            f"{name}: expected images (B, 3, {side}, {side}), got {tuple(pixel_values.shape)}; "
-            "make them with EvfSamProcessor.encoder_pixels"
-        )
-    if input_ids.ndim != 2 or len(pixel_values) not in (1, len(input_ids)):
-        raise ConfigurationError(
-            f"{name}: expected token ids ({len(pixel_values)}, T), got {tuple(input_ids.shape)}; "
-            "give one row of ids for each image, or one image for all rows"
-        )
-    if input_ids.shape[1] > sizes.max_text_tokens:
-        raise ConfigurationError(
-            f"{name}: expected at most {sizes.max_text_tokens} tokens, got {input_ids.shape[1]}; shorten the phrase"
-        )
-
-
-def _checked_layers(name: str, layers: Sequence[int], count: int) -> frozenset[int]:
-    outside = [layer for layer in layers if not -count <= layer < count]
-    if outside:
-        raise ConfigurationError(f"{name}: expected layers from {-count} to {count - 1}, got {outside}")
-    return frozenset(layer % count for layer in layers)

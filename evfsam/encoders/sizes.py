@@ -1,8 +1,10 @@
-"""Sizes of the encoders that transformers builds, in the words of `Beit3Config`, and what all encoders' sizes share."""
+"""Sizes of the encoders that transformers builds, in the words of `Beit3Config`; what all of them check alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Protocol, Self
+
+import torch
 
 from evfsam.errors import ConfigurationError
 from evfsam.weights.known_fields import with_known_fields
@@ -43,31 +45,39 @@ class EncoderSizes(Protocol):
 
 
 @dataclass(frozen=True)
-class _Sizes:
-    """Checks and JSON form of sizes."""
+class CheckedSizes:
+    """Checks and JSON form of sizes, of which `image_size` is a multiple of `patch_size`."""
+
+    image_size: int
+    patch_size: int
 
     def __post_init__(self) -> None:
         for entry in fields(self):
             value = getattr(self, entry.name)
             if not isinstance(value, str) and not value > 0:
                 raise ConfigurationError(
-                    f"{self._model}: expected {entry.name} above 0, got {value!r}; correct config.json"
+                    f"{self.title()}: expected {entry.name} above 0, got {value!r}; correct config.json"
                 )
         for whole, part in self._divisions():
             if getattr(self, whole) % getattr(self, part):
-                raise ConfigurationError(
-                    f"{self._model}: {whole} {getattr(self, whole)} is not a multiple of {part} {getattr(self, part)}; "
-                    "change one of them"
-                )
+                sizes = f"{whole} {getattr(self, whole)} is not a multiple of {part} {getattr(self, part)}"
+                raise ConfigurationError(f"{self.title()}: {sizes}; change one of them")
 
-    @property
-    def _model(self) -> str:
-        return type(self).__name__.removesuffix("Sizes")
+    @classmethod
+    def title(cls) -> str:
+        """What it is called."""
+        return cls.__name__.removesuffix("Sizes")
 
     def _divisions(self) -> tuple[tuple[str, str], ...]:
-        return ()
+        return ("image_size", "patch_size"), ("embed_dim", "head_count")
 
-    def to_dict(self) -> dict[str, int | str]:
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """(h, w) of the patch grid."""
+        side = self.image_size // self.patch_size
+        return side, side
+
+    def to_dict(self) -> dict[str, int | float | str]:
         """Return the fields as plain JSON values."""
         return asdict(self)
 
@@ -78,11 +88,11 @@ class _Sizes:
         Raises:
             ConfigurationError: a field is unknown or a value out of range.
         """
-        return with_known_fields(cls, values, cls.__name__)
+        return with_known_fields(cls, values, cls.title())
 
 
 @dataclass(frozen=True)
-class ViltSizes(_Sizes):
+class ViltSizes(CheckedSizes):
     """Sizes of a ViLT; the defaults are ViLT-B/32.
 
     Attributes:
@@ -106,15 +116,6 @@ class ViltSizes(_Sizes):
     ffn_dim: int = 3072
     layer_count: int = 12
     text_position_count: int = 40
-
-    def _divisions(self) -> tuple[tuple[str, str], ...]:
-        return ("image_size", "patch_size"), ("embed_dim", "head_count")
-
-    @property
-    def patch_grid(self) -> tuple[int, int]:
-        """(h, w) of the patch grid."""
-        side = self.image_size // self.patch_size
-        return side, side
 
     @property
     def max_text_tokens(self) -> int:
@@ -141,7 +142,7 @@ class ViltSizes(_Sizes):
 
 
 @dataclass(frozen=True)
-class ClipSizes(_Sizes):
+class ClipSizes(CheckedSizes):
     """Sizes of a CLIP; the defaults are OpenAI's ViT-L/14.
 
     Attributes:
@@ -181,12 +182,6 @@ class ClipSizes(_Sizes):
         )
 
     @property
-    def patch_grid(self) -> tuple[int, int]:
-        """(h, w) of the patch grid."""
-        side = self.image_size // self.patch_size
-        return side, side
-
-    @property
     def layer_count(self) -> int:
         """Layers in which image and phrase could meet: none."""
         return 0
@@ -224,3 +219,44 @@ class ClipSizes(_Sizes):
             "num_hidden_layers": self.vision_layer_count,
             "hidden_act": self.hidden_act,
         }
+
+
+def check_inputs(name: str, sizes: EncoderSizes, pixel_values: torch.Tensor | None, input_ids: torch.Tensor) -> None:
+    """Refuse what an encoder of these sizes cannot read.
+
+    Args:
+        name: of the encoder, for the message.
+        sizes: its own.
+        pixel_values: (B, 3, side, side), or (1, 3, side, side) for all rows of ids; None for text alone.
+        input_ids: (B, T).
+
+    Raises:
+        ConfigurationError: see above.
+    """
+    side = sizes.image_size
+    if pixel_values is not None and pixel_values.shape[1:] != (3, side, side):
+        raise ConfigurationError(
+            f"{name}: expected images (B, 3, {side}, {side}), got {tuple(pixel_values.shape)}; "
+            "make them with EvfSamProcessor.encoder_pixels"
+        )
+    if pixel_values is not None and (input_ids.ndim != 2 or len(pixel_values) not in (1, len(input_ids))):
+        raise ConfigurationError(
+            f"{name}: expected token ids ({len(pixel_values)}, T), got {tuple(input_ids.shape)}; "
+            "give one row of ids for each image, or one image for all rows"
+        )
+    if input_ids.shape[1] > sizes.max_text_tokens:
+        raise ConfigurationError(
+            f"{name}: expected at most {sizes.max_text_tokens} tokens, got {input_ids.shape[1]}; shorten the phrase"
+        )
+
+
+def checked_layers(name: str, layers: Sequence[int], count: int) -> frozenset[int]:
+    """Return the layers meant, counted from 0 where they were counted from the end.
+
+    Raises:
+        ConfigurationError: one is not among the encoder's.
+    """
+    outside = [layer for layer in layers if not -count <= layer < count]
+    if outside:
+        raise ConfigurationError(f"{name}: expected layers from {-count} to {count - 1}, got {outside}")
+    return frozenset(layer % count for layer in layers)

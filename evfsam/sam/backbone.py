@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, Unpack
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from evfsam.errors import GeometryError
 from evfsam.geometry import Frame, check_box, check_point
 from evfsam.preprocess import sam_pixels, stretched_pixels
 from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
-from evfsam.weights.files import read_config, read_weights, save_weights, write_config
+from evfsam.weights.files import Storage, read_config, read_weights, save_weights, write_config
 from evfsam.weights.loading import load_strictly
 
 _PIXEL_CENTRE = 0.5  # SAM's prompt encoders add it to what they are given; our coordinates hold it already
@@ -255,16 +255,10 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
         place_module(sam, device=device, dtype=dtype, float32_parts=cls.float32_parts)
         return cls(sam.requires_grad_(False), config)
 
-    def save_pretrained(
-        self,
-        directory: str | Path,
-        *,
-        storage_dtype: torch.dtype | None = None,
-        max_shard_bytes: int | None = None,
-    ) -> None:
+    def save_pretrained(self, directory: str | Path, **storage: Unpack[Storage]) -> None:
         """Write `config.json` and `model.safetensors`; type and shards as in `evfsam.weights.files.save_weights`."""
         write_config(Path(directory), {"model_type": self.model_type, **self.config.to_dict()})
-        save_weights(Path(directory), self.sam.state_dict(), storage_dtype, max_shard_bytes)
+        save_weights(Path(directory), self.sam.state_dict(), **storage)
 
     @cached_property
     def encoder_identity(self) -> str:

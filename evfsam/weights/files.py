@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from safetensors import SafetensorError
@@ -74,6 +75,13 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
         other=PICKLE_NAME,
         directory=directory,
     )
+
+
+class Storage(TypedDict, total=False):
+    """How weights are written; see `save_weights`."""
+
+    storage_dtype: torch.dtype | None
+    max_shard_bytes: int | None
 
 
 def save_weights(
