@@ -6,13 +6,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.datasets.composites import PlacedObject
+from workbench.datasets.scenes import SceneObject
 
 RANKS: Final = ("left", "right", "top", "bottom", "small", "big", "middle")
 """The word for being first, last, ... among one's equals."""
 
 
-def object_ranks(objects: Sequence[PlacedObject]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def object_ranks(objects: Sequence[SceneObject]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Compare each object of a scene with those of its name.
 
     Returns:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from evfsam.types import RgbImage
 from training.ranks import RANKS, object_ranks
-from workbench.datasets.composites import MAX_OBJECTS, DrawnComposite, PlacedObject, described_layout, drawn_composite
+from workbench.datasets.composites import MAX_OBJECTS, DrawnComposite, described_layout, drawn_composite
 from workbench.datasets.cutouts import (
     INDEX_NAME,
     SHIPPED,
@@ -67,7 +67,7 @@ class TrainingScene:
         return self.drawn.image
 
     @property
-    def objects(self) -> tuple[PlacedObject, ...]:
+    def objects(self) -> tuple[SceneObject, ...]:
         """From the back to the front."""
         return self.drawn.objects
 
@@ -257,11 +257,7 @@ class SceneSource:
 def _page_scene(rng: np.random.Generator, side: int) -> DrawnComposite:
     """Draw a scene as the page does."""
     image, objects = drawn_scene(rng, side)
-    return DrawnComposite(image, tuple(_placed(item) for item in objects), frozenset())
-
-
-def _placed(item: SceneObject) -> PlacedObject:
-    return PlacedObject(item.category, item.colour, item.box, item.centre, item.height, item.area, item.mask)
+    return DrawnComposite(image, objects, frozenset())
 
 
 def scene_tensors(scenes: Sequence[TrainingScene], side: int = SIDE) -> SceneTensors:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from evfsam.errors import ConfigurationError
-from evfsam.types import BoxXyxy, RgbImage
+from evfsam.types import RgbImage
 from workbench.datasets.cutouts import FETCHED, SHIPPED, Cutout, Library, Split, library
 from workbench.datasets.expressions import Expression, describe
 from workbench.datasets.phrasing import Wordings
-from workbench.datasets.scenes import split_seeds
+from workbench.datasets.scenes import Scene, SceneObject, split_seeds
 from workbench.datasets.vocabulary import COLOURS, GROUPS, NOUNS, Colour
 
 _Box = tuple[float, float, float, float]
@@ -46,53 +46,6 @@ MIN_AREA: Final = 0.003
 """Of the square of the image's longest side, every object's extent inside the image has at least this share."""
 
 
-@dataclass(frozen=True, eq=False)
-class PlacedObject:
-    """One cut-out of a scene.
-
-    Attributes:
-        category: singular name.
-        colour: colour word that it clearly has, painted or natural, or None.
-        box: (x1, y1, x2, y2) pixels of its extent inside the image, what is hidden behind others included.
-        centre: (x, y) of that box as shares of the image's width and height.
-        height: of that box as a share of the image's height.
-        area: of that box as a share of the image's.
-        mask: (H, W) bool, the pixels that show it.
-    """
-
-    category: str
-    colour: str | None
-    box: BoxXyxy
-    centre: tuple[float, float]
-    height: float
-    area: float
-    mask: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Composite:
-    """An image and everything there is to know about it.
-
-    Attributes:
-        seed: what it was drawn from.
-        image: (H, W, 3) uint8 RGB.
-        objects: from the back to the front.
-        expressions: phrases with the objects they mean.
-    """
-
-    seed: int
-    image: RgbImage
-    objects: tuple[PlacedObject, ...]
-    expressions: tuple[Expression, ...]
-
-    def mask(self, expression: Expression) -> NDArray[np.bool_]:
-        """(H, W) bool: the visible pixels of the objects that the expression means."""
-        mask = np.zeros(self.image.shape[:2], dtype=np.bool_)
-        for index in expression.object_indices:
-            mask |= self.objects[index].mask
-        return mask
-
-
 def composite(
     seed: int,
     size: int = 256,
@@ -101,7 +54,7 @@ def composite(
     is_plain: bool = False,
     kind: CompositeKind = "scenes",
     folder: Path = FETCHED,
-) -> Composite:
+) -> Scene:
     """Draw the composite of a seed; one of the split "train" has no wording that is held out of training.
 
     Args:
@@ -125,7 +78,7 @@ def composite(
     wordings: Wordings = "seen" if is_plain or split == "train" else "all"
     described = describe(drawn.objects, words, per_kind=per_kind, wordings=wordings, is_plain=is_plain)
     expressions = tuple(each for each in described if drawn.allows(each))
-    return Composite(seed, drawn.image, drawn.objects, expressions)
+    return Scene(seed, drawn.image, drawn.objects, expressions)
 
 
 def picture_library(kind: CompositeKind, split: Split, folder: Path = FETCHED) -> Library:
@@ -155,7 +108,7 @@ class DrawnComposite:
     """
 
     image: RgbImage
-    objects: tuple[PlacedObject, ...]
+    objects: tuple[SceneObject, ...]
     behind: frozenset[str]
 
     def allows(self, expression: Expression) -> bool:
@@ -190,11 +143,11 @@ def drawn_composite(rng: np.random.Generator, size: int, pictures: Library, *, i
         centre = ((box[0] + box[2]) / 2 / width, (box[1] + box[3]) / 2 / height)
         colour = None if is_grey else item.colour_word
         area = _area(box) / (width * height)
-        objects.append(PlacedObject(item.cutout.name, colour, box, centre, (box[3] - box[1]) / height, area, mask))
+        objects.append(SceneObject(item.cutout.name, colour, box, centre, (box[3] - box[1]) / height, area, mask))
     return DrawnComposite(image, tuple(objects), behind)
 
 
-def described_layout(rng: np.random.Generator, pictures: Library) -> tuple[PlacedObject, ...]:
+def described_layout(rng: np.random.Generator, pictures: Library) -> tuple[SceneObject, ...]:
     """Draw a layout alone: objects as expressions need them, with empty masks, at a hundredth of the time."""
     frame, nothing = _frame(rng), np.zeros((1, 1), dtype=np.bool_)
     objects = []
@@ -202,9 +155,7 @@ def described_layout(rng: np.random.Generator, pictures: Library) -> tuple[Place
         x1, y1, x2, y2 = item.inside(frame)
         centre = ((x1 + x2) / 2 / frame[0], (y1 + y2) / 2 / frame[1])
         height, area = (y2 - y1) / frame[1], (x2 - x1) * (y2 - y1) / (frame[0] * frame[1])
-        objects.append(
-            PlacedObject(item.cutout.name, item.colour_word, (x1, y1, x2, y2), centre, height, area, nothing)
-        )
+        objects.append(SceneObject(item.cutout.name, item.colour_word, (x1, y1, x2, y2), centre, height, area, nothing))
     return tuple(objects)
 
 

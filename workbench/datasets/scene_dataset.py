@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
-from workbench.datasets.composites import Composite, composite, picture_library
+from workbench.datasets.composites import composite, picture_library
 from workbench.datasets.contract import Question, Sample
 from workbench.datasets.cutouts import FETCHED
 from workbench.datasets.scenes import Scene, Split, scene, split_seeds
@@ -59,9 +59,9 @@ def scene_sample(seed: int, kind: SceneName = "scenes", folder: Path = FETCHED) 
     return Sample(partial(_image, drawn), tuple(questions), str(seed))
 
 
-def _mask(drawn: Scene | Composite, position: int) -> Mask:
+def _mask(drawn: Scene, position: int) -> Mask:
     return drawn.mask(drawn.expressions[position])
 
 
-def _image(drawn: Scene | Composite) -> RgbImage:
+def _image(drawn: Scene) -> RgbImage:
     return drawn.image

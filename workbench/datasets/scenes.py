@@ -51,15 +51,16 @@ def split_seeds(split: Split) -> range:
 
 @dataclass(frozen=True, eq=False)
 class SceneObject:
-    """One sprite of a scene.
+    """One thing in a scene.
 
     Attributes:
         category: singular name.
-        colour: colour word it was painted with, or None for its natural colours.
-        box: (x1, y1, x2, y2) pixels of its full extent, hidden part included.
-        centre: (x, y) of the full extent as shares of the image's side.
-        height: of the full extent as a share of the image's side.
-        mask: (S, S) bool, the pixels that show it.
+        colour: colour word that it clearly has, painted or natural; None for a sprite in its natural colours.
+        box: (x1, y1, x2, y2) pixels of its extent, what is hidden included; a composite's ends at the image's border.
+        centre: (x, y) of that box as shares of the image's width and height.
+        height: of that box as a share of the image's height.
+        area: of that box as a share of the image's.
+        mask: (H, W) bool, the pixels that show it.
     """
 
     category: str
@@ -67,13 +68,8 @@ class SceneObject:
     box: BoxXyxy
     centre: tuple[float, float]
     height: float
+    area: float
     mask: NDArray[np.bool_]
-
-    @property
-    def area(self) -> float:
-        """Of its box, as a share of the image's."""
-        x1, y1, x2, y2 = self.box
-        return (x2 - x1) * (y2 - y1) / self.mask.size
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +78,7 @@ class Scene:
 
     Attributes:
         seed: what it was drawn from.
-        image: (S, S, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
         objects: from the back to the front.
         expressions: phrases with the objects they mean.
     """
@@ -93,7 +89,7 @@ class Scene:
     expressions: tuple[Expression, ...]
 
     def mask(self, expression: Expression) -> NDArray[np.bool_]:
-        """(S, S) bool: the visible pixels of the objects that the expression means."""
+        """(H, W) bool: the visible pixels of the objects that the expression means."""
         mask = np.zeros(self.image.shape[:2], dtype=np.bool_)
         for index in expression.object_indices:
             mask |= self.objects[index].mask
@@ -135,7 +131,8 @@ def drawn_scene(rng: np.random.Generator, size: int) -> tuple[RgbImage, tuple[Sc
         width, height = item.extent
         x, y = item.centre
         box = ((x - width / 2) * size, (y - height / 2) * size, (x + width / 2) * size, (y + height / 2) * size)
-        objects.append(SceneObject(item.category, item.colour, box, item.centre, height, mask))
+        area = (box[2] - box[0]) * (box[3] - box[1]) / size**2
+        objects.append(SceneObject(item.category, item.colour, box, item.centre, height, area, mask))
     return image, tuple(objects)
 
 

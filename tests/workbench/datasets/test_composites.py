@@ -15,10 +15,8 @@ from PIL import Image
 from evfsam.errors import ConfigurationError
 from tests.workbench.datasets.phrase_reader import Thing, meant_by
 from workbench.datasets.composites import (
-    Composite,
     CompositeKind,
     DrawnComposite,
-    PlacedObject,
     composite,
     painted,
     picture_library,
@@ -26,14 +24,14 @@ from workbench.datasets.composites import (
 from workbench.datasets.expressions import KINDS, Expression
 from workbench.datasets.grammar import read_grammar
 from workbench.datasets.registry import open_dataset
-from workbench.datasets.scenes import split_seeds
+from workbench.datasets.scenes import Scene, SceneObject, split_seeds
 from workbench.datasets.vocabulary import COLOURS
 
 SIZE = 96
 SEEDS = [split_seeds(split)[step * 97] for split in ("train", "val", "test") for step in range(100)]
 
 
-def things_of(drawn: Composite) -> list[Thing]:
+def things_of(drawn: Scene) -> list[Thing]:
     height_px, width_px = drawn.image.shape[:2]
     things = []
     for index, thing in enumerate(drawn.objects):
@@ -44,11 +42,11 @@ def things_of(drawn: Composite) -> list[Thing]:
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Composite]:
+def scenes() -> list[Scene]:
     return [composite(seed, SIZE, per_kind=2) for seed in SEEDS]
 
 
-def test_masks_hold_exactly_the_objects_that_the_words_name(scenes: list[Composite]) -> None:
+def test_masks_hold_exactly_the_objects_that_the_words_name(scenes: list[Scene]) -> None:
     for drawn in scenes:
         things = things_of(drawn)
         for expression in drawn.expressions:
@@ -59,14 +57,14 @@ def test_masks_hold_exactly_the_objects_that_the_words_name(scenes: list[Composi
             np.testing.assert_array_equal(drawn.mask(expression), expected, err_msg=where)
 
 
-def test_only_absent_expressions_have_empty_masks(scenes: list[Composite]) -> None:
+def test_only_absent_expressions_have_empty_masks(scenes: list[Scene]) -> None:
     for drawn in scenes:
         for expression in drawn.expressions:
             is_empty = not drawn.mask(expression).any()
             assert is_empty == (expression.kind == "absent"), f"seed {drawn.seed}, {expression.text!r}"
 
 
-def test_every_kind_of_expression_occurs_often(scenes: list[Composite]) -> None:
+def test_every_kind_of_expression_occurs_often(scenes: list[Scene]) -> None:
     occurring = [expression.kind for drawn in scenes for expression in drawn.expressions]
     assert {kind for kind in KINDS if occurring.count(kind) < 50} == set()
 
@@ -90,14 +88,14 @@ def test_a_scene_says_at_most_the_number_asked_for_of_each_kind() -> None:
         assert max(kinds.count(kind) for kind in kinds) <= 2
 
 
-def test_centre_and_height_are_those_of_the_box(scenes: list[Composite]) -> None:
+def test_centre_and_height_are_those_of_the_box(scenes: list[Scene]) -> None:
     for drawn in scenes:
         for thing, shown in zip(things_of(drawn), drawn.objects, strict=True):
             assert (thing.x, thing.y) == pytest.approx(shown.centre)
             assert thing.height == pytest.approx(shown.height)
 
 
-def test_visible_pixels_lie_in_the_box_and_unhidden_objects_fill_it(scenes: list[Composite]) -> None:
+def test_visible_pixels_lie_in_the_box_and_unhidden_objects_fill_it(scenes: list[Scene]) -> None:
     unfilled = []
     for drawn in scenes:
         for thing in drawn.objects:
@@ -110,12 +108,12 @@ def test_visible_pixels_lie_in_the_box_and_unhidden_objects_fill_it(scenes: list
     assert len(unfilled) <= 0.05 * len(scenes), unfilled  # thin ends are lost at this size
 
 
-def shown_extent(thing: PlacedObject) -> tuple[int, int, int, int]:
+def shown_extent(thing: SceneObject) -> tuple[int, int, int, int]:
     rows, columns = np.nonzero(thing.mask)
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
-def test_objects_never_share_a_pixel(scenes: list[Composite]) -> None:
+def test_objects_never_share_a_pixel(scenes: list[Scene]) -> None:
     for drawn in scenes:
         assert np.sum([thing.mask for thing in drawn.objects], axis=0).max() <= 1
 
@@ -201,7 +199,7 @@ def test_a_seed_always_draws_the_same_composite(seed: int) -> None:
         assert (one.category, one.colour, one.box) == (other.category, other.colour, other.box)
 
 
-def test_different_seeds_draw_different_scenes(scenes: list[Composite]) -> None:
+def test_different_seeds_draw_different_scenes(scenes: list[Scene]) -> None:
     assert len({drawn.image.tobytes() for drawn in scenes}) == len(scenes)
 
 
