@@ -19,7 +19,7 @@ from baselines.control_tokens import refuse_control_tokens
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import GROUNDED_SAM
 from baselines.strategy_options import changed, check_number
-from baselines.weights import raise_unless_complete, without_progress_bars
+from baselines.weight_loading import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, Sentence
 from evfsam.phrases import check_phrase, in_words
 from evfsam.types import (

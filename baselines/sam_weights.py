@@ -15,7 +15,7 @@ from evfsam.errors import CheckpointError
 from evfsam.sam.backbone import BaseMaskBackbone, place_module
 from evfsam.sam.families import FAMILIES
 from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam
-from evfsam.weights.files import read_config, read_weights
+from evfsam.weights.checkpoint_files import read_config, read_weights
 from evfsam.weights.loading import load_strictly
 
 _RENAMED: Final = tuple(

@@ -36,12 +36,12 @@ from evfsam.types import EmbeddingStore, ImageEmbedding, ImageView, RgbImage
 from webui.run_cache import DEFAULT_MAX_BYTES, FinishedRun
 from webui.tabs.compare.runs import Progress
 from workbench.comparison import Comparison, StrategyResult
-from workbench.datasets.registry import open_dataset
+from workbench.datasets.known_datasets import open_dataset
 from workbench.datasets.scenes import scene, split_seeds
 from workbench.embedding_cache import EmbeddingCache
 from workbench.evaluation.evaluation import evaluate, limited
 from workbench.export.results import write_results
-from workbench.pictures.files import read_image
+from workbench.pictures.shown_pictures import read_image
 from workbench.suites.registry import MINI
 
 ROOT: Final = Path(__file__).resolve().parent.parent

@@ -30,7 +30,7 @@ from evfsam.model.export import MAX_SHARD_BYTES, released_values
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.model.strategy import EvfSamStrategy
-from evfsam.weights.files import save_weights, write_config
+from evfsam.weights.checkpoint_files import save_weights, write_config
 from evfsam.weights.loading import assign_strictly, build_without_storage
 from workbench.comparison import Comparison, StrategyResult
 from workbench.suites.registry import SUITES, Suite

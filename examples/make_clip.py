@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from workbench.datasets.moving_scenes import moving_scene
-from workbench.video.files import VideoWriter
+from workbench.video.video_files import VideoWriter
 
 CLIP_NAME: Final = "clip-moving.mp4"
 SEED: Final = 10_000_212

@@ -13,7 +13,7 @@ from training.arguments import DefaultsShown
 from training.recipes import Places
 from workbench.cli.parser import OneLineParser
 from workbench.reporting.ablation_figure import draw_ablations
-from workbench.reporting.ablations import FIGURES, ablations_markdown, read_figures
+from workbench.reporting.ablation_tables import FIGURES, ablations_markdown, read_figures
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -27,9 +27,9 @@ from training.loop import Schedule
 from training.recipes import Places, beit3_weights
 from workbench.comparison import Comparison
 from workbench.datasets.contract import Sample
-from workbench.datasets.registry import open_dataset
-from workbench.evaluation.answers import Scores
+from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.evaluation import evaluate, limited
+from workbench.evaluation.measured_answers import Scores
 from workbench.suites.registry import MINI, Entry, StrategyEntry, Suite
 
 SCHEDULE: Final = Schedule(steps=400, learning_rate=4e-4, warmup=50, validate_every=400)

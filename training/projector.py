@@ -15,7 +15,7 @@ from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
 from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import SAM_MEAN, SAM_STD, clip_pixels
 from evfsam.sam.sam import SamMaskBackbone
-from evfsam.weights.files import read_config, read_weights
+from evfsam.weights.checkpoint_files import read_config, read_weights
 from training import sam
 from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
 from training.loop import Schedule

@@ -24,7 +24,7 @@ from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
-from evfsam.weights.files import read_weights
+from evfsam.weights.checkpoint_files import read_weights
 from training import clip, finetune, mllm, pretrain, projector, sam
 from training.cards import CARDS, Measured, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run

@@ -29,7 +29,7 @@ from training.res_objectives import EvfSamObjective, Objective
 from training.res_projectors import ClipTextObjective
 from training.res_recipe import Recipe
 from workbench.cli.parser import OneLineParser
-from workbench.datasets.registry import open_dataset
+from workbench.datasets.known_datasets import open_dataset
 from workbench.names import DATASET_NAMES
 
 _T = TypeVar("_T")

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from evfsam.encoders.tokenizers import EOS_ID, PhraseTokenizer
 from evfsam.errors import CheckpointError
-from evfsam.weights.files import read_weights
+from evfsam.weights.checkpoint_files import read_weights
 
 Weights = dict[str, torch.Tensor]
 

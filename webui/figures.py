@@ -12,7 +12,7 @@ from evfsam.types import RgbImage
 from webui.i18n.translate import retold, say
 from webui.wording import percent
 from workbench.analysis.agreement_picture import LegendEntry
-from workbench.pictures.files import shrunk
+from workbench.pictures.shown_pictures import shrunk
 
 _SIDE: Final = 960
 _QUALITY: Final = 90

@@ -18,7 +18,7 @@ from workbench.bundled import EXAMPLES
 from workbench.datasets.known_phrases import known_expression
 from workbench.datasets.scenes import Scene, scene, split_seeds
 from workbench.metrics.masks import mask_iou
-from workbench.pictures.files import read_image
+from workbench.pictures.shown_pictures import read_image
 
 SCENE_SIZE: Final = 512
 _THUMBNAIL_SIDE: Final = 160

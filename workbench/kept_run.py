@@ -26,9 +26,9 @@ from evfsam.types import (
     Verdict,
 )
 from workbench.comparison import Comparison, StrategyResult
-from workbench.export.files import write_whole
+from workbench.export.file_writing import write_whole
 from workbench.export.manifest import weight_digests
-from workbench.pictures.files import read_image
+from workbench.pictures.shown_pictures import read_image
 
 ARRIVAL_NAME: Final = "arrival.pt"
 ARRIVAL_EXAMPLE: Final = "scene-colour.png"

@@ -36,7 +36,7 @@ DATASET_NAMES: Final = (
     "folder:DIR",
     "hf:ID_OR_DIR:SPLIT",
 )
-"""What `workbench.datasets.registry` opens. A refer data set may name who split it: refcocog/google:val."""
+"""What `workbench.datasets.known_datasets` opens. A refer data set may name who split it: refcocog/google:val."""
 SCENES_LIMIT: Final = 500
 """Expressions asked of generated scenes where no limit is given; other data sets are asked whole."""
 VIDEO_CHECKPOINT: Final = "YxZhang/evf-sam2"

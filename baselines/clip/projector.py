@@ -16,7 +16,7 @@ from baselines.clip.weights import load_clip
 from baselines.sam_weights import load_mask_backbone
 from evfsam.errors import CheckpointError
 from evfsam.sam.sam import SamMaskBackbone
-from evfsam.weights.files import read_config, read_weights, save_weights, write_config
+from evfsam.weights.checkpoint_files import read_config, read_weights, save_weights, write_config
 from evfsam.weights.hub import weights_directory
 from evfsam.weights.loading import load_strictly
 

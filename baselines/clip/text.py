@@ -37,7 +37,7 @@ from evfsam.types import (
     TraceEntry,
     Verdict,
 )
-from evfsam.weights.files import Storage, read_config, read_weights, save_weights, write_config
+from evfsam.weights.checkpoint_files import Storage, read_config, read_weights, save_weights, write_config
 from evfsam.weights.loading import load_strictly
 
 Variant = Literal["text", "late-concat"]
@@ -169,7 +169,7 @@ class ClipTextSamModel(nn.Module):
         return model
 
     def save_pretrained(self, directory: str | Path, **storage: Unpack[Storage]) -> None:
-        """Write `config.json` and `model.safetensors`; type and shards as in `evfsam.weights.files.save_weights`."""
+        """Write `config.json` and `model.safetensors`; see `evfsam.weights.checkpoint_files.save_weights`."""
         write_config(Path(directory), self.config.to_dict())
         save_weights(Path(directory), self.state_dict(), **storage)
 

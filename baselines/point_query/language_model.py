@@ -33,7 +33,7 @@ from baselines.point_query.branches import Branch, BranchingCache, can_branch, c
 from baselines.point_query.dialects import NO, YES, format_box, format_point
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.transformers_releases import cache_argument
-from baselines.weights import existing_directory, raise_unless_complete, without_progress_bars
+from baselines.weight_loading import existing_directory, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, ConfigurationError, ImageFormatError
 from evfsam.types import RgbImage
 

@@ -19,10 +19,10 @@ from baselines.point_query.options import default_options
 from baselines.point_query.strategy import PointQueryStrategy
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import POINT_QUERY
-from baselines.weights import existing_directory
+from baselines.weight_loading import existing_directory
 from evfsam.errors import ConfigurationError, Sentence
 from evfsam.types import StrategyCard
-from evfsam.weights.files import read_config
+from evfsam.weights.checkpoint_files import read_config
 from evfsam.weights.hub import weights_directory
 
 

@@ -26,7 +26,7 @@ from baselines.point_query.dialects import (
     SpokenBox,
     SpokenPoint,
 )
-from baselines.point_query.dialects.registry import SAM4MLLM
+from baselines.point_query.dialects.known_dialects import SAM4MLLM
 from baselines.point_query.dialogue import Chat, ChatModel, ChatOfMany, Message, YesNo
 from baselines.point_query.inquiry import Inquiry, timed, unfinished
 from baselines.point_query.language_model import LanguageModel

@@ -14,7 +14,7 @@ from evfsam.errors import ConfigurationError
 from evfsam.model.released_layout import configuration_values, known_values
 from evfsam.sam.backbone import VisualConfig
 from evfsam.sam.families import Family, find_family
-from evfsam.weights.files import CONFIG_NAME
+from evfsam.weights.checkpoint_files import CONFIG_NAME
 
 BEIT3_SCALES: Final[Mapping[str, Beit3Config]] = MappingProxyType(
     {"base": Beit3Config(embed_dim=768, head_count=12, ffn_dim=3072, layer_count=12), "large": Beit3Config()}

@@ -12,7 +12,7 @@ from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import BEIT3_SCALES, EvfSamConfig
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.released_layout import check_family, read_model_weights
-from evfsam.weights.files import CONFIG_NAME, save_weights, write_config
+from evfsam.weights.checkpoint_files import CONFIG_NAME, save_weights, write_config
 from evfsam.weights.hub import local_checkpoint
 from evfsam.weights.loading import build_without_storage, check_fit
 

@@ -23,7 +23,7 @@ from evfsam.model.processing import EvfSamBatch
 from evfsam.model.released_layout import check_family, read_model_weights
 from evfsam.sam.backbone import BaseMaskBackbone, EncodedImages
 from evfsam.sam.families import Family
-from evfsam.weights.files import CONFIG_NAME, save_weights
+from evfsam.weights.checkpoint_files import CONFIG_NAME, save_weights
 from evfsam.weights.hub import local_checkpoint
 from evfsam.weights.loading import assign_strictly, build_without_storage
 
@@ -134,7 +134,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
 
         Args:
             directory: made if missing.
-            storage_dtype: as in `evfsam.weights.files.save_weights`.
+            storage_dtype: as in `evfsam.weights.checkpoint_files.save_weights`.
             max_shard_bytes: likewise.
             **options: none are known; any is an error.
 

@@ -14,7 +14,7 @@ import torch
 
 from evfsam.errors import CheckpointError
 from evfsam.sam.families import FAMILIES, Family
-from evfsam.weights.files import CONFIG_NAME, has_weights, read_config, read_weights
+from evfsam.weights.checkpoint_files import CONFIG_NAME, has_weights, read_config, read_weights
 
 RELEASED_FIELDS: Final = (
     *("architectures", "bos_token_id", "eos_token_id", "hidden_size", "mm_extractor_scale", "model_type", "out_dim"),

@@ -19,7 +19,7 @@ from evfsam.errors import GeometryError
 from evfsam.geometry import Frame, check_box, check_point
 from evfsam.preprocess import sam_pixels, stretched_pixels
 from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
-from evfsam.weights.files import Storage, read_config, read_weights, save_weights, write_config
+from evfsam.weights.checkpoint_files import Storage, read_config, read_weights, save_weights, write_config
 from evfsam.weights.loading import load_strictly
 
 _PIXEL_CENTRE = 0.5  # SAM's prompt encoders add it to what they are given; our coordinates hold it already
@@ -256,7 +256,7 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
         return cls(sam.requires_grad_(False), config)
 
     def save_pretrained(self, directory: str | Path, **storage: Unpack[Storage]) -> None:
-        """Write `config.json` and `model.safetensors`; type and shards as in `evfsam.weights.files.save_weights`."""
+        """Write `config.json` and `model.safetensors`; see `evfsam.weights.checkpoint_files.save_weights`."""
         write_config(Path(directory), {"model_type": self.model_type, **self.config.to_dict()})
         save_weights(Path(directory), self.sam.state_dict(), **storage)
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from evfsam.errors import CheckpointError, ConfigurationError
-from evfsam.weights.files import listed, shortened
+from evfsam.weights.checkpoint_files import listed, shortened
 
 _M = TypeVar("_M", bound=nn.Module)
 

@@ -14,7 +14,7 @@ from webui.blocks import LAUNCH_LIMITS
 from webui.tabs.batch import tab as batch_tab
 from webui.tabs.batch.tab import BatchTab, build_batch
 from webui.tabs.compare.tab import build_compare
-from workbench.batch.files import PAGE_LIMITS
+from workbench.batch.sources import PAGE_LIMITS
 
 ALL = ["evf-sam", "clip-text", "point-query"]
 Updates = dict[object, object]
@@ -23,7 +23,7 @@ Updates = dict[object, object]
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fakes have none, and their folder is the current one."""
-    monkeypatch.setattr("workbench.batch.run.weight_digests", lambda _, keys: {key: {} for key in keys})
+    monkeypatch.setattr("workbench.batch.batch_run.weight_digests", lambda _, keys: {key: {} for key in keys})
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.workbench.videos import write_video
 from webui.blocks import LAUNCH_LIMITS
 from webui.tabs.compare.tab import build_compare
 from webui.tabs.video import tab as video
-from webui.tabs.video.layout import build_parts
+from webui.tabs.video.components import build_parts
 from webui.tabs.video.tab import VideoTab
 from workbench.limits import LARGEST_FILE_MB
 from workbench.video import clips as video_clips

@@ -13,7 +13,7 @@ from baselines.point_query.strategy import load_strategy as load_point_query
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
-from evfsam.weights.files import read_weights
+from evfsam.weights.checkpoint_files import read_weights
 from training.finetune import BLEND
 from training.recipes import FURTHER, STAGES, Places
 from training.warm_start import respelled

@@ -33,7 +33,7 @@ from training.dialogues import NOT_TRAINED, DialogueObjective, exchange
 from training.res_data import DrawnImage, Mixture
 from training.res_objectives import counted_mask_loss
 from workbench.datasets.contract import Question, Sample
-from workbench.datasets.registry import open_dataset
+from workbench.datasets.known_datasets import open_dataset
 from workbench.datasets.scene_dataset import scene_sample
 
 ROOT = Path(__file__).parents[2]

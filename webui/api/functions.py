@@ -17,8 +17,8 @@ from webui.tabs.compare.details import checked_choice
 from workbench.analysis.attention_view import attention_view
 from workbench.comparison import MOST_POINTS, Comparison
 from workbench.datasets.scenes import scene, split_seeds
+from workbench.export.answer_json import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
 from workbench.export.answer_types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
-from workbench.export.answers import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
 from workbench.export.json_schema import About
 
 TOOL_NAMES: Final = ("list_strategies", "segment", "compare_strategies", "explain_attention", "draw_scene")

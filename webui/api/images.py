@@ -22,7 +22,7 @@ from webui.api.refusals import DISK_FULL, RequestError, is_disk_full
 from webui.fetching import Fetcher
 from webui.file_quota import FileQuota, mark_used
 from workbench.limits import LARGEST_AS_BASE64, LARGEST_FILE_MB
-from workbench.pictures.files import read_image
+from workbench.pictures.shown_pictures import read_image
 
 IMAGE_WORDS: Final = (
     "the image: a public http(s) address, a data URL (data:image/png;base64,...), or a file uploaded to this server; "

@@ -45,7 +45,7 @@ from workbench.analysis.agreement_picture import LegendedPicture, disagreement_p
 from workbench.analysis.reference_masks import figures_against_references
 from workbench.comparison import StrategyResult
 from workbench.metrics.masks import Mask, ReferenceMask
-from workbench.pictures.files import shown_pair
+from workbench.pictures.shown_pictures import shown_pair
 
 REFERENCE: Final = "reference"
 """Stands for the reference mask in place of a strategy's key."""

@@ -11,7 +11,7 @@ from webui import figures
 from webui.i18n.translate import retold, say
 from webui.tabs.compare.columns import Updates
 from webui.tabs.opened_run import chosen_or_first
-from workbench.evaluation.answers import Answer
+from workbench.evaluation.measured_answers import Answer
 from workbench.reporting.browsing import ORDERS, Browsing, Order
 from workbench.reporting.showcase import REFERENCE_LABEL, Exhibit
 from workbench.reporting.tables import run_title

@@ -16,8 +16,8 @@ from webui.tabs.compare.tab import STATE_SECONDS
 from webui.tabs.opened_run import ALL_PHRASES
 from workbench.analysis.reference_masks import drawn_mask, read_reference
 from workbench.metrics.masks import Mask, ReferenceMask
-from workbench.pictures.files import shown_pair
 from workbench.pictures.mask_png import mask_png
+from workbench.pictures.shown_pictures import shown_pair
 
 SCENE, FILE, DRAWING = "scene", "file", "drawing"
 _TITLES: Final = {SCENE: "This scene's own mask", FILE: "A file of yours", DRAWING: "Draw one"}

@@ -25,9 +25,9 @@ from webui.tabs.opened_run import (
 from webui.wording import verdict_in_words
 from workbench.analysis.candidates import candidates_of
 from workbench.comparison import StrategyResult
-from workbench.pictures.files import enlarged, shrunk
 from workbench.pictures.probability_grid import asked_points, probability_picture, rows_of
 from workbench.pictures.rendering import overlay
+from workbench.pictures.shown_pictures import enlarged, shrunk
 
 MOST_PROMPTS: Final = 3
 """Prompts of one answer that are drawn; the trace tells of the others."""

@@ -29,9 +29,9 @@ from workbench.analysis.absence import AbsenceJudgement, judge_presence
 from workbench.analysis.finishing import FinishedMask, FinishingOptions, decision_logits, finish
 from workbench.comparison import StrategyResult
 from workbench.metrics.masks import Mask
-from workbench.pictures.files import shown_pair
 from workbench.pictures.mask_png import mask_png
 from workbench.pictures.rendering import overlay
+from workbench.pictures.shown_pictures import shown_pair
 
 _MARGIN: Final = 12.0
 """Thresholds on the page reach this far from 0; few logits lie beyond."""

@@ -20,8 +20,8 @@ from evfsam.attention import (
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage, Segmentation
 from workbench.comparison import StrategyResult
-from workbench.pictures.files import shown_pair, shrunk, shrunk_mask
 from workbench.pictures.rendering import heat_map
+from workbench.pictures.shown_pictures import shown_pair, shrunk, shrunk_mask
 
 ROLLOUT: Final = 0
 """Stands for all layers in place of a layer's number."""

@@ -10,7 +10,7 @@ from workbench.batch.own_results import is_result_name
 from workbench.cli.arguments import comparison_of, named_keys
 from workbench.cli.parser import EXIT_ALL_FAILED, UsageError
 from workbench.comparison import StrategyResult
-from workbench.export.files import check_writable
+from workbench.export.file_writing import check_writable
 from workbench.export.results import RESULT_NAME, write_results
 from workbench.text_fitting import visible
 

@@ -16,14 +16,14 @@ from workbench.cli.arguments import comparison_of, device_of, launched_shard, na
 from workbench.cli.parser import EXIT_FAULTS, UsageError
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
-from workbench.datasets.registry import counts_absent, open_dataset
-from workbench.evaluation.answers import Scores, scores_of
+from workbench.datasets.known_datasets import counts_absent, open_dataset
 from workbench.evaluation.cost import machine_name, parameter_count
 from workbench.evaluation.evaluation import Shard, checked_limit, evaluate, limited, measure
+from workbench.evaluation.measured_answers import Scores, scores_of
 from workbench.evaluation.raising import raise_limit
-from workbench.evaluation.results import ResultsFile, read_results
-from workbench.evaluation.runs import Facts, Header, Run, questions_digest
-from workbench.export.files import as_json_value, check_writable, json_bytes, write_whole
+from workbench.evaluation.result_lines import ResultsFile, read_results
+from workbench.evaluation.run_identity import Facts, Header, Run, questions_digest
+from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole
 from workbench.export.results import installed_versions
 from workbench.reporting.scores import scores_dict, scores_table
 from workbench.text_fitting import visible, visible_lines

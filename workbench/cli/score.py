@@ -11,14 +11,14 @@ from tqdm import tqdm
 from evfsam.errors import ConfigurationError
 from workbench.cli.evaluate import LINES_SUFFIX, scores_text
 from workbench.cli.parser import EXIT_FAULTS
-from workbench.datasets.registry import open_dataset
-from workbench.evaluation.answers import Scores, scores_of
+from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.evaluation import Shard, checked_limit, limited
-from workbench.evaluation.results import ResultsFile
-from workbench.evaluation.runs import Facts, Header, Run, questions_digest
+from workbench.evaluation.measured_answers import Scores, scores_of
+from workbench.evaluation.result_lines import ResultsFile
+from workbench.evaluation.run_identity import Facts, Header, Run, questions_digest
 from workbench.evaluation.saved_masks import SavedMasks, read_saved_masks
 from workbench.evaluation.scoring import Scoring
-from workbench.export.files import as_json_value, check_writable, json_bytes, write_whole
+from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole
 from workbench.reporting.scores import scores_dict
 
 SUITE_KEY = "saved"

@@ -12,9 +12,18 @@ from evfsam.phrases import check_phrase
 from evfsam.types import ImageView
 from workbench.comparison import Comparison, answers_to
 from workbench.datasets.contract import ABSENT, Question, Sample
-from workbench.datasets.registry import open_dataset
-from workbench.evaluation.answers import Answer, Place, Scores, check_size, data_digest, measured, scores_of, unread
+from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.cost import PeakMemory
+from workbench.evaluation.measured_answers import (
+    Answer,
+    Place,
+    Scores,
+    check_size,
+    data_digest,
+    measured,
+    scores_of,
+    unread,
+)
 from workbench.metrics.masks import ReferenceMask
 from workbench.names import SCENES_LIMIT
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from workbench.evaluation.answers import Answer
-from workbench.evaluation.figures import Figure, figure_of_parts
+from workbench.evaluation.measured_answers import Answer
+from workbench.evaluation.run_figures import Figure, figure_of_parts
 from workbench.metrics.masks import HIT_IOUS, iou_of
 
 _LENGTHS: Final = ((2, "1 to 2"), (5, "3 to 5"), (10, "6 to 10"))

@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from workbench.datasets.contract import ABSENT
-from workbench.evaluation.answers import Answer, Scores, scores_of
-from workbench.evaluation.figures import Figure, figure_of, ratios
 from workbench.evaluation.groups import GroupScores, grouped
-from workbench.evaluation.results import Results, ResultsError, read_results
-from workbench.evaluation.runs import Facts, Run
+from workbench.evaluation.measured_answers import Answer, Scores, scores_of
+from workbench.evaluation.result_lines import Results, ResultsError, read_results
+from workbench.evaluation.run_figures import Figure, figure_of, ratios
+from workbench.evaluation.run_identity import Facts, Run
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from functools import cached_property
 from itertools import combinations
 from typing import Final
 
-from workbench.evaluation.answers import Answer, Scores
-from workbench.evaluation.figures import main_region
+from workbench.evaluation.measured_answers import Answer, Scores
 from workbench.evaluation.merging import MergedRun
+from workbench.evaluation.run_figures import main_region
 from workbench.metrics.intervals import holm
 from workbench.metrics.masks import Tally
 from workbench.metrics.paired import Difference, paired_difference

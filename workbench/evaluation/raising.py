@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from workbench.datasets.contract import Sample
-from workbench.evaluation.results import Results, ResultsError, read_results, rewrite_results
-from workbench.evaluation.runs import Header, questions_digest
+from workbench.evaluation.result_lines import Results, ResultsError, read_results, rewrite_results
+from workbench.evaluation.run_identity import Header, questions_digest
 
 
 def raise_limit(path: Path, header: Header, samples_up_to: Callable[[int | None], Iterable[Sample]]) -> None:

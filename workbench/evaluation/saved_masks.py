@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from evfsam.errors import ConfigurationError
-from workbench.evaluation.results import FORMAT, read_results
+from workbench.evaluation.result_lines import FORMAT, read_results
 
 _IMAGE_FIELDS: Final = ("sample_id", "image_id", "image", "file_name")
 _PHRASE_FIELDS: Final = ("phrase", "caption", "sentence", "sent", "expression", "text")

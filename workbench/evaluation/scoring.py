@@ -11,7 +11,7 @@ from evfsam.errors import EvfSamError, GeometryError
 from evfsam.types import ImageView, Segmentation, Verdict
 from workbench.datasets.coco_masks import union_mask
 from workbench.datasets.contract import Question, Sample
-from workbench.evaluation.answers import Answer, Place, data_digest, measured, unread
+from workbench.evaluation.measured_answers import Answer, Place, data_digest, measured, unread
 from workbench.evaluation.saved_masks import SavedMask, SavedMasks
 from workbench.metrics.masks import ReferenceMask
 

@@ -13,7 +13,7 @@ from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import RgbImage
 from workbench.export.annotations import coco_dict, label_studio_config, label_studio_tasks, labelme_dict, sa1b_dict
 from workbench.export.exported_run import IMAGE_NAME, ExportedMask, ExportedRun
-from workbench.export.files import as_json_value, json_bytes, npy_bytes, write_whole, zip_bytes
+from workbench.export.file_writing import as_json_value, json_bytes, npy_bytes, write_whole, zip_bytes
 from workbench.export.manifest import MANIFEST_NAME, manifest_dict
 from workbench.export.results import RESULT_NAME, png_bytes, result_dict
 from workbench.metrics.masks import Mask

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from evfsam.types import Segmentation
 from workbench.export.exported_run import ExportedRun
-from workbench.export.files import as_json_value
+from workbench.export.file_writing import as_json_value
 from workbench.export.results import result_dict
 from workbench.suites.registry import Suite
 

@@ -18,7 +18,7 @@ from evfsam.attention import cls_to_image, mass_inside
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
 from workbench.analysis.agreement import pairwise_iou
 from workbench.comparison import StrategyResult
-from workbench.export.files import as_json_value, json_bytes, npy_bytes, write_whole, zip_bytes
+from workbench.export.file_writing import as_json_value, json_bytes, npy_bytes, write_whole, zip_bytes
 from workbench.metrics.masks import Mask, ReferenceMask, mask_iou
 from workbench.pictures.answer_figures import attention_figure, evidence_figure, mask_figure
 from workbench.pictures.mask_png import mask_png
@@ -185,7 +185,7 @@ def _described(result: StrategyResult) -> dict[str, object]:
 
 
 def segmentation_dict(segmentation: Segmentation) -> dict[str, object]:
-    """Return all that is written of one answer, here and to programs (`workbench.export.answers`)."""
+    """Return all that is written of one answer, here and to programs (`workbench.export.answer_json`)."""
     return {
         "verdict": segmentation.verdict.kind,
         "reason": segmentation.verdict.reason,

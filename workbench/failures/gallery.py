@@ -19,12 +19,12 @@ from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
 from workbench.bundled import EXAMPLES
 from workbench.comparison import Comparison, StrategyResult
-from workbench.export.files import as_json_value, json_bytes, write_whole
+from workbench.export.file_writing import as_json_value, json_bytes, write_whole
 from workbench.export.manifest import weight_digests
 from workbench.failures.cases import FAILURE_CASES, FailureCase
 from workbench.metrics.masks import Mask, box_iou, mask_iou
-from workbench.pictures.files import shrunk, shrunk_mask
 from workbench.pictures.rendering import overlay
+from workbench.pictures.shown_pictures import shrunk, shrunk_mask
 
 FAILURES: Final = EXAMPLES / "failures"
 LISTING: Final = "failures.json"

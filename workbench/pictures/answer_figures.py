@@ -3,9 +3,9 @@
 from evfsam.attention import cls_to_image
 from evfsam.types import RgbImage, Segmentation
 from workbench.comparison import StrategyResult
-from workbench.pictures.files import shown_pair
 from workbench.pictures.phrase_overlay import phrase_overlay
 from workbench.pictures.rendering import evidence, heat_map, overlay
+from workbench.pictures.shown_pictures import shown_pair
 
 
 def mask_figure(image: RgbImage, result: StrategyResult) -> RgbImage:

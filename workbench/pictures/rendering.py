@@ -21,7 +21,7 @@ from workbench.pictures.colours import (
     ramp,
     strategy_colour,
 )
-from workbench.pictures.files import shown_pair
+from workbench.pictures.shown_pictures import shown_pair
 
 TINT: Final = 0.45
 """How much of the strategy's colour a masked pixel takes."""

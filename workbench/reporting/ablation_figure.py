@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from workbench.reporting.ablations import AblationRun, ciou_by_row, half_interval
+from workbench.reporting.ablation_tables import AblationRun, ciou_by_row, half_interval
 from workbench.reporting.paper import PaperAblation, ablation_groups
 
 _OURS: Final = "#0072b2"

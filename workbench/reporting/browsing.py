@@ -11,8 +11,8 @@ from typing import Final, Literal, get_args
 
 from evfsam.errors import EvfSamError
 from workbench.datasets.contract import Dataset, IndexedDataset, Question, Sample
-from workbench.datasets.registry import open_dataset
-from workbench.evaluation.answers import Answer
+from workbench.datasets.known_datasets import open_dataset
+from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import MergedRun
 from workbench.reporting.showcase import Exhibit, Spot, answers_by_spot, dispute, draw_exhibit
 

@@ -6,7 +6,7 @@ from html import escape
 from math import ceil
 from typing import Final
 
-from workbench.evaluation.figures import Figure
+from workbench.evaluation.run_figures import Figure
 from workbench.pictures.colours import strategy_colour
 from workbench.text_fitting import xml_text
 

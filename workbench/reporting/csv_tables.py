@@ -5,9 +5,9 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from workbench.evaluation.figures import Figure
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import Pair
+from workbench.evaluation.run_figures import Figure
 
 _RUN_COLUMNS: Final = (
     "dataset",

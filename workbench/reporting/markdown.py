@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import all_pairs
-from workbench.reporting.pairs import PAIRS_NOTE, deciders_rows, pair_notes
+from workbench.reporting.pair_tables import PAIRS_NOTE, deciders_rows, pair_notes
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows, paper_source
 from workbench.reporting.scores import fault_lines, percent
 from workbench.reporting.tables import DIGITS, Table, pairs_table, run_tables, run_title

@@ -13,12 +13,12 @@ from PIL import Image
 from evfsam.types import RgbImage
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import Pair, all_pairs
-from workbench.export.files import write_whole
+from workbench.export.file_writing import write_whole
 from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.csv_tables import figures_csv, pairs_csv
 from workbench.reporting.latex import latex_tables
 from workbench.reporting.markdown import fault_notes, papers_notes, papers_rows, report_markdown
-from workbench.reporting.pairs import PAIRS_NOTE, pair_notes
+from workbench.reporting.pair_tables import PAIRS_NOTE, pair_notes
 from workbench.reporting.paper import paper_source
 from workbench.reporting.showcase import Exhibit, decider_exhibits, exhibits
 from workbench.reporting.tables import pairs_table, run_tables, run_title

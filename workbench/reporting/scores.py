@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from workbench.datasets.contract import ABSENT
-from workbench.datasets.registry import counts_absent
-from workbench.evaluation.answers import Scores
-from workbench.evaluation.figures import main_region
+from workbench.datasets.known_datasets import counts_absent
+from workbench.evaluation.measured_answers import Scores
+from workbench.evaluation.run_figures import main_region
 from workbench.metrics.masks import Tally
 
 _HEADINGS = ("cIoU", "gIoU", "Pr@0.5", "count")
@@ -23,7 +23,7 @@ def scores_dict(dataset: str, suite_key: str, scores: Mapping[str, Scores]) -> d
 def scores_table(dataset: str, scores: Mapping[str, Scores]) -> str:
     """Lay out the scores: a block a strategy, a line a kind of expression, figures in percent.
 
-    The first line of a block follows the convention of the data set's benchmark, see `workbench.evaluation.figures`.
+    The first line of a block follows the data set's benchmark, see `workbench.evaluation.run_figures`.
     """
     return "\n\n".join(_block(key, score, counts_absent(dataset)) for key, score in scores.items())
 

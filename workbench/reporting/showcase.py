@@ -12,13 +12,13 @@ from evfsam.errors import EvfSamError
 from evfsam.types import ImageView, RgbImage
 from workbench.datasets.coco_masks import decode_mask, run_length_iou
 from workbench.datasets.contract import Question, Sample
-from workbench.evaluation.answers import Answer, check_size, data_digest
 from workbench.evaluation.evaluation import load_dataset
+from workbench.evaluation.measured_answers import Answer, check_size, data_digest
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import Pair
 from workbench.metrics.masks import Mask, wanted_pixels
-from workbench.pictures.files import shrunk, shrunk_mask
 from workbench.pictures.rendering import overlay
+from workbench.pictures.shown_pictures import shrunk, shrunk_mask
 
 PICTURE_SIDE = 320
 REFERENCE_LABEL = "known mask"

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Final
 
-from workbench.evaluation.answers import Answer
-from workbench.evaluation.figures import UNBOUNDED, Figure
+from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import Pair
-from workbench.reporting.pairs import pairs_rows
+from workbench.evaluation.run_figures import UNBOUNDED, Figure
+from workbench.reporting.pair_tables import pairs_rows
 from workbench.reporting.scores import percent
 
 DIGITS: Final = 8

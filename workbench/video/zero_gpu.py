@@ -5,7 +5,7 @@ from typing import Final
 
 from evfsam.errors import EvfSamError
 from workbench.comparison import Comparison
-from workbench.video.run import ClipAsker, ClipOrder, FrameAnswer
+from workbench.video.clip_run import ClipAsker, ClipOrder, FrameAnswer
 from workbench.zero_gpu import (
     LOAD_SECONDS,
     LONGEST_SECONDS,

@@ -4,10 +4,10 @@ The names of SAM4MLLM's own dialect, which the small language model was trained 
 entries of `DIALECTS`.
 """
 
-from baselines.point_query.dialects.answers import ParsedBoxes, ParsedPromptPoints, PromptGroup
+from baselines.point_query.dialects.answer_parsing import ParsedBoxes, ParsedPromptPoints, PromptGroup
 from baselines.point_query.dialects.conventions import CoordinateConvention, CoordinateGrid, SpokenBox, SpokenPoint
+from baselines.point_query.dialects.known_dialects import DIALECTS, Dialect, dialect_of_model, find_dialect
 from baselines.point_query.dialects.questions import assistant_turn, user_turn
-from baselines.point_query.dialects.registry import DIALECTS, Dialect, dialect_of_model, find_dialect
 from baselines.point_query.dialects.sam4mllm import (
     LARGEST_WRITTEN,
     NO,

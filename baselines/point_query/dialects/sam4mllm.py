@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
-from baselines.point_query.dialects.answers import (
+from baselines.point_query.dialects.answer_parsing import (
     ParsedBoxes,
     ParsedPromptPoints,
     PromptGroup,

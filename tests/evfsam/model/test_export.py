@@ -12,7 +12,7 @@ from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.export import Layout, export_checkpoint
 from evfsam.model.modeling import EvfSamModel
-from evfsam.weights.files import read_weights, save_weights
+from evfsam.weights.checkpoint_files import read_weights, save_weights
 from tests.evfsam.tiny import BEIT3, SAM, TOKENIZER_DIRECTORY
 from tests.evfsam.tiny_families import FAMILY_SIZES, tiny_family_model, write_released
 

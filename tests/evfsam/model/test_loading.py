@@ -12,7 +12,7 @@ from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.model.strategy import load_strategy
-from evfsam.weights.files import read_weights, save_weights
+from evfsam.weights.checkpoint_files import read_weights, save_weights
 from tests.evfsam.tiny_families import FAMILY_SIZES, tiny_family_model, write_released
 
 MINI = Path(__file__).parents[3] / "checkpoints" / "mini" / "evf-sam"

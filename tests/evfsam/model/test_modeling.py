@@ -7,7 +7,7 @@ import torch
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError
 from evfsam.geometry import Frame, longest_side_frame
 from evfsam.model.modeling import EvfSamModel, LossWeights
-from evfsam.weights.files import read_weights, save_weights
+from evfsam.weights.checkpoint_files import read_weights, save_weights
 from tests.evfsam.tiny import tiny_model
 
 WEIGHTS = LossWeights(bce=2.0, dice=0.5)

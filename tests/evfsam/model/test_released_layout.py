@@ -17,7 +17,7 @@ from evfsam.model.export import released_values
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.released_layout import weights_family
 from evfsam.sam.families import FAMILIES
-from evfsam.weights.files import save_weights
+from evfsam.weights.checkpoint_files import save_weights
 from evfsam.weights.loading import build_without_storage
 from tests.evfsam.tiny import BEIT3, SAM
 

@@ -10,8 +10,8 @@ import pytest
 import webui
 from evfsam.errors import PhraseError, Sentence
 from webui.i18n.translate import CATALOGUES, LANGUAGES, catalogue, preferred_language, retold, say, speaking
-from workbench.batch.files import BatchError
-from workbench.batch.tables import TableError
+from workbench.batch.csv_rows import TableError
+from workbench.batch.sources import BatchError
 
 SOURCES = sorted(Path(webui.__file__).parent.rglob("*.py"))
 PLACEHOLDER = re.compile(r"\{(\w*)[^{}]*\}")

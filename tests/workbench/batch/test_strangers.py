@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from tests.webui.fakes import fake_comparison, three_colours
-from workbench.batch.files import COMMAND_LIMITS, BatchError, BatchImage, BatchTable, Sources, read_sources
-from workbench.batch.folder import BatchFolder
-from workbench.batch.plan import BatchPlan, ImageNames, plan_batch
-from workbench.batch.run import BatchRun, open_batch
+from workbench.batch.batch_folder import BatchFolder
+from workbench.batch.batch_run import BatchRun, open_batch
+from workbench.batch.questions import BatchPlan, ImageNames, plan_batch
+from workbench.batch.sources import COMMAND_LIMITS, BatchError, BatchImage, BatchTable, Sources, read_sources
 
 SIZE = (40, 60)
 KEYS = ["evf-sam"]
@@ -26,7 +26,7 @@ KEYS = ["evf-sam"]
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fakes have none, and their folder is the current one."""
-    monkeypatch.setattr("workbench.batch.run.weight_digests", lambda _, keys: {key: {} for key in keys})
+    monkeypatch.setattr("workbench.batch.batch_run.weight_digests", lambda _, keys: {key: {} for key in keys})
 
 
 @pytest.fixture
@@ -319,7 +319,7 @@ def test_what_else_is_in_the_folder_is_not_counted_as_this_batch(images: Path, t
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from workbench.batch.folder import BatchFolder
+from workbench.batch.batch_folder import BatchFolder
 folder = BatchFolder(Path(sys.argv[1]), {})
 print("ready", flush=True)
 sys.stdin.read()
@@ -351,7 +351,7 @@ def test_a_line_that_found_no_room_is_taken_back(images: Path, tmp_path: Path, m
         file.write(content[:7])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("workbench.batch.folder._write_all", full)
+    monkeypatch.setattr("workbench.batch.batch_folder._write_all", full)
     with pytest.raises(BatchError, match="No space left on device; make room, then go on: what is done is kept"):
         run.folder._append("a line")
     assert (out / "masks.jsonl").read_bytes() == whole

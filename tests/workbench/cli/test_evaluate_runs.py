@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from workbench.evaluation.merging import MergedRun, merged_runs
-from workbench.evaluation.results import read_results
+from workbench.evaluation.result_lines import read_results
 
 ROOT = Path(__file__).parents[3]
 ASKED = ("--dataset", "scenes:test", "--limit", "20")

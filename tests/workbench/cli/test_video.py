@@ -10,7 +10,7 @@ from tests.workbench.videos import save_tiny_evf_sam2, write_video
 from workbench.__main__ import main
 from workbench.cli.parser import EXIT_BAD_INPUT
 from workbench.cli.video import _in_order
-from workbench.video.files import VideoFrames
+from workbench.video.video_files import VideoFrames
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from workbench.datasets.composites import (
 )
 from workbench.datasets.expressions import KINDS, Expression
 from workbench.datasets.grammar import read_grammar
-from workbench.datasets.registry import open_dataset
+from workbench.datasets.known_datasets import open_dataset
 from workbench.datasets.scenes import Scene, SceneObject, split_seeds
 from workbench.datasets.vocabulary import COLOURS
 

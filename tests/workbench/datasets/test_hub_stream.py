@@ -13,7 +13,7 @@ from PIL import Image
 from tests.workbench.datasets.layouts import SIZE, polygon, rectangle, run_lengths
 from workbench.datasets.contract import ABSENT, DatasetError, SampleError
 from workbench.datasets.hub_stream import HubStream
-from workbench.datasets.registry import open_dataset
+from workbench.datasets.known_datasets import open_dataset
 
 GREY = np.full((*SIZE, 3), 90, dtype=np.uint8)
 PATCH = rectangle(3, 2, 9, 10)

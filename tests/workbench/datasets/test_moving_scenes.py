@@ -7,7 +7,7 @@ from evfsam.errors import ConfigurationError
 from examples.make_clip import CLIP_NAME, FRAME_COUNT, RATE, SEED, SIDE
 from workbench.datasets.moving_scenes import moving_scene
 from workbench.datasets.scenes import scene, split_seeds
-from workbench.video.files import VideoFrames
+from workbench.video.video_files import VideoFrames
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / CLIP_NAME
 

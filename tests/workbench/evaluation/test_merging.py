@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from workbench.evaluation.answers import Answer, Place
 from workbench.evaluation.evaluation import Shard
-from workbench.evaluation.figures import ratios
+from workbench.evaluation.measured_answers import Answer, Place
 from workbench.evaluation.merging import merged_runs
-from workbench.evaluation.results import ResultsError, ResultsFile
-from workbench.evaluation.runs import Header, Run
+from workbench.evaluation.result_lines import ResultsError, ResultsFile
+from workbench.evaluation.run_figures import ratios
+from workbench.evaluation.run_identity import Header, Run
 from workbench.metrics.intervals import wilson_interval
 
 RUN = Run("mini", "refcoco:val", None, {"light": "a1", "dark": "b2"}, "cpu")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.workbench.evaluation.test_merging import RUN, answer, written
-from workbench.evaluation.answers import Answer
+from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import MergedRun, merged_runs
 from workbench.evaluation.pairs import all_pairs, contestants
-from workbench.evaluation.runs import Run
+from workbench.evaluation.run_identity import Run
 
 ONE, OTHER = (replace(RUN, strategies={"light": digest}) for digest in ("a1", "b2"))
 

@@ -10,11 +10,11 @@ import pytest
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Question, Sample
-from workbench.evaluation.answers import Answer
 from workbench.evaluation.evaluation import Shard, limited, measure
+from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.raising import raise_limit
-from workbench.evaluation.results import ResultsError, ResultsFile, read_results
-from workbench.evaluation.runs import Header, Run, questions_digest
+from workbench.evaluation.result_lines import ResultsError, ResultsFile, read_results
+from workbench.evaluation.run_identity import Header, Run, questions_digest
 
 
 def asked(name: str) -> Sample:

@@ -10,8 +10,8 @@ from tests.workbench.datasets import layouts
 from tests.workbench.datasets.layouts import polygon, rectangle, run_lengths
 from tests.workbench.evaluation.test_merging import answer, written
 from workbench.__main__ import main
-from workbench.datasets.registry import open_dataset
-from workbench.evaluation.answers import Answer
+from workbench.datasets.known_datasets import open_dataset
+from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import merged_runs
 from workbench.evaluation.saved_masks import SavedMasksError, read_saved_masks
 from workbench.evaluation.scoring import Scoring

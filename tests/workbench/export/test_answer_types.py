@@ -10,8 +10,8 @@ from pycocotools import mask as coco_mask
 from tests.webui.fakes import channel_mask, fake_comparison, three_colours
 from workbench.analysis.attention_view import attention_view
 from workbench.datasets.scenes import scene
+from workbench.export.answer_json import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
 from workbench.export.answer_types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
-from workbench.export.answers import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
 from workbench.export.json_schema import About, json_schema
 
 

@@ -19,7 +19,7 @@ from evfsam.attention import cls_to_image
 from evfsam.errors import ConfigurationError
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison, StrategyResult
-from workbench.export.files import as_json_value, check_writable, json_bytes, write_whole
+from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole
 from workbench.export.results import coco_rle, mask_box, png_bytes, result_dict, write_results, write_zip
 from workbench.metrics.masks import Mask
 

@@ -20,8 +20,8 @@ from workbench.pictures.colours import (
     ramp,
     strategy_colour,
 )
-from workbench.pictures.files import LEAST_SIDE
 from workbench.pictures.rendering import contour, evidence, heat_map, overlay
+from workbench.pictures.shown_pictures import LEAST_SIDE
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=30))
 GREY = np.full((600, 800, 3), 120, dtype=np.uint8)

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from workbench.reporting.ablation_figure import draw_ablations
-from workbench.reporting.ablations import FIGURES, AblationRun, read_figures
+from workbench.reporting.ablation_tables import FIGURES, AblationRun, read_figures
 
 DOCS = Path(__file__).parents[3] / "docs"
 

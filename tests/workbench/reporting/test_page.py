@@ -17,9 +17,9 @@ from tests.workbench.evaluation.test_merging import RUN, answer, written
 from workbench.cli.evaluate import Order, run_evaluation
 from workbench.comparison import Comparison
 from workbench.evaluation.evaluation import Shard
-from workbench.evaluation.figures import Figure
 from workbench.evaluation.merging import MergedRun, merged_runs
 from workbench.evaluation.pairs import all_pairs
+from workbench.evaluation.run_figures import Figure
 from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.markdown import report_markdown
 from workbench.reporting.page import report_html, write_report

@@ -12,8 +12,8 @@ from tests.workbench.evaluation.test_merging import RUN, answer, written
 from workbench.evaluation.evaluation import Shard
 from workbench.evaluation.merging import MergedRun, merged_runs
 from workbench.evaluation.pairs import all_pairs
-from workbench.evaluation.results import ResultsFile
-from workbench.evaluation.runs import Facts, Header
+from workbench.evaluation.result_lines import ResultsFile
+from workbench.evaluation.run_identity import Facts, Header
 from workbench.reporting.csv_tables import figures_csv, pairs_csv
 from workbench.reporting.latex import escaped, latex_tables
 from workbench.reporting.markdown import report_markdown

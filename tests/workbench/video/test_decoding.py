@@ -13,7 +13,7 @@ from av.video.reformatter import Colorspace
 from tests.workbench.videos import grey_frame, number_of, write_video
 from workbench.video import decoding
 from workbench.video.clips import open_part, read_clip
-from workbench.video.files import VideoFileError, VideoFrames, VideoWriter
+from workbench.video.video_files import VideoFileError, VideoFrames, VideoWriter
 
 KINDS = {"ts": "libx264", "mpg": "mpeg2video", "avi": "libx264", "mkv": "libx264", "webm": "libvpx", "flv": "libx264"}
 BACK_AND_FORTH = [*range(23), *range(22, -1, -1), 7, 3, 22, 0, 11]
@@ -38,10 +38,12 @@ def test_one_key_frame_is_enough(kind: str, tmp_path: Path) -> None:
 
 def test_a_transport_stream_is_entered_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "in.ts", count=60, codec="libx264")
-    monkeypatch.setattr("workbench.video.files._BLOCK_BYTES", 4 * 48 * 64 * 3)
+    monkeypatch.setattr("workbench.video.video_files._BLOCK_BYTES", 4 * 48 * 64 * 3)
     with VideoFrames(path) as frames:
         again = pytest.fail
-        monkeypatch.setattr("workbench.video.files.opened_container", lambda _: again("it was read from the start"))
+        monkeypatch.setattr(
+            "workbench.video.video_files.opened_container", lambda _: again("it was read from the start")
+        )
         assert [number_of(frames[index]) for index in (59, 45, 20)] == [59 % 25, 45 % 25, 20]
 
 

@@ -17,10 +17,10 @@ from webui.i18n.translate import retold, say
 from webui.tabs.batch import wording as batch_wording
 from webui.tabs.batch.store import BatchRequest, BatchStore, VisitorBatch, open_visitor_batch
 from webui.tabs.compare.columns import Updates
-from webui.tabs.compare.strategy_options import chosen_options, only_of
+from webui.tabs.compare.option_controls import chosen_options, only_of
 from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
-from workbench.batch.files import PAGE_LIMITS
-from workbench.batch.folder import ARCHIVE_NAME, BatchAnswer
+from workbench.batch.batch_folder import ARCHIVE_NAME, BatchAnswer
+from workbench.batch.sources import PAGE_LIMITS
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from evfsam.types import StrategyCard
 from webui.i18n.translate import retold, say
 from webui.known_scenes import Example
 from webui.tabs.compare.choices import choice_list, example_buttons, phrase_buttons
-from webui.tabs.compare.strategy_options import OptionControl, build_options
+from webui.tabs.compare.option_controls import OptionControl, build_options
 
 
 @dataclass(frozen=True, eq=False)

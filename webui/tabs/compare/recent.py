@@ -15,7 +15,7 @@ from webui.run_cache import FinishedRun
 from webui.tabs.compare.choices import choice_list
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import STATE_SECONDS, ComparePage
-from workbench.pictures.files import shrunk
+from workbench.pictures.shown_pictures import shrunk
 
 MOST: Final = 8
 _SIDE: Final = 64

@@ -21,7 +21,7 @@ from webui.known_scenes import KnownScene, measured_iou
 from workbench.analysis.attention_view import AttentionView, attention_view
 from workbench.comparison import Comparison, StrategyOptions, StrategyResult
 from workbench.kept_run import KeptRun
-from workbench.pictures.files import read_image
+from workbench.pictures.shown_pictures import read_image
 
 _VISITORS: Final = 1000
 

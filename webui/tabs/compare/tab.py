@@ -24,8 +24,8 @@ from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
 from webui.tabs.compare.controls import Controls, build_controls, build_question
 from webui.tabs.compare.details import Findings, build_findings, checked_choice
 from webui.tabs.compare.notes import note_on
+from webui.tabs.compare.option_controls import chosen_options, only_of
 from webui.tabs.compare.runs import ImageVersions, Progress, read_upload, run
-from webui.tabs.compare.strategy_options import chosen_options, only_of
 from webui.tabs.compare.viewer import build_viewer
 from webui.tabs.export.restoring import control_value, query_of, recipe_of, with_key
 from webui.visits import begin_visit_anew

@@ -19,8 +19,8 @@ from webui import wording
 from webui.i18n.translate import retold, say
 from workbench.export.results import png_bytes
 from workbench.metrics.masks import Mask
-from workbench.pictures.files import shrunk_mask
 from workbench.pictures.rendering import dashed_outline
+from workbench.pictures.shown_pictures import shrunk_mask
 
 SCRIPT: Final = Path(__file__).with_name("viewer.js")
 VALUES_SIDE: Final = 512

@@ -13,12 +13,12 @@ from evfsam.types import ImageView, RgbImage
 from webui.i18n.translate import LANGUAGE_PARAMETER
 from webui.known_scenes import Example, KnownScene, suggested_phrases
 from webui.run_cache import FinishedRun
-from webui.tabs.compare.strategy_options import OptionControl
+from webui.tabs.compare.option_controls import OptionControl
 from workbench.datasets.scenes import scene
 from workbench.export.code_snippets import DEFAULT_ADDRESS
 from workbench.export.links import decode_link, encode_link
 from workbench.export.run_recipes import ExampleSource, RecipeOptions, RunRecipe, SceneSource, Source, UploadSource
-from workbench.pictures.files import read_image
+from workbench.pictures.shown_pictures import read_image
 from workbench.suites.registry import Suite
 
 KEY_PARAMETER: Final = "run"

@@ -30,8 +30,8 @@ from webui.tabs.refine.marks import (
 )
 from workbench.analysis.absence import outcome_of
 from workbench.comparison import StrategyResult
-from workbench.pictures.files import shown_pair
 from workbench.pictures.rendering import evidence, overlay
+from workbench.pictures.shown_pictures import shown_pair
 
 logger = logging.getLogger(__name__)
 

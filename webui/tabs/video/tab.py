@@ -17,13 +17,13 @@ from webui.i18n.translate import retold, say
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import ComparePage
 from webui.tabs.video import wording as video_wording
-from webui.tabs.video.layout import VideoParts, build_parts
+from webui.tabs.video.components import VideoParts, build_parts
 from workbench.bundled import EXAMPLES
-from workbench.pictures.files import shrunk
+from workbench.pictures.shown_pictures import shrunk
+from workbench.video.clip_export import clip_files, write_clip
+from workbench.video.clip_run import PREVIEW_SIDE, ClipAsker, ClipOrder, ClipProgress, StopFlag, run_clip
 from workbench.video.clips import Clip, frame_limit, open_part, read_clip
-from workbench.video.files import VideoFileError
-from workbench.video.results import clip_files, write_clip
-from workbench.video.run import PREVIEW_SIDE, ClipAsker, ClipOrder, ClipProgress, StopFlag, run_clip
+from workbench.video.video_files import VideoFileError
 from workbench.video.zero_gpu import clip_asker
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from webui import figures, wording
 from webui.i18n.translate import retold, say
 from webui.tabs.batch.wording import time_in_words
 from workbench.limits import LARGEST_FILE_MB
+from workbench.video.clip_run import PREVIEW_SIDE, ClipProgress
 from workbench.video.clips import Clip
-from workbench.video.run import PREVIEW_SIDE, ClipProgress
 
 _USUAL_RATE: Final = 24
 _WAITING_PICTURE: Final = "The chosen frame appears here, and during the work the latest frame with its mask."

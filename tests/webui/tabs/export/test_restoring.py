@@ -8,13 +8,13 @@ from evfsam.errors import ConfigurationError
 from tests.webui.fakes import fake_comparison, three_colours
 from webui.known_scenes import KnownScene, random_scene, read_examples
 from webui.run_cache import FinishedRun
+from webui.tabs.compare.option_controls import OptionControl
 from webui.tabs.compare.runs import Progress
-from webui.tabs.compare.strategy_options import OptionControl
 from webui.tabs.export.restoring import UPLOAD, control_value, page_address, recipe_of, restored
 from workbench.export.code_snippets import DEFAULT_ADDRESS
 from workbench.export.links import encode_link
 from workbench.export.run_recipes import ExampleSource, SceneSource
-from workbench.pictures.files import read_image
+from workbench.pictures.shown_pictures import read_image
 
 COMPARISON, _ = fake_comparison()
 EXAMPLES = read_examples()

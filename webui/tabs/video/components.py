@@ -7,8 +7,8 @@ import gradio as gr
 from webui.i18n.translate import retold, say
 from webui.tabs.compare.tab import STATE_SECONDS
 from webui.tabs.video import wording as video_wording
+from workbench.video.clip_run import ClipAsker, chosen_strategy
 from workbench.video.clips import CLIP_ENDINGS, frame_limit
-from workbench.video.run import ClipAsker, chosen_strategy
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from workbench.datasets.registry import counts_absent
-from workbench.evaluation.answers import Scores
+from workbench.datasets.known_datasets import counts_absent
+from workbench.evaluation.measured_answers import Scores
 from workbench.metrics.intervals import bootstrap_interval, rate_interval, wilson_interval
 from workbench.metrics.masks import HIT_IOUS, MeanTally, Tally
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from baselines.point_query import dialects
 from baselines.point_query.dialects import DIALECTS, CoordinateConvention, dialect_of_model, find_dialect
-from baselines.point_query.dialects.answers import parse_brackets
+from baselines.point_query.dialects.answer_parsing import parse_brackets
 from evfsam.errors import ConfigurationError
 
 GOLDEN: Mapping[str, Mapping[str, str]] = json.loads(

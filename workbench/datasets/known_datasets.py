@@ -10,10 +10,10 @@ from workbench.datasets.coco_files import read_coco_phrases
 from workbench.datasets.coco_panoptic import CocoPanoptic
 from workbench.datasets.contract import Dataset, DatasetError
 from workbench.datasets.cutouts import FETCHED
-from workbench.datasets.folder import read_folder
 from workbench.datasets.grefcoco import read_grefcoco
 from workbench.datasets.hub_stream import open_hub_stream
 from workbench.datasets.label_maps import read_ade20k, read_human_parsing
+from workbench.datasets.own_folder import read_folder
 from workbench.datasets.parts import read_part_imagenet, read_pascal_part
 from workbench.datasets.reason_seg import ReasonSeg
 from workbench.datasets.refcoco_m import RefCocoM

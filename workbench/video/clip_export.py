@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.export.files import as_json_value, json_bytes, write_whole, zip_bytes
+from workbench.export.file_writing import as_json_value, json_bytes, write_whole, zip_bytes
 from workbench.export.results import coco_rle, png_bytes
 from workbench.pictures.rendering import overlay
+from workbench.video.clip_run import ClipProgress
 from workbench.video.clips import ClipPart, open_part
-from workbench.video.files import VideoWriter
-from workbench.video.run import ClipProgress
+from workbench.video.video_files import VideoWriter
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from workbench.batch.files import BatchError, BatchImage, BatchTable, Limits, Sources
-from workbench.batch.plan import BatchPlan, plan_batch
+from workbench.batch.questions import BatchPlan, plan_batch
+from workbench.batch.sources import BatchError, BatchImage, BatchTable, Limits, Sources
 
 LIMITS = Limits(images=9, phrases=3, questions=7, entries=9, file_megabytes=1, megabytes=1)
 

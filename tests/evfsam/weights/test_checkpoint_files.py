@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from evfsam.errors import CheckpointError
-from evfsam.weights.files import read_config, read_weights, save_weights
+from evfsam.weights.checkpoint_files import read_config, read_weights, save_weights
 from evfsam.weights.loading import load_strictly
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from tests.workbench.videos import grey_frame, number_of, write_tone, write_video
-from workbench.video import files as video_files
-from workbench.video.files import VideoFileError, VideoFrames, VideoWriter
+from workbench.video import video_files
+from workbench.video.video_files import VideoFileError, VideoFrames, VideoWriter
 
 
 @pytest.fixture(scope="module")

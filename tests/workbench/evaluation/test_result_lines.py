@@ -11,10 +11,10 @@ import pytest
 from tests.workbench.doubles import suite_of
 from tests.workbench.evaluation.test_evaluation import sample
 from workbench.comparison import Comparison
-from workbench.evaluation.answers import Answer, Place
 from workbench.evaluation.evaluation import Shard, measure
-from workbench.evaluation.results import ResultsError, ResultsFile, read_results
-from workbench.evaluation.runs import Facts, Header, Run, questions_digest
+from workbench.evaluation.measured_answers import Answer, Place
+from workbench.evaluation.result_lines import ResultsError, ResultsFile, read_results
+from workbench.evaluation.run_identity import Facts, Header, Run, questions_digest
 
 RUN = Run("doubles", "two images", None, {"light": "a1", "other": "b2"}, "cpu")
 HEADER = Header(RUN, Shard())

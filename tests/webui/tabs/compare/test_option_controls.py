@@ -1,7 +1,7 @@
 import gradio as gr
 
 from baselines.point_query.strategy import PointQueryOptions
-from webui.tabs.compare.strategy_options import OptionControl, build_options, chosen_options, only_of
+from webui.tabs.compare.option_controls import OptionControl, build_options, chosen_options, only_of
 
 
 def controls(*keys: str) -> tuple[OptionControl, ...]:

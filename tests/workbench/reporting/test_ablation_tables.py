@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evfsam.errors import ConfigurationError
-from workbench.reporting.ablations import (
+from workbench.reporting.ablation_tables import (
     FIGURES,
     AblationRun,
     ablations_markdown,

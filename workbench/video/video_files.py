@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
-from workbench.export.files import check_writable, part_beside
+from workbench.export.file_writing import check_writable, part_beside
 from workbench.video.decoding import (
     READABLE,
     Tally,

@@ -12,7 +12,7 @@ from typing import Final
 
 from baselines.point_query.dialects import questions as wordings
 from baselines.point_query.dialects import sam4mllm
-from baselines.point_query.dialects.answers import (
+from baselines.point_query.dialects.answer_parsing import (
     ParsedBoxes,
     ParsedPromptPoints,
     parse_brackets,
@@ -205,7 +205,7 @@ def dialect_of_model(model_type: str) -> Dialect:
     known = ", ".join(name for dialect in _ENTRIES for name in dialect.model_types)
     raise ConfigurationError(
         "no dialect is known for models of type {kind!r} (known: {known}); its coordinates are not guessed: name "
-        "the dialect, or add one to baselines/point_query/dialects/registry.py",
+        "the dialect, or add one to baselines/point_query/dialects/known_dialects.py",
         kind=model_type,
         known=known,
     )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evfsam.errors import ImageFormatError
-from workbench.pictures.files import LEAST_SIDE, SHOWN_SIDE, read_image, shown_pair, shrunk, shrunk_mask
+from workbench.pictures.shown_pictures import LEAST_SIDE, SHOWN_SIDE, read_image, shown_pair, shrunk, shrunk_mask
 
 
 @settings(deadline=None, max_examples=40)

@@ -78,7 +78,7 @@ class Header:
 def questions_digest(samples: Iterable[Sample]) -> str:
     """Return a digest of which questions are asked of which images, in their order; reads no image and no mask.
 
-    Images and masks themselves are told apart answer by answer, see `workbench.evaluation.answers.Answer.data`.
+    Images and masks are told apart answer by answer, see `workbench.evaluation.measured_answers.Answer.data`.
     """
     digest = sha256()
     for sample in samples:

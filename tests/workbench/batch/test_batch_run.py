@@ -18,10 +18,10 @@ from tests.webui.fakes import channel_mask, fake_comparison, three_colours
 from tests.workbench.doubles import suite_of
 from tests.workbench.test_zero_gpu import FakeSpaces
 from workbench.__main__ import main
-from workbench.batch.files import COMMAND_LIMITS, BatchError, read_sources
-from workbench.batch.folder import ARCHIVE_NAME
-from workbench.batch.plan import plan_batch
-from workbench.batch.run import BatchRun, open_batch
+from workbench.batch.batch_folder import ARCHIVE_NAME
+from workbench.batch.batch_run import BatchRun, open_batch
+from workbench.batch.questions import plan_batch
+from workbench.batch.sources import COMMAND_LIMITS, BatchError, read_sources
 from workbench.comparison import Comparison
 from workbench.zero_gpu import LONGEST_SECONDS, GpuUnavailableError, ZeroGpuComparison
 
@@ -32,7 +32,7 @@ KEYS = ["evf-sam", "clip-text"]
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fakes have none, and their folder is the current one."""
-    monkeypatch.setattr("workbench.batch.run.weight_digests", lambda _, keys: {key: {} for key in keys})
+    monkeypatch.setattr("workbench.batch.batch_run.weight_digests", lambda _, keys: {key: {} for key in keys})
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from PIL import Image
 
 from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
-from workbench.batch.files import BatchError, Fault
 from workbench.batch.own_results import (
     ARCHIVE_NAME,
     BATCH_FORMAT,
@@ -29,11 +28,12 @@ from workbench.batch.own_results import (
     LOCK_NAME,
     MANIFEST_NAME,
 )
-from workbench.export.files import as_json_value, json_bytes, write_whole, write_zip
+from workbench.batch.sources import BatchError, Fault
+from workbench.export.file_writing import as_json_value, json_bytes, write_whole, write_zip
 from workbench.export.results import coco_rle, installed_versions, mask_box, png_bytes
 from workbench.metrics.masks import Mask
-from workbench.pictures.files import shown_pair
 from workbench.pictures.rendering import overlay
+from workbench.pictures.shown_pictures import shown_pair
 from workbench.text_fitting import file_slug, spreadsheet_cell
 
 __all__ = ["ARCHIVE_NAME", "BatchAnswer", "BatchFolder", "ReadImage"]

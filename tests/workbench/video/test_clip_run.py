@@ -16,10 +16,10 @@ from tests.workbench.test_zero_gpu import FakeSpaces
 from tests.workbench.videos import write_video
 from workbench.comparison import Comparison
 from workbench.datasets.coco_masks import decode_mask
+from workbench.video.clip_export import clip_files, write_clip
+from workbench.video.clip_run import ClipAsker, ClipOrder, ClipProgress, StopFlag, chosen_strategy, run_clip
 from workbench.video.clips import FRAME_LIMIT, open_part
-from workbench.video.files import VideoFrames
-from workbench.video.results import clip_files, write_clip
-from workbench.video.run import ClipAsker, ClipOrder, ClipProgress, StopFlag, chosen_strategy, run_clip
+from workbench.video.video_files import VideoFrames
 from workbench.video.zero_gpu import LentClipAsker, clip_asker
 from workbench.zero_gpu import LONGEST_SECONDS, GpuUnavailableError, ZeroGpuComparison
 

@@ -14,10 +14,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, cast
 
 from evfsam.errors import ConfigurationError
-from workbench.evaluation.answers import Answer, Outcome, Place
 from workbench.evaluation.evaluation import Shard
-from workbench.evaluation.runs import Facts, Header, Run
-from workbench.export.files import as_json_value, write_whole
+from workbench.evaluation.measured_answers import Answer, Outcome, Place
+from workbench.evaluation.run_identity import Facts, Header, Run
+from workbench.export.file_writing import as_json_value, write_whole
 
 FORMAT: Final = "workbench-results-1"
 _BEGINNING: Final = f'{{"format": "{FORMAT}"'.encode()

@@ -18,8 +18,8 @@ from evfsam.video.tracking import FrameMask
 from workbench.analysis.absence import judge_presence
 from workbench.comparison import Comparison
 from workbench.metrics.masks import Mask
-from workbench.pictures.files import shrunk, shrunk_mask
 from workbench.pictures.rendering import overlay
+from workbench.pictures.shown_pictures import shrunk, shrunk_mask
 from workbench.video.clips import frame_limit, open_part
 
 PREVIEW_SIDE: Final = 640
