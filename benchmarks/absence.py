@@ -24,7 +24,7 @@ FIGURES: Final = ("pred_iou", "stability", "mean_logit")
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class AnswerFigures:
     """Figures of N answers.
 
     Attributes:
@@ -40,7 +40,7 @@ class Answers:
     figures: dict[str, NDArray[np.float64]]
 
 
-def collect(comparison: Comparison, key: str, split: Split, scene_count: int) -> Answers:
+def collect(comparison: Comparison, key: str, split: Split, scene_count: int) -> AnswerFigures:
     """Ask one strategy every expression of the first scenes of a split."""
     comparison.strategy(key)  # one that cannot be loaded raises here, instead of failing a thousand times
     rows = []
@@ -56,7 +56,7 @@ def collect(comparison: Comparison, key: str, split: Split, scene_count: int) ->
     columns = list(zip(*rows, strict=True))
     flags = [np.array(column, dtype=bool) for column in columns[:3]]
     figures = {name: np.array(column, dtype=float) for name, column in zip(FIGURES, columns[3:], strict=True)}
-    return Answers(*flags, figures)
+    return AnswerFigures(*flags, figures)
 
 
 def shares_right(called_absent: NDArray[np.bool_], is_absent: NDArray[np.bool_]) -> tuple[float, float, float]:
@@ -65,7 +65,7 @@ def shares_right(called_absent: NDArray[np.bool_], is_absent: NDArray[np.bool_])
     return absent, present, (absent + present) / 2
 
 
-def best_threshold(answers: Answers, name: str) -> float:
+def best_threshold(answers: AnswerFigures, name: str) -> float:
     """Return the threshold on one figure that, beside the empty mask, makes the mean share right the largest."""
     values = answers.figures[name]
     candidates = np.quantile(values, np.linspace(0, 0.5, 101))
@@ -77,7 +77,7 @@ def best_threshold(answers: Answers, name: str) -> float:
     )
 
 
-def report(key: str, answers: Answers) -> str:
+def report(key: str, answers: AnswerFigures) -> str:
     """Lay out one strategy's shares, in percent."""
     absent_count = int(answers.is_absent.sum())
     lines = [f"{key}: {absent_count} absent and {len(answers.is_absent) - absent_count} present expressions"]

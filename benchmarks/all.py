@@ -28,7 +28,7 @@ from PIL import Image
 
 from benchmarks.comparison import served_app
 from benchmarks.gpu import Bench, Part, run_part
-from benchmarks.measurements import HEADING, Goal, Report, Row, describe_machine
+from benchmarks.measurements import HEADING, Goal, MeasuredRow, Report, describe_machine
 from benchmarks.memory import GIB
 from evfsam.model.strategy import EvfSamStrategy
 from evfsam.sam.sam import SamConfig
@@ -110,7 +110,7 @@ def ask(asked: Comparison, view: ImageView, phrases: Sequence[str], keys: Sequen
     return results
 
 
-def phrases(bench: Bench) -> Iterator[Row]:
+def phrases(bench: Bench) -> Iterator[MeasuredRow]:
     """Compare 16 phrases with one, the image encoded before."""
     asked, texts = comparison(), many_phrases()
     view = asked.view(scene(split_seeds("val")[1000]).image)
@@ -127,10 +127,10 @@ def phrases(bench: Bench) -> Iterator[Row]:
             partial(ask, asked, view, texts, [key]),
         )
         ratio = many / (one / len(texts))
-        yield Row("phrases", f"{key}, 16 phrases against one, processor time", ratio, goal=Goal(limit))
+        yield MeasuredRow("phrases", f"{key}, 16 phrases against one, processor time", ratio, goal=Goal(limit))
 
 
-def evaluation(bench: Bench) -> Iterator[Row]:
+def evaluation(bench: Bench) -> Iterator[MeasuredRow]:
     """Compare `evaluate` with a loop that encodes the image anew for every question."""
     cache = Forgetful()
     asked = comparison(cache)
@@ -152,10 +152,10 @@ def evaluation(bench: Bench) -> Iterator[Row]:
         loop, ours = in_turns(rounds, partial(naively, keys), partial(together, keys))
         goal = Goal(5.0, "higher") if len(keys) > 1 else None
         title = f"{title}: times as fast as the naive loop"
-        yield Row("evaluate", title, loop / ours, goal=goal, note=f"processor time, {count} questions")
+        yield MeasuredRow("evaluate", title, loop / ours, goal=goal, note=f"processor time, {count} questions")
 
 
-def page(bench: Bench) -> Iterator[Row]:
+def page(bench: Bench) -> Iterator[MeasuredRow]:
     """Ask the served page as a program does: what it takes beside the models."""
     from gradio_client import Client, handle_file
 
@@ -177,12 +177,14 @@ def page(bench: Bench) -> Iterator[Row]:
             is_large = title != "640 x 480"
             note = f"by the clock, load {os.getloadavg()[0]:.1f}"
             if is_large:
-                yield Row("page", f"{title}: answers beside the models' time", beside, "s", Goal(1.0), note)
+                yield MeasuredRow("page", f"{title}: answers beside the models' time", beside, "s", Goal(1.0), note)
             else:
-                yield Row("page", f"{title}: request against the models' time", ratio, goal=Goal(3.0), note=note)
+                yield MeasuredRow(
+                    "page", f"{title}: request against the models' time", ratio, goal=Goal(3.0), note=note
+                )
 
 
-def files(bench: Bench) -> Iterator[Row]:
+def files(bench: Bench) -> Iterator[MeasuredRow]:
     """Write the files of a comparison on 48 megapixels."""
     asked = comparison()
     image = photograph(800, 600) if bench.is_small else photograph(8000, 6000)
@@ -192,21 +194,21 @@ def files(bench: Bench) -> Iterator[Row]:
         write_results(Path(folder), image, "the cat", MINI.key, results)
         seconds = time.perf_counter() - started
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    yield Row("files", f"files of {image.shape[1]} x {image.shape[0]}: time", seconds, "s", Goal(10.0))
-    yield Row("files", f"files of {image.shape[1]} x {image.shape[0]}: size", size / 1e6, "MB", Goal(60.0))
+    yield MeasuredRow("files", f"files of {image.shape[1]} x {image.shape[0]}: time", seconds, "s", Goal(10.0))
+    yield MeasuredRow("files", f"files of {image.shape[1]} x {image.shape[0]}: size", size / 1e6, "MB", Goal(60.0))
 
 
-def shelf(bench: Bench) -> Iterator[Row]:
+def shelf(bench: Bench) -> Iterator[MeasuredRow]:
     """Weigh a run of 16 phrases on 12 megapixels as the page keeps it."""
     asked, texts = comparison(), many_phrases()
     view = asked.view(photograph(400, 300) if bench.is_small else photograph(4000, 3000))
     results = ask(asked, view, texts, None)
     run = FinishedRun(Progress(view, tuple(texts), asked.keys, tuple(results), 0.0, (None,) * len(texts)), {}, None)
     title = f"one run of 16 phrases and 3 strategies on {view.size[1]} x {view.size[0]}"
-    yield Row("shelf", title, run.nbytes / MIB, "MiB", Goal(DEFAULT_MAX_BYTES / MIB))
+    yield MeasuredRow("shelf", title, run.nbytes / MIB, "MiB", Goal(DEFAULT_MAX_BYTES / MIB))
 
 
-def fusion(bench: Bench) -> Iterator[Row]:
+def fusion(bench: Bench) -> Iterator[MeasuredRow]:
     """Compare the fusion of a phrase with 48 megapixels and with 1.2."""
     strategy = comparison().strategy("evf-sam")
     assert isinstance(strategy, EvfSamStrategy)
@@ -220,11 +222,11 @@ def fusion(bench: Bench) -> Iterator[Row]:
     fuse(large)
     one, other = in_turns(2 if bench.is_small else 7, lambda: fuse(small), lambda: fuse(large))
     size = f"{large.shape[1]} x {large.shape[0]}"
-    yield Row("fuse", f"{size} against 1280 x 960, processor time", other / one, goal=Goal(2.0))
-    yield Row("fuse", f"{size}, processor time", other * 1000, "ms")
+    yield MeasuredRow("fuse", f"{size} against 1280 x 960, processor time", other / one, goal=Goal(2.0))
+    yield MeasuredRow("fuse", f"{size}, processor time", other * 1000, "ms")
 
 
-def encoder(bench: Bench) -> Iterator[Row]:
+def encoder(bench: Bench) -> Iterator[MeasuredRow]:
     """Compare SAM's image encoder with the published one, each in a process of its own."""
     from benchmarks.image_encoder import compare_on_cpu
 
@@ -235,16 +237,20 @@ def encoder(bench: Bench) -> Iterator[Row]:
     measured = compare_on_cpu(config, 1, 1)
     runs = measured["runs"]
     faster = Goal(2.5, "higher")
-    yield Row("encoder", "ViT-H: times as fast as the published, by the clock", measured["speed_ratio"], goal=faster)
-    yield Row("encoder", "ViT-H: times as fast, processor time", measured["processor_ratio"], goal=faster)
+    yield MeasuredRow(
+        "encoder", "ViT-H: times as fast as the published, by the clock", measured["speed_ratio"], goal=faster
+    )
+    yield MeasuredRow("encoder", "ViT-H: times as fast, processor time", measured["processor_ratio"], goal=faster)
     peaks = {kind: run["peak_bytes"] / GIB for kind, run in runs.items()}
     built = runs["ours"]["built_bytes"] / GIB
     note = f"{peaks['ours']:.2f} of {peaks['segment_anything']:.2f} GiB; {built:.2f} before the first image"
-    yield Row("encoder", "ViT-H, float32: share of the published peak memory", measured["memory_ratio"], note=note)
-    yield Row("encoder", "ViT-H: largest difference of embeddings", measured["difference"], goal=Goal(1e-4))
+    yield MeasuredRow(
+        "encoder", "ViT-H, float32: share of the published peak memory", measured["memory_ratio"], note=note
+    )
+    yield MeasuredRow("encoder", "ViT-H: largest difference of embeddings", measured["difference"], goal=Goal(1e-4))
 
 
-def bfloat16(bench: Bench) -> Iterator[Row]:
+def bfloat16(bench: Bench) -> Iterator[MeasuredRow]:
     """Compare the image encoder's blocks in bfloat16 with float32, and what the plan would choose."""
     from benchmarks.image_encoder import build, random_image
     from workbench.placement import describe_machine as described
@@ -260,10 +266,10 @@ def bfloat16(bench: Bench) -> Iterator[Row]:
     budget = described(torch.device("cpu"), {}).budget
     chosen = "nothing" if budget is None else str(budget.dtype).removeprefix("torch.")
     note = f"processor time; the plan chooses {chosen}"
-    yield Row("bfloat16", "two blocks of ViT-H: times as fast as float32", slow / fast, note=note)
+    yield MeasuredRow("bfloat16", "two blocks of ViT-H: times as fast as float32", slow / fast, note=note)
 
 
-def points(bench: Bench) -> Iterator[Row]:
+def points(bench: Bench) -> Iterator[MeasuredRow]:
     """Compare 25 questions about points over one prefix with 25 dialogues."""
     from benchmarks.point_query import SIZES, build_language, measure
 
@@ -272,7 +278,7 @@ def points(bench: Bench) -> Iterator[Row]:
     measured = measure(language, image, 1 if bench.is_small else 3)
     note = f"P(yes) differs by {measured.largest_difference:.0e} at most"
     title = "25 questions over one prefix against 25 dialogues"
-    yield Row("points", title, measured.ratio, goal=Goal(12.0, "higher"), note=note)
+    yield MeasuredRow("points", title, measured.ratio, goal=Goal(12.0, "higher"), note=note)
 
 
 def processor_seconds_of_children() -> float:
@@ -281,7 +287,7 @@ def processor_seconds_of_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def starts(bench: Bench) -> Iterator[Row]:
+def starts(bench: Bench) -> Iterator[MeasuredRow]:
     """Start the command line anew."""
     for title, words, limit in (
         ("python -m workbench --help", ["--help"], 0.4),
@@ -296,10 +302,10 @@ def starts(bench: Bench) -> Iterator[Row]:
                 timings.append((time.perf_counter() - started, processor_seconds_of_children() - used))
         seconds, used = (min(each) for each in zip(*timings, strict=True))
         note = f"by the clock, load {os.getloadavg()[0]:.1f}; {used:.2f} s of processor time"
-        yield Row("starts", title, seconds, "s", Goal(limit), note)
+        yield MeasuredRow("starts", title, seconds, "s", Goal(limit), note)
 
 
-def visitors(bench: Bench) -> Iterator[Row]:
+def visitors(bench: Bench) -> Iterator[MeasuredRow]:
     """Answer two visitors at once, a thread each, against one after the other."""
     cache = Forgetful()
     asked = comparison(cache)
@@ -321,7 +327,7 @@ def visitors(bench: Bench) -> Iterator[Row]:
     torch.set_num_threads(threads)
     title = "two visitors at once, against one with half the questions"
     note = f"by the clock, {len(questions)} questions, load {os.getloadavg()[0]:.1f}"
-    yield Row("visitors", title, 2 * together / alone, goal=Goal(1.2), note=note)
+    yield MeasuredRow("visitors", title, 2 * together / alone, goal=Goal(1.2), note=note)
 
 
 PARTS: Final = (

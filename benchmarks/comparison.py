@@ -40,7 +40,7 @@ SERVING_LIMIT_S: Final = 120.0
 
 
 @dataclass(frozen=True)
-class Bounds:
+class WaitBounds:
     """What two cores should do, in seconds; a second phrase gets half the time of a first."""
 
     serving_s: float = 25.0
@@ -189,7 +189,7 @@ def measure(suite_key: str, device: str, image_count: int) -> dict[str, Any]:
     }
 
 
-def report(measured: Mapping[str, Any], bounds: Bounds) -> list[str]:
+def report(measured: Mapping[str, Any], bounds: WaitBounds) -> list[str]:
     """Put the figures into lines for people."""
     machine, images = measured["machine"], measured["images"]
     first, second = images[0]
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured = measure(chosen.suite, chosen.device, max(1, chosen.images))
     if chosen.out:
         chosen.out.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
-    print("\n".join(report(measured, Bounds())))
+    print("\n".join(report(measured, WaitBounds())))
     return 0
 
 

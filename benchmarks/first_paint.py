@@ -52,7 +52,7 @@ _USABLE: Final = """
 
 
 @dataclass(frozen=True)
-class Opening:
+class PaintTimes:
     """Seconds since the navigation began.
 
     Attributes:
@@ -68,7 +68,7 @@ class Opening:
     requests: int
 
 
-def open_once(browser: Browser, url: str) -> Opening:
+def open_once(browser: Browser, url: str) -> PaintTimes:
     """Open the page as a new visitor and wait until it answers."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     context.set_default_timeout(PATIENCE_S * 1000)
@@ -79,7 +79,7 @@ def open_once(browser: Browser, url: str) -> Opening:
     painted = page.evaluate(_PAINTED)
     sizes = page.evaluate("performance.getEntriesByType('resource').map((one) => one.transferSize)")
     context.close()
-    return Opening(painted / 1000, usable / 1000, sum(sizes) / 1000, len(sizes))
+    return PaintTimes(painted / 1000, usable / 1000, sum(sizes) / 1000, len(sizes))
 
 
 @contextmanager

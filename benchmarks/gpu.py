@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.device_timing import copy_bandwidth, product_teraflops, synchronize, timed
 from benchmarks.full_size import VARIANTS, random_image, random_model, random_weights
-from benchmarks.measurements import HEADING, Goal, Report, Row, describe_machine
+from benchmarks.measurements import HEADING, Goal, MeasuredRow, Report, describe_machine
 from benchmarks.memory import GIB
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.sam.image_encoder import ImageEncoder
@@ -96,15 +96,15 @@ class Part:
 
     name: str
     seconds: float
-    take: Callable[[Bench], Iterator[Row]]
+    take: Callable[[Bench], Iterator[MeasuredRow]]
 
 
-def ceilings(bench: Bench) -> Iterator[Row]:
+def ceilings(bench: Bench) -> Iterator[MeasuredRow]:
     """Measure the largest matrix product and copy."""
     side, byte_count = (256, 2**20) if bench.is_small else (8192, 2**32)
     bench.ceiling = product_teraflops(bench.device, side)
-    yield Row("ceiling", f"bfloat16 product of {side} x {side} matrices", bench.ceiling, "TFLOP/s")
-    yield Row("ceiling", "copy, bytes read and written", copy_bandwidth(bench.device, byte_count), "GB/s")
+    yield MeasuredRow("ceiling", f"bfloat16 product of {side} x {side} matrices", bench.ceiling, "TFLOP/s")
+    yield MeasuredRow("ceiling", "copy, bytes read and written", copy_bandwidth(bench.device, byte_count), "GB/s")
 
 
 def sam_config(bench: Bench) -> SamConfig:
@@ -137,7 +137,7 @@ def on_device(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn
 
 def encoder_rows(
     bench: Bench, part: str, title: str, encoder: nn.Module, side: int, operations: int | None
-) -> Iterator[Row]:
+) -> Iterator[MeasuredRow]:
     """Time an image encoder in bfloat16 on one image; without `operations` they are counted."""
     image = torch.randn(1, 3, side, side, device=bench.device, dtype=torch.bfloat16)
     with torch.inference_mode():
@@ -147,13 +147,13 @@ def encoder_rows(
             operations = int(counter.get_total_flops())
         timing = timed(lambda: encoder(image), bench.device, seconds=bench.seconds)
     teraflops = operations / timing.milliseconds / 1e9
-    yield Row(part, f"{title}, bfloat16, one image", timing.milliseconds, "ms", note=f"{timing.runs} runs")
-    yield Row(part, f"{title}, peak memory", timing.peak_bytes / GIB, "GiB")
-    yield Row(part, f"{title}, {operations / 1e12:.2f} T operations", teraflops, "TFLOP/s")
-    yield Row(part, f"{title}, share of the ceiling", bench.share(teraflops), goal=SHARE_OF_CEILING)
+    yield MeasuredRow(part, f"{title}, bfloat16, one image", timing.milliseconds, "ms", note=f"{timing.runs} runs")
+    yield MeasuredRow(part, f"{title}, peak memory", timing.peak_bytes / GIB, "GiB")
+    yield MeasuredRow(part, f"{title}, {operations / 1e12:.2f} T operations", teraflops, "TFLOP/s")
+    yield MeasuredRow(part, f"{title}, share of the ceiling", bench.share(teraflops), goal=SHARE_OF_CEILING)
 
 
-def vit(bench: Bench) -> Iterator[Row]:
+def vit(bench: Bench) -> Iterator[MeasuredRow]:
     """Measure our image encoder at ViT-H's size."""
     config = sam_config(bench)
     encoder = on_device(build_without_storage(lambda: build_sam(config).image_encoder), bench.device, torch.bfloat16)
@@ -161,7 +161,7 @@ def vit(bench: Bench) -> Iterator[Row]:
     yield from encoder_rows(bench, "vit", "ViT-H", encoder, config.image_size, vit_operations(config))
 
 
-def published_vit(bench: Bench) -> Iterator[Row]:
+def published_vit(bench: Bench) -> Iterator[MeasuredRow]:
     """Measure the published image encoder at the same size."""
     from benchmarks.image_encoder import build
 
@@ -173,7 +173,7 @@ def published_vit(bench: Bench) -> Iterator[Row]:
         yield replace(row, goal=None)
 
 
-def hiera(bench: Bench) -> Iterator[Row]:
+def hiera(bench: Bench) -> Iterator[MeasuredRow]:
     """Measure SAM-2's image encoder at Hiera-L's size."""
     import sam2  # noqa: F401  # says by its absence that this part has to be left out
 
@@ -219,36 +219,38 @@ def best_of(repeats: int, work: Callable[[], Mapping[str, float]]) -> Mapping[st
     return min((work() for _ in range(repeats)), key=lambda seconds: seconds["all"])
 
 
-def comparison_rows(bench: Bench) -> Iterator[Row]:
+def comparison_rows(bench: Bench) -> Iterator[MeasuredRow]:
     """Measure a comparison at full size: one phrase, and 16 against one."""
     comparison = full_comparison(bench)
     started = time.perf_counter()
     strategy = comparison.strategy("evf-sam")
     synchronize(bench.device)
-    yield Row("comparison", "EVF-SAM at full size: build and draw weights", time.perf_counter() - started, "s")
+    yield MeasuredRow("comparison", "EVF-SAM at full size: build and draw weights", time.perf_counter() - started, "s")
     started = time.perf_counter()
     _ = strategy.backbone.encoder_identity  # type: ignore[attr-defined]
-    yield Row("comparison", "digest of the image encoder, once a model", time.perf_counter() - started, "s")
+    yield MeasuredRow("comparison", "digest of the image encoder, once a model", time.perf_counter() - started, "s")
     ask(comparison, comparison.view(random_image(0)), PHRASES[:1])
     fresh = iter(range(1, 100))
     first = best_of(3, lambda: ask(comparison, comparison.view(random_image(next(fresh))), PHRASES[:1]))
     for stage, seconds in first.items():
-        yield Row("comparison", f"one phrase in a new image: {stage}", seconds * 1000, "ms")
+        yield MeasuredRow("comparison", f"one phrase in a new image: {stage}", seconds * 1000, "ms")
     seen = comparison.view(random_image(0))
     ask(comparison, seen, PHRASES)
     one = best_of(5, lambda: ask(comparison, seen, PHRASES[:1]))["all"]
     many = best_of(5, lambda: ask(comparison, seen, PHRASES))["all"]
-    yield Row("comparison", "one phrase more in the same image", one * 1000, "ms")
-    yield Row("comparison", f"{len(PHRASES)} phrases more in the same image", many * 1000, "ms")
-    yield Row("comparison", f"{len(PHRASES)} phrases against one, image encoded before", many / one, goal=MANY_PHRASES)
+    yield MeasuredRow("comparison", "one phrase more in the same image", one * 1000, "ms")
+    yield MeasuredRow("comparison", f"{len(PHRASES)} phrases more in the same image", many * 1000, "ms")
+    yield MeasuredRow(
+        "comparison", f"{len(PHRASES)} phrases against one, image encoded before", many / one, goal=MANY_PHRASES
+    )
     anew = best_of(3, lambda: ask(comparison, comparison.view(random_image(next(fresh))), PHRASES))["all"]
     title = f"{len(PHRASES)} phrases against one, image encoded anew"
-    yield Row("comparison", title, anew / first["all"], goal=MANY_PHRASES)
+    yield MeasuredRow("comparison", title, anew / first["all"], goal=MANY_PHRASES)
     if bench.device.type == "cuda":
-        yield Row("comparison", "peak memory", torch.cuda.max_memory_allocated(bench.device) / GIB, "GiB")
+        yield MeasuredRow("comparison", "peak memory", torch.cuda.max_memory_allocated(bench.device) / GIB, "GiB")
 
 
-def precision(bench: Bench) -> Iterator[Row]:
+def precision(bench: Bench) -> Iterator[MeasuredRow]:
     """Compare masks of bfloat16 with those of float32: trained weights on scenes, then random ones at full size."""
     from workbench.datasets.scenes import scene, split_seeds
 
@@ -260,18 +262,18 @@ def precision(bench: Bench) -> Iterator[Row]:
         exact, rounded = (next(iter(one.run(drawn.image, phrase, ["evf-sam"]))).segmentation for one in comparisons)
         ious.append(mask_iou(exact.mask_logits > 0, rounded.mask_logits > 0))
     title = f"bfloat16 against float32, mini, mean of {len(ious)} masks"
-    yield Row("precision", f"{title}: IoU", float(np.mean(ious)), goal=MASK_IOU, note=f"least {min(ious):.3f}")
+    yield MeasuredRow("precision", f"{title}: IoU", float(np.mean(ious)), goal=MASK_IOU, note=f"least {min(ious):.3f}")
     config = EvfSamConfig.load(MINI["evf-sam"].directory) if bench.is_small else VARIANTS["evf_sam_vit_h"].config()
     exact, rounded = (low_res_logits(config, bench.device, dtype) for dtype in (torch.float32, torch.bfloat16))
     border = exact.median()
-    yield Row(
+    yield MeasuredRow(
         "precision",
         "bfloat16 against float32, full size: IoU",
         mask_iou(exact > border, rounded > border),
         note="random weights, border at the median logit",
     )
     correlation = torch.corrcoef(torch.stack([exact.flatten(), rounded.flatten()]))[0, 1]
-    yield Row("precision", "bfloat16 against float32, full size: correlation", float(correlation))
+    yield MeasuredRow("precision", "bfloat16 against float32, full size: correlation", float(correlation))
 
 
 @torch.inference_mode()
@@ -294,7 +296,7 @@ def mask_iou(left: torch.Tensor, right: torch.Tensor) -> float:
     return int((left & right).sum()) / union if union else 1.0
 
 
-def points(bench: Bench) -> Iterator[Row]:
+def points(bench: Bench) -> Iterator[MeasuredRow]:
     """Compare 25 questions about points over one prefix with 25 dialogues."""
     from benchmarks.point_query import SIZES, build_language, measure
 
@@ -303,26 +305,26 @@ def points(bench: Bench) -> Iterator[Row]:
     language = build_language(SIZES[size], bench.device, torch.bfloat16)
     measured = measure(language, image, rounds=1 if bench.is_small else 3)
     billions = measured.parameters / 1e9
-    yield Row("points", f"25 dialogues, Qwen3-VL of {billions:.2g} G parameters", measured.separate_s, "s")
-    yield Row("points", "25 questions over one prefix", measured.shared_s, "s")
-    yield Row("points", "25 points: times as fast as 25 dialogues", measured.ratio, goal=SHARED_PREFIX)
+    yield MeasuredRow("points", f"25 dialogues, Qwen3-VL of {billions:.2g} G parameters", measured.separate_s, "s")
+    yield MeasuredRow("points", "25 questions over one prefix", measured.shared_s, "s")
+    yield MeasuredRow("points", "25 points: times as fast as 25 dialogues", measured.ratio, goal=SHARED_PREFIX)
     spread = f"spread over the points {measured.spread:.1e}"
-    yield Row("points", "largest difference of P(yes)", measured.largest_difference, note=spread)
+    yield MeasuredRow("points", "largest difference of P(yes)", measured.largest_difference, note=spread)
 
 
-def device_tests(bench: Bench) -> Iterator[Row]:
+def device_tests(bench: Bench) -> Iterator[MeasuredRow]:
     """Run the tests that are marked `cuda`."""
     import pytest  # noqa: F401  # says by its absence that this part has to be left out
 
     if bench.device.type != "cuda":
-        yield Row("tests", "tests marked cuda", note="skipped: no CUDA device")
+        yield MeasuredRow("tests", "tests marked cuda", note="skipped: no CUDA device")
         return
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "cuda", str(TESTS)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     last = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1:]
     if done.returncode:
         print(done.stdout[-4000:], file=sys.stderr)
-    yield Row("tests", "tests marked cuda: exit status", done.returncode, goal=Goal(0), note="".join(last))
+    yield MeasuredRow("tests", "tests marked cuda: exit status", done.returncode, goal=Goal(0), note="".join(last))
 
 
 PARTS: Final = (
@@ -364,12 +366,12 @@ def run_part(part: Part, bench: Bench, seconds: float) -> None:
             for row in part.take(bench):
                 bench.report.add(row)
     except OutOfTime as stop:
-        bench.report.add(Row(part.name, "the rest of this part", note=str(stop)))
+        bench.report.add(MeasuredRow(part.name, "the rest of this part", note=str(stop)))
     except ImportError as error:
-        bench.report.add(Row(part.name, "this part", note=f"skipped: {error}"))
+        bench.report.add(MeasuredRow(part.name, "this part", note=f"skipped: {error}"))
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        bench.report.add(Row(part.name, "the rest of this part", note=f"failed: {reason}"))
+        bench.report.add(MeasuredRow(part.name, "the rest of this part", note=f"failed: {reason}"))
     if bench.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(bench.device)
@@ -400,7 +402,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         seconds = min(part.seconds, end - time.perf_counter())
         if seconds < LEAST_SECONDS:
-            report.add(Row(part.name, "this part", note="skipped: no time left"))
+            report.add(MeasuredRow(part.name, "this part", note="skipped: no time left"))
             report.write()
         else:
             run_part(part, bench, seconds)

@@ -32,7 +32,7 @@ KINDS: Final[Mapping[str, type[ImageEncoderViT]]] = {"ours": ImageEncoder, "segm
 
 
 @dataclass(frozen=True)
-class Bounds:
+class EncoderBounds:
     """What our encoder should reach on a CPU, relative to the published one."""
 
     speed_ratio: float = 1.5
@@ -149,7 +149,7 @@ def compare_on_cpu(config: SamConfig, repeats: int, warm_ups: int) -> dict[str, 
     }
 
 
-def report_cpu(measured: Mapping[str, Any], bounds: Bounds) -> list[str]:
+def report_cpu(measured: Mapping[str, Any], bounds: EncoderBounds) -> list[str]:
     """Put the figures of a CPU into lines for people."""
     lines = [
         f"{'':<18} {'seconds':>8} {'of cores':>9} {'warm-up':>8} {'built GiB':>10} {'peak GiB':>9} {'peak - built':>13}"
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config, encoder_depth=chosen.depth, encoder_global_attn_indexes=tuple(range(0, chosen.depth, 8))
         )
     measured: dict[str, Any] = {"config": config.to_dict(), "torch": torch.__version__, "cores": os.cpu_count()}
-    bounds = Bounds()
+    bounds = EncoderBounds()
     measured["cpu"] = figures = compare_on_cpu(config, max(1, chosen.repeats), max(0, chosen.warm_ups))
     threads = figures["runs"]["ours"]["threads"]
     print(

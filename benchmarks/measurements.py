@@ -32,7 +32,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Row:
+class MeasuredRow:
     """One figure.
 
     Attributes:
@@ -88,9 +88,9 @@ class Report:
 
     machine: dict[str, Any]
     file: Path | None = None
-    rows: list[Row] = field(default_factory=list)
+    rows: list[MeasuredRow] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: MeasuredRow) -> None:
         """Keep a row and print it."""
         self.rows.append(row)
         print(row.line(), flush=True)
@@ -104,7 +104,7 @@ class Report:
         beside.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         beside.replace(self.file)
 
-    def missed(self) -> Sequence[Row]:
+    def missed(self) -> Sequence[MeasuredRow]:
         """Return the rows that fall short of their goals or could not be measured although they have one."""
         return [row for row in self.rows if row.goal is not None and row.verdict != "met"]
 

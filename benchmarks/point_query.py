@@ -81,7 +81,7 @@ SIZES: Final[Mapping[str, Sizes]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Measured:
+class QueryFigures:
     """The figures of one run.
 
     Attributes:
@@ -185,7 +185,7 @@ def ask_over_one_prefix(language: LanguageModel, image: RgbImage, dialogues: Seq
         return conversation.ask_each(dialogues)
 
 
-def measure(language: LanguageModel, image: RgbImage, rounds: int) -> Measured:
+def measure(language: LanguageModel, image: RgbImage, rounds: int) -> QueryFigures:
     """Ask both ways and compare answers and times."""
     dialogues = point_dialogues()
     # One question each way first: libraries choose their kernels then, and no figure should hold that.
@@ -193,7 +193,7 @@ def measure(language: LanguageModel, image: RgbImage, rounds: int) -> Measured:
     ask_over_one_prefix(language, image, dialogues[:2])
     separate, separate_s = _best_of(rounds, language, lambda: ask_separately(language, image, dialogues))
     shared, shared_s = _best_of(rounds, language, lambda: ask_over_one_prefix(language, image, dialogues))
-    return Measured(
+    return QueryFigures(
         parameters=sum(parameter.numel() for parameter in language.model.parameters()),
         question_count=len(dialogues),
         dialogue_tokens=language.encode(Image.fromarray(image), dialogues[0])["input_ids"].shape[1],
@@ -230,7 +230,7 @@ def _byte_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def report(measured: Measured, size: str, device: str, tolerance: float) -> list[str]:
+def report(measured: QueryFigures, size: str, device: str, tolerance: float) -> list[str]:
     """Put the figures into lines for people."""
     agrees = measured.largest_difference <= tolerance
     return [

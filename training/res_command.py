@@ -27,7 +27,7 @@ from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
 from training.res_data import Mixture
 from training.res_objectives import EvfSamObjective, Objective
 from training.res_projectors import ClipTextObjective
-from training.res_recipe import Recipe
+from training.res_recipe import ResRecipe
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.known_datasets import open_dataset
 from workbench.names import DATASET_NAMES
@@ -71,14 +71,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--dice-weight", type=float, default=1.0, help="of the Dice loss in the loss")
     add("--lora-rank", type=int, default=256, help="of point-query's adapters; their alpha is half of it")
     add("--precision", choices=["bf16", "no"], default="bf16", help="of products; weights are float32")
-    add("--steps", type=int, default=Recipe.steps, help="optimiser steps")
-    add("--batch", type=int, default=Recipe.batch, help="images a step, over all processes and passes")
-    add("--images-at-once", type=int, default=Recipe.images_at_once, help="images a pass of one process")
-    add("--learning-rate", type=float, default=Recipe.learning_rate, help="at the start; falls along a line to 0")
-    add("--weight-decay", type=float, default=Recipe.weight_decay, help="of AdamW")
-    add("--seed", type=int, default=Recipe.seed, help="of fresh weights and of the images drawn")
-    add("--save-every", type=int, default=Recipe.save_every, metavar="STEPS", help="steps between two states")
-    add("--workers", type=int, default=Recipe.workers, help="threads that read images ahead")
+    add("--steps", type=int, default=ResRecipe.steps, help="optimiser steps")
+    add("--batch", type=int, default=ResRecipe.batch, help="images a step, over all processes and passes")
+    add("--images-at-once", type=int, default=ResRecipe.images_at_once, help="images a pass of one process")
+    add("--learning-rate", type=float, default=ResRecipe.learning_rate, help="at the start; falls along a line to 0")
+    add("--weight-decay", type=float, default=ResRecipe.weight_decay, help="of AdamW")
+    add("--seed", type=int, default=ResRecipe.seed, help="of fresh weights and of the images drawn")
+    add("--save-every", type=int, default=ResRecipe.save_every, metavar="STEPS", help="steps between two states")
+    add("--workers", type=int, default=ResRecipe.workers, help="threads that read images ahead")
     add("--device", choices=["auto", "cpu"], default="auto", help="auto: the GPU of this process where there is one")
     return parser
 
@@ -106,7 +106,7 @@ def _train(options: argparse.Namespace) -> int:
             f"training on real data needs {err.name}: pip install -r requirements-train.txt"
         ) from err
     del SummaryWriter  # accelerate writes the curves with it, and says nothing in words where it is missing
-    recipe = Recipe(**{each.name: getattr(options, each.name) for each in fields(Recipe)})
+    recipe = ResRecipe(**{each.name: getattr(options, each.name) for each in fields(ResRecipe)})
     names = options.dataset
     roots = _one_each(options.root, names, "--root", None)
     weights = _one_each(options.weight, names, "--weight", 1.0)

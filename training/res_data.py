@@ -8,7 +8,7 @@ import numpy as np
 
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import RgbImage
-from workbench.datasets.contract import Dataset, DatasetError, IndexedDataset, Question, Sample, SampleError
+from workbench.datasets.contract import Dataset, DatasetError, IndexedDataset, Sample, SampleError, SampleQuestion
 from workbench.metrics.masks import IGNORED_LABEL, ReferenceMask
 
 UNREADABLE_IN_A_ROW = 100
@@ -103,7 +103,7 @@ class Mixture:
             f"{UNREADABLE_IN_A_ROW} samples in a row could not be read, the last because: {reason}; check --root"
         )
 
-    def _read(self, sample: Sample, questions: Sequence[Question]) -> DrawnImage:
+    def _read(self, sample: Sample, questions: Sequence[SampleQuestion]) -> DrawnImage:
         for question in questions:
             self.check_phrase(question.phrase)
         image = sample.image

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from evfsam.errors import CheckpointError, ConfigurationError
 from training.res_data import Mixture
 from training.res_objectives import Objective
-from training.res_recipe import Recipe, Run, TrainingError
+from training.res_recipe import ResRecipe, ResRun, TrainingError
 
 PROGRESS = "progress.json"
 UNREADABLE = "unreadable.json"
@@ -31,8 +31,8 @@ LARGEST_GRADIENT_NORM = 1.0
 
 
 def train(
-    objective: Objective, mixture: Mixture, recipe: Recipe, out: Path, *, facts: dict[str, Any], cpu: bool
-) -> Run:
+    objective: Objective, mixture: Mixture, recipe: ResRecipe, out: Path, *, facts: dict[str, Any], cpu: bool
+) -> ResRun:
     """Train to the end of the recipe, going on from the last state in `out`.
 
     Args:
@@ -56,7 +56,9 @@ def train(
         raise
 
 
-def _train(objective: Objective, mixture: Mixture, recipe: Recipe, out: Path, facts: dict[str, Any], cpu: bool) -> Run:
+def _train(
+    objective: Objective, mixture: Mixture, recipe: ResRecipe, out: Path, facts: dict[str, Any], cpu: bool
+) -> ResRun:
     accelerator = _accelerator(recipe, out, cpu=cpu)
     trained = [parameter for parameter in objective.module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -75,10 +77,10 @@ def _train(objective: Objective, mixture: Mixture, recipe: Recipe, out: Path, fa
         objective.save(out / "model")
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return Run(tuple(losses), first, _noted(out))
+    return ResRun(tuple(losses), first, _noted(out))
 
 
-def _accelerator(recipe: Recipe, out: Path, *, cpu: bool) -> Accelerator:
+def _accelerator(recipe: ResRecipe, out: Path, *, cpu: bool) -> Accelerator:
     """Return what joins the processes that were started."""
     passes = recipe.passes(PartialState(cpu=cpu).num_processes)
     accelerator = Accelerator(
@@ -96,7 +98,7 @@ def _accelerator(recipe: Recipe, out: Path, *, cpu: bool) -> Accelerator:
 
 
 def _steps(
-    objective: Objective, mixture: Mixture, recipe: Recipe, accelerator: Accelerator, first: int
+    objective: Objective, mixture: Mixture, recipe: ResRecipe, accelerator: Accelerator, first: int
 ) -> Iterator[tuple[int, list[Future[Any]]]]:
     """Go through the steps that are left, reading the next one's images while this one computes."""
     count = recipe.images_at_once
@@ -154,7 +156,7 @@ def _is_out_of_memory(err: RuntimeError) -> bool:
     return isinstance(err, torch.OutOfMemoryError) or "can't allocate memory" in str(err)
 
 
-def _out_of_memory(recipe: Recipe) -> TrainingError:
+def _out_of_memory(recipe: ResRecipe) -> TrainingError:
     return TrainingError(
         f"memory ran out at {recipe.images_at_once} images at once; lower --images-at-once (the batch of "
         f"{recipe.batch} stays, in more passes) or use more devices. A new start goes on from the last state"

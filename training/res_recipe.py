@@ -10,7 +10,7 @@ class TrainingError(EvfSamError):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ResRecipe:
     """How a run goes.
 
     Attributes:
@@ -54,7 +54,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Run:
+class ResRun:
     """How a run ended.
 
     Attributes:

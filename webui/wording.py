@@ -8,7 +8,7 @@ from evfsam.types import Segmentation, StrategyCard
 from webui.i18n.translate import retold, say
 from workbench.analysis.absence import AbsenceJudgement, Outcome
 from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView
-from workbench.comparison import PhraseAnswer, StrategyResult
+from workbench.comparison import PhraseResult, StrategyResult
 from workbench.pictures.colours import phrase_colour, strategy_colour
 
 _MARKS: Final = {
@@ -292,7 +292,7 @@ def _headline(segmentation: Segmentation) -> str:
     return say("Marked: {share} of the image", share=percent(segmentation.area_share))
 
 
-def _phrase_rows(answers: Sequence[PhraseAnswer], ious: Sequence[float | None]) -> str:
+def _phrase_rows(answers: Sequence[PhraseResult], ious: Sequence[float | None]) -> str:
     """Write a row a phrase: its number and colour as in the picture, and what was found."""
     rows = []
     for index, answer in enumerate(answers):

@@ -57,7 +57,7 @@ class BatchingStrategy(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class PhraseAnswer:
+class PhraseResult:
     """What a strategy answered to one of several phrases.
 
     Attributes:
@@ -173,7 +173,7 @@ class StrategyResult:
     segmentation: Segmentation
     seconds: float
     load_seconds: float = 0.0
-    answers: tuple[PhraseAnswer, ...] = ()
+    answers: tuple[PhraseResult, ...] = ()
 
     @property
     def by_phrase(self) -> tuple[Segmentation, ...]:
@@ -404,7 +404,7 @@ class Comparison:
         seconds, load_seconds = perf_counter() - loaded, loaded - started
         if len(found) == 1:
             return StrategyResult(key, self._card(key), found[0], seconds, load_seconds)
-        answers = tuple(PhraseAnswer(phrase, one) for phrase, one in zip(phrases, found, strict=True))
+        answers = tuple(PhraseResult(phrase, one) for phrase, one in zip(phrases, found, strict=True))
         return StrategyResult(key, self._card(key), joined(found), seconds, load_seconds, answers)
 
     def _card(self, key: str) -> StrategyCard:

@@ -17,7 +17,7 @@ import torch
 
 from evfsam.errors import EvfSamError, Sentence
 from evfsam.types import EmbeddingStore, ImageView, Strategy
-from workbench.comparison import Comparison, PhraseAnswer, Question, StrategyResult, failure, joined
+from workbench.comparison import Comparison, PhraseResult, Question, StrategyResult, failure, joined
 from workbench.suites.hub_entries import HubEntry
 from workbench.suites.memory_plan import lends_gpu
 from workbench.suites.registry import Suite
@@ -208,6 +208,6 @@ def _failed(
     comparison: Comparison, key: str, view: ImageView, phrases: tuple[str, ...], error: Exception
 ) -> StrategyResult:
     found = [failure(view, key, error) for _ in phrases]
-    answers = tuple(PhraseAnswer(phrase, one) for phrase, one in zip(phrases, found, strict=True))
+    answers = tuple(PhraseResult(phrase, one) for phrase, one in zip(phrases, found, strict=True))
     segmentation = found[0] if len(found) == 1 else joined(found)
     return StrategyResult(key, comparison.cards[key], segmentation, 0.0, 0.0, answers if len(answers) > 1 else ())

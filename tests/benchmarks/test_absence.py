@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from benchmarks.absence import Answers, best_threshold, report, shares_right
+from benchmarks.absence import AnswerFigures, best_threshold, report, shares_right
 
 
-def answers() -> Answers:
+def answers() -> AnswerFigures:
     """Six answers: one absent is empty, one has a low figure, one a high one; all present ones are in between."""
     is_absent = np.array([True, True, True, False, False, False])
     is_empty = np.array([True, False, False, False, False, False])
     values = np.array([0.0, 0.2, 0.95, 0.7, 0.8, 0.9])
     judged = np.array([True, True, False, True, False, False])
-    return Answers(is_absent, is_empty, judged, dict.fromkeys(("pred_iou", "stability", "mean_logit"), values))
+    return AnswerFigures(is_absent, is_empty, judged, dict.fromkeys(("pred_iou", "stability", "mean_logit"), values))
 
 
 def test_shares_weigh_absent_and_present_alike() -> None:

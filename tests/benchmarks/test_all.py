@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import all as benchmark
 from benchmarks.gpu import Bench, Part
-from benchmarks.measurements import Goal, Report, Row, as_markdown
+from benchmarks.measurements import Goal, MeasuredRow, Report, as_markdown
 
 QUICK = ("phrases", "files", "shelf", "fuse", "points", "bfloat16", "visitors")
 
@@ -35,8 +35,8 @@ def test_parts_chosen_are_measured_and_written_with_goal_and_machine(tmp_path: P
 
 
 def test_a_goal_that_is_missed_shows_in_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(_: Bench) -> Iterator[Row]:
-        yield Row("short", "a figure", 4.0, goal=Goal(3.0))
+    def short(_: Bench) -> Iterator[MeasuredRow]:
+        yield MeasuredRow("short", "a figure", 4.0, goal=Goal(3.0))
 
     monkeypatch.setattr(benchmark, "PARTS", (Part("short", 10, short),))
     assert benchmark.main([]) == 1
@@ -92,7 +92,10 @@ def test_the_figures_in_the_documents_are_those_of_the_file() -> None:
 
 
 def test_a_figure_that_could_not_be_taken_shows_its_reason_in_the_table() -> None:
-    rows = [Row("a", "one", 2.0, "s", Goal(3.0)).to_dict(), Row("b", "two", note="stopped after 3 s").to_dict()]
+    rows = [
+        MeasuredRow("a", "one", 2.0, "s", Goal(3.0)).to_dict(),
+        MeasuredRow("b", "two", note="stopped after 3 s").to_dict(),
+    ]
     assert as_markdown({"rows": rows}).splitlines()[2:] == [
         "| a | one | 2 s | at most 3 | met |",
         "| b | two | stopped after 3 s |  | not measured |",

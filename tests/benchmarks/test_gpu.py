@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import gpu as benchmark
-from benchmarks.measurements import Goal, Report, Row
+from benchmarks.measurements import Goal, MeasuredRow, Report
 from evfsam.sam.sam import SamConfig, build_sam
 
 
@@ -39,8 +39,8 @@ def test_every_part_runs_on_a_cpu_and_tells_what_is_missing(
 
 
 def test_a_part_over_its_time_is_stopped_and_its_rows_are_kept(tmp_path: Path) -> None:
-    def slow(_: benchmark.Bench) -> Iterator[Row]:
-        yield Row("slow", "first", 1.0)
+    def slow(_: benchmark.Bench) -> Iterator[MeasuredRow]:
+        yield MeasuredRow("slow", "first", 1.0)
         time.sleep(60)
 
     at_work = bench(tmp_path)
@@ -51,7 +51,7 @@ def test_a_part_over_its_time_is_stopped_and_its_rows_are_kept(tmp_path: Path) -
 
 
 def test_a_part_that_fails_takes_no_other_along(tmp_path: Path) -> None:
-    def broken(_: benchmark.Bench) -> Iterator[Row]:
+    def broken(_: benchmark.Bench) -> Iterator[MeasuredRow]:
         raise RuntimeError("no kernel\nfor this")
         yield
 
@@ -109,6 +109,6 @@ def test_vit_h_needs_some_5_6_trillion_operations() -> None:
     (None, 1.0, ""),
 ])  # fmt: skip
 def test_a_row_says_how_it_stands_to_its_goal(goal: Goal | None, value: float | None, verdict: str) -> None:
-    row = Row("part", "title", value, goal=goal)
+    row = MeasuredRow("part", "title", value, goal=goal)
     assert row.verdict == verdict
     assert (row in Report({}, rows=[row]).missed()) == (goal is not None and verdict != "met")

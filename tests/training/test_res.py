@@ -32,7 +32,7 @@ from training.__main__ import main
 from training.dialogues import NOT_TRAINED, DialogueObjective, exchange
 from training.res_data import DrawnImage, Mixture
 from training.res_objectives import counted_mask_loss
-from workbench.datasets.contract import Question, Sample
+from workbench.datasets.contract import Sample, SampleQuestion
 from workbench.datasets.known_datasets import open_dataset
 from workbench.datasets.scene_dataset import scene_sample
 
@@ -336,7 +336,7 @@ def test_only_the_scenes_that_are_drawn_are_made(monkeypatch: pytest.MonkeyPatch
 def test_a_mixture_draws_in_proportion_to_its_weights() -> None:
     def part(phrase: str) -> tuple[Sample, ...]:
         mask = np.ones((2, 2), dtype=bool)
-        return (Sample(np.zeros((2, 2, 3), dtype=np.uint8), (Question(phrase, "any", mask),)),)
+        return (Sample(np.zeros((2, 2, 3), dtype=np.uint8), (SampleQuestion(phrase, "any", mask),)),)
 
     with pytest.raises(ConfigurationError, match="one positive weight for each of 2"):
         Mixture(("a", "b"), (part("a"), part("b")), (3.0, -1.0))

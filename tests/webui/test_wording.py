@@ -11,7 +11,7 @@ from webui import wording
 from webui.tabs.compare.trace import trace_of
 from workbench.analysis.absence import AbsenceJudgement, Outcome
 from workbench.analysis.attention_view import attention_view
-from workbench.comparison import PhraseAnswer, StrategyResult
+from workbench.comparison import PhraseResult, StrategyResult
 
 CARD = StrategyCard("evf-sam", "EVF-SAM", "Reads both.", "", "", "Finds <things>.", "")
 
@@ -192,7 +192,7 @@ def test_the_attention_caption_names_layer_head_and_share() -> None:
 
 def test_several_phrases_have_a_row_each_with_number_colour_and_words() -> None:
     found, absent = answer(), answer(0, "absent", "nobody <saw> it")
-    answers = (PhraseAnswer("a <b>dog</b>", found.segmentation), PhraseAnswer("a cat", absent.segmentation))
+    answers = (PhraseResult("a <b>dog</b>", found.segmentation), PhraseResult("a cat", absent.segmentation))
     page = wording.result_card(dataclasses.replace(found, answers=answers), None, (0.5, None))
     assert page.count("<li>") == 2
     assert 'style="--colour:rgb(230, 159, 0)">1</span>' in page

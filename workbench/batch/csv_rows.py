@@ -22,7 +22,7 @@ class TableError(EvfSamError):
 
 
 @dataclass(frozen=True)
-class Row:
+class CsvRow:
     """A line of a table.
 
     Attributes:
@@ -37,7 +37,7 @@ class Row:
     problem: str = ""
 
 
-def table_rows(table: BatchTable) -> Iterator[Row]:
+def table_rows(table: BatchTable) -> Iterator[CsvRow]:
     """Read the rows of a table; the separator is a comma, a semicolon or a tab.
 
     Raises:
@@ -58,7 +58,7 @@ def table_rows(table: BatchTable) -> Iterator[Row]:
         elif names is None:
             raise TableError(problem)
         else:
-            yield Row(place, problem=problem) if problem else _row(place, names, cells)
+            yield CsvRow(place, problem=problem) if problem else _row(place, names, cells)
     if names is None:
         raise TableError("expected the columns image and phrase, got an empty file")
 
@@ -97,10 +97,10 @@ def _checked_head(cells: Sequence[str]) -> list[str]:
     return names
 
 
-def _row(place: str, names: Sequence[str], cells: Sequence[str]) -> Row:
+def _row(place: str, names: Sequence[str], cells: Sequence[str]) -> CsvRow:
     headed = max(place + 1 for place, name in enumerate(names) if name)
     if any(cell.strip() for cell in cells[headed:]):
-        return Row(
+        return CsvRow(
             place,
             problem=Sentence(
                 "has {cells} cells where the head has {head}; put a phrase that holds the separator in quotation marks",
@@ -109,4 +109,4 @@ def _row(place: str, names: Sequence[str], cells: Sequence[str]) -> Row:
             ),
         )
     row = dict(zip(names, cells, strict=False))
-    return Row(place, *(row.get(name, "").strip() for name in _COLUMNS))
+    return CsvRow(place, *(row.get(name, "").strip() for name in _COLUMNS))

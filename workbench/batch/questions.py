@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 from evfsam.errors import PhraseError, Sentence
 from evfsam.phrases import check_phrase
-from workbench.batch.csv_rows import Row, TableError, table_rows
+from workbench.batch.csv_rows import CsvRow, TableError, table_rows
 from workbench.batch.sources import BatchError, BatchImage, BatchTable, Fault, Limits, Sources, plain_name
 
 
@@ -161,7 +161,7 @@ def _add_rows(
         faults.append(Fault(table.name, Sentence("cannot be read as a CSV: {reason}", reason=error)))
 
 
-def _ask(row: Row, known: ImageNames, asked: Mapping[str, dict[str, None]]) -> str:
+def _ask(row: CsvRow, known: ImageNames, asked: Mapping[str, dict[str, None]]) -> str:
     """Put a row's question; returns why it cannot be put, "" where it is put."""
     if not row.image:
         return "names no image"

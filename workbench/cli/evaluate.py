@@ -15,14 +15,14 @@ from evfsam.errors import ConfigurationError
 from workbench.cli.arguments import comparison_of, device_of, launched_shard, named_keys
 from workbench.cli.parser import EXIT_FAULTS, UsageError
 from workbench.comparison import Comparison
-from workbench.datasets.contract import ABSENT, Dataset, Question, Sample
+from workbench.datasets.contract import ABSENT, Dataset, Sample, SampleQuestion
 from workbench.datasets.known_datasets import counts_absent, open_dataset
 from workbench.evaluation.cost import machine_name, parameter_count
 from workbench.evaluation.evaluation import Shard, checked_limit, evaluate, limited, measure
 from workbench.evaluation.measured_answers import Scores, scores_of
 from workbench.evaluation.raising import raise_limit
 from workbench.evaluation.result_lines import ResultsFile, read_results
-from workbench.evaluation.run_identity import Facts, Header, Run, questions_digest
+from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest
 from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole
 from workbench.export.results import installed_versions
 from workbench.reporting.scores import scores_dict, scores_table
@@ -136,7 +136,7 @@ def _with_lines(order: Order, comparison: Comparison, out: Path) -> dict[str, Sc
 
 def _header(order: Order, comparison: Comparison, samples: str) -> Header:
     entries = {key: comparison.suite.strategies[key] for key in order.strategies}
-    run = Run(
+    run = RunIdentity(
         suite=comparison.suite.key,
         dataset=order.dataset,
         limit=checked_limit(order.dataset, order.limit),
@@ -198,7 +198,7 @@ class _Progress:
             yield sample
             self._count(int(not self._is_limited))
 
-    def advance(self, question: Question) -> None:
+    def advance(self, question: SampleQuestion) -> None:
         """Count a question; absent ones come on top of a limit and are not counted there."""
         self._count(int(self._is_limited and question.kind != ABSENT))
 

@@ -15,7 +15,7 @@ from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.evaluation import Shard, checked_limit, limited
 from workbench.evaluation.measured_answers import Scores, scores_of
 from workbench.evaluation.result_lines import ResultsFile
-from workbench.evaluation.run_identity import Facts, Header, Run, questions_digest
+from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest
 from workbench.evaluation.saved_masks import SavedMasks, read_saved_masks
 from workbench.evaluation.scoring import Scoring
 from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole
@@ -64,7 +64,7 @@ def _scores(arguments: argparse.Namespace, scoring: Scoring, saved: Mapping[str,
     if out.suffix != LINES_SUFFIX:
         write_whole(out, json_bytes(as_json_value(scores_dict(arguments.dataset, SUITE_KEY, scores))))
         return scores
-    run = Run(
+    run = RunIdentity(
         suite=SUITE_KEY,
         dataset=arguments.dataset,
         limit=limit,

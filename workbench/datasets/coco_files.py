@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from workbench.datasets.coco_masks import union_mask
-from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Question, Sample
+from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Sample, SampleQuestion
 from workbench.datasets.layout import (
     by_id,
     expected_file,
@@ -121,10 +121,10 @@ def read_coco_phrases(path: Path, root: Path | None) -> ListedDataset:
     return ListedDataset(f"coco:{path.name}", "all", tuple(samples))
 
 
-def _questions(coco: CocoFile, path: Path, image_id: int) -> tuple[Question, ...]:
+def _questions(coco: CocoFile, path: Path, image_id: int) -> tuple[SampleQuestion, ...]:
     size = coco.images[image_id].size if image_id in coco.images else (0, 0)
     return tuple(
-        Question(phrase, kind, partial(segmentation_union, [annotation], size))
+        SampleQuestion(phrase, kind, partial(segmentation_union, [annotation], size))
         for annotation in coco.of_image.get(image_id, ())
         for kind in ("phrase" if annotation.get("segmentation") else ABSENT,)
         for phrase in _phrases(annotation, path)

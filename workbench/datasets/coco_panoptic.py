@@ -16,7 +16,14 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, Question, Sample, SampleError, unreadable_sample
+from workbench.datasets.contract import (
+    SEMANTIC_PREFIX,
+    DatasetError,
+    Sample,
+    SampleError,
+    SampleQuestion,
+    unreadable_sample,
+)
 from workbench.datasets.layout import (
     by_id,
     expected_file,
@@ -97,7 +104,7 @@ class CocoPanoptic:
         except (DatasetError, KeyError) as error:
             return unreadable_sample(sample_id, _KIND, f"expected an image and classes of the file's own, got {error}")
         questions = (
-            Question(f"{SEMANTIC_PREFIX}{name}", _KIND, partial(_pixels, path, tuple(numbers)))
+            SampleQuestion(f"{SEMANTIC_PREFIX}{name}", _KIND, partial(_pixels, path, tuple(numbers)))
             for name, numbers in of_class.items()
         )
         return Sample(image, tuple(questions), sample_id)

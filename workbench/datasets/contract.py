@@ -30,7 +30,7 @@ class SampleError(EvfSamError):
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class SampleQuestion:
     """One expression about an image, with its known answer.
 
     Attributes:
@@ -66,7 +66,7 @@ class Sample:
     """
 
     image_source: RgbImage | Callable[[], RgbImage]
-    questions: tuple[Question, ...]
+    questions: tuple[SampleQuestion, ...]
     sample_id: str = ""
 
     @property
@@ -85,7 +85,7 @@ def unreadable_sample(sample_id: str, kind: str, reason: str) -> Sample:
     def refuse() -> NoReturn:
         raise SampleError(reason)
 
-    return Sample(refuse, (Question("(unreadable)", kind, refuse),), sample_id)
+    return Sample(refuse, (SampleQuestion("(unreadable)", kind, refuse),), sample_id)
 
 
 class Dataset(Protocol):

@@ -13,7 +13,7 @@ from typing import Final
 from evfsam.errors import ConfigurationError
 from workbench.datasets.coco_files import CocoFile, CocoImage, read_coco, segmentation_union
 from workbench.datasets.coco_masks import empty_mask
-from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Question, Sample
+from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Sample, SampleQuestion
 from workbench.datasets.layout import expected_file, expected_folder, image_reader, read_json, records, whole_number
 from workbench.datasets.refer import coco_train_images, sentences
 
@@ -36,7 +36,7 @@ def read_grefcoco(split: str, root: Path) -> ListedDataset:
     refs = records(_NAME, path, read_json(_NAME, path), ("image_id", "ann_id", "split", "sentences"))
     coco = read_coco(_NAME, path.with_name("instances.json"))
     images = coco_train_images(_NAME, root)
-    by_image: dict[int, list[Question]] = defaultdict(list)
+    by_image: dict[int, list[SampleQuestion]] = defaultdict(list)
     for ref in refs:
         if ref["split"] == split:
             image = coco.images.get(whole_number(_NAME, ref["image_id"], f"image_id in {path}"))
@@ -52,7 +52,7 @@ def read_grefcoco(split: str, root: Path) -> ListedDataset:
     return ListedDataset(_NAME, split, tuple(samples))
 
 
-def _questions(coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> list[Question]:
+def _questions(coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> list[SampleQuestion]:
     named = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
     numbers = [_NO_TARGET_ID if each in (-1, "-1") else whole_number(_NAME, each, "ann_id") for each in named]
     ids = [each for each in numbers if each != _NO_TARGET_ID]
@@ -60,8 +60,8 @@ def _questions(coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> l
     if missing:
         raise DatasetError(f"{_NAME}: expected annotation {missing[0]} in instances.json, found none")
     if not ids:
-        return [Question(sentence, ABSENT, partial(empty_mask, image.size)) for sentence in sentences(_NAME, ref)]
+        return [SampleQuestion(sentence, ABSENT, partial(empty_mask, image.size)) for sentence in sentences(_NAME, ref)]
     objects = [coco.annotations[each] for each in ids if not coco.annotations[each].get("iscrowd")]
     reference = partial(segmentation_union, objects, image.size)
     kind = "single" if len(ids) == 1 else "several"
-    return [Question(sentence, kind, reference) for sentence in sentences(_NAME, ref)]
+    return [SampleQuestion(sentence, kind, reference) for sentence in sentences(_NAME, ref)]

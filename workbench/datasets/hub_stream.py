@@ -18,7 +18,7 @@ from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import empty_mask, union_mask
-from workbench.datasets.contract import ABSENT, DatasetError, Question, Sample, SampleError, unreadable_sample
+from workbench.datasets.contract import ABSENT, DatasetError, Sample, SampleError, SampleQuestion, unreadable_sample
 from workbench.datasets.layout import plain_text
 from workbench.metrics.masks import Mask
 
@@ -100,7 +100,7 @@ class HubStream:
         kind = _KIND if mask else ABSENT
         image = partial(_decoded_image, row[self._image], sample_id)
         reference = partial(_decoded_mask, mask, row[self._image], sample_id)
-        return Sample(image, tuple(Question(each, kind, reference) for each in phrases), sample_id)
+        return Sample(image, tuple(SampleQuestion(each, kind, reference) for each in phrases), sample_id)
 
 
 def open_hub_stream(rest: str, root: Path | None) -> HubStream:

@@ -14,7 +14,14 @@ from typing import Final
 
 import numpy as np
 
-from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, Question, Sample, SampleError, unreadable_sample
+from workbench.datasets.contract import (
+    SEMANTIC_PREFIX,
+    DatasetError,
+    Sample,
+    SampleError,
+    SampleQuestion,
+    unreadable_sample,
+)
 from workbench.datasets.layout import expected_file, expected_folder, files_in, image_reader, label_reader, read_text
 from workbench.metrics.masks import Mask
 
@@ -80,7 +87,9 @@ class LabelMaps:
         except SampleError as error:
             return unreadable_sample(path.stem, KIND, str(error))
         named = [(label, self._class_names[label]) for label in present if label in self._class_names]
-        questions = (Question(f"{SEMANTIC_PREFIX}{name}", KIND, partial(_pixels, path, label)) for label, name in named)
+        questions = (
+            SampleQuestion(f"{SEMANTIC_PREFIX}{name}", KIND, partial(_pixels, path, label)) for label, name in named
+        )
         return Sample(image, tuple(questions), path.stem)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from evfsam.types import RgbImage
-from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Question, Sample
+from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Sample, SampleQuestion
 from workbench.datasets.layout import expected_folder, files_in, image_reader, label_reader, read_text
 from workbench.metrics.masks import Mask
 
@@ -34,7 +34,7 @@ def read_folder(folder: Path) -> ListedDataset:
     pictures = files_in(folder, _SUFFIXES)
     masks = _by_stem([path for path in pictures if path.stem.lower().endswith(_MASK)])
     images = _by_stem([path for path in pictures if not path.stem.lower().endswith(_MASK)])
-    by_image: dict[str, list[Question]] = defaultdict(list)
+    by_image: dict[str, list[SampleQuestion]] = defaultdict(list)
     for path in files_in(folder, [".txt"]):
         stem = path.stem if path.stem in images else re.sub(r"\.\d+$", "", path.stem)
         if stem not in images:
@@ -60,7 +60,7 @@ def _by_stem(paths: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def _check(folder: Path, masks_left: Mapping[str, Path], by_image: Mapping[str, Sequence[Question]]) -> None:
+def _check(folder: Path, masks_left: Mapping[str, Path], by_image: Mapping[str, Sequence[SampleQuestion]]) -> None:
     if not by_image:
         raise DatasetError(
             f"{_NAME}: expected NAME.txt with a phrase a line beside NAME.jpg and NAME.mask.png in {folder}, found none"
@@ -72,18 +72,18 @@ def _check(folder: Path, masks_left: Mapping[str, Path], by_image: Mapping[str, 
         )
 
 
-def _questions(path: Path, mask: Path | None, image_path: Path) -> list[Question]:
+def _questions(path: Path, mask: Path | None, image_path: Path) -> list[SampleQuestion]:
     phrases = [line.strip() for line in read_text(_NAME, path).splitlines() if line.strip()]
     if not phrases:
         raise DatasetError(f"{_NAME}: expected a phrase a line in {path}, found none; write some, or take it away")
     if mask is None:
-        return [Question(phrase, ABSENT, partial(_nothing_in, image_path)) for phrase in phrases]
+        return [SampleQuestion(phrase, ABSENT, partial(_nothing_in, image_path)) for phrase in phrases]
     if mask.suffix.lower() != ".png":
         raise DatasetError(
             f"{_NAME}: expected the mask {path.stem}{_MASK_ENDING}, got {mask.name}, which may have lost grey values; "
             "save it as PNG"
         )
-    return [Question(phrase, KIND, partial(_read_mask, mask)) for phrase in phrases]
+    return [SampleQuestion(phrase, KIND, partial(_read_mask, mask)) for phrase in phrases]
 
 
 def _read_mask(path: Path) -> Mask:

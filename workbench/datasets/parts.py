@@ -18,7 +18,7 @@ from typing import Final
 
 from workbench.datasets.coco_files import CocoFile, read_coco, segmentation_union
 from workbench.datasets.coco_masks import is_drawable
-from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, ListedDataset, Question, Sample
+from workbench.datasets.contract import SEMANTIC_PREFIX, DatasetError, ListedDataset, Sample, SampleQuestion
 from workbench.datasets.layout import expected_file, expected_folder, image_reader, whole_number
 
 KIND: Final = "semantic"
@@ -61,7 +61,7 @@ def _merged(name: str, split: str, coco: CocoFile, images: Path, worded: Callabl
         if unknown:
             raise DatasetError(f"{name}: expected category {unknown[0]} among the categories of {split}, found none")
         questions = tuple(
-            Question(
+            SampleQuestion(
                 SEMANTIC_PREFIX + worded(coco.category_names[part]),
                 KIND,
                 partial(segmentation_union, annotations, image.size),

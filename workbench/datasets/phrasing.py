@@ -36,7 +36,7 @@ _AN: Final = re.compile(r"\ba (?=(?!uni|uku|eu|one\b|use)[aeiou]|hour)")
 
 
 @dataclass(frozen=True)
-class Phrase:
+class TypedPhrase:
     """A phrase as it is typed.
 
     Attributes:
@@ -50,7 +50,7 @@ class Phrase:
     is_unseen: bool
 
 
-def phrase(meaning: Meaning, rng: Random, *, wordings: Wordings, is_plain: bool) -> Phrase | None:
+def phrase(meaning: Meaning, rng: Random, *, wordings: Wordings, is_plain: bool) -> TypedPhrase | None:
     """Say what is meant; None where no wording is left for it.
 
     Args:
@@ -71,7 +71,7 @@ def phrase(meaning: Meaning, rng: Random, *, wordings: Wordings, is_plain: bool)
     text = _AN.sub("an ", text)
     text = _as_typed(text, rng) if is_typed else text
     is_unseen = wording.is_held_out or (frame is not None and frame.is_held_out)
-    return Phrase(text, wording.text if frame is None else frame.text.format(x=wording.text), is_unseen)
+    return TypedPhrase(text, wording.text if frame is None else frame.text.format(x=wording.text), is_unseen)
 
 
 def _form(meaning: Meaning) -> _Form:

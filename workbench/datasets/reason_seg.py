@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import pixel_coordinates
-from workbench.datasets.contract import DatasetError, Question, Sample, SampleError, unreadable_sample
+from workbench.datasets.contract import DatasetError, Sample, SampleError, SampleQuestion, unreadable_sample
 from workbench.datasets.layout import expected_folder, files_in, image_reader, plain_text, read_json, records
 from workbench.datasets.painted_polygons import painted_polygon
 from workbench.metrics.masks import IGNORED_LABEL, Mask
@@ -75,7 +75,7 @@ def _read_sample(path: Path, split: str) -> Sample:
     kind = "sentence" if content.get("is_sentence") else "phrase"
     reference = partial(_labels, shapes, image)
     asked = texts if split == _ALL_ASKED else texts[:1]
-    return Sample(image, tuple(Question(text, kind, reference) for text in asked), path.stem)
+    return Sample(image, tuple(SampleQuestion(text, kind, reference) for text in asked), path.stem)
 
 
 def _labels(shapes: list[dict[str, object]], image: Callable[[], RgbImage]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import part_masks
-from workbench.datasets.contract import DatasetError, Question, Sample, SampleError, unreadable_sample
+from workbench.datasets.contract import DatasetError, Sample, SampleError, SampleQuestion, unreadable_sample
 from workbench.datasets.layout import plain_text
 from workbench.metrics.masks import Mask
 
@@ -82,7 +82,9 @@ def _sample(row: Mapping[str, Any]) -> Sample:
     sample_id = str(row["image_id"])
     try:
         questions = tuple(
-            Question(plain_text(_NAME, sentence, "sentence").strip().lower(), _KIND, _mask_reader(instance["mask"]))
+            SampleQuestion(
+                plain_text(_NAME, sentence, "sentence").strip().lower(), _KIND, _mask_reader(instance["mask"])
+            )
             for instance in row["samples"]
             for sentence in instance["sentences"]
         )

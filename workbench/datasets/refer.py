@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 from evfsam.errors import ConfigurationError
 from workbench.datasets.coco_files import CocoFile, CocoImage, read_coco
 from workbench.datasets.coco_masks import empty_mask, summed_mask
-from workbench.datasets.contract import DatasetError, ListedDataset, Question, Sample
+from workbench.datasets.contract import DatasetError, ListedDataset, Sample, SampleQuestion
 from workbench.datasets.layout import (
     expected_file,
     expected_folder,
@@ -67,7 +67,7 @@ def read_refer(name: str, split_set: str, split: str, root: Path) -> ListedDatas
     refs = records(name, path, read_plain_pickle(name, path), ("image_id", "ann_id", "split", "sentences"))
     coco = read_coco(name, folder / "instances.json")
     images = refclef_images(root) if name == "refclef" else coco_train_images(name, root)
-    by_image: dict[int, list[Question]] = defaultdict(list)
+    by_image: dict[int, list[SampleQuestion]] = defaultdict(list)
     for ref in refs:
         if _is_in_split(str(ref["split"]), split):
             image = _image_of(name, coco, ref, path)
@@ -111,11 +111,11 @@ def sentences(name: str, ref: Mapping[str, object]) -> list[str]:
     return [plain_text(name, each["sent"], "sent").strip().lower() for each in found]
 
 
-def _questions(name: str, coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> list[Question]:
+def _questions(name: str, coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> list[SampleQuestion]:
     annotation = coco.annotations.get(whole_number(name, ref["ann_id"], "ann_id"), {})
     segmentation = annotation.get("segmentation") or None
     reference = partial(summed_mask, segmentation, image.size) if segmentation else partial(empty_mask, image.size)
-    return [Question(sentence, KIND, reference) for sentence in sentences(name, ref)]
+    return [SampleQuestion(sentence, KIND, reference) for sentence in sentences(name, ref)]
 
 
 def _image_of(name: str, coco: CocoFile, ref: Mapping[str, object], path: Path) -> CocoImage:

@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
 from workbench.datasets.composites import composite, picture_library
-from workbench.datasets.contract import Question, Sample
+from workbench.datasets.contract import Sample, SampleQuestion
 from workbench.datasets.cutouts import FETCHED
 from workbench.datasets.scenes import Scene, Split, scene, split_seeds
 from workbench.metrics.masks import Mask
@@ -53,7 +53,9 @@ def scene_sample(seed: int, kind: SceneName = "scenes", folder: Path = FETCHED) 
     """Draw the scene of a seed, and ask all of its expressions."""
     drawn = composite(seed, kind=kind, folder=folder) if kind == "photo-scenes" else scene(seed)
     questions = (
-        Question(each.text, each.kind, partial(_mask, drawn, position), "unseen" if each.is_unseen_wording else "seen")
+        SampleQuestion(
+            each.text, each.kind, partial(_mask, drawn, position), "unseen" if each.is_unseen_wording else "seen"
+        )
         for position, each in enumerate(drawn.expressions)
     )
     return Sample(partial(_image, drawn), tuple(questions), str(seed))

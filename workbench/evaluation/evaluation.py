@@ -11,7 +11,7 @@ from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.phrases import check_phrase
 from evfsam.types import ImageView
 from workbench.comparison import Comparison, answers_to
-from workbench.datasets.contract import ABSENT, Question, Sample
+from workbench.datasets.contract import ABSENT, Sample, SampleQuestion
 from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.cost import PeakMemory
 from workbench.evaluation.measured_answers import (
@@ -27,7 +27,7 @@ from workbench.evaluation.measured_answers import (
 from workbench.metrics.masks import ReferenceMask
 from workbench.names import SCENES_LIMIT
 
-__all__ = ["ABSENT", "Question", "Sample", "Scores", "Shard", "evaluate", "load_dataset", "measure"]
+__all__ = ["ABSENT", "Sample", "SampleQuestion", "Scores", "Shard", "evaluate", "load_dataset", "measure"]
 
 PHRASES_AT_ONCE: Final = 16
 """Most phrases asked together; bounds memory."""
@@ -114,7 +114,7 @@ def evaluate(
     comparison: Comparison,
     samples: Iterable[Sample],
     strategies: Sequence[str] | None = None,
-    on_question: Callable[[Question], None] = lambda _: None,
+    on_question: Callable[[SampleQuestion], None] = lambda _: None,
 ) -> dict[str, Scores]:
     """Ask every strategy every question and measure the answers.
 
@@ -146,7 +146,7 @@ def measure(
     *,
     shard: Shard | None = None,
     done: Done = MappingProxyType({}),
-    on_question: Callable[[Question], None] = lambda _: None,
+    on_question: Callable[[SampleQuestion], None] = lambda _: None,
 ) -> Iterator[list[Answer]]:
     """Ask every strategy every question; the weights are read before this returns.
 
@@ -177,7 +177,7 @@ def _measured(
     samples: Iterable[tuple[int, Sample]],
     chosen: Sequence[str],
     done: Done,
-    on_question: Callable[[Question], None],
+    on_question: Callable[[SampleQuestion], None],
 ) -> Iterator[list[Answer]]:
     for index, sample in samples:
         count = len(sample.questions)

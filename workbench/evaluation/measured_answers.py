@@ -10,7 +10,7 @@ import numpy as np
 from evfsam.attention import cls_to_image, mass_inside
 from evfsam.errors import GeometryError
 from evfsam.types import ImageView, Segmentation
-from workbench.datasets.contract import ABSENT, Question, Wording
+from workbench.datasets.contract import ABSENT, SampleQuestion, Wording
 from workbench.export.results import coco_rle, mask_box
 from workbench.metrics.boundaries import boundary_f
 from workbench.metrics.masks import (
@@ -104,7 +104,7 @@ class Answer:
         return iou_of(self.intersection, self.union)
 
 
-def measured(place: Place, question: Question, reference: ReferenceMask, segmentation: Segmentation) -> Answer:
+def measured(place: Place, question: SampleQuestion, reference: ReferenceMask, segmentation: Segmentation) -> Answer:
     """Measure one answer.
 
     Raises:
@@ -149,7 +149,7 @@ def data_digest(view: ImageView, reference: ReferenceMask) -> str:
     return digest.hexdigest()[:16]
 
 
-def unread(place: Place, question: Question, reason: str) -> Answer:
+def unread(place: Place, question: SampleQuestion, reason: str) -> Answer:
     """Return what stands for an answer where the question could not be put."""
     return Answer(place, question.phrase, question.kind, "unread", reason, wording=question.wording)
 

@@ -11,7 +11,7 @@ from workbench.evaluation.groups import GroupScores, grouped
 from workbench.evaluation.measured_answers import Answer, Scores, scores_of
 from workbench.evaluation.result_lines import Results, ResultsError, read_results
 from workbench.evaluation.run_figures import Figure, figure_of, ratios
-from workbench.evaluation.run_identity import Facts, Run
+from workbench.evaluation.run_identity import Facts, RunIdentity
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MergedRun:
         parameters: how many numbers the weights of each strategy have, by key, as far as known.
     """
 
-    run: Run
+    run: RunIdentity
     root: str
     answers: tuple[Answer, ...]
     notes: tuple[str, ...]

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 from evfsam.errors import ConfigurationError
 from workbench.evaluation.evaluation import Shard
 from workbench.evaluation.measured_answers import Answer, Outcome, Place
-from workbench.evaluation.run_identity import Facts, Header, Run
+from workbench.evaluation.run_identity import Facts, Header, RunIdentity
 from workbench.export.file_writing import as_json_value, write_whole
 
 FORMAT: Final = "workbench-results-1"
@@ -236,7 +236,7 @@ def _header_of(path: Path, line: bytes) -> Header:
         if record["format"] != FORMAT:
             raise ResultsError(foreign)
         facts = Facts(**record.get("facts", {}))
-        return Header(Run(**record["run"]), Shard(*record["shard"]), str(record["root"]), facts)
+        return Header(RunIdentity(**record["run"]), Shard(*record["shard"]), str(record["root"]), facts)
     except (ValueError, KeyError, TypeError) as error:
         raise ResultsError(foreign) from error
 

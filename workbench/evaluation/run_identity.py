@@ -10,7 +10,7 @@ from workbench.evaluation.evaluation import Shard
 
 
 @dataclass(frozen=True)
-class Run:
+class RunIdentity:
     """What decides every answer of a run; two files belong together where all of this is equal.
 
     Attributes:
@@ -69,7 +69,7 @@ class Header:
         facts: beside the run.
     """
 
-    run: Run
+    run: RunIdentity
     shard: Shard
     root: str = ""
     facts: Facts = field(default_factory=Facts)

@@ -10,7 +10,7 @@ import torch
 from evfsam.errors import EvfSamError, GeometryError
 from evfsam.types import ImageView, Segmentation, Verdict
 from workbench.datasets.coco_masks import union_mask
-from workbench.datasets.contract import Question, Sample
+from workbench.datasets.contract import Sample, SampleQuestion
 from workbench.evaluation.measured_answers import Answer, Place, data_digest, measured, unread
 from workbench.evaluation.saved_masks import SavedMask, SavedMasks
 from workbench.metrics.masks import ReferenceMask
@@ -53,7 +53,7 @@ class Scoring:
                 mask = saved.find(sample_id, question.phrase, place, position)
                 yield self._answer(Place(index, sample_id, position, key), question, view, mask)
 
-    def _answer(self, place: Place, question: Question, view: ImageView | None, mask: SavedMask | None) -> Answer:
+    def _answer(self, place: Place, question: SampleQuestion, view: ImageView | None, mask: SavedMask | None) -> Answer:
         if mask is None and not self._is_missing_empty:
             return unread(place, question, "no mask was saved for this expression")
         if mask is not None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from workbench.analysis.finishing import FinishingOptions
 from workbench.comparison import StrategyOptions
-from workbench.export.run_recipes import ExampleSource, RunRecipe, SceneSource, Source
+from workbench.export.run_recipes import ExampleSource, GeneratedScene, RunRecipe, Source
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:7860"
 UPLOAD_NAME: Final = "your-image.png"
@@ -46,9 +46,9 @@ def library_snippet(recipe: RunRecipe) -> str:
 
 def client_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
     """Write Python that asks a running page by `gradio_client`; only scenes need this repository."""
-    drawing = "" if not isinstance(recipe.source, SceneSource) else f"{_drawing(recipe.source)}\n"
+    drawing = "" if not isinstance(recipe.source, GeneratedScene) else f"{_drawing(recipe.source)}\n"
     imports = "from gradio_client import Client, handle_file\n"
-    if isinstance(recipe.source, SceneSource):
+    if isinstance(recipe.source, GeneratedScene):
         imports += "from PIL import Image\n\nfrom workbench.datasets.scenes import scene\n"
     options = f"    options={_plain(recipe.options)!r},\n" if recipe.options else ""
     return (
@@ -69,7 +69,7 @@ def client_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
 def curl_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
     """Write bash that sends the picture to a running page, and prints the answers as JSON."""
     drawing = ""
-    if isinstance(recipe.source, SceneSource):
+    if isinstance(recipe.source, GeneratedScene):
         code = f"from PIL import Image; from workbench.datasets.scenes import scene; {_drawing(recipe.source)}"
         drawing = f"python -c {shlex.quote(code)}\n"
     fields = [f"phrase={recipe.request}", f"strategies={json.dumps(list(recipe.strategies))}"]
@@ -85,7 +85,7 @@ def file_name(source: Source) -> str:
     """Return the file that the client's snippets read."""
     if isinstance(source, ExampleSource):
         return f"examples/{source.file}"
-    return f"scene-{source.seed}.png" if isinstance(source, SceneSource) else UPLOAD_NAME
+    return f"scene-{source.seed}.png" if isinstance(source, GeneratedScene) else UPLOAD_NAME
 
 
 def _text(text: str) -> str:
@@ -94,18 +94,18 @@ def _text(text: str) -> str:
 
 
 def _image_import(source: Source) -> str:
-    if isinstance(source, SceneSource):
+    if isinstance(source, GeneratedScene):
         return "from workbench.datasets.scenes import scene"
     return "from evfsam.preprocess import load_image"
 
 
 def _image_expression(source: Source) -> str:
-    if isinstance(source, SceneSource):
+    if isinstance(source, GeneratedScene):
         return f"scene({source.seed}, {source.size}).image"
     return f"load_image({_text(file_name(source))})"
 
 
-def _drawing(source: SceneSource) -> str:
+def _drawing(source: GeneratedScene) -> str:
     return f'Image.fromarray({_image_expression(source)}).save("{file_name(source)}")'
 
 

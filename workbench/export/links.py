@@ -14,9 +14,9 @@ from evfsam.errors import ConfigurationError
 from workbench.analysis.finishing import FinishingOptions
 from workbench.export.run_recipes import (
     ExampleSource,
+    GeneratedScene,
     OptionValue,
     RunRecipe,
-    SceneSource,
     Source,
     UploadSource,
     check_recipe,
@@ -104,7 +104,7 @@ def decode_link(query: str, *, examples: Collection[str], suites: Mapping[str, S
 def _source_pairs(source: Source) -> list[tuple[str, str]]:
     if isinstance(source, ExampleSource):
         return [("example", source.file)]
-    if isinstance(source, SceneSource):
+    if isinstance(source, GeneratedScene):
         return [("scene", str(source.seed)), ("size", str(source.size))]
     assert isinstance(source, UploadSource)
     raise ConfigurationError(
@@ -144,7 +144,7 @@ def _source_of(single: Mapping[str, str]) -> Source:
         raise ConfigurationError("expected either an example or a scene in the link; copy it again")
     if "example" in single:
         return ExampleSource(single["example"])
-    return SceneSource(_whole(single, "scene"), _whole(single, "size"))
+    return GeneratedScene(_whole(single, "scene"), _whole(single, "size"))
 
 
 def _whole(single: Mapping[str, str], name: str) -> int:

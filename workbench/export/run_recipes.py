@@ -31,7 +31,7 @@ class ExampleSource:
 
 
 @dataclass(frozen=True)
-class SceneSource:
+class GeneratedScene:
     """A generated scene, by seed and side in pixels."""
 
     seed: int
@@ -45,7 +45,7 @@ class UploadSource:
     name: str
 
 
-Source = ExampleSource | SceneSource | UploadSource
+Source = ExampleSource | GeneratedScene | UploadSource
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _check_source(source: Source, examples: Collection[str]) -> None:
     if isinstance(source, ExampleSource):
         if not _EXAMPLE_NAME.fullmatch(source.file) or source.file not in examples:
             raise ConfigurationError(unknown_name("example", source.file, tuple(sorted(examples))))
-    elif isinstance(source, SceneSource):
+    elif isinstance(source, GeneratedScene):
         if not 0 <= source.seed <= MAX_SEED:
             raise ConfigurationError(
                 "expected a scene's seed from 0 to {most}, got {value}", most=MAX_SEED, value=source.seed

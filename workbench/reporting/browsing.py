@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from evfsam.errors import EvfSamError
-from workbench.datasets.contract import Dataset, IndexedDataset, Question, Sample
+from workbench.datasets.contract import Dataset, IndexedDataset, Sample, SampleQuestion
 from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import MergedRun
@@ -113,7 +113,7 @@ class Browsing:
             return None
 
 
-def _question(sample: Sample, answer: Answer, place: int) -> Question | None:
+def _question(sample: Sample, answer: Answer, place: int) -> SampleQuestion | None:
     """Find the question of an answer among all of an image: a limit leaves questions out, and moves others."""
     alike = (each for each in sample.questions if (each.phrase, each.kind) == (answer.phrase, answer.kind))
     return next(islice(alike, place, None), None)

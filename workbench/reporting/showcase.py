@@ -11,7 +11,7 @@ import numpy as np
 from evfsam.errors import EvfSamError
 from evfsam.types import ImageView, RgbImage
 from workbench.datasets.coco_masks import decode_mask, run_length_iou
-from workbench.datasets.contract import Question, Sample
+from workbench.datasets.contract import Sample, SampleQuestion
 from workbench.evaluation.evaluation import load_dataset
 from workbench.evaluation.measured_answers import Answer, check_size, data_digest
 from workbench.evaluation.merging import MergedRun
@@ -145,7 +145,7 @@ def draw_exhibit(title: str, answers: Sequence[Answer], sample: Sample | None, s
     )
 
 
-def _pictures(sample: Sample, question: Question, answers: Sequence[Answer], side: int) -> dict[str, RgbImage]:
+def _pictures(sample: Sample, question: SampleQuestion, answers: Sequence[Answer], side: int) -> dict[str, RgbImage]:
     try:
         image = sample.image
         reference = question.reference

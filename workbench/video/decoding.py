@@ -59,7 +59,7 @@ class FrameTable:
 
 
 @dataclass
-class Tally:
+class DecodingTally:
     """What came by while a file was decoded: packets, and what could not be decoded of them."""
 
     packets: int = 0
@@ -119,7 +119,7 @@ def picture_track(container: Any, path: Path, most_pixels: int | None) -> Any:
     return track
 
 
-def whole_frames(container: Any, track: Any, tally: Tally) -> Iterator[Any]:
+def whole_frames(container: Any, track: Any, tally: DecodingTally) -> Iterator[Any]:
     """Yield the frames of a track that can be decoded whole, from where the container stands.
 
     Frames that the decoder patched up are none: they show what was there before, or grey.
@@ -191,7 +191,7 @@ def _has_a_packet_a_frame(container: Any, track: Any) -> bool:
 
 def _decoded_table(path: Path) -> FrameTable:
     with opened_container(path) as container, decoding_in_words(path):
-        track, tally = picture_track(container, path, None), Tally()
+        track, tally = picture_track(container, path, None), DecodingTally()
         found = [(frame.pts, frame.key_frame) for frame in whole_frames(container, track, tally)]
         if not found:
             raise VideoFileError(

@@ -20,7 +20,7 @@ from evfsam.types import RgbImage
 from workbench.export.file_writing import check_writable, part_beside
 from workbench.video.decoding import (
     READABLE,
-    Tally,
+    DecodingTally,
     Turn,
     VideoFileError,
     decoding_in_words,
@@ -179,7 +179,7 @@ class VideoFrames(FrameSequence):
         """Stand before the file's first frame."""
         self._container = opened_container(self._path)
         self._track = picture_track(self._container, self._path, self._most_pixels)
-        self._frames = whole_frames(self._container, self._track, Tally())
+        self._frames = whole_frames(self._container, self._track, DecodingTally())
         self._next = 0
 
     def _rewind(self, index: int) -> None:
@@ -196,7 +196,7 @@ class VideoFrames(FrameSequence):
         if self._table.stamps is None:
             return False
         self._container.seek(self._table.stamps[key], stream=self._track)
-        frames = whole_frames(self._container, self._track, Tally())
+        frames = whole_frames(self._container, self._track, DecodingTally())
         first = next(frames, None)
         number = -1 if first is None else self._numbers.get(first.pts, -1)
         if first is None or not first.key_frame or not 0 <= number <= index:

@@ -15,7 +15,7 @@ from workbench.analysis.attention_view import (
     attention_views,
     common_peak,
 )
-from workbench.comparison import PhraseAnswer, StrategyResult, joined
+from workbench.comparison import PhraseResult, StrategyResult, joined
 
 LAYERS, HEADS, GRID, TEXT = 3, 2, (4, 6), 5
 SIZE = (400, 600)
@@ -162,7 +162,7 @@ def test_one_scale_of_a_layer_holds_every_head_and_word(view: AttentionView) -> 
 def test_each_of_several_phrases_has_a_view() -> None:
     one, other = answer(0), answer(1)
     segmentations = (one.segmentation, dataclasses.replace(other.segmentation, attention=None), other.segmentation)
-    answers = tuple(PhraseAnswer(phrase, each) for phrase, each in zip("abc", segmentations, strict=True))
+    answers = tuple(PhraseResult(phrase, each) for phrase, each in zip("abc", segmentations, strict=True))
     several = dataclasses.replace(one, segmentation=joined(segmentations), answers=answers)
     views = attention_views(several, IMAGE)
     assert [each.phrase for each in views] == ["a", "c"]

@@ -19,7 +19,7 @@ from evfsam.errors import ConfigurationError
 from tests.workbench.datasets import layouts
 from tests.workbench.datasets.layouts import SIZE, rectangle, run_lengths
 from workbench.datasets.coco_masks import decode_mask, summed_mask
-from workbench.datasets.contract import ABSENT, DatasetError, IndexedDataset, Question, SampleError
+from workbench.datasets.contract import ABSENT, DatasetError, IndexedDataset, SampleError, SampleQuestion
 from workbench.datasets.known_datasets import open_dataset
 from workbench.datasets.layout import label_reader
 from workbench.datasets.scenes import scene, split_seeds
@@ -387,7 +387,9 @@ def test_a_polygon_of_no_pixels_is_unreadable(points: list[object], words: str, 
         _ = question.reference
 
 
-def only_question_of(folder: Path, *annotations: dict[str, object], images: list[object] | None = None) -> Question:
+def only_question_of(
+    folder: Path, *annotations: dict[str, object], images: list[object] | None = None
+) -> SampleQuestion:
     numbered = [{"id": number, "image_id": 7, **each} for number, each in enumerate(annotations, 1)]
     content = layouts.coco({7: "seven.png"}, numbered)
     if images is not None:

@@ -19,8 +19,8 @@ from workbench.evaluation.evaluation import (
     ABSENT,
     PHRASES_AT_ONCE,
     ChangedDataError,
-    Question,
     Sample,
+    SampleQuestion,
     Scores,
     Shard,
     evaluate,
@@ -48,10 +48,10 @@ def sample() -> Sample:
     return Sample(
         half_lit(),
         (
-            Question("the light", "category", LIT),
-            Question("the lower light", "position", quarter),
-            Question("the moon", ABSENT, nowhere),
-            Question("nothing", ABSENT, nowhere),
+            SampleQuestion("the light", "category", LIT),
+            SampleQuestion("the lower light", "position", quarter),
+            SampleQuestion("the moon", ABSENT, nowhere),
+            SampleQuestion("nothing", ABSENT, nowhere),
         ),
     )
 
@@ -121,7 +121,7 @@ def test_each_image_is_encoded_once(tmp_path: Path) -> None:
 
 def test_missing_weights_stop_an_evaluation_before_it_starts(tmp_path: Path) -> None:
     comparison = Comparison(suite_of(tmp_path, light="load_bright", lost="load_missing"))
-    seen: list[Question] = []
+    seen: list[SampleQuestion] = []
     with pytest.raises(CheckpointError, match=r"expected weights in .*lost"):
         evaluate(comparison, [sample()], on_question=seen.append)
     assert seen == []
@@ -133,7 +133,7 @@ def test_only_the_strategies_chosen_are_measured(tmp_path: Path) -> None:
 
 
 def test_progress_is_reported_question_by_question(tmp_path: Path) -> None:
-    seen: list[Question] = []
+    seen: list[SampleQuestion] = []
     evaluate(Comparison(suite_of(tmp_path, light="load_bright")), [sample()], on_question=seen.append)
     assert [each.phrase for each in seen] == ["the light", "the lower light", "the moon", "nothing"]
 
@@ -184,10 +184,10 @@ def test_the_figures_file_keeps_absent_apart() -> None:
 
 def test_seen_and_unseen_wordings_are_told_apart_where_the_data_set_knows(tmp_path: Path) -> None:
     questions = (
-        Question("the light", "category", LIT, "seen"),
-        Question("light", "category", LIT, "seen"),
-        Question("the light thing", "category", ~LIT, "unseen"),
-        Question("nothing", ABSENT, np.zeros_like(LIT), "unseen"),
+        SampleQuestion("the light", "category", LIT, "seen"),
+        SampleQuestion("light", "category", LIT, "seen"),
+        SampleQuestion("the light thing", "category", ~LIT, "unseen"),
+        SampleQuestion("nothing", ABSENT, np.zeros_like(LIT), "unseen"),
     )
     comparison = Comparison(suite_of(tmp_path, light="load_bright"))
     asked = evaluate(comparison, [sample(), Sample(half_lit(), questions)])
@@ -247,7 +247,7 @@ def asked_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, phrases: Seq
     comparison = Comparison(suite_of(tmp_path, light="load_bright"))
     strategy = TogetherStrategy("light")
     monkeypatch.setattr(comparison, "strategy", lambda _: strategy)
-    questions = tuple(Question(phrase, "category", LIT) for phrase in phrases)
+    questions = tuple(SampleQuestion(phrase, "category", LIT) for phrase in phrases)
     scores = evaluate(comparison, [Sample(half_lit(), questions)])["light"]
     assert scores.total.count == len(phrases)
     assert scores.failed_count == phrases.count("odd")
@@ -306,7 +306,9 @@ def test_answers_about_an_image_or_a_mask_that_has_changed_are_not_gone_on_with(
 def test_an_unreadable_image_or_mask_costs_its_own_questions_alone(tmp_path: Path) -> None:
     comparison = Comparison(suite_of(tmp_path, light="load_bright"))
     torn = replace(sample(), image_source=refuse)
-    masked = Sample(half_lit(), (Question("the light", "category", refuse), Question("the light", "category", LIT)))
+    masked = Sample(
+        half_lit(), (SampleQuestion("the light", "category", refuse), SampleQuestion("the light", "category", LIT))
+    )
     scores = evaluate(comparison, [torn, masked])["light"]
     assert (scores.unread_count, scores.total.count, scores.absent.count) == (5, 1, 0)
     assert not scores.is_sound
@@ -314,7 +316,7 @@ def test_an_unreadable_image_or_mask_costs_its_own_questions_alone(tmp_path: Pat
 
 def test_an_empty_known_mask_counts_as_absent_and_is_named(tmp_path: Path) -> None:
     comparison = Comparison(suite_of(tmp_path, light="load_bright"))
-    question = Question("the moon", "category", np.zeros_like(LIT))
+    question = SampleQuestion("the moon", "category", np.zeros_like(LIT))
     scores = evaluate(comparison, [Sample(half_lit(), (question,))])["light"]
     assert (scores.total.count, scores.absent, scores.untargeted_count) == (0, AbsentTally(0, 1, 1200), 1)
     assert "1 expressions have an empty known mask and are counted as absent" in scores_table(

@@ -10,10 +10,10 @@ from workbench.evaluation.measured_answers import Answer, Place
 from workbench.evaluation.merging import merged_runs
 from workbench.evaluation.result_lines import ResultsError, ResultsFile
 from workbench.evaluation.run_figures import ratios
-from workbench.evaluation.run_identity import Header, Run
+from workbench.evaluation.run_identity import Header, RunIdentity
 from workbench.metrics.intervals import wilson_interval
 
-RUN = Run("mini", "refcoco:val", None, {"light": "a1", "dark": "b2"}, "cpu")
+RUN = RunIdentity("mini", "refcoco:val", None, {"light": "a1", "dark": "b2"}, "cpu")
 
 
 def answer(sample: int, question: int, strategy: str = "light", **changes: object) -> Answer:
@@ -35,7 +35,7 @@ def answer(sample: int, question: int, strategy: str = "light", **changes: objec
 
 
 def written(
-    path: Path, answers: list[Answer], *, run: Run = RUN, shard: Shard | None = None, ended: bool = True
+    path: Path, answers: list[Answer], *, run: RunIdentity = RUN, shard: Shard | None = None, ended: bool = True
 ) -> Path:
     with ResultsFile(path, Header(run, shard or Shard())) as file:
         file.append(answers)

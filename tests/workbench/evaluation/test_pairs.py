@@ -9,12 +9,12 @@ from tests.workbench.evaluation.test_merging import RUN, answer, written
 from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import MergedRun, merged_runs
 from workbench.evaluation.pairs import all_pairs, contestants
-from workbench.evaluation.run_identity import Run
+from workbench.evaluation.run_identity import RunIdentity
 
 ONE, OTHER = (replace(RUN, strategies={"light": digest}) for digest in ("a1", "b2"))
 
 
-def runs(tmp_path: Path, **answers: tuple[Run, list[Answer]]) -> list[MergedRun]:
+def runs(tmp_path: Path, **answers: tuple[RunIdentity, list[Answer]]) -> list[MergedRun]:
     return merged_runs([written(tmp_path / f"{name}.jsonl", each, run=run) for name, (run, each) in answers.items()])
 
 

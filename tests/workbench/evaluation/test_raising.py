@@ -9,19 +9,19 @@ import pytest
 
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison
-from workbench.datasets.contract import ABSENT, Question, Sample
+from workbench.datasets.contract import ABSENT, Sample, SampleQuestion
 from workbench.evaluation.evaluation import Shard, limited, measure
 from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.raising import raise_limit
 from workbench.evaluation.result_lines import ResultsError, ResultsFile, read_results
-from workbench.evaluation.run_identity import Header, Run, questions_digest
+from workbench.evaluation.run_identity import Header, RunIdentity, questions_digest
 
 
 def asked(name: str) -> Sample:
     """An image with three things in it, and one that is not."""
     lit = half_lit()[..., 0] > 100
-    present = tuple(Question(f"the {number} light", "category", lit) for number in ("first", "second", "third"))
-    return Sample(half_lit(), (*present, Question("the dog", ABSENT, np.zeros_like(lit))), name)
+    present = tuple(SampleQuestion(f"the {number} light", "category", lit) for number in ("first", "second", "third"))
+    return Sample(half_lit(), (*present, SampleQuestion("the dog", ABSENT, np.zeros_like(lit))), name)
 
 
 SAMPLES = [asked(name) for name in ("one", "two", "three")]
@@ -34,7 +34,7 @@ def comparison(tmp_path: Path) -> Comparison:
 
 
 def header(limit: int | None, samples: list[Sample], shard: Shard | None = None) -> Header:
-    run = Run(
+    run = RunIdentity(
         "doubles", "three images", limit, {"light": "a1"}, "cpu", samples=questions_digest(limited(samples, limit))
     )
     return Header(run, shard or Shard())

@@ -14,9 +14,9 @@ from workbench.comparison import Comparison
 from workbench.evaluation.evaluation import Shard, measure
 from workbench.evaluation.measured_answers import Answer, Place
 from workbench.evaluation.result_lines import ResultsError, ResultsFile, read_results
-from workbench.evaluation.run_identity import Facts, Header, Run, questions_digest
+from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest
 
-RUN = Run("doubles", "two images", None, {"light": "a1", "other": "b2"}, "cpu")
+RUN = RunIdentity("doubles", "two images", None, {"light": "a1", "other": "b2"}, "cpu")
 HEADER = Header(RUN, Shard())
 ANSWER = Answer(Place(0, "one", 0, "light"), "the light", "category", "found", data="d1")
 

@@ -15,7 +15,7 @@ from evfsam.types import (
     Verdict,
 )
 from workbench.analysis.finishing import FinishingOptions
-from workbench.comparison import PhraseAnswer, StrategyResult, joined
+from workbench.comparison import PhraseResult, StrategyResult, joined
 from workbench.export.exported_run import ExportedRun, exported_run
 from workbench.metrics.masks import Mask
 
@@ -52,7 +52,7 @@ def result(key: str, *answers: Segmentation) -> StrategyResult:
     card = StrategyCard(key, f"Title of {key}", "", "a paper", "MIT", "", "")
     if len(answers) == 1:
         return StrategyResult(key, card, answers[0], 0.5)
-    asked = tuple(PhraseAnswer(phrase, answer) for phrase, answer in zip(PHRASES, answers, strict=True))
+    asked = tuple(PhraseResult(phrase, answer) for phrase, answer in zip(PHRASES, answers, strict=True))
     return StrategyResult(key, card, joined(answers), 0.5, answers=asked)
 
 

@@ -13,7 +13,7 @@ from workbench.analysis.finishing import FinishingOptions, decision_logits, fini
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import scene
 from workbench.export.code_snippets import client_snippet, curl_snippet, library_snippet
-from workbench.export.run_recipes import ExampleSource, RunRecipe, SceneSource, UploadSource
+from workbench.export.run_recipes import ExampleSource, GeneratedScene, RunRecipe, UploadSource
 from workbench.suites.registry import CHECKPOINTS, MINI
 
 COLOUR = ExampleSource("scene-colour.png")
@@ -55,13 +55,13 @@ def test_the_library_snippet_makes_the_same_masks(capsys: pytest.CaptureFixture[
 @needs_weights
 @pytest.mark.usefixtures("capsys")
 def test_the_library_snippet_draws_a_scene_again() -> None:
-    recipe = RunRecipe(SceneSource(20_000_000, 128), ("the cat",), "mini", ("evf-sam",))
+    recipe = RunRecipe(GeneratedScene(20_000_000, 128), ("the cat",), "mini", ("evf-sam",))
     names = executed(library_snippet(recipe))
     np.testing.assert_array_equal(names["image"], scene(20_000_000, 128).image)
     assert names["masks"]["evf-sam", 1].shape == (128, 128)
 
 
-@pytest.mark.parametrize("source", [COLOUR, SceneSource(3, 256), UploadSource("mine.png")])
+@pytest.mark.parametrize("source", [COLOUR, GeneratedScene(3, 256), UploadSource("mine.png")])
 @pytest.mark.parametrize("write", [library_snippet, client_snippet])
 def test_any_phrase_makes_python_that_can_be_read(source: Any, write: Any) -> None:
     recipe = RunRecipe(source, (HARD_PHRASE,), "mini", ("evf-sam",), {"evf-sam": {"name": "it's"}})

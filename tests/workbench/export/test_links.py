@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from evfsam.errors import ConfigurationError, EvfSamError, PhraseError
 from workbench.analysis.finishing import FinishingOptions
 from workbench.export.links import MAX_LENGTH, decode_link, encode_link, holds_recipe
-from workbench.export.run_recipes import ExampleSource, OptionValue, RunRecipe, SceneSource, UploadSource
+from workbench.export.run_recipes import ExampleSource, GeneratedScene, OptionValue, RunRecipe, UploadSource
 
 EXAMPLES = ("scene-colour.png", "photo-cat.jpg")
 GOOD = {"v": "1", "example": "photo-cat.jpg", "phrase": "the cat", "suite": "mini", "strategy": "evf-sam"}
@@ -32,7 +32,7 @@ def decode(query: str) -> RunRecipe:
 @given(
     source=st.one_of(
         st.sampled_from(EXAMPLES).map(ExampleSource),
-        st.builds(SceneSource, seed=st.integers(0, 10**9), size=st.integers(64, 1024)),
+        st.builds(GeneratedScene, seed=st.integers(0, 10**9), size=st.integers(64, 1024)),
     ),
     phrases=st.lists(PHRASES.map(str.strip), min_size=1, max_size=3).map(tuple),
     strategies=st.permutations(["evf-sam", "clip-text", "point-query"]).map(tuple),
@@ -49,7 +49,7 @@ def decode(query: str) -> RunRecipe:
     ),
 )
 def test_every_recipe_comes_back_from_its_link(
-    source: ExampleSource | SceneSource,
+    source: ExampleSource | GeneratedScene,
     phrases: tuple[str, ...],
     strategies: tuple[str, ...],
     options: Mapping[str, Mapping[str, OptionValue]],

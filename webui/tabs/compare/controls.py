@@ -13,7 +13,7 @@ from webui.tabs.compare.option_controls import OptionControl, build_options
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class QuestionControls:
     """What to segment."""
 
     phrase: gr.Textbox
@@ -23,7 +23,7 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Controls(Question):
+class Controls(QuestionControls):
     """All that a visitor sets: the question, and about what and of whom it is asked."""
 
     image: gr.Image
@@ -38,7 +38,7 @@ class Controls(Question):
         return [self.strategies, *(option.component for option in self.options)]
 
 
-def build_question() -> Question:
+def build_question() -> QuestionControls:
     """Lay out what is needed for every question; the focus is in the phrase when the page opens."""
     with gr.Column(elem_id="question"):
         with gr.Row(elem_id="ask-row"):
@@ -56,10 +56,12 @@ def build_question() -> Question:
             compare = gr.Button(say("Compare"), variant="primary", elem_id="compare", scale=0, min_width=120)
             stop = gr.Button(say("Stop"), interactive=False, elem_id="stop", scale=0, min_width=80)
         chips = choice_list(phrase_buttons(()), "chips")
-    return Question(phrase, compare, stop, chips)
+    return QuestionControls(phrase, compare, stop, chips)
 
 
-def build_controls(question: Question, cards: Mapping[str, StrategyCard], examples: Sequence[Example]) -> Controls:
+def build_controls(
+    question: QuestionControls, cards: Mapping[str, StrategyCard], examples: Sequence[Example]
+) -> Controls:
     """Lay out the rest beside the answers, what is changed most often first."""
     with gr.Column(elem_id="controls"):
         image = gr.Image(

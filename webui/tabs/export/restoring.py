@@ -17,7 +17,7 @@ from webui.tabs.compare.option_controls import OptionControl
 from workbench.datasets.scenes import scene
 from workbench.export.code_snippets import DEFAULT_ADDRESS
 from workbench.export.links import decode_link, encode_link
-from workbench.export.run_recipes import ExampleSource, RecipeOptions, RunRecipe, SceneSource, Source, UploadSource
+from workbench.export.run_recipes import ExampleSource, GeneratedScene, RecipeOptions, RunRecipe, Source, UploadSource
 from workbench.pictures.shown_pictures import read_image
 from workbench.suites.registry import Suite
 
@@ -85,7 +85,7 @@ def restored(query: str, examples: Sequence[Example], suite: Suite) -> Restored:
         example = by_name[source.file]
         image = read_image(example.file)
         return Restored(recipe, image, example.known_scene(image), example.phrases)
-    if isinstance(source, SceneSource):
+    if isinstance(source, GeneratedScene):
         drawn = scene(source.seed, source.size)
         known = KnownScene(ImageView(drawn.image).content_hash, source.seed, source.size)
         return Restored(recipe, drawn.image, known, suggested_phrases(drawn))
@@ -129,4 +129,4 @@ def _source_of(run: FinishedRun, examples: Sequence[Example]) -> Source:
         return ExampleSource(example.file.name)
     known = run.known
     is_scene = known is not None and known.content_hash == content
-    return SceneSource(known.seed, known.size) if known is not None and is_scene else UPLOAD
+    return GeneratedScene(known.seed, known.size) if known is not None and is_scene else UPLOAD

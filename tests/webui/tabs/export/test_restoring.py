@@ -13,7 +13,7 @@ from webui.tabs.compare.runs import Progress
 from webui.tabs.export.restoring import UPLOAD, control_value, page_address, recipe_of, restored
 from workbench.export.code_snippets import DEFAULT_ADDRESS
 from workbench.export.links import encode_link
-from workbench.export.run_recipes import ExampleSource, SceneSource
+from workbench.export.run_recipes import ExampleSource, GeneratedScene
 from workbench.pictures.shown_pictures import read_image
 
 COMPARISON, _ = fake_comparison()
@@ -28,7 +28,7 @@ def finished(image: np.ndarray, known: KnownScene | None = None) -> FinishedRun:
 def test_a_scene_comes_back_from_its_link_pixel_by_pixel() -> None:
     drawn, known = random_scene()
     recipe = recipe_of(finished(drawn.image, known), EXAMPLES, "fake")
-    assert recipe.source == SceneSource(drawn.seed, known.size)
+    assert recipe.source == GeneratedScene(drawn.seed, known.size)
     found = restored(encode_link(recipe), EXAMPLES, COMPARISON.suite)
     assert found.recipe == recipe
     assert found.known == known
