@@ -31,6 +31,7 @@ from benchmarks.memory import GIB
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.sam.image_encoder import ImageEncoder
 from evfsam.sam.sam import SamConfig, build_sam
+from evfsam.strategy_cards import EVF_SAM
 from evfsam.types import ImageView
 from evfsam.weights.loading import assign_strictly, build_without_storage
 from workbench.comparison import Comparison
@@ -193,7 +194,7 @@ def full_comparison(bench: Bench) -> Comparison:
     """Return a comparison of EVF-SAM on random weights in bfloat16."""
     loader = "load_random_small" if bench.is_small else "load_random_vit_h"
     directory = MINI["evf-sam"].directory
-    entry = StrategyEntry("EVF-SAM", "Random weights.", f"benchmarks.full_size:{loader}", directory)
+    entry = StrategyEntry(EVF_SAM, f"benchmarks.full_size:{loader}", directory)
     suite = Suite("full-size", "Full size", "Random weights.", {"evf-sam": entry})
     return Comparison(suite, bench.device, torch.bfloat16)
 

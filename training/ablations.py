@@ -21,6 +21,7 @@ from evfsam.encoders.sizes import ClipSizes
 from evfsam.encoders.tokenizers import PretrainedPhraseTokenizer
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.processing import EvfSamProcessor
+from evfsam.strategy_cards import EVF_SAM
 from training import clip, pretrain, sam
 from training.finetune import FinetuneStage, TrainedParts, starting_model
 from training.loop import Schedule
@@ -108,7 +109,7 @@ def run_trained(places: Places, name: str, seed: int) -> dict[str, object]:
     stage.model.save_pretrained(directory, storage_dtype=torch.float16)
     stage.processor.tokenizer.save_pretrained(directory)
     places.state(state).unlink()
-    entry = StrategyEntry("Ablation", "A row of the ablations.", "evfsam.model.strategy:load_strategy", directory)
+    entry = StrategyEntry(EVF_SAM, "evfsam.model.strategy:load_strategy", directory)
     scores = _scores("evf-sam", entry, places.device, _test_samples(0))
     made = {"steps": measured.schedule.steps, "seconds": round(measured.seconds), "hardware": measured.hardware}
     return {"row": name, "seed": seed, **_figures(scores), **made}

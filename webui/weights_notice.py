@@ -19,7 +19,7 @@ def build_weights_notice(comparison: Comparison) -> None:
     load_status = comparison.suite.load_status
     if load_status is None:
         return
-    titles = {key: entry.title for key, entry in comparison.suite.strategies.items()}
+    titles = {key: entry.card.title for key, entry in comparison.suite.strategies.items()}
     notice = gr.HTML(weights_in_words(titles, load_status.states), elem_id="weights")
 
     def renew(shown: object) -> object:

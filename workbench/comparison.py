@@ -410,9 +410,9 @@ class Comparison:
     def _card(self, key: str) -> StrategyCard:
         strategy, entry = self._strategies.get(key), self.suite.strategies[key]
         if strategy is None:
-            return entry.provisional_card(key)
+            return replace(entry.card, key=key)
         # A strategy that is there twice is told apart by its entry.
-        return strategy.card if strategy.card.key == key else replace(strategy.card, key=key, title=entry.title)
+        return strategy.card if strategy.card.key == key else replace(strategy.card, key=key, title=entry.card.title)
 
 
 def check_refinement(refinement: SamPrompt, size: tuple[int, int]) -> None:

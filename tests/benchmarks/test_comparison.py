@@ -28,7 +28,7 @@ def load_strategy(directory: Path, *, device: torch.device, dtype: torch.dtype) 
 
 
 def suite_in(directory: Path) -> Suite:
-    entry = StrategyEntry("Any", "", f"{__name__}:load_strategy", directory)
+    entry = StrategyEntry(FindsEverything.card, f"{__name__}:load_strategy", directory)
     return Suite("fake", "Fake", "", MappingProxyType({"one": entry, "two": entry}))
 
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
 
+from baselines import strategy_cards
 from evfsam.types import Strategy
 from tests.baselines.tiny_models import tiny_sam
 from workbench.comparison import Comparison
@@ -20,17 +22,20 @@ CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 MODULE, KEY = "baselines.middle_box", "middle-box"
 
 
-def code_blocks() -> tuple[str, str]:
-    """The module and the entry."""
+def code_blocks() -> tuple[str, str, str]:
+    """The card, the module and the entry."""
     text = CONTRIBUTING.read_text(encoding="utf-8").split("## Add a strategy\n")[1].split("\n## ")[0]
-    module, entry = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return module, entry
+    card, module, entry = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return card, module, entry
 
 
 @pytest.fixture
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StrategyEntry:
     """The entry, with the module where it names it and tiny weights in place of its own."""
-    module_text, entry_text = code_blocks()
+    card_text, module_text, entry_text = code_blocks()
+    names: dict[str, Any] = {**vars(strategy_cards), "StrategyEntry": StrategyEntry, "CHECKPOINTS": CHECKPOINTS}
+    exec(card_text, names)
+    monkeypatch.setattr(strategy_cards, "MIDDLE_BOX", names["MIDDLE_BOX"], raising=False)
     path = tmp_path / "middle_box.py"
     path.write_text(module_text)
     spec = util.spec_from_file_location(MODULE, path)
@@ -40,21 +45,22 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StrategyEntry:
     monkeypatch.setitem(sys.modules, MODULE, module)
     spec.loader.exec_module(module)
     tiny_sam().save_pretrained(tmp_path / "sam")
-    entry = eval(f"{{{entry_text}}}", {"StrategyEntry": StrategyEntry, "CHECKPOINTS": CHECKPOINTS})[KEY]
+    entry: StrategyEntry = eval(f"{{{entry_text}}}", names)[KEY]
     assert entry.loader == f"{MODULE}:load_strategy"
     assert entry.directory.is_dir()
     return replace(entry, directory=tmp_path / "sam")
 
 
-def test_a_strategy_is_a_module_of_under_thirty_lines_and_one_entry() -> None:
-    module_text, entry_text = code_blocks()
+def test_a_strategy_is_a_card_a_module_of_under_thirty_lines_and_one_entry() -> None:
+    card_text, module_text, entry_text = code_blocks()
+    assert len(card_text.splitlines()) <= 3
     assert len([line for line in module_text.splitlines() if line.strip()]) < 30
     assert len(entry_text.splitlines()) <= 3
 
 
 def test_the_module_passes_the_checks_of_the_project(tmp_path: Path) -> None:
     path = tmp_path / "middle_box.py"
-    path.write_text(code_blocks()[0])
+    path.write_text(code_blocks()[1])
     for command in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--config", str(CONTRIBUTING.with_name("pyproject.toml"))]
         done = subprocess.run([*ruff, str(path)], capture_output=True, text=True, check=False)

@@ -144,10 +144,7 @@ def fake_comparison(seconds: float = 0.0, load: Callable[[], None] | None = None
     titles = {"evf-sam": "EVF-SAM", "clip-text": "CLIP text", "point-query": "Point query"}
     entries = {
         key: FakeEntry(
-            titles[key],
-            "Looks for one colour.",
-            "",
-            Path(),
+            StrategyCard(key, titles[key], "Looks for one colour.", paper="", licence="", can="", cannot=""), "", Path()
         )
         for key in kinds
     }

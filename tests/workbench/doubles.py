@@ -164,6 +164,11 @@ def load_wrong_size(directory: Path, *, device: torch.device, dtype: torch.dtype
     return WrongSizeStrategy(directory.name)
 
 
+def card_of(key: str, title: str) -> StrategyCard:
+    """Return a card that says nothing else."""
+    return StrategyCard(key, title, "Summary.", paper="", licence="", can="", cannot="")
+
+
 def suite_of(directory: Path, **loaders: str) -> Suite:
     """Make a suite of strategies named `loaders`, each loaded by the function of this file that it names."""
     entries = {}
@@ -171,7 +176,7 @@ def suite_of(directory: Path, **loaders: str) -> Suite:
         folder = directory / key
         if loader != "load_missing":
             folder.mkdir(exist_ok=True)
-        entries[key] = StrategyEntry(f"Title of {key}", "Summary.", f"{__name__}:{loader}", folder)
+        entries[key] = StrategyEntry(card_of(key, f"Title of {key}"), f"{__name__}:{loader}", folder)
     return Suite("doubles", "Doubles", "They see brightness alone.", MappingProxyType(entries))
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import torch
 
 from evfsam.types import ImageView, Segmentation
-from tests.workbench.doubles import BrightStrategy, suite_of
+from tests.workbench.doubles import BrightStrategy, card_of, suite_of
 from workbench.__main__ import main
 from workbench.suites import registry as suites
 from workbench.suites.registry import StrategyEntry, Suite
@@ -44,7 +44,8 @@ def load_mortal(directory: Path, *, device: torch.device, dtype: torch.dtype) ->
 
 def suite_with_mortal(directory: Path) -> Suite:
     suite = suite_of(directory, light="load_bright", mortal="load_bright", refused="load_refused")
-    mortal = StrategyEntry("Mortal", "Summary.", "tests.workbench.run_doubles:load_mortal", directory / "mortal")
+    loader = "tests.workbench.run_doubles:load_mortal"
+    mortal = StrategyEntry(card_of("mortal", "Mortal"), loader, directory / "mortal")
     return Suite("mini", "Doubles", "", MappingProxyType({**suite.strategies, "mortal": mortal}))
 
 

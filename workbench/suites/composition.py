@@ -73,11 +73,11 @@ def composed_suite(
 
 def _named(entry: Entry, choice: StrategyChoice, load_status: LoadStatus, sams: SharedSams) -> Entry:
     told = choice.label or choice.suite or entry.source
-    title = entry.title if choice.is_plain else f"{entry.title} ({told})"
+    card = entry.card if choice.is_plain else replace(entry.card, title=f"{entry.card.title} ({told})")
     if isinstance(entry, HubEntry):
-        return replace(entry, key=choice.name, title=title, load_status=load_status, sams=sams)
+        return replace(entry, key=choice.name, card=card, load_status=load_status, sams=sams)
     assert isinstance(entry, StrategyEntry)
-    return replace(entry, title=title)
+    return replace(entry, card=card)
 
 
 def _joined(parts: Sequence[Suite], entries: Mapping[str, Entry], load_status: LoadStatus) -> Suite:

@@ -123,8 +123,7 @@ def full_suite(
             continue
         entries[key] = HubEntry(
             key,
-            recipe.card.title,
-            recipe.card.summary,
+            recipe.card,
             recipe.loader,
             chosen[key],
             store,

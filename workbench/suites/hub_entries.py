@@ -48,7 +48,7 @@ class HubEntry:
 
     Attributes:
         key: of the strategy.
-        title, summary: for people, before the weights are there.
+        card: what it is.
         loader: "module:function", called as `function(weights, device=..., dtype=...)` with directories by role; with
             the one directory itself where `takes_directory`.
         weights: Hub ids of the lock file, or directories, by role; the first is the one that the strategy is named for.
@@ -60,8 +60,7 @@ class HubEntry:
     """
 
     key: str
-    title: str
-    summary: str
+    card: StrategyCard
     loader: str
     weights: Mapping[str, str | Path]
     store: ModelStore
@@ -117,7 +116,7 @@ class HubEntry:
                 if not is_out_of_memory(error):
                     raise
                 raise ConfigurationError(
-                    "{title} is not loaded: {reason}", title=self.title, reason=out_of_memory_reason(error)
+                    "{title} is not loaded: {reason}", title=self.card.title, reason=out_of_memory_reason(error)
                 ) from error
             shared = self.sams.adopt(strategy, places.get(SAM_ROLE), device, dtype)
             return configured(shared, self.key, self.options)
@@ -134,13 +133,9 @@ class HubEntry:
             self.load_status.put(self.key, LoadingState("failed", reason=str(error)))
             raise
 
-    def provisional_card(self, key: str) -> StrategyCard:
-        """Return what can be said of the strategy before its weights are loaded."""
-        return StrategyCard(key=key, title=self.title, summary=self.summary, paper="", licence="", can="", cannot="")
-
     def _places(self) -> dict[str, Path]:
         if self.refusal is not None:
-            raise ConfigurationError("{title} is not loaded: {reason}", title=self.title, reason=self.refusal)
+            raise ConfigurationError("{title} is not loaded: {reason}", title=self.card.title, reason=self.refusal)
         return {role: self._place(place) for role, place in self.weights.items()}
 
     def _place(self, place: str | Path) -> Path:
@@ -150,7 +145,9 @@ class HubEntry:
             return self.store.directory(place, lambda done, known: self._arrived(place, done, known or total))
         if not place.is_dir():
             raise CheckpointError(
-                "{title}: expected a directory at {place}, found none; check --weights", title=self.title, place=place
+                "{title}: expected a directory at {place}, found none; check --weights",
+                title=self.card.title,
+                place=place,
             )
         return place
 
@@ -163,7 +160,7 @@ class HubEntry:
         return CheckpointError(
             "{title}: weights are damaged, such as half a file, in one of {where} ({reason}); delete it there "
             "and ask again",
-            title=self.title,
+            title=self.card.title,
             where=where,
             reason=reason,
         )

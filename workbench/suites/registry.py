@@ -24,8 +24,8 @@ class Entry(Protocol):
     """How to get a strategy, without importing or loading anything yet."""
 
     @property
-    def title(self) -> str:
-        """For people, before the weights are there."""
+    def card(self) -> StrategyCard:
+        """What it is, before the weights are there; the loaded strategy's own card may know better."""
         ...
 
     @property
@@ -47,25 +47,19 @@ class Entry(Protocol):
         """Build the strategy; an EvfSamError says why that is not possible, and the next call tries again."""
         ...
 
-    def provisional_card(self, key: str) -> StrategyCard:
-        """Return what can be said of the strategy before its weights are loaded."""
-        ...
-
 
 @dataclass(frozen=True)
 class StrategyEntry:
     """An entry whose weights lie in a directory.
 
     Attributes:
-        title: for people, before the weights are there; the loaded strategy's card says the rest.
-        summary: one sentence: how the phrase reaches SAM.
+        card: what it is.
         loader: "module:function", called as `function(directory, device=..., dtype=...)`.
         directory: where the weights are.
         options: given to the strategy once it is loaded.
     """
 
-    title: str
-    summary: str
+    card: StrategyCard
     loader: str
     directory: Path
     options: Mapping[str, object] = field(default_factory=dict)
@@ -91,17 +85,13 @@ class StrategyEntry:
             raise CheckpointError(
                 "{title}: expected weights in {suite}/{directory}, found no such directory; make them with "
                 "`python -m training`, or bring them from the repository",
-                title=self.title,
+                title=self.card.title,
                 suite=self.directory.parent.name,
                 directory=self.directory.name,
             )
         module_name, _, function_name = self.loader.partition(":")
         function = cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))
-        return configured(function(self.directory, device=device, dtype=dtype), self.title, self.options)
-
-    def provisional_card(self, key: str) -> StrategyCard:
-        """Return what can be said of the strategy before its weights are loaded."""
-        return StrategyCard(key=key, title=self.title, summary=self.summary, paper="", licence="", can="", cannot="")
+        return configured(function(self.directory, device=device, dtype=dtype), self.card.title, self.options)
 
 
 @dataclass(frozen=True)
@@ -137,20 +127,17 @@ MINI: Final = Suite(
     strategies=MappingProxyType(
         {
             "evf-sam": StrategyEntry(
-                title=EVF_SAM.title,
-                summary=EVF_SAM.summary,
+                card=EVF_SAM,
                 loader="evfsam.model.strategy:load_strategy",
                 directory=CHECKPOINTS / "mini" / "evf-sam",
             ),
             "clip-text": StrategyEntry(
-                title=CLIP_TEXT.title,
-                summary=CLIP_TEXT.summary,
+                card=CLIP_TEXT,
                 loader="baselines.clip.text:load_strategy",
                 directory=CHECKPOINTS / "mini" / "clip-text",
             ),
             "point-query": StrategyEntry(
-                title=POINT_QUERY.title,
-                summary=POINT_QUERY.summary,
+                card=POINT_QUERY,
                 loader="baselines.point_query.strategy:load_strategy",
                 directory=CHECKPOINTS / "mini" / "point-query",
             ),

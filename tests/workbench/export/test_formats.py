@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from evfsam.errors import ConfigurationError, GeometryError
+from tests.workbench.doubles import card_of
 from tests.workbench.export.runs import IMAGE, PHRASES, ring, run_of_two_phrases
 from workbench.analysis.finishing import FinishingOptions
 from workbench.export.formats import FORMATS, bundle_bytes, cut_out_png, export_files, write_bundle, write_format
@@ -108,7 +109,7 @@ def test_weights_are_digested_and_digested_again_when_they_change(tmp_path: Path
     (tmp_path / "sam").mkdir()
     weights = tmp_path / "sam" / "model.safetensors"
     weights.write_bytes(b"one")
-    suite = Suite("s", "S", "", MappingProxyType({"a": StrategyEntry("A", "", "m:f", tmp_path)}))
+    suite = Suite("s", "S", "", MappingProxyType({"a": StrategyEntry(card_of("a", "A"), "m:f", tmp_path)}))
     assert weight_digests(suite, ["a"]) == {"a": {"sam/model.safetensors": sha256(b"one").hexdigest()}}
     weights.write_bytes(b"two, longer")
     assert weight_digests(suite, ["a"])["a"]["sam/model.safetensors"] == sha256(b"two, longer").hexdigest()

@@ -80,7 +80,7 @@ def test_plain_keys_leave_the_suite_as_it_is(mini: Suite) -> None:
 def test_the_page_can_be_opened_on_some_strategies_alone(mini: Suite) -> None:
     suite = composed_suite(read_choices("other, light"), "mini", CPU, is_rest_kept=False)
     assert list(suite.strategies) == ["other", "light"]
-    assert suite.strategies["light"].title == mini.strategies["light"].title
+    assert suite.strategies["light"].card.title == mini.strategies["light"].card.title
     assert read_choices(" , ") is None
 
 
