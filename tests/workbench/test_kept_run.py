@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evfsam.errors import Sentence
 from tests.webui.fakes import fake_comparison
 from webui.known_scenes import measured_iou, read_examples
 from workbench.bundled import EXAMPLES
@@ -28,6 +29,8 @@ def test_the_kept_answers_are_the_mini_suites_and_tell_the_strategies_apart() ->
     ious = {result.key: measured_iou(result.segmentation.mask, truth) or 0.0 for result in kept.results}
     assert ious["evf-sam"] > 0.8
     assert ious["clip-text"] < 0.5
+    steps = [entry.step for result in kept.results for entry in result.segmentation.trace]
+    assert any(isinstance(step, Sentence) and step.values == {"token": "[CLS]"} for step in steps)
 
 
 def test_what_is_kept_is_read_back_as_it_was_answered_and_by_no_other_suite(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 from PIL import Image
 
 from evfsam.attention import cls_to_image, mass_inside
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, Sentence, sentence_of
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
 from workbench.bundled import EXAMPLES
 from workbench.comparison import Comparison, StrategyResult
@@ -198,7 +198,7 @@ def make_failures(comparison: Comparison, directory: Path, cases: Sequence[Failu
         pictures |= {result.key: _drawn(case, result.segmentation.mask, result.key) for result, _ in answered}
         for key, picture in pictures.items():
             written.append(write_whole(directory / picture_name(case, key), _webp(picture)))
-        listed.append({"case": case.key, "answers": [asdict(answer) for _, answer in answered]})
+        listed.append({"case": case.key, "answers": [_content(answer) for _, answer in answered]})
     weights = weight_digests(comparison.suite, comparison.keys)
     content = {
         "suite": comparison.suite.key,
@@ -234,10 +234,20 @@ def read_failures(directory: Path = FAILURES, cases: Iterable[FailureCase] = FAI
     return KeptFailures(directory, content["suite"], content["weights_sha256"], failures)
 
 
-def _answer(content: Mapping[str, object]) -> KeptAnswer:
+def _content(answer: KeptAnswer) -> dict[str, object]:
+    """Return an answer as JSON values; a reason with values keeps them apart, so that it can be translated later."""
+    reason = answer.reason
+    if isinstance(reason, Sentence) and reason.values:
+        return {**asdict(answer), "reason": {"template": reason.template, "values": reason.values}}
+    return asdict(answer)
+
+
+def _answer(content: Mapping[str, Any]) -> KeptAnswer:
     values = dict(content)
-    others = tuple(cast(Sequence[str], values.pop("others")))
-    return KeptAnswer(others=others, **cast(Mapping[str, object], values))  # type: ignore[arg-type]
+    if isinstance(values["reason"], Mapping):
+        values["reason"] = sentence_of(values["reason"]["template"], values["reason"]["values"])
+    others = tuple(values.pop("others"))
+    return KeptAnswer(others=others, **values)
 
 
 def _drawn(case: FailureCase, mask: Mask, key: str) -> RgbImage:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, Sentence
 from evfsam.types import Segmentation, Verdict
 from tests.webui.fakes import fake_comparison
 from workbench.comparison import Comparison
@@ -124,3 +124,11 @@ def test_the_kept_answers_are_those_of_the_shipped_weights() -> None:
         for (_, asked), answer in zip(ask(comparison, failure.case), failure.answers, strict=True):
             assert (asked.strategy, asked.verdict, asked.outcome) == (answer.strategy, answer.verdict, answer.outcome)
             assert asked.iou == pytest.approx(answer.iou, abs=0.05), OUT_OF_DATE
+
+
+def test_a_reason_is_kept_with_its_values_apart() -> None:
+    kept = read_failures()
+    assert kept is not None
+    reasons = [answer.reason for failure in kept.failures for answer in failure.answers]
+    (said,) = [reason for reason in reasons if isinstance(reason, Sentence)]
+    assert (said.template, said.values) == ('The language model answered "{answer}"', {"answer": "No object found."})
