@@ -29,21 +29,6 @@ SIZE = (40, 60)
 KEYS = ["evf-sam", "clip-text"]
 
 
-@pytest.fixture(autouse=True)
-def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fakes have none, and their folder is the current one."""
-    monkeypatch.setattr("workbench.batch.batch_run.weight_digests", lambda _, keys: {key: {} for key in keys})
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for index in range(2):
-        Image.fromarray(three_colours(SIZE, shift=index)).save(folder / f"{index}.png")
-    return folder
-
-
 def opened(
     images: Path, out: Path, comparison: Comparison, *phrases: str, keys: list[str] = KEYS, at_once: int = 2
 ) -> BatchRun:

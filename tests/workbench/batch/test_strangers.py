@@ -23,21 +23,6 @@ SIZE = (40, 60)
 KEYS = ["evf-sam"]
 
 
-@pytest.fixture(autouse=True)
-def _no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fakes have none, and their folder is the current one."""
-    monkeypatch.setattr("workbench.batch.batch_run.weight_digests", lambda _, keys: {key: {} for key in keys})
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for index in range(2):
-        Image.fromarray(three_colours(SIZE, shift=index)).save(folder / f"{index}.png")
-    return folder
-
-
 def found(path: Path, results: Path | None = None) -> Sources:
     return read_sources([(path.name, path)], COMMAND_LIMITS, results=results)
 
