@@ -71,16 +71,21 @@ class EncoderChoice:
             object.__setattr__(self, "feature", _FEATURES[self.fusion][0])
         if self.feature not in _FEATURES[self.fusion]:
             raise ConfigurationError(
-                f"expected feature to be one of {', '.join(_FEATURES[self.fusion])} with fusion {self.fusion!r}, "
-                f"got {self.feature!r}"
+                "expected feature to be one of {features} with fusion {fusion!r}, got {feature!r}",
+                features=", ".join(_FEATURES[self.fusion]),
+                fusion=self.fusion,
+                feature=self.feature,
             )
         if self.fused_layers is None:
             return
         if self.fusion != "early":
-            raise ConfigurationError(f"fused_layers is for early fusion, got fusion {self.fusion!r}; leave it out")
+            raise ConfigurationError(
+                "fused_layers is for early fusion, got fusion {fusion!r}; leave it out", fusion=self.fusion
+            )
         if isinstance(self.fused_layers, bool) or not isinstance(self.fused_layers, int) or self.fused_layers < 1:
             raise ConfigurationError(
-                f"expected fused_layers of 1 or more, got {self.fused_layers!r}; without any, use fusion 'late'"
+                "expected fused_layers of 1 or more, got {fused_layers!r}; without any, use fusion 'late'",
+                fused_layers=self.fused_layers,
             )
 
     def check_layers(self, layer_count: int) -> None:
@@ -91,7 +96,9 @@ class EncoderChoice:
         """
         if self.fused_layers is not None and self.fused_layers > layer_count:
             raise ConfigurationError(
-                f"expected fused_layers up to {layer_count}, the encoder's layers, got {self.fused_layers}"
+                "expected fused_layers up to {layer_count}, the encoder's layers, got {fused_layers}",
+                layer_count=layer_count,
+                fused_layers=self.fused_layers,
             )
 
     @property
@@ -173,7 +180,9 @@ def build_encoder(choice: EncoderChoice, sizes: EncoderSizes) -> nn.Module:
         return ViltMultimodal(choice, sizes)
     if choice.encoder == "clip" and isinstance(sizes, ClipSizes):
         return ClipMultimodal(choice, sizes)
-    raise ConfigurationError(f"expected sizes of {choice.encoder}, got {type(sizes).__name__}")
+    raise ConfigurationError(
+        "expected sizes of {encoder}, got {kind}", encoder=choice.encoder, kind=type(sizes).__name__
+    )
 
 
 class Beit3Multimodal(nn.Module):
@@ -344,4 +353,6 @@ def _feature(choice: EncoderChoice, vision: torch.Tensor, text: torch.Tensor) ->
 
 def _check_known(field: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ConfigurationError(f"expected {field} to be one of {', '.join(known)}, got {value!r}")
+        raise ConfigurationError(
+            "expected {field} to be one of {known}, got {value!r}", field=field, known=", ".join(known), value=value
+        )

@@ -56,12 +56,21 @@ class CheckedSizes:
             value = getattr(self, entry.name)
             if not isinstance(value, str) and not value > 0:
                 raise ConfigurationError(
-                    f"{self.title()}: expected {entry.name} above 0, got {value!r}; correct config.json"
+                    "{title}: expected {name} above 0, got {value!r}; correct config.json",
+                    title=self.title(),
+                    name=entry.name,
+                    value=value,
                 )
         for whole, part in self._divisions():
             if getattr(self, whole) % getattr(self, part):
-                sizes = f"{whole} {getattr(self, whole)} is not a multiple of {part} {getattr(self, part)}"
-                raise ConfigurationError(f"{self.title()}: {sizes}; change one of them")
+                raise ConfigurationError(
+                    "{title}: {whole} {size} is not a multiple of {part} {unit}; change one of them",
+                    title=self.title(),
+                    whole=whole,
+                    size=getattr(self, whole),
+                    part=part,
+                    unit=getattr(self, part),
+                )
 
     @classmethod
     def title(cls) -> str:
@@ -236,17 +245,25 @@ def check_inputs(name: str, sizes: EncoderSizes, pixel_values: torch.Tensor | No
     side = sizes.image_size
     if pixel_values is not None and pixel_values.shape[1:] != (3, side, side):
         raise ConfigurationError(
-            f"{name}: expected images (B, 3, {side}, {side}), got {tuple(pixel_values.shape)}; "
-            "make them with EvfSamProcessor.encoder_pixels"
+            "{name}: expected images (B, 3, {side}, {side}), got {got}; make them with EvfSamProcessor.encoder_pixels",
+            name=name,
+            side=side,
+            got=tuple(pixel_values.shape),
         )
     if pixel_values is not None and (input_ids.ndim != 2 or len(pixel_values) not in (1, len(input_ids))):
         raise ConfigurationError(
-            f"{name}: expected token ids ({len(pixel_values)}, T), got {tuple(input_ids.shape)}; "
-            "give one row of ids for each image, or one image for all rows"
+            "{name}: expected token ids ({count}, T), got {got}; give one row of ids for each image, or one "
+            "image for all rows",
+            name=name,
+            count=len(pixel_values),
+            got=tuple(input_ids.shape),
         )
     if input_ids.shape[1] > sizes.max_text_tokens:
         raise ConfigurationError(
-            f"{name}: expected at most {sizes.max_text_tokens} tokens, got {input_ids.shape[1]}; shorten the phrase"
+            "{name}: expected at most {most} tokens, got {got}; shorten the phrase",
+            name=name,
+            most=sizes.max_text_tokens,
+            got=input_ids.shape[1],
         )
 
 
@@ -258,5 +275,11 @@ def checked_layers(name: str, layers: Sequence[int], count: int) -> frozenset[in
     """
     outside = [layer for layer in layers if not -count <= layer < count]
     if outside:
-        raise ConfigurationError(f"{name}: expected layers from {-count} to {count - 1}, got {outside}")
+        raise ConfigurationError(
+            "{name}: expected layers from {first} to {last}, got {outside}",
+            name=name,
+            first=-count,
+            last=count - 1,
+            outside=outside,
+        )
     return frozenset(layer % count for layer in layers)

@@ -101,7 +101,9 @@ class PhraseTokenizer:
         try:
             self._pieces.LoadFromSerializedProto(model)
         except (RuntimeError, TypeError) as err:
-            raise CheckpointError(f"{TOKENIZER_NAME} is damaged or of another kind ({err}); restore the file") from err
+            raise CheckpointError(
+                "{file} is damaged or of another kind ({reason}); restore the file", file=TOKENIZER_NAME, reason=err
+            ) from err
         added = added_tokens(self._settings, self._piece_id, int(self._pieces.GetPieceSize()) + 2)
         self._added = {token.text: token for token in added}
         self._names = {token.token_id: token.text for token in added} | _SPECIAL_TOKENS
@@ -122,12 +124,15 @@ class PhraseTokenizer:
             settings = {name: (folder / name).read_bytes() for name in SETTINGS_FILES if (folder / name).is_file()}
         except OSError as err:
             raise CheckpointError(
-                f"expected {TOKENIZER_NAME} in {directory}, cannot read it ({err}); copy the tokenizer there"
+                "expected {file} in {directory}, cannot read it ({reason}); copy the tokenizer there",
+                file=TOKENIZER_NAME,
+                directory=directory,
+                reason=err,
             ) from err
         try:
             return cls(model, max_tokens, settings)
         except CheckpointError as err:
-            raise CheckpointError(f"{directory}: {err}") from err
+            raise CheckpointError("{directory}: {reason}", directory=directory, reason=err) from err
 
     def save_pretrained(self, directory: str | Path, *, released: bool = False) -> None:
         """Write the files byte for byte as they were read.
@@ -231,7 +236,9 @@ def added_tokens(settings: Mapping[str, bytes], piece_id: Callable[[str], int | 
     kind = config.get("tokenizer_class")
     if kind is not None and kind not in _CLASSES:
         raise CheckpointError(
-            f"expected an XLMRobertaTokenizer in {CONFIG_FILE}, got {kind!r}; use EVF-SAM's own files"
+            "expected an XLMRobertaTokenizer in {file}, got {kind!r}; use EVF-SAM's own files",
+            file=CONFIG_FILE,
+            kind=kind,
         )
     found: dict[str, AddedToken] = {}
     for entry in _list(whole.get("added_tokens") or [], WHOLE_FILE):
@@ -263,29 +270,42 @@ def _object(name: str, settings: Mapping[str, bytes]) -> dict[str, object]:
     try:
         values = json.loads(settings.get(name, b"{}"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
-        raise CheckpointError(f"{name} cannot be read as JSON ({err}); restore the file") from err
+        raise CheckpointError(
+            "{name} cannot be read as JSON ({reason}); restore the file", name=name, reason=err
+        ) from err
     if not isinstance(values, dict):
-        raise CheckpointError(f"{name} holds a {type(values).__name__}, expected a JSON object; restore the file")
+        raise CheckpointError(
+            "{name} holds a {kind}, expected a JSON object; restore the file", name=name, kind=type(values).__name__
+        )
     return values
 
 
 def _part(values: Mapping[str, object], key: str, name: str) -> dict[str, object]:
     part = values.get(key) or {}
     if not isinstance(part, dict):
-        raise CheckpointError(f"{name}: expected {key} to be an object, got a {type(part).__name__}; restore the file")
+        raise CheckpointError(
+            "{name}: expected {key} to be an object, got a {kind}; restore the file",
+            name=name,
+            key=key,
+            kind=type(part).__name__,
+        )
     return part
 
 
 def _list(values: object, name: str) -> list[object]:
     if not isinstance(values, list):
-        raise CheckpointError(f"{name}: expected a list of tokens, got a {type(values).__name__}; restore the file")
+        raise CheckpointError(
+            "{name}: expected a list of tokens, got a {kind}; restore the file", name=name, kind=type(values).__name__
+        )
     return values
 
 
 def _number(value: object, name: str) -> int:
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise CheckpointError(f"{name}: expected the id of a token, got {value!r}; restore the file")
+        raise CheckpointError(
+            "{name}: expected the id of a token, got {value!r}; restore the file", name=name, value=value
+        )
     return number
 
 
@@ -293,7 +313,9 @@ def _token(entry: object, name: str, token_id: int) -> AddedToken:
     fields = {"content": entry} if isinstance(entry, str) else entry
     text = fields.get("content") if isinstance(fields, dict) else None
     if not isinstance(fields, dict) or not isinstance(text, str):
-        raise CheckpointError(f"{name}: expected a token, got {str(entry)[:80]!r}; restore the file")
+        raise CheckpointError(
+            "{name}: expected a token, got {entry!r}; restore the file", name=name, entry=str(entry)[:80]
+        )
     return AddedToken(text, token_id, bool(fields.get("lstrip")), bool(fields.get("rstrip")))
 
 
@@ -325,7 +347,10 @@ class PretrainedPhraseTokenizer:
             pretrained = AutoTokenizer.from_pretrained(Path(directory), local_files_only=True)
         except (OSError, ValueError, TypeError, KeyError) as err:
             raise CheckpointError(
-                f"expected a tokenizer in {directory}, cannot read it ({err}); copy the encoder's tokenizer files there"
+                "expected a tokenizer in {directory}, cannot read it ({reason}); copy the encoder's tokenizer "
+                "files there",
+                directory=directory,
+                reason=err,
             ) from err
         return cls(pretrained, max_tokens)
 

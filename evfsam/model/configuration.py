@@ -38,7 +38,9 @@ def refuse_options(options: Mapping[str, object], known: str) -> None:
     """
     unknown = sorted(set(options) - _OF_AUTO_CLASSES)
     if unknown:
-        raise ConfigurationError(f"EVF-SAM: unknown options {unknown}; expected only {known}")
+        raise ConfigurationError(
+            "EVF-SAM: unknown options {unknown}; expected only {known}", unknown=unknown, known=known
+        )
 
 
 class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
@@ -89,7 +91,9 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
     ) -> None:
         unknown = sorted(set(bookkeeping) - _BOOKKEEPING)
         if unknown:
-            raise ConfigurationError(f"EVF-SAM: unknown fields {unknown} in the configuration; remove or correct them")
+            raise ConfigurationError(
+                "EVF-SAM: unknown fields {unknown} in the configuration; remove or correct them", unknown=unknown
+            )
         chosen = find_family(family, bookkeeping.get("architectures"))
         self.family = chosen.model_type
         bookkeeping["architectures"] = [chosen.architecture]
@@ -129,9 +133,11 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
         try:
             return cls(**values)
         except ConfigurationError as err:
-            raise ConfigurationError(f"{file}: {err}") from err
+            raise ConfigurationError("{file}: {reason}", file=file, reason=err) from err
         except (AttributeError, LookupError, TypeError, ValueError) as err:
-            raise ConfigurationError(f"{file} holds a value of the wrong kind ({err}); restore the file") from err
+            raise ConfigurationError(
+                "{file} holds a value of the wrong kind ({reason}); restore the file", file=file, reason=err
+            ) from err
 
     @property
     def encoder_choice(self) -> EncoderChoice:
@@ -153,7 +159,9 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
             ConfigurationError: another encoder is in use.
         """
         if self.encoder != "beit3":
-            raise ConfigurationError(f"EVF-SAM: this one reads with {self.encoder}, not BEiT-3; ask for encoder_sizes")
+            raise ConfigurationError(
+                "EVF-SAM: this one reads with {encoder}, not BEiT-3; ask for encoder_sizes", encoder=self.encoder
+            )
         return Beit3Config.from_dict(self.beit3 or {})
 
     @property
@@ -180,7 +188,11 @@ def _encoder_fields(
     if encoder != "beit3" and scale is not None:
         others.append("mm_extractor_scale")
     if others:
-        raise ConfigurationError(f"EVF-SAM: {', '.join(others)} given, but the encoder is {encoder!r}; drop one")
+        raise ConfigurationError(
+            "EVF-SAM: {others} given, but the encoder is {encoder!r}; drop one",
+            others=", ".join(others),
+            encoder=encoder,
+        )
     if encoder == "vilt":
         return None, ViltSizes.from_dict(vilt or {}).to_dict(), None
     if encoder == "clip":
@@ -193,11 +205,22 @@ def _sizes(values: Mapping[str, Any] | None, kind: Any, scale: str, scales: Mapp
     if values is not None:
         return kind.from_dict(values)
     if scale not in scales:
-        raise ConfigurationError(f"EVF-SAM: expected {field} to be one of {sorted(scales)}, got {scale!r}")
+        raise ConfigurationError(
+            "EVF-SAM: expected {field} to be one of {scales}, got {scale!r}",
+            field=field,
+            scales=sorted(scales),
+            scale=scale,
+        )
     return scales[scale]
 
 
 def _fitting(value: int | None, expected: int, field: str, what: str) -> int:
     if value not in (None, expected):
-        raise ConfigurationError(f"EVF-SAM: expected {field} {expected}, which is {what}, got {value}")
+        raise ConfigurationError(
+            "EVF-SAM: expected {field} {expected}, which is {what}, got {value}",
+            field=field,
+            expected=expected,
+            what=what,
+            value=value,
+        )
     return expected

@@ -48,7 +48,9 @@ def export_checkpoint(
     """
     folder, target = local_checkpoint(source, revision), Path(destination)
     if target.exists() and (not target.is_dir() or target.resolve() == folder.resolve()):
-        raise CheckpointError(f"expected another directory than the source to write to, got {target}; name a new one")
+        raise CheckpointError(
+            "expected another directory than the source to write to, got {target}; name a new one", target=target
+        )
     config = EvfSamConfig.load(folder)
     weights = read_model_weights(folder)
     check_family(config.visual_family, weights.keys(), str(folder))
@@ -107,8 +109,9 @@ def released_values(config: EvfSamConfig, dtypes: Iterable[torch.dtype]) -> dict
     """
     if (config.encoder, config.encoder_choice) != ("beit3", EvfSamConfig().encoder_choice):
         raise ConfigurationError(
-            f"the released layout only knows BEiT-3 with early fusion and its [CLS], got {config.encoder_choice}; "
-            "export with --layout ours"
+            "the released layout only knows BEiT-3 with early fusion and its [CLS], got {encoder_choice}; export "
+            "with --layout ours",
+            encoder_choice=config.encoder_choice,
         )
     family, floats = config.visual_family, [dtype for dtype in dtypes if dtype.is_floating_point]
     values: dict[str, object] = {

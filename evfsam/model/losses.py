@@ -81,7 +81,11 @@ def batch_mask_loss(
         GeometryError: lists or shapes differ.
     """
     if len(mask_logits) != len(targets) or not mask_logits:
-        raise GeometryError(f"expected as many targets as images, at least one, got {len(targets)}, {len(mask_logits)}")
+        raise GeometryError(
+            "expected as many targets as images, at least one, got {targets}, {images}",
+            targets=len(targets),
+            images=len(mask_logits),
+        )
     counts = [len(logits) for logits in mask_logits]
     total = sum(counts) + _COUNT_EPS
     pairs = list(zip(mask_logits, targets, counts, strict=True))
@@ -95,7 +99,8 @@ def batch_mask_loss(
 def _checked_targets(mask_logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     if mask_logits.ndim != 3 or mask_logits.shape != targets.shape:
         raise GeometryError(
-            f"expected logits and targets of one shape (P, H, W), got {tuple(mask_logits.shape)} "
-            f"and {tuple(targets.shape)}"
+            "expected logits and targets of one shape (P, H, W), got {shape} and {other}",
+            shape=tuple(mask_logits.shape),
+            other=tuple(targets.shape),
         )
     return targets.to(torch.float32)

@@ -144,7 +144,8 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         """
         if options:
             raise ConfigurationError(
-                f"EVF-SAM: unknown options {sorted(options)}; expected only storage_dtype and max_shard_bytes"
+                "EVF-SAM: unknown options {options}; expected only storage_dtype and max_shard_bytes",
+                options=sorted(options),
             )
         self.config.architectures = [self.family.architecture]
         self.config.save_pretrained(directory)
@@ -171,7 +172,7 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             ConfigurationError: EfficientSAM has no embedding for "no mask given".
         """
         if no_mask_embedding and not self.family.learns_no_mask:
-            raise ConfigurationError(f"{self.family.title} has no no-mask embedding to train; leave it out")
+            raise ConfigurationError("{title} has no no-mask embedding to train; leave it out", title=self.family.title)
         self.requires_grad_(True)
         self.mm_extractor.requires_grad_(encoder)
         self.visual_model.requires_grad_(False)
@@ -298,8 +299,10 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         counts = _prompt_counts(len(frames), len(input_ids), offset)
         if not len(image_embeddings) == len(encoder_pixel_values) == len(frames):
             raise GeometryError(
-                f"expected {len(frames)} image embeddings and encoder images, "
-                f"got {len(image_embeddings)} and {len(encoder_pixel_values)}"
+                "expected {images} image embeddings and encoder images, got {embeddings} and {encoded}",
+                images=len(frames),
+                embeddings=len(image_embeddings),
+                encoded=len(encoder_pixel_values),
             )
         repeats = torch.tensor(counts, device=encoder_pixel_values.device)
         prompts, _ = self.fuse(
@@ -335,7 +338,10 @@ def _prompt_counts(image_count: int, prompt_count: int, offset: Sequence[int] | 
     counts = [end - start for start, end in pairwise(bounds)]
     if len(counts) != image_count or bounds[0] != 0 or bounds[-1] != prompt_count or min(counts, default=0) < 1:
         raise GeometryError(
-            f"expected an offset of {image_count + 1} rising numbers from 0 to {prompt_count}, got {bounds}; "
-            "give every image at least one phrase"
+            "expected an offset of {numbers} rising numbers from 0 to {last}, got {bounds}; give "
+            "every image at least one phrase",
+            numbers=image_count + 1,
+            last=prompt_count,
+            bounds=bounds,
         )
     return counts

@@ -57,8 +57,10 @@ class EvfSamProcessor:
         rows = config.encoder_sizes.vocab_size
         if tokenizer.vocab_size > rows:
             raise CheckpointError(
-                f"the tokenizer has {tokenizer.vocab_size} ids, but the model only {rows} word embeddings; "
-                "use the tokenizer that the model was trained with"
+                "the tokenizer has {vocab_size} ids, but the model only {rows} word embeddings; use the "
+                "tokenizer that the model was trained with",
+                vocab_size=tokenizer.vocab_size,
+                rows=rows,
             )
         self.tokenizer = tokenizer
         self.config = config
@@ -116,7 +118,11 @@ class EvfSamProcessor:
             GeometryError: there are not as many entries of phrases as images, or none.
         """
         if len(images) != len(phrases) or not images:
-            raise GeometryError(f"expected phrases for each of {len(images)} images, got {len(phrases)} entries")
+            raise GeometryError(
+                "expected phrases for each of {images} images, got {entries} entries",
+                images=len(images),
+                entries=len(phrases),
+            )
         of_image = [split_phrases(each) if isinstance(each, str) else check_phrases(each) for each in phrases]
         ids, attention_mask = self.tokenizer.encode_batch([phrase for each in of_image for phrase in each])
         pixels, frames = zip(

@@ -46,8 +46,12 @@ def weights_family(names: Collection[str], origin: str) -> Family | None:
     if not any(name.startswith(_PARTS) for name in names):
         beginnings = sorted({name.split(".")[0][:40] for name in names})[:5]
         raise CheckpointError(
-            f"{origin} holds no EVF-SAM: expected keys that begin with {', '.join(_PARTS)} "
-            f"got {len(names)} that begin with {', '.join(beginnings) or 'nothing'}; check the path"
+            "{origin} holds no EVF-SAM: expected keys that begin with {parts} got {count} that begin with "
+            "{beginnings}; check the path",
+            origin=origin,
+            parts=", ".join(_PARTS),
+            count=len(names),
+            beginnings=", ".join(beginnings) or "nothing",
         )
     found = [family for family in FAMILIES.values() if any(name.startswith(family.mark) for name in names)]
     return found[0] if len(found) == 1 else None
@@ -72,8 +76,14 @@ def check_family(expected: Family, names: Collection[str], origin: str) -> None:
     family = weights_family(names, origin)
     if family is not None and family.model_type != expected.model_type:
         raise CheckpointError(
-            f"{origin}: {CONFIG_NAME} describes an {expected.title} (family {expected.model_type!r}), but the "
-            f"weights are of an {family.title} ({family.model_type!r}); take both from the same checkpoint"
+            "{origin}: {file} describes an {title} (family {model_type!r}), but the weights are of an "
+            "{found} ({found_type!r}); take both from the same checkpoint",
+            origin=origin,
+            file=CONFIG_NAME,
+            title=expected.title,
+            model_type=expected.model_type,
+            found=family.title,
+            found_type=family.model_type,
         )
 
 
@@ -101,7 +111,9 @@ def configuration_values(directory: Path) -> dict[str, Any]:
     values: dict[str, Any] = read_config(directory)
     if values.get("model_type") != "evf":
         raise CheckpointError(
-            f"expected an EVF-SAM (model_type 'evf') in {directory}, got {values.get('model_type')!r}; check the path"
+            "expected an EVF-SAM (model_type 'evf') in {directory}, got {model_type!r}; check the path",
+            directory=directory,
+            model_type=values.get("model_type"),
         )
     kept = known_values(values)
     if _OUR_FIELDS & set(values):
@@ -109,8 +121,10 @@ def configuration_values(directory: Path) -> dict[str, Any]:
     missing = [field for field in _SCALE_FIELDS if not isinstance(values.get(field), str)]
     if missing:
         raise CheckpointError(
-            f"{directory / CONFIG_NAME} gives no sizes: expected the words {' and '.join(missing)} of a released "
-            "checkpoint, or sizes spelled out under beit3 and sam; restore the file"
+            "{directory} gives no sizes: expected the words {missing} of a released checkpoint, or sizes spelled "
+            "out under beit3 and sam; restore the file",
+            directory=directory / CONFIG_NAME,
+            missing=" and ".join(missing),
         )
     ignored = sorted(set(values) - set(RELEASED_FIELDS) - {_CODE_FIELD})
     if ignored:

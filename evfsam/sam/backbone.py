@@ -65,7 +65,9 @@ def check_prompt(prompt: SamPrompt, channels: int) -> None:
             raise GeometryError("expected a box, a kept point or text embeddings, got an empty prompt")
     elif text.ndim != 2 or text.shape[1] != channels:
         raise GeometryError(
-            f"expected text embeddings (N, {channels}), got {tuple(text.shape)}; use the projector trained for this SAM"
+            "expected text embeddings (N, {channels}), got {got}; use the projector trained for this SAM",
+            channels=channels,
+            got=tuple(text.shape),
         )
 
 
@@ -77,7 +79,7 @@ def stacked_prompts(sparse: Sequence[torch.Tensor]) -> torch.Tensor:
     """
     lengths = sorted({prompt.shape[1] for prompt in sparse})
     if len(lengths) != 1:
-        raise GeometryError(f"expected prompts of one length to decode together, got lengths {lengths}")
+        raise GeometryError("expected prompts of one length to decode together, got lengths {lengths}", lengths=lengths)
     return torch.cat(list(sparse))
 
 
@@ -98,7 +100,9 @@ def check_image_count(image_count: int, prompt_count: int) -> None:
         GeometryError: see above.
     """
     if image_count not in (1, prompt_count):
-        raise GeometryError(f"expected 1 or {prompt_count} image embeddings, got {image_count}")
+        raise GeometryError(
+            "expected 1 or {prompts} image embeddings, got {images}", prompts=prompt_count, images=image_count
+        )
 
 
 def place_module(

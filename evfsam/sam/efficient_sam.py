@@ -75,7 +75,10 @@ class EfficientSamConfig:
         for name, (whole, part) in divisions.items():
             if whole < 1 or part < 1 or whole % part:
                 raise ConfigurationError(
-                    f"EfficientSAM: {name} {whole} is not a positive multiple of {part}; change one of them"
+                    "EfficientSAM: {name} {whole} is not a positive multiple of {part}; change one of them",
+                    name=name,
+                    whole=whole,
+                    part=part,
                 )
 
     @property

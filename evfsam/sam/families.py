@@ -29,18 +29,25 @@ def find_family(key: str | None, architectures: Sequence[str] | None) -> Family:
         ConfigurationError: one is unknown, or they contradict each other.
     """
     if key is not None and key not in FAMILIES:
-        raise ConfigurationError(f"EVF-SAM: expected family to be one of {sorted(FAMILIES)}, got {key!r}")
+        raise ConfigurationError(
+            "EVF-SAM: expected family to be one of {families}, got {key!r}", families=sorted(FAMILIES), key=key
+        )
     if not architectures:
         return FAMILIES[key or "sam"]
     named = {family.architecture: family for family in FAMILIES.values()}
     if len(architectures) != 1 or architectures[0] not in named:
         raise ConfigurationError(
-            f"EVF-SAM: expected weights of one of {sorted(named)}, got {list(architectures)}; check the path"
+            "EVF-SAM: expected weights of one of {named}, got {architectures}; check the path",
+            named=sorted(named),
+            architectures=list(architectures),
         )
     family = named[architectures[0]]
     if key not in (None, family.model_type):
         raise ConfigurationError(
-            f"EVF-SAM: the architecture {family.architecture} is of the family {family.model_type!r}, "
-            f"but the field family says {key!r}; correct one of them"
+            "EVF-SAM: the architecture {architecture} is of the family {model_type!r}, but the field family says "
+            "{key!r}; correct one of them",
+            architecture=family.architecture,
+            model_type=family.model_type,
+            key=key,
         )
     return family

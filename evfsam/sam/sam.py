@@ -69,11 +69,18 @@ class SamConfig:
         for name, (whole, part) in divisions.items():
             if whole < 1 or part < 1 or whole % part:
                 raise ConfigurationError(
-                    f"SAM: {name} {whole} is not a positive multiple of {part}; change one of them"
+                    "SAM: {name} {whole} is not a positive multiple of {part}; change one of them",
+                    name=name,
+                    whole=whole,
+                    part=part,
                 )
         outside = [index for index in self.encoder_global_attn_indexes if not 0 <= index < self.encoder_depth]
         if outside:
-            raise ConfigurationError(f"SAM: expected global blocks below {self.encoder_depth}, got {outside}")
+            raise ConfigurationError(
+                "SAM: expected global blocks below {encoder_depth}, got {outside}",
+                encoder_depth=self.encoder_depth,
+                outside=outside,
+            )
 
     @property
     def embedding_size(self) -> tuple[int, int]:

@@ -75,8 +75,9 @@ class Sam2Config:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not len(self.trunk_stages) == len(self.trunk_window_sizes) == 4 or min(self.trunk_stages) < 1:
             raise ConfigurationError(
-                f"SAM-2: expected 4 stages of blocks and 4 window sizes, got {self.trunk_stages} and "
-                f"{self.trunk_window_sizes}"
+                "SAM-2: expected 4 stages of blocks and 4 window sizes, got {trunk_stages} and {trunk_window_sizes}",
+                trunk_stages=self.trunk_stages,
+                trunk_window_sizes=self.trunk_window_sizes,
             )
         divisions = {
             "image_size": (self.image_size, max(_DEEPEST_STRIDE, _PATCH_STRIDE * self.trunk_window_sizes[0])),
@@ -88,12 +89,17 @@ class Sam2Config:
         for name, (whole, part) in divisions.items():
             if whole < 1 or part < 1 or whole % part:
                 raise ConfigurationError(
-                    f"SAM-2: {name} {whole} is not a positive multiple of {part}; change one of them"
+                    "SAM-2: {name} {whole} is not a positive multiple of {part}; change one of them",
+                    name=name,
+                    whole=whole,
+                    part=part,
                 )
         depth = sum(self.trunk_stages)
         outside = [index for index in self.trunk_global_blocks if not 0 <= index < depth]
         if outside:
-            raise ConfigurationError(f"SAM-2: expected global blocks below {depth}, got {outside}")
+            raise ConfigurationError(
+                "SAM-2: expected global blocks below {depth}, got {outside}", depth=depth, outside=outside
+            )
 
     @property
     def embedding_size(self) -> tuple[int, int]:
@@ -310,8 +316,9 @@ def run_sam2_decoder(
     check_image_count(len(image_embeddings), prompt_count)
     if len(high_res_features) != 2:
         raise GeometryError(
-            f"SAM-2 decodes from the embedding and 2 finer levels, got {len(high_res_features)}; "
-            "pass the high_res_features that encoding returned"
+            "SAM-2 decodes from the embedding and 2 finer levels, got {count}; pass the high_res_features that "
+            "encoding returned",
+            count=len(high_res_features),
         )
     dtype = sam.no_mem_embed.dtype
     with torch.autocast(sparse_prompt_embeddings.device.type, enabled=False):

@@ -55,10 +55,10 @@ def sentences_of(node: ast.expr, assigned: dict[str, ast.expr]) -> Iterator[str]
 
 ROOT = Path(webui.__file__).parents[1]
 UNTOLD = (
-    *("evfsam/encoders/", "evfsam/model/", "evfsam/sam/", "workbench/cli/", "workbench/datasets/"),
+    *("workbench/cli/", "workbench/datasets/"),
     *("workbench/evaluation/", "workbench/reporting/", "webui/api/", "webui/fetching.py", "webui/command.py"),
 )
-"""What only programs, the command line and those who put models together are told: it stays English."""
+"""What only programs and the command line are told: it stays English."""
 
 
 SPEAKERS = {"Sentence": 0, "Verdict": 1, "Fault": 1}
