@@ -1,8 +1,4 @@
-"""Do the words of a scene's expressions mean the objects in their masks?
-
-`phrase_reader` knows nothing of how expressions are made: it takes a phrase and the boxes of the objects, and says
-which of them the phrase names.
-"""
+"""What composites have beside what all scenes have: pictures by split, backgrounds that show things, varied shapes."""
 
 import itertools
 import json
@@ -13,7 +9,7 @@ import pytest
 from PIL import Image
 
 from evfsam.errors import ConfigurationError
-from tests.workbench.datasets.phrase_reader import Thing, meant_by
+from tests.workbench.datasets.test_scenes import SEEDS, SIZE, hue_distance, shown_extent
 from workbench.datasets.composites import (
     CompositeKind,
     DrawnComposite,
@@ -21,78 +17,15 @@ from workbench.datasets.composites import (
     painted,
     picture_library,
 )
-from workbench.datasets.expressions import KINDS, Expression
-from workbench.datasets.grammar import read_grammar
+from workbench.datasets.expressions import Expression
 from workbench.datasets.known_datasets import open_dataset
-from workbench.datasets.scenes import Scene, SceneObject, split_seeds
+from workbench.datasets.scenes import Scene
 from workbench.datasets.vocabulary import COLOURS
-
-SIZE = 96
-SEEDS = [split_seeds(split)[step * 97] for split in ("train", "val", "test") for step in range(100)]
-
-
-def things_of(drawn: Scene) -> list[Thing]:
-    height_px, width_px = drawn.image.shape[:2]
-    things = []
-    for index, thing in enumerate(drawn.objects):
-        x1, y1, x2, y2 = (edge / side for edge, side in zip(thing.box, (width_px, height_px) * 2, strict=True))
-        width, height = x2 - x1, y2 - y1
-        things.append(Thing(index, thing.category, thing.colour, (x1 + x2) / 2, (y1 + y2) / 2, height, width * height))
-    return things
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
     return [composite(seed, SIZE, per_kind=2) for seed in SEEDS]
-
-
-def test_masks_hold_exactly_the_objects_that_the_words_name(scenes: list[Scene]) -> None:
-    for drawn in scenes:
-        things = things_of(drawn)
-        for expression in drawn.expressions:
-            where = f"seed {drawn.seed}, {expression.text!r}"
-            expected = np.zeros(drawn.image.shape[:2], dtype=bool)
-            for index in meant_by(expression.text, things):
-                expected |= drawn.objects[index].mask
-            np.testing.assert_array_equal(drawn.mask(expression), expected, err_msg=where)
-
-
-def test_only_absent_expressions_have_empty_masks(scenes: list[Scene]) -> None:
-    for drawn in scenes:
-        for expression in drawn.expressions:
-            is_empty = not drawn.mask(expression).any()
-            assert is_empty == (expression.kind == "absent"), f"seed {drawn.seed}, {expression.text!r}"
-
-
-def test_every_kind_of_expression_occurs_often(scenes: list[Scene]) -> None:
-    occurring = [expression.kind for drawn in scenes for expression in drawn.expressions]
-    assert {kind for kind in KINDS if occurring.count(kind) < 50} == set()
-
-
-def test_scenes_for_training_have_no_wording_that_is_held_out_and_others_have_some() -> None:
-    for split in ("train", "val", "test"):
-        drawn = [composite(seed, 32, per_kind=2) for seed in split_seeds(split)[:40]]
-        unseen = [expression.is_unseen_wording for each in drawn for expression in each.expressions]
-        assert sum(unseen) == 0 if split == "train" else 0.1 < sum(unseen) / len(unseen) < 0.4
-
-
-def test_plain_scenes_keep_to_bare_wordings_that_training_sees() -> None:
-    seen = {w.text for section in read_grammar().sections.values() for w in section.wordings if not w.is_held_out}
-    for seed in split_seeds("test")[:40]:
-        assert {expression.wording for expression in composite(seed, 32, is_plain=True).expressions} <= seen
-
-
-def test_a_scene_says_at_most_the_number_asked_for_of_each_kind() -> None:
-    for seed in SEEDS[:40]:
-        kinds = [expression.kind for expression in composite(seed, SIZE, per_kind=2).expressions]
-        assert max(kinds.count(kind) for kind in kinds) <= 2
-
-
-def test_centre_and_height_are_those_of_the_box(scenes: list[Scene]) -> None:
-    for drawn in scenes:
-        for thing, shown in zip(things_of(drawn), drawn.objects, strict=True):
-            assert (thing.x, thing.y) == pytest.approx(shown.centre)
-            assert thing.height == pytest.approx(shown.height)
 
 
 def test_visible_pixels_lie_in_the_box_and_unhidden_objects_fill_it(scenes: list[Scene]) -> None:
@@ -106,16 +39,6 @@ def test_visible_pixels_lie_in_the_box_and_unhidden_objects_fill_it(scenes: list
         ends = ((x1, left), (y1, top), (x2, right), (y2, bottom))  # of the object in front
         unfilled += [drawn.seed] if any(abs(shown - end) > 4 for shown, end in ends) else []
     assert len(unfilled) <= 0.05 * len(scenes), unfilled  # thin ends are lost at this size
-
-
-def shown_extent(thing: SceneObject) -> tuple[int, int, int, int]:
-    rows, columns = np.nonzero(thing.mask)
-    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
-
-
-def test_objects_never_share_a_pixel(scenes: list[Scene]) -> None:
-    for drawn in scenes:
-        assert np.sum([thing.mask for thing in drawn.objects], axis=0).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -180,35 +103,3 @@ def test_photographic_composites_are_made_of_held_out_photographs(tmp_path: Path
     ]
     assert any("cat" in phrase for phrase in phrases)
     assert not any("dog" in phrase for phrase in phrases)
-
-
-def hue_distance(rgb: np.ndarray, hue: float) -> float:
-    """Signed distance of a colour's hue from another around the circle of length 1."""
-    red, green, blue = rgb
-    measured = np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue) / (2 * np.pi)
-    return float((measured - hue + 0.5) % 1 - 0.5)
-
-
-@pytest.mark.parametrize("seed", SEEDS[::75])
-def test_a_seed_always_draws_the_same_composite(seed: int) -> None:
-    first, second = composite(seed, SIZE), composite(seed, SIZE)
-    np.testing.assert_array_equal(first.image, second.image)
-    assert first.expressions == second.expressions
-    for one, other in zip(first.objects, second.objects, strict=True):
-        np.testing.assert_array_equal(one.mask, other.mask)
-        assert (one.category, one.colour, one.box) == (other.category, other.colour, other.box)
-
-
-def test_different_seeds_draw_different_scenes(scenes: list[Scene]) -> None:
-    assert len({drawn.image.tobytes() for drawn in scenes}) == len(scenes)
-
-
-@pytest.mark.parametrize("seed", SEEDS[::75])
-def test_expressions_do_not_depend_on_the_size(seed: int) -> None:
-    assert composite(seed, 64).expressions == composite(seed, 200).expressions
-
-
-@pytest.mark.parametrize(("seed", "size"), [(-1, 256), (0, 31)])
-def test_seeds_and_sizes_out_of_range_are_refused(seed: int, size: int) -> None:
-    with pytest.raises(ConfigurationError, match=rf"got seed {seed} and size {size}"):
-        composite(seed, size)

@@ -4,11 +4,14 @@
 which of them the phrase names.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from evfsam.errors import ConfigurationError
 from tests.workbench.datasets.phrase_reader import Thing, meant_by
+from workbench.datasets.composites import composite
 from workbench.datasets.expressions import KINDS
 from workbench.datasets.grammar import read_grammar
 from workbench.datasets.scenes import Scene, SceneObject, scene, split_seeds
@@ -16,20 +19,31 @@ from workbench.datasets.vocabulary import HUES
 
 SIZE = 96
 SEEDS = [split_seeds(split)[step * 97] for split in ("train", "val", "test") for step in range(100)]
+DRAWN: dict[str, Callable[..., Scene]] = {"scene": scene, "composite": composite}
 
 
 def things_of(drawn: Scene) -> list[Thing]:
-    side = drawn.image.shape[0]
+    height_px, width_px = drawn.image.shape[:2]
     things = []
     for index, thing in enumerate(drawn.objects):
-        x1, y1, x2, y2 = (edge / side for edge in thing.box)
+        x1, y1, x2, y2 = (edge / side for edge, side in zip(thing.box, (width_px, height_px) * 2, strict=True))
         width, height = x2 - x1, y2 - y1
         things.append(Thing(index, thing.category, thing.colour, (x1 + x2) / 2, (y1 + y2) / 2, height, width * height))
     return things
 
 
+@pytest.fixture(scope="module", params=DRAWN)
+def draw(request: pytest.FixtureRequest) -> Callable[..., Scene]:
+    return DRAWN[request.param]
+
+
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
+def scenes(draw: Callable[..., Scene]) -> list[Scene]:
+    return [draw(seed, SIZE, per_kind=2) for seed in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def page_scenes() -> list[Scene]:
     return [scene(seed, SIZE, per_kind=2) for seed in SEEDS]
 
 
@@ -38,7 +52,7 @@ def test_masks_hold_exactly_the_objects_that_the_words_name(scenes: list[Scene])
         things = things_of(drawn)
         for expression in drawn.expressions:
             where = f"seed {drawn.seed}, {expression.text!r}"
-            expected = np.zeros((SIZE, SIZE), dtype=bool)
+            expected = np.zeros(drawn.image.shape[:2], dtype=bool)
             for index in meant_by(expression.text, things):
                 expected |= drawn.objects[index].mask
             np.testing.assert_array_equal(drawn.mask(expression), expected, err_msg=where)
@@ -56,22 +70,28 @@ def test_every_kind_of_expression_occurs_often(scenes: list[Scene]) -> None:
     assert {kind for kind in KINDS if occurring.count(kind) < 50} == set()
 
 
-def test_scenes_for_training_have_no_wording_that_is_held_out_and_others_have_some() -> None:
+def test_scenes_for_training_have_no_wording_that_is_held_out_and_others_have_some(
+    draw: Callable[..., Scene],
+) -> None:
     for split in ("train", "val", "test"):
-        drawn = [scene(seed, 32, per_kind=2) for seed in split_seeds(split)[:40]]
+        drawn = [draw(seed, 32, per_kind=2) for seed in split_seeds(split)[:40]]
         unseen = [expression.is_unseen_wording for each in drawn for expression in each.expressions]
         assert sum(unseen) == 0 if split == "train" else 0.1 < sum(unseen) / len(unseen) < 0.4
 
 
-def test_plain_scenes_keep_to_bare_wordings_that_training_sees() -> None:
+def test_plain_scenes_keep_to_bare_wordings_that_training_sees(
+    draw: Callable[..., Scene],
+) -> None:
     seen = {w.text for section in read_grammar().sections.values() for w in section.wordings if not w.is_held_out}
     for seed in split_seeds("test")[:40]:
-        assert {expression.wording for expression in scene(seed, 32, is_plain=True).expressions} <= seen
+        assert {expression.wording for expression in draw(seed, 32, is_plain=True).expressions} <= seen
 
 
-def test_a_scene_says_at_most_the_number_asked_for_of_each_kind() -> None:
+def test_a_scene_says_at_most_the_number_asked_for_of_each_kind(
+    draw: Callable[..., Scene],
+) -> None:
     for seed in SEEDS[:40]:
-        kinds = [expression.kind for expression in scene(seed, SIZE, per_kind=2).expressions]
+        kinds = [expression.kind for expression in draw(seed, SIZE, per_kind=2).expressions]
         assert max(kinds.count(kind) for kind in kinds) <= 2
 
 
@@ -82,8 +102,8 @@ def test_centre_and_height_are_those_of_the_box(scenes: list[Scene]) -> None:
             assert thing.height == pytest.approx(shown.height)
 
 
-def test_visible_pixels_lie_in_the_box_and_unhidden_objects_fill_it(scenes: list[Scene]) -> None:
-    for drawn in scenes:
+def test_visible_pixels_lie_in_the_box_and_unhidden_objects_fill_it(page_scenes: list[Scene]) -> None:
+    for drawn in page_scenes:
         for index, thing in enumerate(drawn.objects):
             x1, y1, x2, y2 = shown_extent(thing)
             left, top, right, bottom = thing.box
@@ -103,8 +123,8 @@ def test_objects_never_share_a_pixel(scenes: list[Scene]) -> None:
         assert np.sum([thing.mask for thing in drawn.objects], axis=0).max() <= 1
 
 
-def test_painted_objects_show_the_hue_of_their_colour_word(scenes: list[Scene]) -> None:
-    for drawn in scenes:
+def test_painted_objects_show_the_hue_of_their_colour_word(page_scenes: list[Scene]) -> None:
+    for drawn in page_scenes:
         for thing in drawn.objects:
             if thing.colour is None:
                 continue
@@ -122,8 +142,8 @@ def hue_distance(rgb: np.ndarray, hue: float) -> float:
 
 
 @pytest.mark.parametrize("seed", SEEDS[::75])
-def test_a_seed_always_draws_the_same_scene(seed: int) -> None:
-    first, second = scene(seed, SIZE), scene(seed, SIZE)
+def test_a_seed_always_draws_the_same_scene(draw: Callable[..., Scene], seed: int) -> None:
+    first, second = draw(seed, SIZE), draw(seed, SIZE)
     np.testing.assert_array_equal(first.image, second.image)
     assert first.expressions == second.expressions
     for one, other in zip(first.objects, second.objects, strict=True):
@@ -136,8 +156,8 @@ def test_different_seeds_draw_different_scenes(scenes: list[Scene]) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS[::75])
-def test_expressions_do_not_depend_on_the_size(seed: int) -> None:
-    assert scene(seed, 64).expressions == scene(seed, 200).expressions
+def test_expressions_do_not_depend_on_the_size(draw: Callable[..., Scene], seed: int) -> None:
+    assert draw(seed, 64).expressions == draw(seed, 200).expressions
 
 
 def test_the_seeds_of_the_splits_never_meet() -> None:
@@ -153,6 +173,6 @@ def test_an_unknown_split_is_refused_with_the_names_of_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(("seed", "size"), [(-1, 256), (0, 31)])
-def test_seeds_and_sizes_out_of_range_are_refused(seed: int, size: int) -> None:
+def test_seeds_and_sizes_out_of_range_are_refused(draw: Callable[..., Scene], seed: int, size: int) -> None:
     with pytest.raises(ConfigurationError, match=rf"got seed {seed} and size {size}"):
-        scene(seed, size)
+        draw(seed, size)
