@@ -238,7 +238,7 @@ def _in_own_process(order: Mapping[str, Any]) -> dict[str, Any]:
         return values
 
 
-def obey(order: Mapping[str, Any]) -> None:
+def child_main(order: Mapping[str, Any]) -> None:
     """Be one of the child processes of `measure`."""
     directory = Path(order["directory"])
     if order["step"] == "save":
@@ -291,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.child:
-        obey(json.loads(chosen.child))
+        child_main(json.loads(chosen.child))
         return 0
     measured = []
     for name in chosen.variant or list(VARIANTS):

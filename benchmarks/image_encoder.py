@@ -124,7 +124,7 @@ def run_in_own_process(kind: str, config: SamConfig, repeats: int, warm_ups: int
         return CpuRun(**values), np.load(Path(folder, "embeddings.npy"))
 
 
-def obey(order: Mapping[str, Any]) -> None:
+def child_main(order: Mapping[str, Any]) -> None:
     """Be the child process of `run_in_own_process`."""
     config = SamConfig.from_dict(order["config"])
     run, embeddings = run_on_cpu(order["kind"], config, order["repeats"], order["warm_ups"])
@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.child:
-        obey(json.loads(chosen.child))
+        child_main(json.loads(chosen.child))
         return 0
     config = SamConfig()
     if chosen.depth:
