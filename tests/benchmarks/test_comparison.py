@@ -82,7 +82,7 @@ def test_the_report_tells_figures_ratios_cores_and_what_is_over_its_bound() -> N
         "weights_s": {"one": 0.5, "two": 0.5},
         "images": [[first, second]],
     }
-    lines = benchmark.report(measured, benchmark.Bounds())
+    lines = benchmark.report(measured, benchmark.WaitBounds())
     assert lines[0].startswith("2 cores, 2 torch threads, device cpu")
     verdict_of = {line.split("  ")[0]: line.split()[-1] for line in lines if line.endswith(("within", "OVER"))}
     assert verdict_of == {

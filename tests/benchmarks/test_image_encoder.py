@@ -48,7 +48,7 @@ def test_the_report_gives_ratios_and_what_misses_its_bound() -> None:
         "difference": 1e-6,
         "largest_value": 5.0,
     }
-    lines = benchmark.report_cpu(measured, benchmark.Bounds())
+    lines = benchmark.report_cpu(measured, benchmark.EncoderBounds())
     assert [line.split()[1:] for line in lines[1:3]] == [
         ["10.00", "19.00", "12.00", "2.00", "3.00", "1.00"],
         ["20.00", "38.00", "40.00", "2.00", "6.00", "4.00"],

@@ -153,7 +153,7 @@ def test_two_suites_stand_side_by_side(tmp_path: Path) -> None:
     evf_sam, mine = suite.strategies["evf-sam-full"], suite.strategies["mine"]
     assert isinstance(evf_sam, HubEntry)
     assert isinstance(mine, HubEntry)
-    assert (evf_sam.key, evf_sam.title, evf_sam.weights["model"]) == ("evf-sam-full", "EVF-SAM (full)", tmp_path)
-    assert mine.title == "Grounded-SAM (mine)"
+    assert (evf_sam.key, evf_sam.card.title, evf_sam.weights["model"]) == ("evf-sam-full", "EVF-SAM (full)", tmp_path)
+    assert mine.card.title == "Grounded-SAM (mine)"
     assert suite.load_status is evf_sam.load_status is mine.load_status
     assert evf_sam.sams is mine.sams
