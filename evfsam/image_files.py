@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from evfsam.errors import EvfSamError, ImageFormatError, Sentence
+from evfsam.image_checks import check_png, check_tiff
 
 MAX_PIXELS: Final = 64_000_000
 MAX_SIDE: Final = 16_384
@@ -19,8 +20,9 @@ DEEPEST_VALUE: Final = 65_535
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 _READABLE: Final = Sentence("use a PNG, JPEG, WebP, BMP, TIFF, still GIF or PPM file")
-# Fields of TIFF 6.0: NewSubfileType, SubfileType, BitsPerSample, PhotometricInterpretation, ExtraSamples.
-_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _EXTRA_SAMPLES = 254, 255, 258, 262, 338
+# Fields of TIFF 6.0: NewSubfileType, SubfileType, BitsPerSample, PhotometricInterpretation, ExtraSamples, SampleFormat.
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 254, 255, 258, 262, 338, 339
+_SIGNED: Final = 2
 _REDUCED_OR_MASK: Final = 0b101
 _REDUCED_BY_OLD_NAME: Final = 2
 _WHITE_IS_ZERO: Final = 0
@@ -51,6 +53,7 @@ def opened_picture(source: str | Path | bytes | BinaryIO) -> Iterator[Image.Imag
             check_size(*picture.size)
             _turn_to_the_picture(picture)
             check_size(*picture.size)
+            _check_bytes(file, picture)
             yield picture
 
 
@@ -61,12 +64,14 @@ def as_shown(picture: Image.Image) -> Image.Image:
         A picture of the same mode, decoded; one of 16 bits with values from 0, black, to 65,535, white.
 
     Raises:
-        ImageFormatError: a grey is beyond 16 bits.
+        ImageFormatError: a grey is beyond 16 bits, or below 0.
     """
     fields = _tiff_fields(picture)  # turning a picture makes one without them
     may_lack_alpha = picture.format == "BMP" or (
         picture.format == "TIFF" and fields.get(_EXTRA_SAMPLES) not in _DECLARED_ALPHA
     )
+    if fields.get(_SAMPLE_FORMAT) == _SIGNED and not picture.mode.startswith("I"):
+        raise ImageFormatError("expected grey values or colours from 0 up, got signed ones; save the image unsigned")
     shown = _upright(picture)
     if shown.mode.startswith("I"):
         return _deep_grey(shown, fields)
@@ -143,6 +148,14 @@ def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
         yield io.BytesIO(source)
     else:
         yield io.BytesIO(source.read())
+
+
+def _check_bytes(file: BinaryIO, picture: Image.Image) -> None:
+    """Hold a file to the sums and lengths that it keeps of its own pixels."""
+    if picture.format == "PNG":
+        check_png(file)
+    elif picture.format == "TIFF":
+        check_tiff(file, getattr(picture, "tag_v2", {}))
 
 
 def _turn_to_the_picture(picture: Image.Image) -> None:

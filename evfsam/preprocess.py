@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from evfsam.errors import ImageFormatError
 from evfsam.geometry import Frame, longest_side_frame, pad_to_square, stretched_frame
+from evfsam.image_colours import as_srgb
 from evfsam.image_files import as_shown, check_size, decoding_in_words, opened_picture, to_8_bit
 from evfsam.types import RgbImage
 
@@ -28,7 +29,7 @@ CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
 
 def load_image(source: str | Path | bytes | BinaryIO) -> RgbImage:
-    """Read an image file as RGB, upright, with transparency over white.
+    """Read an image file as RGB in the colours that its profile means, upright, with transparency over white.
 
     The size is checked before anything is decoded. Pages and frames after the first are not guessed at: animated and
     many-page files are refused.
@@ -213,9 +214,11 @@ def _pil_to_rgb(picture: Image.Image) -> RgbImage:
         raise ImageFormatError(
             "expected whole-number pixels, got floating-point ones; save the image with 8 or 16 bits"
         )
+    info = dict(picture.info)
     picture = as_shown(picture)
     if picture.mode.startswith("I"):
         picture = _shallow_grey(picture)
+    picture = as_srgb(picture, info)
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         layered = picture.convert("RGBA")
         picture = Image.new("RGBA", layered.size, (255, 255, 255, 255))

@@ -249,6 +249,14 @@ def test_grey_beyond_sixteen_bits_is_refused_rather_than_clipped(value: int, fou
         load_image(file_bytes(Image.fromarray(values), "TIFF"))
 
 
+def test_signed_pixels_are_refused_rather_than_wrapped() -> None:
+    unsigned = tiff_of(np.array([[156, 100]], np.uint8), 1)
+    signed = unsigned.replace(struct.pack("<HHII", 278, 3, 1, 1), struct.pack("<HHII", 339, 3, 1, 2))
+    assert load_image(unsigned)[0, 0, 0] == 156
+    with pytest.raises(ImageFormatError, match="from 0 up, got signed ones"):
+        load_image(signed)
+
+
 def test_a_gif_of_one_frame_is_a_still_image() -> None:
     loaded = load_image(file_bytes(Image.new("RGB", (5, 3), "red"), "GIF"))
     np.testing.assert_array_equal(loaded, np.full((3, 5, 3), (255, 0, 0), dtype=np.uint8))

@@ -29,6 +29,8 @@ _INDEXED: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Formats whose packets have the times at which frames are shown."""
 _ONE_PACKET_A_FRAME: Final = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 _USUAL_RATE: Final = 25
+_RATE_TOLERANCE: Final = 4
+"""The rate told may differ from the mean of the frames' times by one part in so many: few frames give no exact one."""
 _WIDEST_PIXEL: Final = 4
 _UNSPECIFIED: Final = 2
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
@@ -57,6 +59,13 @@ class FrameTable:
     is_decoded: bool
     damaged_count: int = 0
 
+    def mean_rate(self, told: Fraction) -> Fraction:
+        """Return the frames a second that a file tells, or where its frames' times say otherwise, their mean."""
+        if len(self.seconds) < 2 or not self.seconds[-1]:
+            return told
+        mean = (len(self.seconds) - 1) / self.seconds[-1]
+        return told if abs(told - mean) <= mean / _RATE_TOLERANCE else mean
+
 
 @dataclass
 class DecodingTally:
@@ -81,7 +90,9 @@ def opened_container(path: Path) -> Any:
             return av.open(file_address(path), options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"})
         except av.ArgumentError as err:  # its format is none of these
             raise VideoFileError(
-                "expected a video, got a picture or text in {path}; {readable}", path=path, readable=READABLE
+                "expected a video, got a picture, text or frames without a container in {path}; {readable}",
+                path=path,
+                readable=READABLE,
             ) from err
 
 

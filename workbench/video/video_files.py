@@ -128,7 +128,7 @@ class VideoFrames(FrameSequence):
             self._table = frame_table(path, decodes_up_to)
             self._numbers = {stamp: number for number, stamp in enumerate(self._table.stamps or ())}
             self.damaged_count, self.is_decoded = self._table.damaged_count, self._table.is_decoded
-            self.rate = frame_rate(self._track)
+            self.rate = self._table.mean_rate(frame_rate(self._track))
             self._asked = -1
             self._block: dict[int, RgbImage] = {}
             self._measure(longest_side)

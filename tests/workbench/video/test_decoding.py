@@ -215,8 +215,17 @@ def test_scripts_and_lists_that_name_other_files_are_no_videos(name: str, conten
     write_video(tmp_path / "base.mp4", count=3)
     write_video(tmp_path / "base.ts", count=3)
     (tmp_path / name).write_text(content)
-    with pytest.raises(VideoFileError, match=r"got a picture or text in|is not a video that can be read"):
+    with pytest.raises(VideoFileError, match=r"got a picture, text or frames|is not a video that can be read"):
         VideoFrames(tmp_path / name)
+
+
+def test_a_rate_that_the_times_of_the_frames_belie_is_not_believed() -> None:
+    """As of DV, whose container tells 60,000 frames a second; a rate that fits is kept to the fraction."""
+    seconds = tuple(Fraction(number, 25) for number in range(5))
+    table = decoding.FrameTable(seconds, None, (0,), is_decoded=True)
+    assert table.mean_rate(Fraction(60_000)) == 25
+    assert table.mean_rate(Fraction(30_000, 1001)) == Fraction(30_000, 1001)
+    assert decoding.FrameTable((Fraction(0),), None, (0,), is_decoded=True).mean_rate(Fraction(7)) == 7
 
 
 def test_whatever_a_decoder_raises_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

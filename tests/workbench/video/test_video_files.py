@@ -143,7 +143,7 @@ def _cut(path: Path) -> None:
         (lambda path: path.write_bytes(b""), r"is empty \(0 bytes\)"),
         (lambda path: path.write_text("hello " * 500), "not a video that can be read|picture or text"),
         (lambda path: path.write_bytes(random.Random(0).randbytes(5000)), "is not a video that can be read"),
-        (_picture, "expected a video, got a picture or text"),
+        (_picture, "expected a video, got a picture, text or frames"),
         (_cut, "is not a video that can be read"),
     ],
     ids=["none", "folder", "empty", "text", "noise", "picture", "cut short"],

@@ -1,0 +1,127 @@
+"""Whether the bytes of an image file are there and unchanged, as far as the file keeps sums and lengths of them.
+
+Pillow reads a PNG whose sums do not fit, a TIFF that lacks strips, and one whose strips are damaged without a word:
+what it shows then is something else than was stored.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Final
+
+from evfsam.errors import ImageFormatError
+
+_SUMMED: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
+"""Chunks of a PNG that decide its pixels."""
+_PIECE: Final = 2**20
+# Fields of TIFF 6.0.
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PLANAR = 256, 257, 258, 259, 277, 284
+_STRIPS, _ROWS, _STRIP_BYTES = 273, 278, 279
+_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
+_SIDES: Final = ((_WIDTH, _TILE_WIDTH), (_HEIGHT, _TILE_HEIGHT))
+_DEFLATE: Final = frozenset({8, 32946})
+_SEPARATE_PLANES: Final = 2
+
+
+def check_png(file: BinaryIO) -> None:
+    """Hold the chunks of a PNG that decide its pixels to their sums; leaves the file where it stood.
+
+    Raises:
+        ImageFormatError: one does not fit.
+    """
+    with _kept_place(file):
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            if name not in _SUMMED:
+                file.seek(length + 4, 1)
+                continue
+            found, told = _sum_of(file, name, length), file.read(4)
+            if len(told) == 4 and found != int.from_bytes(told, "big"):  # what is cut off, the decoder tells
+                raise _damaged(f"the sum of a chunk {name.decode('ascii')} does not fit")
+
+
+def check_tiff(file: BinaryIO, fields: Mapping[int, Any]) -> None:
+    """Hold the strips or tiles of a TIFF's page to their number, to the file's length, and to zlib's sums.
+
+    Args:
+        file: left where it stood.
+        fields: of the page; tuples where there are several values.
+
+    Raises:
+        ImageFormatError: some are missing or damaged.
+    """
+    places, lengths = (
+        _values(fields, tiled, plain) for tiled, plain in ((_TILES, _STRIPS), (_TILE_BYTES, _STRIP_BYTES))
+    )
+    expected = _part_count(fields)
+    if len(places) < expected:
+        raise _damaged(f"{len(places)} of its {expected} parts are there")
+    left = _unpacked_bytes(fields) if fields.get(_COMPRESSION) in _DEFLATE else 0
+    with _kept_place(file):
+        end = file.seek(0, 2)
+        for place, length in zip(places, lengths, strict=False):
+            if place + length > end:
+                raise _damaged("a part of it lies behind its end")
+            if left > 0:  # strips may lie one on another, and be unpacked to more than there is
+                file.seek(place)
+                left -= _checked_zlib(file.read(length), left)
+
+
+def _damaged(reason: str) -> ImageFormatError:
+    return ImageFormatError(
+        "expected a whole image, but the file is damaged or cut short ({reason}); save it again", reason=reason
+    )
+
+
+def _sum_of(file: BinaryIO, name: bytes, length: int) -> int:
+    found = zlib.crc32(name)
+    while length > 0 and (piece := file.read(min(length, _PIECE))):
+        found, length = zlib.crc32(piece, found), length - len(piece)
+    return found
+
+
+def _values(fields: Mapping[int, Any], *names: int) -> Sequence[int]:
+    for name in names:
+        if (found := fields.get(name)) is not None:
+            return found if isinstance(found, tuple) else (found,)
+    return ()
+
+
+def _part_count(fields: Mapping[int, Any]) -> int:
+    """How many strips or tiles a page is made of."""
+    width, height = int(fields[_WIDTH]), int(fields[_HEIGHT])
+    across, down = 1, min(int(fields.get(_ROWS, height)), height)
+    if _TILES in fields:
+        across, down = -(-width // int(fields[_TILE_WIDTH])), int(fields[_TILE_HEIGHT])
+    planes = int(fields.get(_SAMPLES, 1)) if fields.get(_PLANAR) == _SEPARATE_PLANES else 1
+    return across * -(-height // max(down, 1)) * planes
+
+
+def _unpacked_bytes(fields: Mapping[int, Any]) -> int:
+    """How many bytes the parts of a page make together, with room for the rims of tiles."""
+    bits = max(_values(fields, _BITS), default=1) * int(fields.get(_SAMPLES, 1))
+    sides = [int(fields[side]) + int(fields.get(tile, 0)) for side, tile in _SIDES]
+    return -(-sides[0] * bits // 8) * sides[1]
+
+
+def _checked_zlib(content: bytes, most: int) -> int:
+    """Unpack what zlib packed up to some bytes, keep nothing, and return how many there were."""
+    unpacking, unpacked = zlib.decompressobj(), 0
+    try:
+        while content and unpacked <= most:
+            unpacked += len(unpacking.decompress(content, _PIECE))
+            content = unpacking.unconsumed_tail
+    except zlib.error as error:
+        raise _damaged(str(error)) from error
+    return unpacked
+
+
+@contextmanager
+def _kept_place(file: BinaryIO) -> Iterator[None]:
+    place = file.tell()
+    try:
+        yield
+    finally:
+        file.seek(place)
