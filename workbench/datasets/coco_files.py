@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from workbench.datasets.coco_masks import union_mask
-from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Sample, SampleQuestion
+from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Sample, SampleError, SampleQuestion
 from workbench.datasets.layout import (
     by_id,
     expected_file,
@@ -91,13 +91,14 @@ def segmentation_union(annotations: Sequence[Mapping[str, object]], size: tuple[
     Raises:
         SampleError: a segmentation cannot be decoded.
     """
-    return union_mask([each.get("segmentation", []) for each in annotations], size)
+    return union_mask([_segmentation(each) for each in annotations], size)
 
 
 def read_coco_phrases(path: Path, root: Path | None) -> ListedDataset:
     """Read any file in COCO's format whose annotations have a phrase, a caption, or lists of them.
 
-    An annotation with an empty segmentation names nothing. `root` is the folder of the images; by default the file's.
+    An annotation with an empty segmentation, and no box or area, names nothing; one without a segmentation, as captions
+    and boxes alone have none, cannot be measured. `root` is the folder of the images; by default the file's.
 
     Raises:
         DatasetError: the file is missing or something else, no annotation has a phrase, or one with a phrase is of an
@@ -126,9 +127,30 @@ def _questions(coco: CocoFile, path: Path, image_id: int) -> tuple[SampleQuestio
     return tuple(
         SampleQuestion(phrase, kind, partial(segmentation_union, [annotation], size))
         for annotation in coco.of_image.get(image_id, ())
-        for kind in ("phrase" if annotation.get("segmentation") else ABSENT,)
+        for kind in (ABSENT if annotation.get("segmentation") == [] and not _has_extent(annotation) else "phrase",)
         for phrase in _phrases(annotation, path)
     )
+
+
+def _segmentation(annotation: Mapping[str, object]) -> object:
+    """What an annotation has as its mask.
+
+    Raises:
+        SampleError: it has none, or an empty one beside a box or an area.
+    """
+    found = annotation.get("segmentation")
+    if found is None or (found == [] and _has_extent(annotation)):
+        raise SampleError(
+            f"expected a segmentation in annotation {annotation['id']}, got "
+            f"{'a box or an area alone' if _has_extent(annotation) else 'none'}; only an empty list names nothing"
+        )
+    return found
+
+
+def _has_extent(annotation: Mapping[str, object]) -> bool:
+    """Whether an annotation says that something is there: a box or an area that is not 0."""
+    box = annotation.get("bbox")
+    return bool(annotation.get("area")) or (isinstance(box, list) and any(box[2:]))
 
 
 def _phrases(annotation: Mapping[str, object], path: Path) -> list[str]:

@@ -148,17 +148,24 @@ def _polygon(part: list[object], size: tuple[int, int]) -> dict[str, object] | N
 def _run_lengths(part: dict[str, object], size: tuple[int, int]) -> dict[str, object]:
     """Check a run-length record: the decoder itself writes past its memory where the runs are too long."""
     counts, stated = part["counts"], part["size"]
-    if not isinstance(stated, list) or [int(side) for side in stated] != list(size):
+    if not isinstance(stated, list) or stated != list(size):
         raise SampleError(f"expected a mask of the image's size {size}, got {stated}")
     if isinstance(counts, list):
-        runs = [int(count) for count in counts]
+        runs = [_whole(count) for count in counts]
+    elif isinstance(counts, str | bytes):
+        runs = _decompressed(counts if isinstance(counts, str) else counts.decode("ascii"))
     else:
-        text = counts if isinstance(counts, str) else cast(bytes, counts).decode("ascii")
-        runs = _decompressed(text)
+        raise SampleError(f"expected run lengths as counts, got {type(counts).__name__}")
     total = size[0] * size[1]
     if any(run < 0 for run in runs) or sum(runs) != total:
         raise SampleError(f"expected runs of {total} pixels together, got {sum(runs)}")
     return cast(dict[str, object], coco_mask.frPyObjects({"size": list(size), "counts": runs}, *size))
+
+
+def _whole(count: object) -> int:
+    if isinstance(count, bool) or not isinstance(count, int | float) or count != int(count):
+        raise SampleError(f"expected whole numbers as run lengths, got {count!r}")
+    return int(count)
 
 
 def _decompressed(text: str) -> list[int]:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
 
+from evfsam.errors import EvfSamError
+from evfsam.image_files import opened_picture
 from workbench.datasets.contract import (
     SEMANTIC_PREFIX,
     DatasetError,
@@ -118,9 +119,9 @@ def _spoken(name: str) -> str:
 
 def _pixels(path: Path, numbers: tuple[int, ...]) -> Mask:
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path) as picture:
             colours = np.asarray(picture.convert("RGB")).astype(np.int32)
-    except Exception as error:  # damaged files make decoders raise nearly anything
+    except EvfSamError as error:
         raise SampleError(f"cannot read the map {path}: {error}") from error
     mask: Mask = np.isin(colours @ np.array([1, 256, 65536], dtype=np.int32), numbers)
     return mask

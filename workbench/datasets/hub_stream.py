@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face Hub, or in a folder of its layout, read row by row as they arrive.
 
-A row has an image, phrases and a mask: a column each by one of the names below. Nothing is stored beyond the row at
+A row has an image, phrases and a mask: a column each by one of the names below. A mask is a picture of any sensible
+form, COCO's notation, or rows of 0 and 1; null or an empty list names nothing. Nothing is stored beyond the row at
 hand, and no code of a repository is run. Reading them needs the package datasets, and nothing else does.
 """
 
@@ -12,15 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image
 
 from evfsam.errors import EvfSamError
 from evfsam.preprocess import load_image
 from evfsam.types import RgbImage
+from workbench.analysis.reference_masks import read_reference
 from workbench.datasets.coco_masks import empty_mask, union_mask
 from workbench.datasets.contract import ABSENT, DatasetError, Sample, SampleError, SampleQuestion, unreadable_sample
 from workbench.datasets.layout import plain_text
-from workbench.metrics.masks import Mask
+from workbench.metrics.masks import ReferenceMask
 
 _NAME: Final = "hf"
 _KIND: Final = "phrase"
@@ -97,7 +98,7 @@ class HubStream:
         except DatasetError as error:
             return unreadable_sample(sample_id, _KIND, str(error))
         mask = row[self._mask]
-        kind = _KIND if mask else ABSENT
+        kind = ABSENT if _is_nothing(mask) else _KIND
         image = partial(_decoded_image, row[self._image], sample_id)
         reference = partial(_decoded_mask, mask, row[self._image], sample_id)
         return Sample(image, tuple(SampleQuestion(each, kind, reference) for each in phrases), sample_id)
@@ -122,20 +123,30 @@ def _decoded_image(value: object, sample_id: str) -> RgbImage:
         raise SampleError(f"cannot read the image {sample_id}: {error}") from error
 
 
-def _decoded_mask(value: Any, image: object, sample_id: str) -> Mask:
-    """(H, W) bool: what a picture marks with anything but 0, or run lengths and polygons in COCO's notation."""
-    size = _decoded_image(image, sample_id).shape[:2]
-    if not value:
-        return empty_mask(size)
+def _is_nothing(mask: object) -> bool:
+    return mask is None or (isinstance(mask, list) and not mask)
+
+
+def _decoded_mask(value: Any, image: object, sample_id: str) -> ReferenceMask:
+    """(H, W) as `metrics.ReferenceMask`: a picture, rows of 0 and 1, or run lengths and polygons in COCO's notation."""
+    height, width = _decoded_image(image, sample_id).shape[:2]
+    if _is_nothing(value):
+        return empty_mask((height, width))
+    if _is_bitmap(value, (height, width)):
+        return np.asarray(value, dtype=np.bool_)
     if not (isinstance(value, dict) and "bytes" in value):
-        return union_mask([value], size)
+        return union_mask([value], (height, width))
     try:
-        with Image.open(io.BytesIO(_bytes_of(value))) as picture:
-            values = np.asarray(picture)
-    except Exception as error:  # damaged files make decoders raise nearly anything
+        return read_reference(_bytes_of(value), (height, width)).mask
+    except (EvfSamError, OSError) as error:
         raise SampleError(f"cannot read the mask of {sample_id}: {error}") from error
-    mask: Mask = np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)
-    return mask
+
+
+def _is_bitmap(value: object, size: tuple[int, int]) -> bool:
+    """Whether a value is as many rows as the image has, of as many 0 and 1: no polygon is."""
+    if not isinstance(value, list) or len(value) != size[0]:
+        return False
+    return all(isinstance(row, list) and len(row) == size[1] and set(row) <= {0, 1} for row in value)
 
 
 def _bytes_of(value: Any) -> bytes:

@@ -11,12 +11,13 @@ from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from evfsam.errors import EvfSamError
+from evfsam.image_files import opened_picture
 from evfsam.preprocess import load_image
 from evfsam.types import RgbImage
 from workbench.datasets.contract import DatasetError, SampleError
+from workbench.json_text import named_once
 from workbench.text_encodings import TextEncodingError, decoded_text
 
 _STRETCHED_BY: Final = {"L;2": 85, "L;4": 17}
@@ -68,7 +69,7 @@ def read_json(name: str, path: Path, *, may_be_windows_1252: bool = False) -> ob
             raise
         text = _windows_1252(name, path)
     try:
-        content: object = json.loads(text)
+        content: object = json.loads(text, object_pairs_hook=named_once)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{name}: expected JSON in {path}, got {error}; fetch the file again") from error
     return content
@@ -147,15 +148,16 @@ def label_reader(path: Path) -> NDArray[np.integer]:
         SampleError: it is missing, damaged, or has colours.
     """
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path) as picture:
             if picture.mode not in ("L", "P", "1") and not picture.mode.startswith("I"):
                 raise SampleError(f"expected labels of one channel in {path}, got mode {picture.mode}; save it as grey")
-            stretched_by = _STRETCHED_BY.get(str(picture.tile[0].args) if picture.tile else "", 1)
+            tiles = getattr(picture, "tile", [])
+            stretched_by = _STRETCHED_BY.get(str(tiles[0].args) if tiles else "", 1)
             values = np.asarray(picture)
     except SampleError:
         raise
-    except Exception as error:  # damaged files make decoders raise nearly anything
-        raise SampleError(f"cannot read the mask {path}: {_reason(error)}") from error
+    except EvfSamError as error:
+        raise SampleError(f"cannot read the mask {path}: {error}") from error
     return values.astype(np.int32) // stretched_by
 
 
@@ -193,7 +195,3 @@ def _read_image(path: Path) -> RgbImage:
         return load_image(path)
     except EvfSamError as error:
         raise SampleError(f"cannot read the image {path}: {error}") from error
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

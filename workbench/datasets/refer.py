@@ -7,6 +7,7 @@ Layout below the root, that of the refer toolkit:
 Source: Yu et al., Modeling Context in Referring Expressions, arXiv:1608.00272; splits: UNC and UMD for the papers here.
 """
 
+import io
 import pickle
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from typing import Final, NoReturn
 from evfsam.errors import ConfigurationError
 from workbench.datasets.coco_files import CocoFile, CocoImage, read_coco
 from workbench.datasets.coco_masks import empty_mask, summed_mask
-from workbench.datasets.contract import DatasetError, ListedDataset, Sample, SampleQuestion
+from workbench.datasets.contract import DatasetError, ListedDataset, Sample, SampleError, SampleQuestion
 from workbench.datasets.layout import (
     expected_file,
     expected_folder,
@@ -27,6 +28,7 @@ from workbench.datasets.layout import (
     records,
     whole_number,
 )
+from workbench.metrics.masks import ReferenceMask
 
 KIND: Final = "referring"
 
@@ -113,9 +115,22 @@ def sentences(name: str, ref: Mapping[str, object]) -> list[str]:
 
 def _questions(name: str, coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> list[SampleQuestion]:
     annotation = coco.annotations.get(whole_number(name, ref["ann_id"], "ann_id"), {})
-    segmentation = annotation.get("segmentation") or None
-    reference = partial(summed_mask, segmentation, image.size) if segmentation else partial(empty_mask, image.size)
+    reference = partial(_reference, annotation.get("segmentation"), ref["ann_id"], image.size)
     return [SampleQuestion(sentence, KIND, reference) for sentence in sentences(name, ref)]
+
+
+def _reference(segmentation: object, annotation_id: object, size: tuple[int, int]) -> ReferenceMask:
+    """Decode the mask of an annotation; an empty list is an empty mask, and none is none.
+
+    Raises:
+        SampleError: it cannot be decoded, or is not there.
+    """
+    if segmentation is None:
+        raise SampleError(
+            f"expected annotation {annotation_id} with a segmentation in instances.json, found none; take it and the "
+            "references from one release"
+        )
+    return empty_mask(size) if segmentation == [] else summed_mask(segmentation, size)
 
 
 def _image_of(name: str, coco: CocoFile, ref: Mapping[str, object], path: Path) -> CocoImage:
@@ -160,9 +175,11 @@ def read_plain_pickle(name: str, path: Path) -> object:
         DatasetError: it is damaged, cannot be read, or holds anything else; nothing of it was run.
     """
     try:
-        with path.open("rb") as file:
-            # Python 2 wrote text as bytes; Latin-1 reads any of them, and the phrases are ASCII.
-            content: object = _PlainUnpickler(file, encoding="latin-1").load()
+        packed = path.read_bytes()
+        try:  # Python 2 wrote text as bytes, and did not say which; UTF-8 is told by its bytes, Latin-1 reads any
+            content: object = _PlainUnpickler(io.BytesIO(packed), encoding="utf-8").load()
+        except UnicodeDecodeError:
+            content = _PlainUnpickler(io.BytesIO(packed), encoding="latin-1").load()
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise DatasetError(f"{name}: expected plain data in {path}, got {reason}; fetch the file again") from error

@@ -3,13 +3,14 @@
 A file is one of these, told apart by its content:
     a JSON list, or a JSON object a line: an image (`image_id`, `sample_id`, `image` or `file_name`), a phrase
     (`phrase`, `caption`, `sentence`, `expression` or `text`) and a mask (`segmentation`, `rle` or `mask_rle`) in COCO's
-    notation, or null where nothing was found; `strategy` tells answers of several strategies apart. `masks.jsonl` of
-    `batch` is such a file.
+    notation, or null or an empty list where nothing was found; `strategy` tells answers of several strategies apart.
+    `masks.jsonl` of `batch` is such a file.
     COCO's format: `images`, `annotations`, and `categories` whose names are the phrases of annotations without one.
     what `evaluate --out FILE.jsonl` wrote.
 """
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 from evfsam.errors import ConfigurationError
 from workbench.evaluation.result_lines import FORMAT, read_results
+from workbench.json_text import named_once
 
 _IMAGE_FIELDS: Final = ("sample_id", "image_id", "image", "file_name")
 _PHRASE_FIELDS: Final = ("phrase", "caption", "sentence", "sent", "expression", "text")
@@ -129,12 +131,12 @@ def _records(path: Path, content: bytes) -> Iterator[tuple[str, SavedMask]]:
 def _json_values(path: Path, content: bytes) -> list[Any]:
     """Return one JSON value, or one a line."""
     try:
-        return [json.loads(content)]
-    except ValueError:
+        return [json.loads(content, object_pairs_hook=named_once)]
+    except (ValueError, RecursionError):
         pass
     try:
-        return [json.loads(line) for line in content.splitlines() if line.strip()]
-    except ValueError as error:
+        return [json.loads(line, object_pairs_hook=named_once) for line in content.splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
         raise SavedMasksError(f"expected JSON, or a JSON object a line, in {path}, got {error}") from error
 
 
@@ -159,7 +161,12 @@ def _named(path: Path, records: object, name: str) -> dict[str, str]:
         isinstance(each, dict) and {"id", name} <= set(each) for each in records
     ):
         raise SavedMasksError(f"expected images and categories in COCO's format in {path}, with id and {name}")
-    return {str(each["id"]): str(each[name]) for each in records}
+    named: dict[str, str] = {}
+    for each in records:
+        if str(each["id"]) in named:
+            raise SavedMasksError(f"expected each id once in {path}, got {each['id']!r} twice; number them anew")
+        named[str(each["id"])] = str(each[name])
+    return named
 
 
 def _saved(
@@ -167,7 +174,7 @@ def _saved(
 ) -> tuple[str, SavedMask]:
     if not isinstance(record, dict):
         raise SavedMasksError(f"expected an object as record {number} of {path}, got {type(record).__name__}")
-    named = [str(record[each]) for each in _IMAGE_FIELDS if record.get(each) is not None]
+    named = [str(record[each]) for each in _IMAGE_FIELDS if _is_name(record.get(each))]
     named += [images[each] for each in named if each in images]
     phrase = _first(record, _PHRASE_FIELDS)
     phrase = categories.get(str(record.get("category_id"))) if phrase is None else phrase
@@ -177,8 +184,23 @@ def _saved(
             f"{number} of {path}, got the fields {', '.join(map(str, record))}"
         )
     has_failed = record.get("verdict") == "failed"
-    mask = SavedMask(_names_of_image(named), phrase, _first(record, _MASK_FIELDS) or None, has_failed=has_failed)
-    return str(record.get("strategy") or ""), mask
+    segmentation = _first(record, _MASK_FIELDS)
+    if not has_failed and not any(each in record for each in _MASK_FIELDS):
+        raise SavedMasksError(
+            f"expected a mask ({', '.join(_MASK_FIELDS)}) in record {number} of {path}, or null for nothing found, got "
+            f"the fields {', '.join(map(str, record))}"
+        )
+    strategy = record.get("strategy") or ""
+    if not isinstance(strategy, str):
+        raise SavedMasksError(f"expected text as strategy in record {number} of {path}, got {strategy!r:.60}")
+    mask = SavedMask(_names_of_image(named), phrase, None if segmentation == [] else segmentation, None, has_failed)
+    return strategy, mask
+
+
+def _is_name(value: object) -> bool:
+    """Whether something can be the number or the name of an image."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, str) or is_number
 
 
 def _first(record: Mapping[str, object], names: Sequence[str]) -> object | None:

@@ -82,13 +82,14 @@ def refer(root: Path, name: str = "refcoco", split_set: str = "unc") -> Path:
         {"id": 11, "image_id": 1, "category_id": 1, "segmentation": parts},
         {"id": 12, "image_id": 1, "category_id": 1, "segmentation": run_lengths(rectangle(20, 4, 28, 20))},
         {"id": 13, "image_id": 2, "category_id": 1, "segmentation": [run_lengths(rectangle(0, 0, 5, 5))]},
+        {"id": 14, "image_id": 2, "category_id": 1, "segmentation": []},
     ]
     refs = [
         ref(1, 1, 11, "val", "Left Man ", "man in red"),
         ref(2, 1, 12, "val", "right man"),
         ref(3, 2, 13, "testA", "corner"),
         ref(4, 2, 13, "train", "the corner"),
-        ref(5, 2, 99, "testB", "nowhere"),
+        ref(5, 2, 14, "testB", "nowhere"),
     ]
     folder = root / name
     names = {1: "COCO_train2014_000000000001.jpg", 2: "COCO_train2014_000000000002.jpg"}

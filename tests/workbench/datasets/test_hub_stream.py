@@ -61,6 +61,67 @@ def test_masks_in_coco_notation(tmp_path: Path, mask: object) -> None:
     np.testing.assert_array_equal(sample.questions[0].reference, PATCH)
 
 
+HALF_SEEN = np.where(PATCH, 255, 0).astype(np.uint8)
+OPAQUE = np.full(SIZE, 255, dtype=np.uint8)
+
+
+def encoded(picture: Image.Image, kind: str = "PNG") -> dict[str, object]:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **({"quality": 60} if kind == "JPEG" else {}))
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        encoded(Image.fromarray(np.dstack([HALF_SEEN] * 3 + [OPAQUE]))),
+        encoded(Image.fromarray(np.dstack([HALF_SEEN, OPAQUE]))),
+        encoded(Image.fromarray(np.dstack([OPAQUE] * 3 + [HALF_SEEN]))),
+        encoded(Image.fromarray(PATCH.astype(np.uint16) * 256)),
+        encoded(Image.fromarray(PATCH.astype(np.uint8) * 7)),
+        encoded(Image.fromarray(HALF_SEEN).resize((64, 48), 0).resize((32, 24), 0), "BMP"),
+    ],
+    ids=["opaque colours", "opaque grey", "cut-out", "16 bits", "one label", "BMP"],
+)
+def test_pictures_of_masks_are_read_whatever_their_form(tmp_path: Path, mask: dict[str, object]) -> None:
+    columns = {"image": [png(GREY)], "text": ["the patch"], "mask": [mask]}
+    (sample,) = laid_down(tmp_path, columns, pictures=("image", "mask"))
+    np.testing.assert_array_equal(sample.questions[0].reference, PATCH)
+
+
+def test_soft_edges_of_a_compressed_mask_are_no_object(tmp_path: Path) -> None:
+    soft = encoded(Image.fromarray(HALF_SEEN), "JPEG")
+    (sample,) = laid_down(tmp_path, {"image": [png(GREY)], "text": ["x"], "mask": [soft]}, pictures=("image", "mask"))
+    assert abs(int(sample.questions[0].reference.sum()) - int(PATCH.sum())) <= 4
+
+
+def test_rows_of_zeros_and_ones_are_a_mask_and_no_polygons(tmp_path: Path) -> None:
+    rows = PATCH.astype(int).tolist()
+    (sample,) = laid_down(tmp_path, {"image": [png(GREY)], "text": ["the patch"], "mask": [rows]})
+    np.testing.assert_array_equal(sample.questions[0].reference, PATCH)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (png(HALF_SEEN[:12, :16]), "expected a mask of the image's size, 32 x 24"),
+        ({"bytes": b"no picture", "path": None}, "cannot read the mask of 0"),
+    ],
+)
+def test_a_mask_that_cannot_be_the_images_is_told(tmp_path: Path, mask: dict[str, object], words: str) -> None:
+    columns = {"image": [png(GREY)], "text": ["the patch"], "mask": [mask]}
+    (sample,) = laid_down(tmp_path, columns, pictures=("image", "mask"))
+    with pytest.raises(SampleError, match=words):
+        _ = sample.questions[0].reference
+
+
+def test_text_in_a_column_of_masks_is_not_taken_for_nothing(tmp_path: Path) -> None:
+    (sample,) = laid_down(tmp_path, {"image": [png(GREY)], "text": ["the patch"], "mask": [""]})
+    assert sample.questions[0].kind == "phrase"
+    with pytest.raises(SampleError, match="expected a polygon or run lengths"):
+        _ = sample.questions[0].reference
+
+
 def test_an_image_is_read_when_it_is_needed_and_a_damaged_one_says_so(tmp_path: Path) -> None:
     columns = {"image": [{"bytes": b"no picture", "path": None}], "text": ["x"], "segmentation": [run_lengths(PATCH)]}
     (sample,) = laid_down(tmp_path, columns)

@@ -209,6 +209,12 @@ def test_a_damaged_pickle_is_told_with_its_path(content: bytes, tmp_path: Path) 
         {"counts": [768]},
         ["a", "b", "c", "d", "e", "f"],
         "polygon",
+        {"size": [24, 32], "counts": [700.5, 60.5, 7]},
+        {"size": [24, 32], "counts": ["700", "60", "8"]},
+        {"size": [24, 32], "counts": [True, 767]},
+        {"size": [24, 32], "counts": [float("nan"), 768]},
+        {"size": [24, 32], "counts": None},
+        {"size": [24.9, 32.2], "counts": [768]},
     ],
 )
 def test_a_corrupt_mask_spoils_its_own_question_alone(segmentation: object, tmp_path: Path) -> None:
@@ -222,6 +228,50 @@ def test_a_corrupt_mask_spoils_its_own_question_alone(segmentation: object, tmp_
     with pytest.raises(SampleError, match="expected"):
         _ = first.reference
     assert third.reference.sum() == 25
+
+
+def test_an_annotation_that_is_not_there_is_unreadable_and_no_empty_mask(tmp_path: Path) -> None:
+    root = layouts.refer(tmp_path)
+    (root / "refcoco/refs(unc).p").write_bytes(layouts.python_2_pickle([layouts.ref(1, 1, 99, "val", "the bus")]))
+    (question,) = only_sample("refcoco:val", root).questions
+    with pytest.raises(SampleError, match=r"expected annotation 99 with a segmentation in .*, found none"):
+        _ = question.reference
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_text_that_python_2_wrote_as_bytes_is_read_as_it_was_meant(encoding: str, tmp_path: Path) -> None:
+    root = layouts.refer(tmp_path)
+    written = "café à gauche".encode(encoding).decode("latin-1")
+    (root / "refcoco/refs(unc).p").write_bytes(layouts.python_2_pickle([layouts.ref(1, 1, 11, "val", written)]))
+    assert [each.phrase for each in only_sample("refcoco:val", root).questions] == ["café à gauche"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        ({"bbox": [2, 2, 10, 10]}, "a box or an area alone"),
+        ({"bbox": [2, 2, 10, 10], "segmentation": None}, "a box or an area alone"),
+        ({"bbox": [2, 2, 10, 10], "area": 100.0, "segmentation": []}, "a box or an area alone"),
+        ({"area": 5, "segmentation": []}, "a box or an area alone"),
+        ({}, "got none"),
+        ({"segmentation": ""}, "expected a polygon or run lengths"),
+        ({"segmentation": {}}, "cannot be decoded"),
+        ({"segmentation": 0}, "expected a polygon or run lengths"),
+    ],
+)
+def test_boxes_and_captions_without_a_mask_are_not_counted_as_absent(
+    annotation: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    question = only_question_of(tmp_path, {"phrase": "the bus", **annotation})
+    assert question.kind == "phrase"
+    with pytest.raises(SampleError, match=words):
+        _ = question.reference
+
+
+@pytest.mark.parametrize("beside", [{}, {"bbox": []}, {"bbox": [0, 0, 0, 0], "area": 0}])
+def test_an_empty_segmentation_names_nothing(beside: dict[str, object], tmp_path: Path) -> None:
+    question = only_question_of(tmp_path, {"phrase": "the bus", "segmentation": [], **beside})
+    assert (question.kind, bool(question.reference.any())) == (ABSENT, False)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -135,6 +135,19 @@ def test_a_mask_of_another_size_or_a_damaged_one_is_told_and_not_counted(root: P
         ),
         ('[{"phrase": "man", "rle": null}]', r"expected an image \(sample_id, image_id"),
         ('{"annotations": [], "images": [1]}', "expected images and categories in COCO's format"),
+        (
+            '[{"image_id": 1, "phrase": "man", "mask": {}}]',
+            r"expected a mask \(segmentation, rle, .* or null for nothing",
+        ),
+        ('[{"image_id": true, "phrase": "man", "rle": null}]', "expected an image"),
+        ('[{"image_id": NaN, "phrase": "man", "rle": null}]', "expected an image"),
+        ('[{"image_id": [1], "phrase": "man", "rle": null}]', "expected an image"),
+        (
+            '[{"image_id": 1, "phrase": "man", "rle": null, "strategy": {"a": 1}}]',
+            "expected text as strategy in record 1",
+        ),
+        ('{"annotations": [], "images": [{"id": 1, "file_name": "a"}, {"id": "1", "file_name": "b"}]}', "'1' twice"),
+        ("[" * 100_000, "expected JSON, or a JSON object a line"),
     ],
 )
 def test_a_file_of_something_else_is_refused_by_record(content: str, said: str, tmp_path: Path) -> None:
@@ -142,6 +155,14 @@ def test_a_file_of_something_else_is_refused_by_record(content: str, said: str, 
     path.write_text(content)
     with pytest.raises(SavedMasksError, match=said):
         read_saved_masks(path)
+
+
+@pytest.mark.parametrize("mask", ["", {}, 0, False, "masks/a.png"])
+def test_a_mask_in_no_notation_is_told_and_not_counted_as_nothing_found(
+    mask: object, root: Path, tmp_path: Path
+) -> None:
+    answers, _ = scored(root, saved(tmp_path / "mine.json", {"image_id": 1, "phrase": "left man", "rle": mask}))
+    assert (answers["left man"].outcome, "expected a" in answers["left man"].reason) == ("unread", True)
 
 
 def score(*words: object) -> int:
