@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import gradio as gr
 import pytest
@@ -90,6 +90,10 @@ def part(head: str, content: str) -> str:
         ("[" * 900 + "]" * 900, 422, "nested at most 50"),
         ("[" * 15_000, 400, "expected a JSON object"),
         (b'{"phrase": "\xff"}', 400, "UTF-8"),
+        (b'{"phrase": "\xed\xa0\x80"}', 400, "UTF-8"),
+        (AS_TEXT.encode("utf-16"), 400, "UTF-8"),
+        (AS_TEXT[:-1] + ', "phrase": "a circle"}', 400, "the name 'phrase' twice"),
+        (AS_TEXT[:-1] + ', "options": {"a": 1, "a": 2}}', 400, "the name 'a' twice"),
         (b"\x00", 400, "expected a JSON object"),
         ("null", 400, "got NoneType"),
     ],
@@ -118,6 +122,63 @@ def test_a_value_that_nothing_can_use_is_refused_in_a_sentence(
 def test_a_broken_form_is_refused_in_a_sentence(address: str, body: str) -> None:
     status, _ = refused(address, "programs/segment", body, Content_Type=FORM)
     assert status in (400, 422)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (part('name="phrase"', "a circle"), "expected the field 'phrase' once"),
+        (part('name="options"; filename="o.json"', "{}"), "expected no file as 'options'"),
+        (part('name="phrase2"', "gr\udcf6\udcdfe"), "expected a form in UTF-8"),
+        (part('name="phrase\udcff"', "a"), "expected a form in UTF-8"),
+        (part('name="strategy"', "\udced\udca0\udc80"), "expected a form in UTF-8"),
+    ],
+)
+def test_no_part_of_a_form_is_lost_or_read_as_something_else(address: str, body: str, words: str) -> None:
+    whole = part('name="image"', IMAGE) + part('name="phrase"', "a square") + body + "--edge--\r\n"
+    status, detail = refused(address, "programs/segment", whole.encode(errors="surrogateescape"), Content_Type=FORM)
+    assert (status in (400, 422), words in detail) == (True, True), detail
+
+
+def test_a_form_in_another_character_set_is_not_guessed_at(address: str) -> None:
+    body = part('name="image"', IMAGE) + part('name="phrase"', "größe") + "--edge--\r\n"
+    for kind in (FORM, FORM + "; charset=utf-16", "multipart/form-data; charset=ascii; boundary=edge"):
+        assert sent(address, "programs/segment", body, Content_Type=kind)[0] == 200
+    coded = "image=" + quote(IMAGE) + "&phrase=gr%F6%DFe"
+    kind = "application/x-www-form-urlencoded"
+    status, detail = refused(address, "programs/segment", coded, Content_Type=kind)
+    assert (status, "expected a form in UTF-8" in detail) == (400, True)
+    assert sent(address, "programs/segment", coded.replace("%F6%DF", quote("öß")), Content_Type=kind)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        part('name="files"; filename="a.png"', "x"),
+        part('name="files"; filename="a.png"', "x") + "--edge",
+        "--edge\r\n",
+        "x",
+        part('name="files"', "x") + "--edge--\r\n",
+        part("name=\"files\"; filename*=utf-8''%ff%fe", "x") + "--edge--\r\n",
+    ],
+)
+def test_a_broken_upload_is_refused_in_a_sentence(address: str, body: str) -> None:
+    assert refused(address, "gradio_api/upload", body, Content_Type=FORM)[0] == 400
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"component_id": 99_999, "fn_name": "x"},
+        {"component_id": -1, "fn_name": "x"},
+        {"component_id": 10**14, "fn_name": "__class__"},
+    ],
+)
+def test_a_call_of_a_component_that_is_not_there_is_refused_in_a_sentence(
+    address: str, call: dict[str, object]
+) -> None:
+    body = json.dumps({"data": {"self": 1}, "session_hash": "a", **call})
+    assert refused(address, "gradio_api/component_server", body)[0] == 400
 
 
 def test_a_form_without_its_boundary_is_refused(address: str) -> None:
@@ -339,12 +400,19 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with served() as (address, _):
+    with served() as (address, demo):
         monkeypatch.setattr("webui.api.endpoints.Image.Image.save", full)
         assert refused(address, "programs/draw_scene", "{}") == (507, DISK_FULL)
         assert refused(address, "programs/explain_attention", AS_TEXT) == (507, DISK_FULL)
         monkeypatch.setattr(Path, "write_bytes", full)
-        assert refused(address, "programs/segment", AS_TEXT) == (507, DISK_FULL)
+        for path in ("programs/segment", "programs/compare_strategies", "gradio_api/call/v2/segment"):
+            assert refused(address, path, AS_TEXT) == (507, DISK_FULL)
+        data = {
+            "data": [IMAGE, "a", "evf-sam", {}, None, None],
+            "fn_index": _index(demo, "segment"),
+            "session_hash": "a",
+        }
+        assert refused(address, "gradio_api/queue/join", json.dumps(data)) == (507, DISK_FULL)
         monkeypatch.setattr("tempfile._TemporaryFileWrapper", full)
         body = part('name="files"; filename="a.png"', "x") + "--edge--\r\n"
         assert refused(address, "gradio_api/upload", body, Content_Type=FORM) == (507, DISK_FULL)

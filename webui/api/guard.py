@@ -5,9 +5,11 @@ It stands before all routes, Gradio's own among them.
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from email.message import Message as EmailMessage
 from ipaddress import ip_address
 from time import monotonic
 from typing import Final
@@ -23,6 +25,8 @@ from webui.api.routes import FOLDER, JSON_SCOPE, told
 from webui.file_quota import FileQuota
 from webui.visits import Visits
 from workbench.limits import LARGEST_AS_BASE64
+
+logger = logging.getLogger(__name__)
 
 LARGEST_IMAGE_BODY: Final = LARGEST_AS_BASE64 + 1_000_000
 LARGEST_UPLOAD: Final = 110_000_000
@@ -43,6 +47,8 @@ _ADDRESSES: Final = (f"{_API}/file=http:", f"{_API}/file=https:")
 _HEARTBEAT: Final = f"{_API}/heartbeat/"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _GRACE_SECONDS: Final = 30.0
+_LONGEST_END: Final = 1_000
+"""Bytes behind the last boundary of a form, in which that is still looked for."""
 _LEAST_RATE: Final = 20_000
 """Bytes a second, on the whole, that a body must come with after the grace."""
 
@@ -121,10 +127,10 @@ class Guard:
         _check_site(headers)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-            body = _Body(receive, headers, _largest_form(path))
+            body = _Body(receive, headers, _largest_form(path), closing=_closing_boundary(headers))
             quota: FileQuota | None = getattr(scope["app"].state, "file_quota", None)
             async with nullcontext() if quota is None else quota.room_for(body.length):
-                await self._app(scope, body.receive, send)
+                await self._read_by_gradio(scope, body.receive, send)
             return
         await self._pass_json(scope, receive, send, kind)
 
@@ -139,7 +145,23 @@ class Guard:
         if content and prepare is not None and (prepared := await prepare(path, value, scope)) is not value:
             value, content = prepared, json.dumps(prepared).encode()
         scope[JSON_SCOPE] = value
-        await self._app(_with_length(scope, len(content)), _replay(content, receive), send)
+        await self._read_by_gradio(_with_length(scope, len(content)), _replay(content, receive), send)
+
+    async def _read_by_gradio(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a body on; what Gradio's own readers of files stumble over is what was sent, not a fault of ours.
+
+        Raises:
+            RequestError: see above.
+        """
+        try:
+            await self._app(scope, receive, send)
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            if not scope["path"].startswith(tuple(_UPLOAD_PATHS)):
+                raise
+            logger.info("a body for %s cannot be read", scope["path"], exc_info=True)
+            raise RequestError(
+                400, "expected files with names, or a call of a component, as this page sends them; got something else"
+            ) from error
 
     async def _whole(self, body: "_Body") -> bytes:
         """Read a body into memory, of which all bodies together get a part."""
@@ -159,10 +181,19 @@ class Guard:
 
 
 class _Body:
-    """The body of a request, received within a bound of bytes and at no less than a slow rate."""
+    """The body of a request, received within a bound of bytes and at no less than a slow rate.
 
-    def __init__(self, receive: Receive, headers: Mapping[str, str], largest: int) -> None:
+    Args:
+        receive: brings its parts.
+        headers: of the request.
+        largest: bytes.
+        closing: what stands near the end of a whole one; nothing for those that need nothing.
+    """
+
+    def __init__(self, receive: Receive, headers: Mapping[str, str], largest: int, closing: bytes = b"") -> None:
         self._receive = receive
+        self._closing = closing
+        self._tail = b""
         self._largest = largest
         self._began = monotonic()
         self._bytes = 0
@@ -176,7 +207,7 @@ class _Body:
         """Give the next part.
 
         Raises:
-            RequestError: it is too large, or comes too slowly.
+            RequestError: it is too large, comes too slowly, or ends too soon.
         """
         if self._is_whole:
             return await self._receive()
@@ -185,6 +216,10 @@ class _Body:
         self._is_whole = message["type"] != "http.request" or not message.get("more_body", False)
         if self._bytes > self._largest:
             self._refuse("more")
+        if self._closing:
+            self._tail = (self._tail + message.get("body", b""))[-_LONGEST_END - len(self._closing) :]
+            if self._is_whole and message["type"] == "http.request" and self._closing not in self._tail:
+                raise RequestError(400, "expected a whole form, got one that breaks off before its last boundary")
         return message
 
     async def _in_time(self) -> Message:
@@ -233,6 +268,14 @@ def _check_site(headers: Mapping[str, str]) -> None:
     raise RequestError(
         403, "this server takes nothing from other sites' pages; send it from its own, or from a program"
     )
+
+
+def _closing_boundary(headers: Mapping[str, str]) -> bytes:
+    """Return what ends a form in parts (RFC 2046, section 5.1.1); nothing for another form, or without a boundary."""
+    told = EmailMessage()
+    told["content-type"] = headers.get("content-type", "")
+    boundary = told.get_boundary("") if told.get_content_maintype() == "multipart" else ""
+    return f"--{boundary}--".encode("latin-1", "replace") if boundary else b""
 
 
 def _largest_json(path: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from webui.api.refusals import RequestError
+from workbench.json_text import named_once
 
 MOST_VALUES: Final = 50_000
 """Values in one body, counted by the marks before them: a value costs Python some sixty times its byte in JSON."""
@@ -19,7 +20,7 @@ def read_json(body: bytes) -> object:
 
     Raises:
         RequestError: it is no JSON, or holds what no endpoint can use: NaN, numbers beyond all bounds, half a surrogate
-            pair, too many values, or values nested too deep.
+            pair, a name twice, too many values, or values nested too deep.
     """
     count = sum(body.count(mark) for mark in (b",", b"[", b"{"))
     if count > MOST_VALUES:
@@ -28,7 +29,13 @@ def read_json(body: bytes) -> object:
         )
     try:
         text = body.decode("utf-8")
-        value = json.loads(text or "{}", parse_constant=_no_number, parse_float=_finite, parse_int=_exact)
+        value = json.loads(
+            text or "{}",
+            parse_constant=_no_number,
+            parse_float=_finite,
+            parse_int=_exact,
+            object_pairs_hook=named_once,
+        )
     except UnicodeDecodeError as error:
         raise RequestError(
             400, f"expected JSON in UTF-8, got bytes that are none at {error.start}; encode it"

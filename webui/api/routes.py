@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from webui.api.endpoints import OUR_FAULT
-from webui.api.images import kept_file
+from webui.api.images import IMAGE, kept_file
 from webui.api.json_bodies import read_json
 from webui.api.refusals import RequestError
 from webui.api.schemas import EndpointSchemas
@@ -75,19 +75,61 @@ async def _arguments(request: Request, properties: Mapping[str, Mapping[str, Any
 async def _form(request: Request, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
     """Read a form: its files are kept; fields that are no text are JSON."""
     arguments: dict[str, object] = {}
+    kind = request.headers.get("content-type", "").strip().lower()
     try:
-        form = await request.form(max_files=_MOST_FIELDS, max_fields=_MOST_FIELDS, max_part_size=LARGEST_AS_BASE64)
+        form = await _byte_for_byte(request).form(
+            max_files=_MOST_FIELDS, max_fields=_MOST_FIELDS, max_part_size=LARGEST_AS_BASE64
+        )
     except HTTPException as error:
         raise RequestError(400, f"expected a form that can be read, got: {error.detail}") from error
     try:
-        for name, value in form.items():
-            if isinstance(value, UploadFile):
+        as_sent = _as_utf8 if kind.startswith("multipart/") else _unreplaced
+        for given_name, value in sorted(form.multi_items(), key=lambda each: isinstance(each[1], UploadFile)):
+            name = as_sent(given_name)
+            if name in arguments:
+                raise RequestError(422, f"expected the field {name[:60]!r} once, got it again; send one of them")
+            if not isinstance(value, UploadFile):
+                arguments[name] = _field(name, as_sent(value), properties)
+            elif name == IMAGE:
                 arguments[name] = await asyncio.to_thread(kept_file, value.file.read)
             else:
-                arguments[name] = _field(name, value, properties)
+                raise RequestError(422, f"expected no file as {name[:60]!r}, got one; send a field without a file name")
     finally:
         await form.close()
     return arguments
+
+
+def _byte_for_byte(request: Request) -> Request:
+    """Return a request whose form in parts is decoded as Latin-1, a character a byte: nothing is decided by that."""
+    kind = request.headers.get("content-type", "")
+    main, *parameters = kind.split(";")
+    kept = [each for each in parameters if not each.strip().lower().startswith("charset")]
+    told = ";".join([main, *kept, " charset=latin-1"]).encode("latin-1")
+    headers = [(name, told if name == b"content-type" else value) for name, value in request.scope["headers"]]
+    return Request({**request.scope, "headers": headers}, request.receive)
+
+
+def _as_utf8(text: str) -> str:
+    """Return what UTF-8 makes of a character a byte.
+
+    Raises:
+        RequestError: they are none.
+    """
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError as error:
+        raise RequestError(400, f"expected a form in UTF-8, got other bytes in {text[:40]!r}; encode it") from error
+
+
+def _unreplaced(text: str) -> str:
+    """Return a field of a form in one line; its reader writes the replacement character for what is no UTF-8.
+
+    Raises:
+        RequestError: it did.
+    """
+    if "\ufffd" in text:
+        raise RequestError(400, f"expected a form in UTF-8, got other bytes in {text[:40]!r}; encode it")
+    return text
 
 
 def _field(name: str, value: str, properties: Mapping[str, Mapping[str, Any]]) -> object:
