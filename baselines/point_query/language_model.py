@@ -30,7 +30,7 @@ from transformers.utils import is_peft_available
 from baselines.control_tokens import refuse_control_tokens
 from baselines.point_query.adapters import with_todays_names
 from baselines.point_query.branches import Branch, BranchingCache, can_branch, can_choose_greedily, holds_positions
-from baselines.point_query.dialects import NO, YES, format_box, format_point
+from baselines.point_query.dialects import NO, YES, format_box, format_point, system_turn
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.transformers_releases import cache_argument
 from baselines.weight_loading import existing_directory, raise_unless_complete, without_progress_bars
@@ -50,6 +50,8 @@ class LanguageModel:
         model: in evaluation mode, on its device.
         processor: with a tokenizer and a chat template.
         template_options: what the chat template is told beside the messages, such as {"enable_thinking": False}.
+        system_prompt: what the model is told before every dialogue; "" for nothing.
+        image_side: pixels of the square to which images are squashed first; None leaves them to the processor.
 
     Raises:
         ConfigurationError: the processor has no chat template, or its tokenizer cannot tell yes from no or changes
@@ -61,12 +63,17 @@ class LanguageModel:
         model: PreTrainedModel,
         processor: ProcessorMixin,
         template_options: Mapping[str, object] = MappingProxyType({}),
+        *,
+        system_prompt: str = "",
+        image_side: int | None = None,
     ) -> None:
         if processor.chat_template is None and processor.tokenizer.chat_template is None:
             raise ConfigurationError("the language model's processor has no chat template; save one beside it")
         self.model = model
         self.processor = processor
         self.template_options = dict(template_options)
+        self._before = [system_turn(system_prompt)] if system_prompt else []
+        self._image_side = image_side
         _raise_unless_faithful(processor.tokenizer)
         self._yes_ids = _spellings(processor.tokenizer, YES)
         self._no_ids = _spellings(processor.tokenizer, NO)
@@ -84,6 +91,8 @@ class LanguageModel:
         dtype: torch.dtype,
         adapter: str | Path | None = None,
         template_options: Mapping[str, object] = MappingProxyType({}),
+        system_prompt: str = "",
+        image_side: int | None = None,
         may_hold_more: bool = False,
     ) -> Self:
         """Load a directory that `save_pretrained` of model and processor wrote; no weight may be missing.
@@ -94,6 +103,8 @@ class LanguageModel:
             dtype: of the weights in memory.
             adapter: directory of a LoRA adapter (peft) to put on the model.
             template_options: see the class.
+            system_prompt: see the class.
+            image_side: see the class.
             may_hold_more: whether weights that the model does not know are welcome.
 
         Raises:
@@ -114,7 +125,8 @@ class LanguageModel:
         raise_unless_complete(path, info, may_hold_more=may_hold_more)
         if adapter is not None:
             _put_on_adapter(model, existing_directory(adapter))
-        return cls(model.to(device).eval(), processor, template_options)
+        placed = model.to(device).eval()
+        return cls(placed, processor, template_options, system_prompt=system_prompt, image_side=image_side)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write model and processor where `from_pretrained` finds them."""
@@ -142,7 +154,9 @@ class LanguageModel:
         Raises:
             ImageFormatError: the model's processor refuses the image, as some do if one side is far the longer.
         """
-        placed = [_with_image(message, image) for message in messages]
+        if self._image_side is not None:
+            image = image.resize((self._image_side,) * 2, Image.Resampling.BICUBIC)
+        placed = [_with_image(message, image) for message in (*self._before, *messages)]
         try:
             encoded = self.processor.apply_chat_template(
                 placed,
@@ -178,7 +192,7 @@ class LanguageModel:
 
     def _rendered(self, messages: Sequence[Message]) -> str:
         text: str = self.processor.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=False, **self.template_options
+            [*self._before, *messages], add_generation_prompt=True, tokenize=False, **self.template_options
         )
         return text
 

@@ -109,5 +109,7 @@ def _load_model(
         dtype=dtype,
         adapter=None if adapter is None else weights_directory(adapter),
         template_options=dialect.template_options,
+        system_prompt=dialect.system_prompt,
+        image_side=dialect.image_side,
         may_hold_more=True,
     )

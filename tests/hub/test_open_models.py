@@ -222,6 +222,25 @@ def test_adapters_change_what_llava_next_says(hub: Path, tmp_path: Path) -> None
     torch.testing.assert_close(after, expected, rtol=0, atol=1e-5)
 
 
+def test_llava_next_is_told_and_shown_what_the_released_adapters_were_trained_on(hub: Path) -> None:
+    language = load(hub, LLAVA_NEXT).language
+    assert isinstance(language, LanguageModel)
+    messages: list[Message] = [dialects.user_turn("Where is it?", with_image=True)]
+    picture = Image.fromarray(IMAGE)
+    squashed = picture.resize((672, 672), Image.Resampling.BICUBIC)
+    inputs, expected = (language.encode(each, messages) for each in (picture, squashed))
+    torch.testing.assert_close(inputs["pixel_values"], expected["pixel_values"], rtol=0, atol=0)
+    for tokens in (inputs["input_ids"][0], language.encode_texts([messages])[0]):
+        said = language.processor.tokenizer.decode(tokens)
+        assert said.startswith("<|im_start|>system\nYou are a helpful language and vision assistant. You are able to")
+        assert "a variety of tasks using natural language.<|im_end|>\n<|im_start|>user\n" in said
+        assert said.count("<|im_start|>system") == 1
+    qwen = load(hub, QWEN3_VL).language
+    assert isinstance(qwen, LanguageModel)
+    assert not torch.equal(qwen.encode(picture, messages)["image_grid_thw"], torch.tensor([[1, 48, 48]]))
+    assert "system" not in qwen.processor.tokenizer.decode(qwen.encode_texts([messages])[0])
+
+
 def test_adapters_with_the_names_of_the_original_model_load_too(hub: Path, tmp_path: Path) -> None:
     """As released: `model.layers.N` and `mm_projector.0` for what transformers calls otherwise."""
     peft = pytest.importorskip("peft", reason="adapters need peft, which is optional")

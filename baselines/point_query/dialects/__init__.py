@@ -7,7 +7,7 @@ entries of `DIALECTS`.
 from baselines.point_query.dialects.answer_parsing import ParsedBoxes, ParsedPromptPoints, PromptGroup
 from baselines.point_query.dialects.conventions import CoordinateConvention, CoordinateGrid, SpokenBox, SpokenPoint
 from baselines.point_query.dialects.known_dialects import DIALECTS, Dialect, dialect_of_model, find_dialect
-from baselines.point_query.dialects.questions import assistant_turn, user_turn
+from baselines.point_query.dialects.questions import assistant_turn, system_turn, user_turn
 from baselines.point_query.dialects.sam4mllm import (
     LARGEST_WRITTEN,
     NO,
@@ -72,5 +72,6 @@ __all__ = [
     "prompt_points_question",
     "relative_box",
     "relative_point",
+    "system_turn",
     "user_turn",
 ]

@@ -44,6 +44,8 @@ class Dialect:
         presence_question: ask whether the object is there at all, before anything else.
         absent_answer: the answer to the box question where there is nothing, if its probability is to be weighed.
         template_options: what the chat template is told beside the messages.
+        system_prompt: what the model is told before the first question; "" for nothing.
+        image_side: pixels of the square to which the image is squashed before the processor sees it; None for as it is.
         reads: the class that runs the family's models: "chat" or "florence2".
     """
 
@@ -61,6 +63,8 @@ class Dialect:
     presence_question: Callable[[str], str] | None = None
     absent_answer: str | None = None
     template_options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    system_prompt: str = ""
+    image_side: int | None = None
     reads: str = "chat"
 
 
@@ -108,6 +112,8 @@ _ENTRIES: Final = (
         points_question=_released_points,
         prompt_points_question=sam4mllm.prompt_points_question,
         parse_prompt_points=_sam4mllm_groups,
+        system_prompt=sam4mllm.RELEASED_SYSTEM_PROMPT,
+        image_side=sam4mllm.RELEASED_SIDE,
     ),
     Dialect(
         key="qwen3-vl",

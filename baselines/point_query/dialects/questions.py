@@ -15,6 +15,11 @@ def user_turn(text: str, *, with_image: bool = False) -> dict[str, object]:
     return {"role": "user", "content": [*image, {"type": "text", "text": text}]}
 
 
+def system_turn(text: str) -> dict[str, object]:
+    """Return what a model is told before the dialogue, for a chat template."""
+    return {"role": "system", "content": [{"type": "text", "text": text}]}
+
+
 def assistant_turn(text: str) -> dict[str, object]:
     """Return the model's message for a chat template."""
     return {"role": "assistant", "content": [{"type": "text", "text": text}]}

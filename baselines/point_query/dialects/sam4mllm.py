@@ -37,6 +37,13 @@ ObjectCount = Literal["1", "1+", "0+"]
 """How many boxes the asker expects: exactly one, at least one, or maybe none."""
 
 OBJECT_COUNTS: Final[tuple[ObjectCount, ...]] = ("1", "1+", "0+")
+RELEASED_SYSTEM_PROMPT: Final = (
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
+    "provides, and assist the user with a variety of tasks using natural language."
+)
+"""What LLaVA-NeXT on Llama 3 is told first; the released adapters were trained behind it."""
+RELEASED_SIDE: Final = 672
+"""Pixels of the square to which the released adapters' training squashed every image."""
 NO_OBJECT: Final = "No object found."
 YES: Final = "Yes"
 NO: Final = "No"
