@@ -17,6 +17,7 @@ from evfsam.types import ImageView, SamPrompt, Strategy
 from evfsam.weights.hub import weights_directory
 from tests.hub.tiny_hub import SAM3, SAM3_LITE_TEXT, lay_down
 from workbench.suites.full import full_suite
+from workbench.suites.model_lock import find_model
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
 
@@ -24,6 +25,14 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
 @pytest.fixture
 def strategy(hub: Path) -> Sam3Strategy:
     return loaded(hub, SAM3)
+
+
+def test_the_parameters_of_lite_text_are_those_of_its_class_and_sam_3_1_has_none() -> None:
+    """Its documentation names this checkpoint for the class's own sizes; no weight is made to count them."""
+    with torch.device("meta"):
+        model = transformers.Sam3LiteTextModel(transformers.Sam3LiteTextConfig())
+    assert sum(each.numel() for each in model.parameters()) == find_model(SAM3_LITE_TEXT).parameter_count
+    assert [name for name in dir(transformers) if name.lower().startswith(("sam3_1", "sam31", "sam3p1"))] == []
 
 
 def loaded(hub: Path, model_id: str) -> Sam3Strategy:

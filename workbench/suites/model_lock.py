@@ -31,6 +31,7 @@ class LockedModel:
         files: patterns of the files fetched; nothing else is.
         strategies: keys of those that use it by default; empty for an alternative.
         fixed_dtype: "float32" for a model that is kept so whatever the rest runs in.
+        estimated: names of fields, as the file has them, that could not be read off the Hub when it was written.
     """
 
     id: str
@@ -42,6 +43,7 @@ class LockedModel:
     files: tuple[str, ...]
     strategies: tuple[str, ...]
     fixed_dtype: str | None = None
+    estimated: tuple[str, ...] = ()
 
 
 @cache
@@ -78,7 +80,7 @@ def find_model(model_id: str, models: Mapping[str, LockedModel] | None = None) -
 
 
 def _model(name: str, values: dict[str, object]) -> LockedModel:
-    unknown, missing = set(values) - _FIELDS - {"fixed_dtype"}, _FIELDS - set(values)
+    unknown, missing = set(values) - _FIELDS - {"fixed_dtype", "estimated"}, _FIELDS - set(values)
     if unknown or missing:
         raise ValueError(f"{name}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}")
     revision, files, strategies = str(values["revision"]), values["files"], values["strategies"]
@@ -86,6 +88,9 @@ def _model(name: str, values: dict[str, object]) -> LockedModel:
         raise ValueError(f"{name}: expected a commit of 40 hexadecimal digits or {MAIN!r}, got {revision!r}")
     if not isinstance(files, list) or not files or not isinstance(strategies, list):
         raise ValueError(f"{name}: expected lists of files and strategies")
+    estimated = values.get("estimated", [])
+    if not isinstance(estimated, list) or not set(estimated) <= _FIELDS:
+        raise ValueError(f"{name}: expected a list of fields as estimated, got {estimated!r}")
     fixed_dtype = values.get("fixed_dtype")
     return LockedModel(
         id=name,
@@ -97,4 +102,5 @@ def _model(name: str, values: dict[str, object]) -> LockedModel:
         files=tuple(str(file) for file in files),
         strategies=tuple(str(key) for key in strategies),
         fixed_dtype=None if fixed_dtype is None else str(fixed_dtype),
+        estimated=tuple(estimated),
     )

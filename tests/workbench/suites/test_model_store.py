@@ -215,6 +215,21 @@ def test_the_lock_file_pins_every_default_model_to_a_commit() -> None:
     assert [model.id for model in models if any(name.endswith((".py", "*")) for name in model.files)] == []
 
 
+def test_models_without_a_known_commit_and_estimates_are_said() -> None:
+    said = (Path(__file__).parents[3] / "docs/published-models.md").read_text(encoding="utf-8")
+    models = locked_models().values()
+    unpinned = {model.id for model in models if model.revision == "main"}
+    assert unpinned == {
+        "YxZhang/evf-sam2-multitask",
+        "OpenGVLab/InternVL3_5-2B-HF",
+        "yonigozlan/sam3-litetext-s0",
+    }
+    assert all(f"`{name}`" in said for name in unpinned)
+    assert {model.id: model.estimated for model in models if model.estimated} == {
+        "yonigozlan/sam3-litetext-s0": ("bytes", "is_gated", "licence")
+    }
+
+
 def test_a_model_that_is_not_locked_is_not_fetched() -> None:
     with pytest.raises(ConfigurationError, match=r"someone/else is not in models.lock.json, and nothing unpinned"):
         find_model("someone/else")
@@ -226,6 +241,7 @@ def test_a_model_that_is_not_locked_is_not_fetched() -> None:
         ({"revision": "v1.0"}, "expected a commit of 40"),
         ({"sha": "x"}, "unknown fields"),
         ({"files": []}, "expected lists of files"),
+        ({"estimated": ["size"]}, "expected a list of fields as estimated"),
     ],
 )
 def test_a_damaged_lock_file_names_the_field(change: dict[str, object], message: str, tmp_path: Path) -> None:
