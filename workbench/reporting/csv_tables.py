@@ -8,6 +8,7 @@ from typing import Final
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import Pair
 from workbench.evaluation.run_figures import Figure
+from workbench.text_fitting import spreadsheet_cell
 
 _RUN_COLUMNS: Final = (
     "dataset",
@@ -72,5 +73,5 @@ def _csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(lines)
+    writer.writerows([spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
     return text.getvalue()

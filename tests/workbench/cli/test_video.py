@@ -49,6 +49,20 @@ def test_frames_before_the_prompted_one_are_written_in_their_place(
     assert levels == sorted(levels)
 
 
+def test_a_folder_that_may_not_be_written_into_is_told_before_anything_is_read(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", denied)  # as for a folder that is read only; root may write into any
+    monkeypatch.setattr("workbench.cli.video.VideoFrames", lambda _: pytest.fail("the video was read"))
+    assert run(clip, tmp_path / "out.mp4", tmp_path / "nowhere") == EXIT_BAD_INPUT
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: cannot write {tmp_path / 'out.mp4'}: Permission denied; choose another")
+    assert said.count("\n") == 1
+
+
 def test_masks_made_backwards_meet_their_frames() -> None:
     frames = [np.full((5, 7, 3), index, dtype=np.uint8) for index in range(6)]
     masks = [np.random.default_rng(index).random((5, 7)) > 0.5 for index in range(6)]

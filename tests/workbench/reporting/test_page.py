@@ -222,6 +222,21 @@ def test_bars_are_as_high_as_their_figures_and_whiskers_as_long_as_their_interva
     assert [float(each.get("y1")) - float(each.get("y2")) for each in whisker] == [90.0]
 
 
+def test_lines_of_the_scale_stand_where_bars_of_their_figure_end() -> None:
+    shares = (0, 25, 50, 75, 100)
+    groups = [Group(str(share), {"a": Figure(share / 100, None)}) for share in shares]
+    root = ElementTree.fromstring(bar_chart("scale", groups))
+    space = "{http://www.w3.org/2000/svg}"
+    tops = [float(each.get("y")) for each in root.iter(f"{space}rect") if each.find(f"{space}title") is not None]
+    lines = [each for each in root.iter(f"{space}line") if each.get("stroke") == "#ccc"]
+    assert [float(each.get("y1")) for each in lines] == [float(each.get("y2")) for each in lines] == tops
+    labels = [each for each in root.iter(f"{space}text") if each.get("text-anchor") == "end"]
+    assert [each.text for each in labels] == [str(share) for share in shares]
+    assert [float(each.get("y")) - 4 for each in labels] == tops, "a label's middle is on its line"
+    assert {each.get("x2") for each in lines} == {root.get("width")}
+    assert all(float(label.get("x")) < float(line.get("x1")) for label, line in zip(labels, lines, strict=True))
+
+
 def test_a_chart_fits_what_is_drawn_in_it() -> None:
     groups = [Group(str(number), {key: Figure(1.0, None) for key in "abc"}) for number in range(9)]
     root = ElementTree.fromstring(bar_chart("wide", groups))

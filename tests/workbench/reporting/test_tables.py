@@ -121,6 +121,19 @@ def test_every_figure_is_a_line_of_csv_with_full_precision(run: MergedRun) -> No
     )
 
 
+def test_tables_for_spreadsheets_hold_no_formulas_of_others(run: MergedRun) -> None:
+    odd = replace(run.run, dataset='coco:=HYPERLINK("x").json', strategies={"=cmd|calc!A1": "d1", "dark": "d2"})
+    answers = [replace(each, kind="@SUM(A1)") for each in run.answers]
+    of_odd = [
+        replace(each, place=replace(each.place, strategy="=cmd|calc!A1")) if each.place.strategy == "light" else each
+        for each in answers
+    ]
+    written = figures_csv([replace(run, run=odd, answers=tuple(of_odd))])
+    cells = [cell for row in csv.reader(io.StringIO(written)) for cell in row]
+    assert [cell for cell in cells if cell.startswith(("=", "@", "+"))] == []
+    assert "'=cmd|calc!A1" in cells
+
+
 def test_latex_tables_have_as_many_cells_as_columns_and_escape_what_latex_reads(run: MergedRun) -> None:
     text = latex_tables([("50 % of_this & that", run_tables(run))])
     for columns, body in re.findall(r"\\begin{tabular}{(\w+)}\n(.*?)\\end{tabular}", text, re.DOTALL):
