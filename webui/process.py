@@ -17,6 +17,7 @@ import gradio as gr
 
 from webui.api.guard import Hosts
 from webui.blocks import launch_arguments
+from webui.heap import trim_until
 
 try:
     import fcntl
@@ -87,13 +88,15 @@ def serve_page(
     """
     # Gradio warns before webui.api.mcp_tools takes those endpoints out of its list of tools.
     warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
-    arguments = launch_arguments(hosts)
+    arguments, ended = launch_arguments(hosts), Event()
+    Thread(target=trim_until, args=(ended,), daemon=True).start()
     try:
         demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, **arguments)
         if beside is not None:
             Thread(target=beside, daemon=True).start()
-        Event().wait()
+        ended.wait()
     finally:
+        ended.set()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one word is enough
         if server := getattr(demo, "server", None):
             server.config.timeout_graceful_shutdown = _CLOSING_SECONDS
