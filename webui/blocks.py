@@ -30,7 +30,7 @@ from webui.tabs.attention import build_attention
 from webui.tabs.batch.tab import build_batch
 from webui.tabs.compare.opening import build_opening
 from webui.tabs.compare.recent import build_recent
-from webui.tabs.compare.tab import MODEL_QUEUE, build_compare
+from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage, build_compare
 from webui.tabs.evaluation import build_evaluation
 from webui.tabs.export.tab import build_take_away
 from webui.tabs.failures.tab import build_failures
@@ -95,20 +95,16 @@ def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: S
         add_programs(comparison, MODEL_QUEUE)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(say("Compare"), id="compare"):
-                page = build_compare(comparison, examples)
+                page = build_compare(comparison, examples, _build_panels)
                 build_recent(page)
-            with gr.Tab(say("Refine"), id="refine"):
-                build_refine(page)
-            with gr.Tab(say("Take away"), id="take-away"):
-                build_take_away(page)
+            with gr.Tab(say("Inspect"), id="inspect"), gr.Tabs(elem_id="inspect", overflow_behavior="wrap"):
+                build_attention(page)
+                build_steps(page)
+                build_verdict(page)
             with gr.Tab(say("Batch"), id="batch"):
                 build_batch(page)
             with gr.Tab(say("Video"), id="video"):
                 build_video(page)
-            build_agreement(page)
-            build_attention(page)
-            build_steps(page)
-            build_verdict(page)
             build_failures(page, tabs)
             if evaluations:
                 build_evaluation(evaluations)
@@ -119,6 +115,16 @@ def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: S
         wire_switch(head, page.query)
     demo.queue(max_size=_MOST_EVENTS, default_concurrency_limit=8, api_open=False)
     return demo
+
+
+def _build_panels(page: ComparePage) -> None:
+    """Lay out what can be done with the answers, below them."""
+    with gr.Tabs(elem_id="panels", overflow_behavior="wrap"):
+        build_agreement(page)
+        with gr.Tab(say("Refine"), id="refine"):
+            build_refine(page)
+        with gr.Tab(say("Take away"), id="take-away"):
+            build_take_away(page)
 
 
 def launch_arguments(hosts: Hosts | None = None) -> dict[str, object]:

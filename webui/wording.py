@@ -7,7 +7,6 @@ from typing import Final
 from evfsam.types import Segmentation, StrategyCard
 from webui.i18n.translate import retold, say
 from workbench.analysis.absence import AbsenceJudgement, Outcome
-from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView
 from workbench.comparison import PhraseResult, StrategyResult
 from workbench.pictures.colours import phrase_colour, strategy_colour
 
@@ -165,25 +164,6 @@ def _reading_of_points(kept: int) -> str:
         "SAM got the {kept} ringed ones: + on the object, − off it. Hollow ones were dropped. "
         "Blue: probably on the object; orange: probably not.",
         kept=kept,
-    )
-
-
-def attention_caption(view: AttentionView, layer: int, head: int) -> str:
-    """Say what an attention map shows, and how much of it lies inside the mask."""
-    if layer == ROLLOUT:
-        which = say("Rollout, attention followed through all layers")
-    elif head == ALL_HEADS:
-        which = say("Layer {layer} of {count}, all heads summed", layer=layer, count=view.layer_count)
-    else:
-        which = say("Layer {layer} of {count}, head {head}", layer=layer, count=view.layer_count, head=head)
-    title = retold(view.title)
-    if not view.mask.any():
-        return say("{title}. {which}. The mask is empty, so none of it can lie inside.", title=title, which=which)
-    return say(
-        "{title}. {which}: {share} of the attention on the image lies inside the mask, which is outlined.",
-        title=title,
-        which=which,
-        share=percent(view.mass_inside(layer, head)),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -18,7 +19,7 @@ from webui.api.functions import TOOL_NAMES
 from webui.blocks import LAUNCH_LIMITS, build_demo, launch_arguments
 from webui.known_scenes import read_examples
 from webui.tabs.compare.tab import ComparePage, build_compare
-from workbench.export.results import coco_rle
+from workbench.export.results import coco_rle, result_dict
 from workbench.pictures.rendering import DIMMED
 
 ALL = ["evf-sam", "clip-text", "point-query"]
@@ -57,6 +58,12 @@ def value_of(update: object) -> object:
     return update["value"] if isinstance(update, dict) and "__type__" in update else update
 
 
+def content_of(page: ComparePage, last: Updates) -> dict[str, Any]:
+    progress = page.runs.get(str(last[page.last_run])).progress
+    suite = page.comparison.suite.key
+    return result_dict(progress.view.image, progress.phrase, suite, progress.results, progress.known_mask)
+
+
 def test_three_answers_arrive_one_after_the_other(page: ComparePage, tmp_path: Path) -> None:
     arrived = []
     for updates in ask(page, upload(tmp_path, three_colours()), "a square"):
@@ -90,7 +97,6 @@ def test_each_picture_has_words_for_those_who_do_not_see_it(page: ComparePage, t
 
 def test_no_answer_waits_for_a_file(page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webui.tabs.compare.tab.write_zip", lambda *_: pytest.fail("nobody asked for a zip"))
-    monkeypatch.setattr("webui.tabs.compare.details.result_dict", lambda *_: pytest.fail("it was worked out first"))
     run = ask(page, upload(tmp_path, three_colours()), "a square", ["evf-sam"])
     next(run)
     assert "Marked:" in str(next(run)[page.columns[0].card])
@@ -103,7 +109,7 @@ def test_the_zip_is_made_when_it_is_asked_for_and_gone_after(page: ComparePage, 
     archive = Path(str(next(making)[page.archive]))
     with zipfile.ZipFile(archive) as opened:
         assert {f"{key}-mask.png" for key in ALL} <= set(opened.namelist())
-        assert json.loads(opened.read("result.json")) == value_of(last[page.findings.result])
+        assert json.loads(opened.read("result.json")) == content_of(page, last)
     assert list(making) == []
     assert not archive.parent.exists()
 
@@ -168,7 +174,7 @@ def test_a_broken_file_is_said_at_once_and_when_asked(page: ComparePage, tmp_pat
 def test_an_unexpected_error_is_logged_and_said_without_its_details(
     page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("webui.tabs.compare.tab.first_attention", lambda *_: 1 / 0)
+    monkeypatch.setattr("webui.tabs.compare.tab.with_key", lambda *_: 1 / 0)
     *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
     assert "Something went wrong on our side" in str(last[page.status])
     assert "division" not in str(last[page.status])
@@ -196,28 +202,10 @@ def test_two_interleaved_visitors_see_their_own_answers_alone(tmp_path: Path) ->
             last[index] = updates
             assert f"phrase {1 - index}" not in str(updates)
     for index, image in enumerate(images):
-        content = value_of(last[index][page.findings.result])
+        content = content_of(page, last[index])
         assert content["phrase"] == f"phrase {index}"
         for channel, key in enumerate(ALL):
             assert content["strategies"][key]["mask_rle"] == coco_rle(channel_mask(image, channel))
-        assert np.array_equal(last[index][page.attention].mask[::2, ::2], channel_mask(image, 0))
-
-
-def test_attention_of_another_layer_and_head_is_shown(page: ComparePage, tmp_path: Path) -> None:
-    *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
-    view = last[page.attention]
-    first, second = page.look(3, 0, view), page.look(2, 4, view)
-    assert "Layer 3 of 3, all heads summed" in str(first[page.findings.attention_caption])
-    assert "Layer 2 of 3, head 4" in str(second[page.findings.attention_caption])
-    assert not np.array_equal(value_of(first[page.findings.attention]), value_of(second[page.findings.attention]))
-
-
-@pytest.mark.parametrize(("layer", "head"), [(9, 0), (1, 99), ("x", 0), (1, None), (-1, 0), (1.5, 0)])
-def test_a_layer_or_head_that_is_not_there_is_a_message(
-    page: ComparePage, tmp_path: Path, layer: object, head: object
-) -> None:
-    *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
-    assert 'role="alert"' in str(page.look(layer, head, last[page.attention])[page.status])
 
 
 def test_a_random_scene_brings_phrases_that_can_be_measured(page: ComparePage, tmp_path: Path) -> None:
@@ -228,7 +216,7 @@ def test_a_random_scene_brings_phrases_that_can_be_measured(page: ComparePage, t
     *_, answer, last = page.ask(payload, phrase, ALL, known, updates[page.turn], *defaults)
     assert str(phrase) in str(updates[page.controls.chips])
     assert "Measured IoU" in str(answer[page.columns[2].card])
-    assert "iou_with_reference" in value_of(last[page.findings.result])["strategies"]["evf-sam"]
+    assert "iou_with_reference" in content_of(page, last)["strategies"]["evf-sam"]
 
 
 def test_a_scene_among_the_examples_can_be_measured(page: ComparePage, tmp_path: Path) -> None:
@@ -258,8 +246,7 @@ def test_a_run_on_the_picture_before_writes_nothing(page: ComparePage, tmp_path:
 
 def test_a_new_picture_removes_the_answers_of_the_old_one(page: ComparePage, tmp_path: Path) -> None:
     for updates in (page.take_random_scene(), page.take_upload(upload(tmp_path, three_colours())), page.clear()):
-        assert updates[page.attention] is None
-        assert value_of(updates[page.findings.result]) is None
+        assert updates[page.last_run] is None
         assert not updates[page.download]["interactive"]
         assert updates[page.archive] is None
         for column in page.columns:
@@ -312,7 +299,7 @@ def test_several_phrases_get_a_row_and_a_colour_each(page: ComparePage, tmp_path
     column = page.columns[0]
     assert answer[column.card].count("<li>") == 2
     assert "For “a square”: " in answer[column.caption]["value"]
-    content = value_of(last[page.findings.result])
+    content = content_of(page, last)
     assert [answer["phrase"] for answer in content["strategies"]["evf-sam"]["answers"]] == [
         "a square",
         "absent",

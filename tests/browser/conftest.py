@@ -82,6 +82,12 @@ def opened(
     assert raised == []
 
 
+def open_tab(page: Page, *names: str) -> None:
+    """Open a tab, and the one within it."""
+    for name in names:
+        page.get_by_role("tab", name=name, exact=True).click()
+
+
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     path = tmp_path / "squares.png"

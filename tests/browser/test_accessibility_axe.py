@@ -95,7 +95,7 @@ def walked(page: Page, state: str) -> str:
         assert page.locator(panel).get_attribute("aria-labelledby"), f"the panel of {name} has no name"
         found += violations(page, f"{name}, {state}", panel if names else "html")
         names.append(name)
-    assert {"Compare", "Refine", "Take away", "Verdict", "Trace", "result.json"} <= set(names)
+    assert {"Compare", "Refine", "Take away", "Inspect", "Verdict", "Steps", "Where it fails"} <= set(names)
     return "\n".join(found)
 
 

@@ -20,7 +20,7 @@ STOPS: Final = (
     "download",
     "viewer",
     "columns",
-    "findings",
+    "panels",
     "image",
     "new-scene",
     "examples",
@@ -106,9 +106,9 @@ def test_nothing_on_any_tab_is_for_the_mouse_alone_and_every_focus_is_seen(answe
 def test_arrow_keys_go_along_the_tabs_and_the_first_link_leads_past_the_head(page: Page) -> None:
     page.get_by_role("tab", name="Compare", exact=True).focus()
     page.keyboard.press("ArrowRight")
-    refine = page.get_by_role("tab", name="Refine")
-    expect(refine).to_be_focused()
-    expect(refine).to_have_attribute("aria-selected", "true")
+    inspect = page.get_by_role("tab", name="Inspect")
+    expect(inspect).to_be_focused()
+    expect(inspect).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Home")
     expect(page.get_by_role("tab", name="Compare", exact=True)).to_have_attribute("aria-selected", "true")
     page.locator("#accessibility a").focus()
@@ -118,14 +118,15 @@ def test_arrow_keys_go_along_the_tabs_and_the_first_link_leads_past_the_head(pag
 
 
 def test_heads_words_and_marks_are_chosen_without_a_mouse(answered: Page) -> None:
-    answered.locator("#heads button", has_text="Head 2").focus()
+    answered.get_by_role("tab", name="Inspect").press("Enter")
+    answered.locator("#attention-heads button", has_text="Head 2").focus()
     answered.keyboard.press("Enter")
-    expect(answered.locator("#attention-caption")).to_contain_text("head 2")
-    answered.get_by_role("tab", name="Attention maps").press("Enter")
+    expect(answered.locator("#attention-maps-picture figcaption")).to_contain_text("head 2")
     word = answered.locator("#attention-tokens button").nth(1)
     word.focus()
     answered.keyboard.press("Enter")
     expect(answered.locator("#attention-tokens button[aria-pressed=true]")).not_to_contain_text("[CLS]")
+    answered.get_by_role("tab", name="Compare").press("Enter")
     answered.get_by_role("tab", name="Refine").press("Enter")
     answered.locator("#refine-kind input").first.focus()
     answered.keyboard.press("ArrowDown")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import opened, serve
+from tests.browser.conftest import open_tab, opened, serve
 from tests.browser.test_page import KEYS, PHRASE, ask, expect_three_answers, upload
 from webui.blocks import build_demo
 from workbench.comparison import Comparison
@@ -40,7 +40,10 @@ def test_the_page_opens_with_an_answered_question_and_the_field_for_the_next_in_
         measured = page.locator(".card", has_text="Measured IoU").locator("dd:not(.note)")
         assert float(measured.nth(0).inner_text()) > 0.8
         assert float(page.locator("#card-clip-text dd:not(.note)").nth(0).inner_text()) < 0.5
-        page.get_by_role("tab", name="Verdict").click()
+        expect(page.locator("#differences-table tbody tr")).to_have_count(3)
+        open_tab(page, "Refine")
+        expect(page.locator("#refine-picture img")).to_be_visible()
+        open_tab(page, "Inspect", "Verdict")
         expect(page.locator("#verdict-masks img").first).to_be_visible()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import opened, serve
+from tests.browser.conftest import open_tab, opened, serve
 from webui.blocks import build_demo
 from workbench.comparison import Comparison
 from workbench.suites.registry import MINI
@@ -35,9 +35,10 @@ def test_a_visit_on_the_mini_suite_from_an_example_to_the_download(browser: Brow
             expect(card).to_contain_text("Measured IoU")
             expect(card).not_to_have_attribute("data-state", "failed")
             expect(page.locator(f"#overlay-{key} img")).to_be_visible()
-        expect(page.locator("#attention img")).to_be_visible()
-        page.locator("#heads button", has_text="Head 1").first.click()
-        expect(page.locator("#attention-caption")).to_contain_text("head 1")
+        open_tab(page, "Inspect")
+        page.locator("#attention-heads button", has_text="Head 1").first.click()
+        expect(page.locator("#attention-maps-picture figcaption")).to_contain_text("head 1")
+        open_tab(page, "Compare")
         with page.expect_download() as download:
             page.click("#download")
         with zipfile.ZipFile(download.value.path()) as archive:

@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import opened
+from tests.browser.conftest import open_tab, opened
 from tests.webui.fakes import HEADS, channel_mask, three_colours
 
 pytestmark = pytest.mark.browser
 
 KEYS = ("evf-sam", "clip-text", "point-query")
+TABS = ("Compare", "Inspect", "Batch", "Video", "Where it fails")
+PANELS = ("Differences", "Refine", "Take away")
 PHRASE = "#phrase textarea, #phrase input"
 
 WATCH_STATUS = """
@@ -86,13 +88,14 @@ def test_a_visitor_uploads_asks_sees_three_answers_looks_into_attention_and_down
         expect(page.locator(f"#overlay-{key} img")).to_be_visible()
     expect(page.locator("#evidence-point-query img")).to_have_attribute("alt", re.compile("25 points"))
 
-    expect(page.locator("#attention-caption")).to_contain_text("all heads summed")
-    before = page.locator("#attention img").get_attribute("src")
-    expect(page.locator("#heads button")).to_have_count(HEADS + 1)
-    page.locator("#heads button", has_text="Head 3").click()
-    expect(page.locator("#attention-caption")).to_contain_text("head 3")
-    expect(page.locator('#heads button[aria-pressed="true"]')).to_contain_text("Head 3")
-    expect(page.locator("#attention img")).not_to_have_attribute("src", str(before))
+    open_tab(page, "Inspect")
+    shown = page.locator("#attention-maps-picture img")
+    before = shown.get_attribute("src")
+    expect(page.locator("#attention-heads button")).to_have_count(HEADS + 1)
+    page.locator("#attention-heads button", has_text="Head 3").click()
+    expect(page.locator('#attention-heads button[aria-pressed="true"]')).to_contain_text("Head 3")
+    expect(shown).not_to_have_attribute("src", str(before))
+    open_tab(page, "Compare")
 
     with page.expect_download() as download:
         page.click("#download")
@@ -109,7 +112,6 @@ def test_a_second_phrase_says_that_the_embedding_was_reused(page: Page, picture:
     ask(page, "the first phrase")
     expect_three_answers(page)
     ask(page, "the second phrase")
-    expect(page.locator("#trace")).to_be_hidden()
     expect(page.locator("#status")).to_contain_text("reused: nothing was encoded again")
 
 
@@ -155,14 +157,23 @@ def test_an_example_is_ready_to_run_from_the_keyboard(page: Page) -> None:
     expect(page.locator("#card-evf-sam")).to_contain_text("Measured IoU")
 
 
-def test_agreement_and_trace_can_be_read(page: Page, picture: Path) -> None:
+def test_there_is_one_place_for_each_question_and_a_run_that_ended_out_of_sight_is_there_too(
+    page: Page, picture: Path
+) -> None:
+    named = "[...document.querySelectorAll('[role=tab]')].filter((one) => one.getClientRects().length)"
+    assert page.evaluate(f"{named}.map((one) => one.innerText.trim())") == [*TABS, *PANELS]
     upload(page, picture)
     ask(page, "the {{red}} ${square} <b>bold</b>")
-    expect_three_answers(page)
-    page.get_by_role("tab", name="Agreement").click()
-    expect(page.locator(".agreement tbody tr")).to_have_count(3)
-    page.get_by_role("tab", name="Trace").click()
-    expect(page.locator("#trace pre").first).to_have_text("the {{red}} ${square} <b>bold</b>")
+    expect(page.locator("#differences-table tbody tr")).to_have_count(3)
+    open_tab(page, "Inspect", "Steps")
+    expect(page.locator("#steps-told pre").first).to_have_text("the {{red}} ${square} <b>bold</b>")
+    open_tab(page, "Compare")
+    ask(page, "another square")
+    open_tab(page, "Inspect")
+    expect(page.locator("#steps-told pre").first).to_have_text("another square")
+    ask_elsewhere = page.locator("#differences-table")
+    open_tab(page, "Compare")
+    expect(ask_elsewhere.locator("tbody tr")).to_have_count(3)
 
 
 def test_leaving_a_strategy_out_asks_the_others_alone(page: Page, picture: Path) -> None:
@@ -214,9 +225,9 @@ def test_every_text_stands_out_from_its_ground(browser: Browser, fake_page: str,
         page.click("#new-scene")
         expect_three_answers(page)
         measured = page.evaluate(CONTRAST, TEXTS)
-        for tab in ("Agreement", "Trace"):
-            page.get_by_role("tab", name=tab).click()
-            page.wait_for_timeout(200)
+        for tab in ("Steps", "Verdict"):
+            open_tab(page, "Inspect", tab)
+            expect(page.locator(f"#{tab.lower()} .section, #{tab.lower()} h3").first).to_be_visible()
             measured += page.evaluate(CONTRAST, TEXTS)
         assert len(measured) > 60
         assert [text for text in measured if text["ratio"] < 4.5] == []
@@ -231,7 +242,7 @@ def test_a_phone_shows_one_column_without_sideways_scrolling(browser: Browser, f
         lefts = [page.locator(f"#column-{key}").bounding_box()["x"] for key in KEYS]
         assert len(set(lefts)) == 1
         wide = page.evaluate(
-            "[...document.querySelectorAll('#controls, #answers, #columns, #findings, .card, .card *')]"
+            "[...document.querySelectorAll('#controls, #answers, #columns, #panels, .card, .card *')]"
             ".filter((element) => element.getBoundingClientRect().right > 391).map((element) => element.id)"
         )
         assert wide == []

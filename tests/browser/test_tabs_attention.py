@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import open_tab
 from tests.browser.test_page import ask, expect_three_answers, upload
 from tests.browser.test_tabs_agreement import choose
 from tests.webui.fakes import HEADS
@@ -17,7 +18,7 @@ def test_heads_words_and_a_second_phrase_are_looked_into_and_saved_as_a_figure(p
     upload(page, picture)
     ask(page, "the red square; another")
     expect_three_answers(page)
-    page.get_by_role("tab", name="Attention maps").click()
+    open_tab(page, "Inspect", "Attention")
     shown = page.locator("#attention-maps-picture")
     expect(shown.locator("figcaption")).to_contain_text(
         re.compile(r"layer 3, all heads: \d+% inside the mask, [\d.]+×")
@@ -54,7 +55,7 @@ def test_a_map_says_its_scale_its_shares_and_whether_patches_run_together(page: 
     upload(page, picture)
     ask(page, "a square")
     expect_three_answers(page)
-    page.get_by_role("tab", name="Attention maps").click()
+    open_tab(page, "Inspect", "Attention")
     shown = page.locator("#attention-maps-picture")
     expect(shown.locator(".colour-bar")).to_contain_text(re.compile(r"0 %.*\d\.\d %", re.DOTALL))
     expect(shown).to_contain_text("for this map alone")
@@ -73,5 +74,5 @@ def test_a_run_without_attention_says_who_has_it(page: Page, picture: Path) -> N
     page.locator("#strategies label", has_text="EVF-SAM").click()
     ask(page, "the square")
     expect(page.locator("#status")).to_contain_text("All 2 strategies answered")
-    page.get_by_role("tab", name="Attention maps").click()
+    open_tab(page, "Inspect", "Attention")
     expect(page.locator("#attention-maps-picture")).to_contain_text("EVF-SAM, which reads image and phrase together")

@@ -35,6 +35,8 @@ def test_a_run_is_taken_away_as_files_and_as_code_but_an_upload_has_no_link(page
     with zipfile.ZipFile(save(page, "PNG masks")) as archive, archive.open("masks/evf-sam-1.png") as mask:
         assert np.array_equal(np.asarray(Image.open(mask)) > 0, channel_mask(three_colours((480, 640)), 0))
     assert json.loads(save(page, "result.json").read_text())["phrase"] == "a square"
+    page.get_by_role("button", name="All figures").click()
+    expect(page.locator("#result")).to_contain_text("mask_rle")
     with zipfile.ZipFile(save(page, "Everything in one zip")) as archive:
         listed = {file["name"] for file in json.loads(archive.read("manifest.json"))["files"]}
         assert listed == set(archive.namelist()) - {"manifest.json"}

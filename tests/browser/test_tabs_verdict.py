@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import open_tab
 from tests.browser.test_page import ask, expect_three_answers, upload
 from tests.browser.test_tabs_agreement import choose
 from tests.webui.fakes import channel_mask, three_colours
@@ -25,7 +26,7 @@ def test_a_hole_is_filled_and_an_island_dropped_with_the_raw_mask_beside(page: P
     upload(page, tmp_path / "holed.png")
     ask(page, "the red square")
     expect_three_answers(page)
-    page.get_by_role("tab", name="Verdict").click()
+    open_tab(page, "Inspect", "Verdict")
     expect(page.locator("#verdict-words")).to_contain_text("No rule tells how sure it is")
     plates = page.locator("#verdict-masks figcaption")
     expect(plates).to_have_text([re.compile("Raw: .* 14325 pixels"), re.compile("Finished: .* 14325 pixels")])
@@ -46,7 +47,7 @@ def test_the_steps_show_every_probability_and_the_candidates(page: Page, picture
     upload(page, picture)
     ask(page, "the <b>blue</b> square")
     expect_three_answers(page)
-    page.get_by_role("tab", name="Steps").click()
+    open_tab(page, "Inspect", "Steps")
     told = page.locator("#steps-told")
     expect(told.get_by_role("heading")).to_have_text("How Point query answered “the <b>blue</b> square”")
     expect(told.locator("pre").first).to_be_hidden()

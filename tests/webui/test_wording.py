@@ -1,16 +1,13 @@
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
 from evfsam.errors import Sentence
 from evfsam.types import PromptPoint, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
-from tests.webui.fakes import fake_comparison, three_colours
 from webui import wording
 from webui.tabs.compare.trace import trace_of
 from workbench.analysis.absence import AbsenceJudgement, Outcome
-from workbench.analysis.attention_view import attention_view
 from workbench.comparison import PhraseResult, StrategyResult
 
 CARD = StrategyCard("evf-sam", "EVF-SAM", "Reads both.", "", "", "Finds <things>.", "")
@@ -175,19 +172,6 @@ def test_agreement_is_a_table_with_headed_rows_and_columns() -> None:
 
 def test_agreement_of_one_strategy_says_what_is_missing() -> None:
     assert "two strategies" in wording.agreement_table({"a": {"a": 1.0}}, {"a": "EVF-SAM"})
-
-
-def test_the_attention_caption_names_layer_head_and_share() -> None:
-    comparison, _ = fake_comparison()
-    image = three_colours()
-    (result,) = comparison.run(image, "red", ["evf-sam"])
-    view = attention_view(result, image)
-    assert view is not None
-    assert "Layer 2 of 3, head 4" in wording.attention_caption(view, 2, 4)
-    assert "all heads summed" in wording.attention_caption(view, 3, 0)
-    assert "Rollout" in wording.attention_caption(view, 0, 0)
-    assert wording.percent(view.mass_inside(2, 4)) in wording.attention_caption(view, 2, 4)
-    assert not np.isclose(view.mass_inside(2, 4), view.mass_inside(2, 1))
 
 
 def test_several_phrases_have_a_row_each_with_number_colour_and_words() -> None:

@@ -13,7 +13,7 @@ from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt
 from webui.api.endpoints import ImageArgument, add_endpoint, answers_plainly
 from webui.api.images import read_image_argument
 from webui.known_scenes import SCENE_SIZE
-from webui.tabs.compare.details import checked_choice
+from webui.tabs.compare.choices import checked_choice
 from workbench.analysis.attention_view import attention_view
 from workbench.comparison import MOST_POINTS, Comparison
 from workbench.datasets.scenes import scene, split_seeds

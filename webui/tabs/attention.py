@@ -12,9 +12,8 @@ from evfsam.errors import EvfSamError
 from webui import figures, wording
 from webui.i18n.translate import retold, say
 from webui.run_cache import FinishedRun
-from webui.tabs.compare.choices import choice_list
+from webui.tabs.compare.choices import checked_choice, choice_list, layer_choices
 from webui.tabs.compare.columns import Updates
-from webui.tabs.compare.details import checked_choice, layer_choices
 from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening
 from webui.wording import percent
@@ -181,7 +180,7 @@ class AttentionTab:
 
 def build_attention(page: ComparePage) -> None:
     """Lay out the tab and wire its events."""
-    with gr.Tab(say("Attention maps"), id="attention-maps") as tab:
+    with gr.Tab(say("Attention"), id="attention-maps") as tab:
         head, token = gr.State(ALL_HEADS), gr.State(NO_TOKEN)
         with gr.Row(elem_id="attention-maps", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):

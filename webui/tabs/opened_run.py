@@ -67,7 +67,12 @@ def wire_opening(
     quiet = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
     tab.select(show, [page.last_run, *controls], [*outputs], **quiet)
     seen = _ONLY_OPEN.replace("PANEL", panel_id)
-    page.last_run.change(follow, [page.last_run, *controls, is_open], [*outputs], js=seen, **quiet)
+    followed = [page.last_run.change]
+    outer = tab.parent.parent if tab.parent else None
+    if isinstance(outer, gr.Tab):
+        followed.append(outer.select)  # it shows the inner tab that was open before, which is not selected anew
+    for changed in followed:
+        changed(follow, [page.last_run, *controls, is_open], [*outputs], js=seen, **quiet)
 
 
 def run_or_words(page: ComparePage, key: str | None) -> FinishedRun | str:

@@ -1,18 +1,17 @@
-"""Phrases, example pictures and attention heads to choose from: lists of real buttons, which a keyboard reaches."""
+"""What there is to choose from: phrases and example pictures as real buttons, which a keyboard reaches, and layers."""
 
-from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from typing import Final
 
 import gradio as gr
 
+from evfsam.errors import ConfigurationError
 from webui.i18n.translate import retold, say
 from webui.known_scenes import Example
-from webui.wording import percent
-from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView
-from workbench.export.results import png_bytes
+from workbench.analysis.attention_view import ROLLOUT, AttentionView
 
+_BEYOND: Final = 1e9
 _ON_LOAD: Final = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-index]');
@@ -49,23 +48,22 @@ def example_buttons(examples: Sequence[Example]) -> str:
     return _labelled_list(say("Examples"), "examples", items)
 
 
-def head_buttons(view: AttentionView, layer: int, chosen: int) -> str:
-    """Write the heads of a layer as buttons with a thumbnail, their sum first; the chosen one is marked as pressed."""
-    if layer == ROLLOUT:
-        return f'<p class="empty">{say("The rollout averages the heads of each layer, so there is none to pick.")}</p>'
-    items = "".join(_head_button(view, layer, head, head == chosen) for head in range(view.head_count + 1))
-    return _labelled_list(say("Head"), "heads", items)
+def layer_choices(view: AttentionView) -> list[tuple[str, int]]:
+    """Return the layers of an attention for a list to choose from, the last first."""
+    layers = [(say("Layer {layer}", layer=layer), layer) for layer in range(view.layer_count, 0, -1)]
+    layers[0] = (say("Layer {layer}, the last", layer=view.layer_count), view.layer_count)
+    return [*layers, (say("Rollout through all layers"), ROLLOUT)]
 
 
-def _head_button(view: AttentionView, layer: int, head: int, is_chosen: bool) -> str:
-    name = say("All heads, summed") if head == ALL_HEADS else say("Head {head}", head=head)
-    share = say("{share} inside the mask", share=percent(view.mass_inside(layer, head)))
-    picture = b64encode(png_bytes(view.thumbnail(layer, head))).decode("ascii")
-    return (
-        f'<li><button type="button" data-index="{head}" data-value="{name}" aria-pressed="{str(is_chosen).lower()}">'
-        f'<img src="data:image/png;base64,{picture}" alt=""><span>{name}</span>'
-        f"<small>{share}</small></button></li>"
-    )
+def checked_choice(value: object, what: str) -> int:
+    """Return a layer's or head's number as it came from the page or a client.
+
+    Raises:
+        ConfigurationError: it is not a whole number.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _BEYOND and value == int(value):
+        return int(value)
+    raise ConfigurationError("expected a whole number as {what}, got {value}", what=what, value=str(value)[:60])
 
 
 def _labelled_list(label: str, name: str, items: str) -> str:

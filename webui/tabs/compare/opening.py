@@ -103,7 +103,8 @@ def build_opening(page: ComparePage) -> Opening:
     address = gr.HTML("", js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="address")
     gr.HTML("", js_on_load=HABITS.read_text(encoding="utf-8"), elem_id="habits")
     search = gr.Textbox(visible=False)
-    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    # Queued, or Gradio would not tell the panels and tabs beside of the run.
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
     opened = gr.on(None, opening.open, search, page.everything, js=_READ_ADDRESS, **quiet)
     returned = address.select(opening.reopen, None, page.everything, **quiet)
     for filled in (opened, returned):

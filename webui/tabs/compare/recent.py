@@ -47,9 +47,9 @@ def build_recent(page: ComparePage) -> None:
         except EvfSamError as error:
             return {page.status: wording.problem(retold(str(error)))}
 
-    quiet = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    page.last_run.change(remember, [page.last_run, runs], [runs, strip], **quiet)
-    strip.select(return_to, runs, page.everything, **quiet)
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    page.last_run.change(remember, [page.last_run, runs], [runs, strip], queue=False, **quiet)
+    strip.select(return_to, runs, page.everything, **quiet)  # queued, or Gradio would not tell the panels of the run
 
 
 def _face(run: FinishedRun) -> str:

@@ -1,4 +1,4 @@
-"""The comparison: what happens when a visitor asks, takes another picture, or looks into the attention."""
+"""The comparison: what happens when a visitor asks, or takes another picture."""
 
 import json
 import logging
@@ -22,14 +22,12 @@ from webui.tabs.compare import columns as answer_columns
 from webui.tabs.compare.choices import phrase_buttons
 from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
 from webui.tabs.compare.controls import Controls, build_controls, build_question
-from webui.tabs.compare.details import Findings, build_findings, checked_choice
 from webui.tabs.compare.notes import note_on
 from webui.tabs.compare.option_controls import chosen_options, only_of
 from webui.tabs.compare.runs import ImageVersions, Progress, read_upload, run
 from webui.tabs.compare.viewer import build_viewer
 from webui.tabs.export.restoring import control_value, query_of, recipe_of, with_key
 from webui.visits import begin_visit_anew
-from workbench.analysis.attention_view import AttentionView
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import scene
 from workbench.export.results import write_zip
@@ -87,7 +85,6 @@ class ComparePage:
 
     Attributes:
         known: the scene on this visitor's page, or None.
-        attention: the attention of this visitor's last run, or None.
         last_run: its key among the runs, or None; tabs that build on a run listen to its changes.
         runs: those that are finished.
         unanswered: keys of the strategies that a run under way still has to ask.
@@ -101,12 +98,10 @@ class ComparePage:
     examples: tuple[Example, ...]
     controls: Controls
     columns: tuple[AnswerColumn, ...]
-    findings: Findings
     status: gr.HTML
     download: gr.Button
     archive: gr.DownloadButton
     known: gr.State
-    attention: gr.State
     last_run: gr.State
     runs: RunStore
     unanswered: gr.State
@@ -164,18 +159,16 @@ class ComparePage:
         updates: Updates = {self.status: status, **self._at_rest(progress.chosen[len(progress.results) :])}
         if not progress.results:
             begin_visit_anew()
-            updates |= answer_columns.started(self.columns, cards, progress) | self.findings.emptied()
+            updates |= answer_columns.started(self.columns, cards, progress)
             query = query_of(so_far, self.examples, self.comparison.suite.key)
             note = {self.note: self._note_on(so_far)}
             yield updates | note | {**self._no_download(), self.last_run: None, self.query: query}
             return
         attention = progress.attention_of(progress.results[-1])
         updates |= answer_columns.advanced(self.columns, cards, progress, attention, self.comparison.suite.key)
-        if not progress.is_done:
-            yield updates | self.findings.advanced(progress)
-            return
-        yield updates  # before what is told of all answers together is worked out
-        yield {**self.findings.advanced(progress), **self._finish(so_far)}
+        yield updates
+        if progress.is_done:
+            yield self._finish(so_far)
 
     def _finish(self, finished: FinishedRun) -> Updates:
         refused: Updates = {}
@@ -185,16 +178,8 @@ class ComparePage:
             key = error.key
             refused = {self.status: wording.problem(retold(str(error))), self.download: gr.update(interactive=False)}
         recipe = query_of(finished, self.examples, self.comparison.suite.key)
-        return {self.last_run: key, self.query: with_key(recipe, key), **self._told_together(finished), **refused}
-
-    def _told_together(self, finished: FinishedRun) -> Updates:
-        progress = finished.progress
-        attention = first_attention(progress)
-        return {
-            self.attention: attention,
-            self.download: gr.update(interactive=True),
-            **self.findings.finished(progress, self.comparison.suite.key, attention),
-        }
+        offered = {self.download: gr.update(interactive=True)}
+        return {self.last_run: key, self.query: with_key(recipe, key), **offered, **refused}
 
     def _note_on(self, run: FinishedRun) -> str:
         is_scene = run.known is not None and run.known.content_hash == run.progress.view.content_hash
@@ -266,8 +251,7 @@ class ComparePage:
             controls.strategies: list(progress.chosen),
             self.known: run.known,
             **answer_columns.finished(self.columns, self.comparison.cards, progress, self.comparison.suite.key),
-            **self.findings.advanced(progress),
-            **self._told_together(run),
+            self.download: gr.update(interactive=True),
             self.note: self._note_on(run),
             self.last_run: key,
         }
@@ -282,19 +266,6 @@ class ComparePage:
     def introduce(self) -> Updates:
         """Say of each strategy what is known by now: its card is full once its weights are read."""
         return answer_columns.idle(self.columns, self.comparison.cards)
-
-    def look(self, layer: object, head: object, attention: AttentionView | None) -> Updates:
-        """Show another layer or head of the attention."""
-        if attention is None:
-            return {self.status: gr.skip()}
-        try:
-            return self.findings.attention_of(attention, checked_choice(layer, "layer"), checked_choice(head, "head"))
-        except EvfSamError as error:
-            return {self.status: wording.problem(str(error))}
-
-    def look_at_head(self, layer: object, attention: AttentionView | None, event: gr.SelectData) -> Updates:
-        """Show the head whose thumbnail was chosen."""
-        return self.look(layer, event.index, attention)
 
     def _at_rest(self, unanswered: Sequence[str] = ()) -> Updates:
         """Offer to stop as long as a strategy has not answered."""
@@ -314,19 +285,27 @@ class ComparePage:
     def _emptied(self, payload: object = None) -> Updates:
         """Begin with another picture: an uploaded one where there is a payload."""
         turn = self.versions.begin(_file_of(payload))
-        nothing = {self.attention: None, self.last_run: None, self.turn: turn, self.query: "", self.note: ""}
-        return {**nothing, **self._no_download(), **self._at_rest(), **self.introduce(), **self.findings.emptied()}
+        nothing = {self.last_run: None, self.turn: turn, self.query: "", self.note: ""}
+        return {**nothing, **self._no_download(), **self._at_rest(), **self.introduce()}
 
 
-def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> ComparePage:
-    """Lay out the comparison and wire its events."""
-    known, attention, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(3))
+def build_compare(
+    comparison: Comparison, examples: tuple[Example, ...], panels: Callable[[ComparePage], None] | None = None
+) -> ComparePage:
+    """Lay out the comparison and wire its events.
+
+    Args:
+        comparison: what is asked.
+        examples: pictures to begin with.
+        panels: lays out what stands below the answers.
+    """
+    known, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(2))
     unanswered = gr.State((), time_to_live=STATE_SECONDS)
     turn = gr.Number(0, visible=False)
     query = gr.Textbox(label="query", visible="hidden", elem_id="query")
     question = build_question()
     with gr.Row(elem_id="workplace"):
-        with gr.Column(elem_id="answers"):
+        with gr.Column(elem_id="answers") as answers:
             with gr.Row(elem_id="status-row"):
                 status = gr.HTML(wording.hint(say(_START)), elem_id="status")
                 download = gr.Button(say("Download all"), interactive=False, elem_id="download", scale=0, min_width=150)
@@ -335,31 +314,30 @@ def build_compare(comparison: Comparison, examples: tuple[Example, ...]) -> Comp
             gr.HTML(f'<h2 id="results">{say("Results")}</h2>', elem_classes=["unseen"])
             build_viewer()
             columns = build_columns(comparison.cards)
-            findings = build_findings()
         controls = build_controls(question, comparison.cards, examples)
-    page = ComparePage(
-        comparison,
-        examples,
-        controls,
-        columns,
-        findings,
-        status,
-        download,
-        archive,
-        known,
-        attention,
-        last_run,
-        RunStore(),
-        unanswered,
-        turn,
-        ImageVersions(),
-        query,
-        note,
-    )
+        page = ComparePage(
+            comparison,
+            examples,
+            controls,
+            columns,
+            status,
+            download,
+            archive,
+            known,
+            last_run,
+            RunStore(),
+            unanswered,
+            turn,
+            ImageVersions(),
+            query,
+            note,
+        )
+        if panels is not None:
+            with answers:
+                panels(page)
     runs = _wire_runs(page)
     _wire_pictures(page)
     _wire_stop(page, runs)
-    _wire_attention(page)
     _wire_download(page)
     return page
 
@@ -368,12 +346,6 @@ def archive_of(progress: Progress, suite_key: str, directory: Path) -> Path:
     """Write the zip of a run into a directory."""
     path, image = directory / ARCHIVE_NAME, progress.view.image
     return write_zip(path, image, progress.phrase, suite_key, progress.results, progress.known_mask)
-
-
-def first_attention(progress: Progress) -> AttentionView | None:
-    """Return the attention of the first strategy that has any."""
-    views = (progress.attention_of(result) for result in progress.results)
-    return next((view for view in views if view is not None), None)
 
 
 def _wire_runs(page: ComparePage) -> list[Dependency]:
@@ -423,15 +395,6 @@ def _wire_stop(page: ComparePage, runs: list[Dependency]) -> None:
     stop.click(page.stop, page.unanswered, stopped, cancels=runs, **quiet)
 
 
-def _wire_attention(page: ComparePage) -> None:
-    findings = page.findings
-    inputs = [findings.layer, findings.head, page.attention]
-    outputs = [page.status, *findings.attention_parts]
-    quiet = {"preprocess": False, "show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    findings.layer.input(page.look, inputs, outputs, **quiet)
-    findings.heads.select(page.look_at_head, [findings.layer, page.attention], outputs, **quiet)
-
-
 def _wire_download(page: ComparePage) -> None:
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     writers = {"concurrency_limit": WRITERS, "concurrency_id": FILE_QUEUE}
@@ -442,7 +405,6 @@ def _wire_download(page: ComparePage) -> None:
 def _answers_of(page: ComparePage) -> list[Block]:
     answers = [component for column in page.columns for component in column.components]
     return [
-        page.attention,
         page.last_run,
         page.unanswered,
         page.turn,
@@ -452,7 +414,6 @@ def _answers_of(page: ComparePage) -> list[Block]:
         page.download,
         page.archive,
         *answers,
-        *page.findings.components,
     ]
 
 

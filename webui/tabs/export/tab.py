@@ -23,6 +23,7 @@ from workbench.export.exported_run import ExportedRun, exported_run
 from workbench.export.formats import FORMATS, write_bundle, write_format
 from workbench.export.links import encode_link
 from workbench.export.manifest import weight_digests
+from workbench.export.results import result_dict
 from workbench.export.run_recipes import RunRecipe
 
 logger = logging.getLogger(__name__)
@@ -52,11 +53,13 @@ class TakeAwayTab:
     language: gr.Radio
     code: gr.Code
     address: gr.State
+    figures: gr.Accordion
+    result: gr.JSON
 
     def open(self, key: str | None, language: object, address: object) -> Updates:
         """Show link and code of the visitor's latest run, or say what will be here."""
         if key is None:
-            nothing = {self.file: None, self.link: gr.update(value="")}
+            nothing = {self.file: None, self.link: gr.update(value=""), **self._folded()}
             return {self.empty: gr.update(visible=True), self.place: gr.update(visible=False), **nothing}
         try:
             recipe = self._recipe(self.page.runs.get(key))
@@ -67,6 +70,7 @@ class TakeAwayTab:
             self.place: gr.update(visible=True),
             self.status: wording.hint(say(_READY)),
             self.file: None,
+            **self._folded(),
             **self._linked(recipe, page_address(address)),
             self.code: _code(recipe, language, page_address(address)),
         }
@@ -97,6 +101,20 @@ class TakeAwayTab:
         except Exception:
             logger.exception("a file could not be made")
             yield {self.file: None, self.status: wording.problem(say(_OUR_FAULT))}
+
+    def read_figures(self, key: str | None) -> Updates:
+        """Show result.json of the run."""
+        if key is None:
+            return {self.status: gr.skip()}
+        try:
+            progress = self.page.runs.get(key).progress
+        except EvfSamError as error:
+            return {self.status: wording.problem(str(error))}
+        image, suite = progress.view.image, self.page.comparison.suite.key
+        return {self.result: result_dict(image, progress.phrase, suite, progress.results, progress.known_mask)}
+
+    def _folded(self) -> Updates:
+        return {self.figures: gr.update(open=False), self.result: None}
 
     def _recipe(self, run: FinishedRun) -> RunRecipe:
         return recipe_of(run, self.page.examples, self.page.comparison.suite.key)
@@ -156,17 +174,20 @@ def build_take_away(page: ComparePage) -> None:
                 visible=False,  # until there is code: its scripts are large
                 elem_id="code",
             )
+            with gr.Accordion(say("All figures, as result.json has them"), open=False, elem_id="figures") as shown:
+                result = gr.JSON(show_label=False, max_height=480, elem_id="result")
     address = gr.State("", time_to_live=STATE_SECONDS)
-    _wire(TakeAwayTab(page, empty, place, status, files, file, link, link_note, language, code, address))
+    _wire(TakeAwayTab(page, empty, place, status, files, file, link, link_note, language, code, address, shown, result))
 
 
 def _wire(tab: TakeAwayTab) -> None:
     key = tab.page.last_run
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     asked = [key, tab.language, tab.address]
-    opened = [tab.empty, tab.place, tab.status, tab.file, tab.link, tab.link_note, tab.code]
+    opened = [tab.empty, tab.place, tab.status, tab.file, tab.link, tab.link_note, tab.code, tab.figures, tab.result]
     key.change(tab.open, asked, opened, queue=False, **quiet)
     tab.language.input(tab.write_code, asked, [tab.code, tab.status], queue=False, **quiet)
+    tab.figures.expand(tab.read_figures, key, [tab.result, tab.status], **quiet)
     made = tab.files.select(
         tab.make_file, key, [tab.file, tab.status], concurrency_limit=WRITERS, concurrency_id=FILE_QUEUE, **quiet
     )

@@ -1,18 +1,10 @@
-import re
 from html import escape
 
-from tests.webui.fakes import HEADS, fake_comparison, three_colours
+import pytest
+
+from evfsam.errors import ConfigurationError
 from webui.known_scenes import read_examples
-from webui.tabs.compare.choices import example_buttons, head_buttons, phrase_buttons
-from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView, attention_view
-
-
-def view() -> AttentionView:
-    comparison, _ = fake_comparison()
-    (result,) = comparison.run(three_colours(), "red", ["evf-sam"])
-    made = attention_view(result, three_colours())
-    assert made is not None
-    return made
+from webui.tabs.compare.choices import checked_choice, example_buttons, phrase_buttons
 
 
 def test_phrases_are_buttons_that_carry_their_text_escaped() -> None:
@@ -33,11 +25,8 @@ def test_every_example_is_a_button_with_title_and_picture() -> None:
     assert all(escape(example.title) in page for example in examples)
 
 
-def test_the_sum_and_every_head_can_be_chosen_and_one_is_marked() -> None:
-    page = head_buttons(view(), 2, 3)
-    assert page.count("<button") == HEADS + 1
-    assert re.findall(r'data-index="(\d)" data-value="[^"]*" aria-pressed="true"', page) == ["3"]
-
-
-def test_the_rollout_has_no_heads_to_choose() -> None:
-    assert "<button" not in head_buttons(view(), ROLLOUT, ALL_HEADS)
+@pytest.mark.parametrize("given", [1.5, True, None, "0", float("nan"), 1e12])
+def test_what_is_no_whole_number_is_refused(given: object) -> None:
+    with pytest.raises(ConfigurationError, match="expected a whole number as layer"):
+        checked_choice(given, "layer")
+    assert checked_choice(2.0, "layer") == 2
