@@ -6,7 +6,7 @@ from typing import Final
 
 from evfsam.types import Segmentation, StrategyCard
 from webui.i18n.translate import retold, say
-from workbench.analysis.absence import AbsenceJudgement, Outcome
+from workbench.analysis.absence import AbsenceJudgement, Outcome, p_no_object
 from workbench.comparison import PhraseResult, StrategyResult
 from workbench.pictures.colours import phrase_colour, strategy_colour
 
@@ -294,6 +294,9 @@ def _facts(result: StrategyResult, measured_iou: float | None, judgement: Absenc
         facts.insert(0, (say("Stability"), f"{judgement.stability:.2f}", say("of the edge")))
     if segmentation.pred_iou is not None:
         facts.insert(0, ("pred_iou", f"{segmentation.pred_iou:.2f}", say("SAM’s guess")))
+    p_absent = p_no_object(segmentation)
+    if p_absent is not None:
+        facts.insert(-1, (say("P(no object)"), percent(p_absent), say("it said")))
     if measured_iou is not None:
         facts.insert(0, (say("Measured IoU"), f"{measured_iou:.2f}", say("vs. truth")))
     rows = "".join(

@@ -87,6 +87,13 @@ def test_a_card_says_apart_what_is_marked_how_sure_and_whether_it_is_right(
     assert "✓" not in unknown
 
 
+def test_a_card_shows_how_probable_the_strategy_itself_held_it_that_there_is_nothing() -> None:
+    asked = TraceEntry("ask for the box", "Where?", "[1,2,3,4]", {"p_absent": 0.12})
+    assert "P(no object)</dt><dd>12 %" in wording.result_card(answer(trace=(asked,)), None)
+    assert "P(no object)" not in wording.result_card(answer(trace=(asked, asked)), None)
+    assert "P(no object)" not in wording.result_card(answer(), None)
+
+
 def test_each_state_has_a_mark_of_its_own_besides_its_colour() -> None:
     marks = [wording._MARKS[state] for state in ("found", "absent", "failed", "waiting", "running", "skipped")]
     assert len(set(marks)) == len(marks)
