@@ -5,6 +5,8 @@ which covers the whole image stretched to a square; `to_image` undoes the stretc
 phrase has a map of its own beside that of [CLS].
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,15 +37,7 @@ def cls_to_image(record: AttentionRecord, layer: int = -1, head: int | None = No
         EVF-SAM, arXiv:2406.20076, visualisation of the multimodal encoder's attention.
     """
     maps = cls_to_image_heads(record)
-    layer_count, head_count = maps.shape[:2]
-    if not -layer_count <= layer < layer_count or (head is not None and not 0 <= head < head_count):
-        raise ConfigurationError(
-            "expected a layer below {layers} and a head below {heads}, got layer {layer} and head {head}",
-            layers=layer_count,
-            heads=head_count,
-            layer=layer,
-            head=head,
-        )
+    _check_place(maps.shape[:2], layer, head)
     chosen: AttentionMap = maps[layer].sum(axis=0) if head is None else maps[layer, head]
     return chosen
 
@@ -127,6 +121,29 @@ def cls_text_rollout(record: AttentionRecord) -> AttentionMap:
     return _numpy(_flow(record, slice(0, 1))[0, _text_start(record) :])
 
 
+def between_tokens(record: AttentionRecord, layer: int | None = -1, head: int | None = None) -> AttentionMap:
+    """Return how much of each token's attention every token gets: a column says what attends to a token.
+
+    Args:
+        record: attention of all layers.
+        layer: from 0, or from the end when negative; None for the rollout through all layers.
+        head: from 0, or None for the mean over heads; of no matter for the rollout.
+
+    Returns:
+        (S, S) float32, query axis then key axis, in the order of `AttentionRecord.probabilities`; rows sum to 1.
+
+    Raises:
+        ConfigurationError: there is no such layer or head.
+        GeometryError: the record's axes do not fit its patch grid.
+    """
+    _text_start(record)
+    if layer is None:
+        return _numpy(_flow(record, slice(None)))
+    _check_place(record.probabilities.shape[:2], layer, head)
+    heads = record.probabilities[layer].float()
+    return _numpy(heads.mean(dim=0) if head is None else heads[head])
+
+
 def to_image(attention_map: AttentionMap, original_size: tuple[int, int]) -> AttentionMap:
     """Stretch a map back over the image, which was squashed to a square for the encoder.
 
@@ -196,6 +213,18 @@ def _cell_weights(cell_count: int, pixel_count: int) -> AttentionMap:
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     weights: AttentionMap = (np.clip(overlap, 0, None) * (cell_count / pixel_count)).astype(np.float32)
     return weights
+
+
+def _check_place(counts: Sequence[int], layer: int, head: int | None) -> None:
+    layers, heads = counts
+    if not -layers <= layer < layers or (head is not None and not 0 <= head < heads):
+        raise ConfigurationError(
+            "expected a layer below {layers} and a head below {heads}, got layer {layer} and head {head}",
+            layers=layers,
+            heads=heads,
+            layer=layer,
+            head=head,
+        )
 
 
 def _check_axes(record: AttentionRecord, attention: torch.Tensor) -> None:

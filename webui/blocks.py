@@ -96,9 +96,9 @@ def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: S
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(say("Compare"), id="compare"):
                 page = build_compare(comparison, examples, _build_panels)
-                build_recent(page)
+                recent = build_recent(page)
             with gr.Tab(say("Inspect"), id="inspect"), gr.Tabs(elem_id="inspect", overflow_behavior="wrap"):
-                build_attention(page)
+                build_attention(page, recent)
                 build_steps(page)
                 build_verdict(page)
             with gr.Tab(say("Batch"), id="batch"):

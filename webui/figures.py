@@ -29,7 +29,7 @@ def figure(picture: RgbImage, alt_text: str, caption: str = "", *, side: int = _
     """
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
-        f'<figure class="plate"><img src="{_data_uri(shrunk(picture, side))}" alt="{escape(alt_text)}">{below}</figure>'
+        f'<figure class="plate"><img src="{data_uri(shrunk(picture, side))}" alt="{escape(alt_text)}">{below}</figure>'
     )
 
 
@@ -83,7 +83,8 @@ def nothing(words: str) -> str:
     return f'<p class="empty">{escape(words)}</p>'
 
 
-def _data_uri(picture: RgbImage) -> str:
+def data_uri(picture: RgbImage) -> str:
+    """Write a picture, (H, W, 3) uint8, as an address that holds it."""
     buffer = BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode("ascii")

@@ -65,6 +65,7 @@ def page_theme() -> gr.themes.Base:
         block_info_text_color_dark="#a9b0ab",
         input_background_fill="#ffffff",
         input_background_fill_dark="#141615",
+        input_border_width="1px",
         input_border_color="#8d948f",
         input_border_color_dark="#6d756f",
         input_placeholder_color="#656c67",

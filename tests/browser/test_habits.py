@@ -81,3 +81,25 @@ def test_a_result_in_full_screen_is_one_whole_picture_in_its_own_shape(page: Pag
     box = shown.bounding_box()
     assert box is not None
     assert box["height"] <= 1000
+
+
+def test_two_of_the_last_runs_stand_side_by_side(page: Page, picture: Path) -> None:
+    upload(page, picture)
+    for phrase in ("the first", "the absent second"):
+        ask(page, phrase)
+        expect_three_answers(page)
+    beside = page.locator("#recent-beside")
+    expect(beside).to_have_text("")
+    page.locator("#recent li", has_text="the first").locator(".put-beside").click()
+    expect(beside.locator("thead th")).to_have_text(["the absent second", "the first"])
+    expect(beside.locator("tbody tr")).to_have_count(3)
+    row = beside.locator("tbody tr", has_text="EVF-SAM")
+    expect(row.locator("td").nth(0)).to_contain_text("Not in the image")
+    expect(row.locator("td").nth(1)).to_contain_text("Marked: 5 % of the image")
+    expect(row.locator("th")).to_contain_text("IoU of the two masks: 0.00")
+    expect(row.locator("img").nth(1)).to_have_attribute(
+        "alt", "EVF-SAM, mask for “the first”. Marked: 5 % of the image."
+    )
+    expect(page.locator(PHRASE)).to_have_value("the absent second")
+    beside.get_by_role("button", name="Close").click()
+    expect(beside).to_have_text("")

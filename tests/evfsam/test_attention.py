@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evfsam.attention import (
+    between_tokens,
     cls_text_rollout,
     cls_to_image,
     cls_to_image_heads,
@@ -159,3 +160,15 @@ def test_the_gain_is_one_for_even_attention_and_more_where_it_gathers() -> None:
     gathered = np.array([[1, 0, 0], [0, 0, 1]], dtype=np.float32)
     assert mass_gain(gathered, mask) == pytest.approx(3)
     assert mass_gain(gathered, np.zeros_like(mask)) is None
+
+
+def test_a_row_between_tokens_is_what_one_read_and_a_column_what_attends_to_it() -> None:
+    scores = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    told = record(scores)
+    assert np.array_equal(between_tokens(told, 1, 2), scores[1, 2].numpy())
+    np.testing.assert_allclose(between_tokens(told, 0), scores[0].mean(dim=0).numpy(), atol=1e-6)
+    flow = between_tokens(told, None)
+    np.testing.assert_allclose(flow[0, 1:7].reshape(2, 3), rollout(told), atol=1e-6)
+    np.testing.assert_allclose(flow.sum(axis=1), 1, atol=1e-5)
+    with pytest.raises(ConfigurationError, match="a layer below 2 and a head below 3"):
+        between_tokens(told, 2)

@@ -86,7 +86,7 @@ class FakeStrategy:
             pred_iou=0.9 - self.channel / 10,
             prompts=(self._prompt(mask),),
             predictions=(three_candidates(mask),) if self.evidence == "points" else (),
-            attention=_attention(view.size, len(phrase)) if self.evidence == "attention" else None,
+            attention=drawn_attention(view.size, len(phrase)) if self.evidence == "attention" else None,
             trace=trace,
             seconds={"encode image": 0.0 if was_cached else 0.01, "decode": 0.002},
             embedding_was_cached=was_cached,
@@ -177,7 +177,7 @@ class FakeEntry(StrategyEntry):
         return strategy
 
 
-def _attention(size: tuple[int, int], seed: int) -> AttentionRecord:
+def drawn_attention(size: tuple[int, int], seed: int) -> AttentionRecord:
     tokens = 1 + GRID * GRID + 3
     scores = torch.randn(LAYERS, HEADS, tokens, tokens, generator=torch.Generator().manual_seed(seed)) * 2
     return AttentionRecord(scores.softmax(-1), (GRID, GRID), size, ("<s>", "word", "</s>"))

@@ -16,7 +16,7 @@ from webui.tabs.compare.tab import ComparePage
 from webui.visits import is_visit_lost
 from workbench.comparison import StrategyResult
 
-Value = TypeVar("Value", int, str)
+Value = TypeVar("Value", int, str, int | str)
 
 ALL_PHRASES: Final = -1
 """Stands for all phrases together in place of a phrase's number."""

@@ -1,6 +1,5 @@
 """What there is to look into of an answer's attention: small maps of every layer, head and word, and a picture."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evfsam.attention import (
+    between_tokens,
     cls_text_rollout,
     cls_to_image_heads,
     cls_to_text_heads,
@@ -18,8 +18,9 @@ from evfsam.attention import (
     text_to_image_heads,
 )
 from evfsam.errors import ConfigurationError
-from evfsam.types import RgbImage, Segmentation
+from evfsam.types import AttentionRecord, RgbImage, Segmentation
 from workbench.comparison import StrategyResult
+from workbench.pictures.colours import HEAT_STOPS, ramp
 from workbench.pictures.rendering import heat_map
 from workbench.pictures.shown_pictures import shown_pair, shrunk, shrunk_mask
 
@@ -162,14 +163,31 @@ class AttentionView:
         """Return the strongest value of one map, of [CLS] or of a piece of the phrase."""
         return float(self._map(layer, head, token).max())
 
-    def layer_peak(self, layer: int, head: int) -> float:
-        """Return the strongest value of [CLS]'s and all words' maps of a layer, of all its heads or of their sums."""
-        if layer == ROLLOUT:
-            return float(max(self.rollout.max(), self.token_rollouts.max(initial=0)))
-        maps = self.maps[layer - 1], self.token_maps[layer - 1]
-        if head == ALL_HEADS:
-            maps = maps[0].sum(axis=0), maps[1].sum(axis=0)
-        return float(max(each.max(initial=0) for each in maps))
+    def highest_share(self) -> float:
+        """Return the strongest value of all maps there are, of every layer, head and word and of the rollouts.
+
+        It is a share of one token's attention in [0, 1]; a map that sums up heads is held to it times `heads_in`.
+        """
+        every = self.maps, self.rollout, self.token_maps, self.token_rollouts
+        return float(max(each.max(initial=0) for each in every))
+
+    def head_grid(self, *, is_one_scale: bool = False) -> RgbImage:
+        """Draw [CLS]'s maps of all layers and heads, a pixel a patch, without the picture.
+
+        Args:
+            is_one_scale: whether a colour means the same in all maps; else each map's strongest patch is the brightest.
+
+        Returns:
+            (L * h, (1 + A) * w, 3): a row of maps a layer, the first layer on top; the heads' mean, then each head.
+        """
+        means = self.maps.mean(axis=1, keepdims=True, dtype=np.float32)
+        every = np.concatenate([means, self.maps], axis=1)
+        peaks = np.float32(self.highest_share()) if is_one_scale else every.max(axis=(2, 3), keepdims=True)
+        shades = np.divide(every, peaks, out=np.zeros_like(every), where=np.asarray(peaks) > 0)
+        layers, maps, height, width = shades.shape
+        tiled = shades.transpose(0, 2, 1, 3).reshape(layers * height, maps * width)
+        drawn: RgbImage = np.rint(ramp(tiled, HEAT_STOPS)).astype(np.uint8)
+        return drawn
 
     def heat_map(
         self, layer: int, head: int, token: int | None = None, *, peak: float | None = None, is_smooth: bool = True
@@ -220,13 +238,17 @@ def attention_views(result: StrategyResult, image: RgbImage, phrase: str = "") -
     return tuple(view for view in views if view is not None)
 
 
-def common_peak(views: Sequence[AttentionView], layer: int, head: int) -> float:
-    """Return the strongest value of the same map in several views, so that their colours can be compared.
+def shares_between(record: AttentionRecord, layer: int, head: int) -> NDArray[np.float32]:
+    """Return how much of each token's attention every token gets; layer and head as in `AttentionView.map_of`.
+
+    Returns:
+        (S, S) float32 as `evfsam.attention.between_tokens`; the mean for head 0.
 
     Raises:
-        ConfigurationError: a view has no such layer or head.
+        ConfigurationError: there is no such layer or head.
     """
-    return max((float(view.map_of(layer, head).max()) for view in views), default=0.0)
+    chosen = None if layer == ROLLOUT else layer - 1
+    return between_tokens(record, chosen, None if head == ALL_HEADS else head - 1)
 
 
 def _view(title: str, segmentation: Segmentation, image: RgbImage, phrase: str) -> AttentionView | None:

@@ -13,9 +13,10 @@ from workbench.analysis.attention_view import (
     AttentionView,
     attention_view,
     attention_views,
-    common_peak,
+    shares_between,
 )
 from workbench.comparison import PhraseResult, StrategyResult, joined
+from workbench.pictures.colours import HEAT_STOPS
 
 LAYERS, HEADS, GRID, TEXT = 3, 2, (4, 6), 5
 SIZE = (400, 600)
@@ -131,9 +132,8 @@ def test_a_tokens_picture_is_that_of_its_map(view: AttentionView) -> None:
 
 def test_maps_side_by_side_share_one_scale(view: AttentionView) -> None:
     stronger = dataclasses.replace(view, maps=view.maps * 2)
-    peak = common_peak([view, stronger], 1, 1)
+    peak = stronger.peak(1, 1)
     weak, strong = (each.heat_map(1, 1, peak=peak) for each in (view, stronger))
-    assert common_peak([view, stronger], 1, 1) == pytest.approx(2 * view.map_of(1, 1).max())
     np.testing.assert_array_equal(strong, stronger.heat_map(1, 1))
     assert not np.array_equal(weak, view.heat_map(1, 1)), "the weaker map must not be stretched to full brightness"
 
@@ -151,12 +151,34 @@ def test_what_cls_spent_on_image_phrase_and_itself_adds_up(view: AttentionView, 
     assert min(image, phrase, own) > 0
 
 
-def test_one_scale_of_a_layer_holds_every_head_and_word(view: AttentionView) -> None:
-    peak = view.layer_peak(1, 1)
-    heads = range(1, HEADS + 1)
-    assert peak == max(
-        max(view.peak(1, head), *(view.peak(1, head, token) for token in range(len(view.tokens)))) for head in heads
-    )
+def test_one_scale_holds_every_map_of_an_answer(view: AttentionView) -> None:
+    peak = view.highest_share()
+    layers, heads = range(1, LAYERS + 1), range(1, HEADS + 1)
+    words = range(len(view.tokens))
+    single = [view.peak(layer, head, word) for layer in layers for head in heads for word in (None, *words)]
+    assert peak == max(*single, view.peak(ROLLOUT, ALL_HEADS))
+    assert all(view.peak(layer, ALL_HEADS) <= peak * view.heads_in(layer, ALL_HEADS) for layer in layers)
+
+
+def test_the_grid_of_heads_has_a_pixel_a_patch_and_says_its_scale(view: AttentionView) -> None:
+    own, one = view.head_grid(), view.head_grid(is_one_scale=True)
+    assert own.shape == one.shape == (LAYERS * GRID[0], (1 + HEADS) * GRID[1], 3)
+    brightest = tuple(HEAT_STOPS[-1])
+    for layer in range(1, LAYERS + 1):
+        for head in range(HEADS + 1):
+            cut = (layer - 1) * GRID[0], head * GRID[1]
+            small = own[cut[0] : cut[0] + GRID[0], cut[1] : cut[1] + GRID[1]]
+            strongest = np.unravel_index(view.map_of(layer, head).argmax(), GRID)
+            assert tuple(small[strongest]) == brightest
+    assert (one == brightest).all(axis=2).sum() <= 1
+
+
+def test_shares_between_tokens_count_layers_and_heads_as_the_maps_do(view: AttentionView) -> None:
+    record = answer().segmentation.attention
+    assert record is not None
+    for layer, head in ((1, 2), (2, ALL_HEADS), (ROLLOUT, ALL_HEADS)):
+        row = shares_between(record, layer, head)[0, 1 : 1 + GRID[0] * GRID[1]].reshape(GRID)
+        np.testing.assert_allclose(row * view.heads_in(layer, head), view.map_of(layer, head), atol=1e-6)
 
 
 def test_each_of_several_phrases_has_a_view() -> None:

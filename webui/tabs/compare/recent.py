@@ -1,4 +1,4 @@
-"""The last runs of this visit, each a picture and a phrase, to go back to without asking again."""
+"""The last runs of this visit, each a picture and a phrase, to go back to or to put beside the one on the page."""
 
 from base64 import b64encode
 from html import escape
@@ -14,42 +14,54 @@ from webui.i18n.translate import retold, say
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.choices import choice_list
 from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.side_by_side import two_runs
 from webui.tabs.compare.tab import STATE_SECONDS, ComparePage
 from workbench.pictures.shown_pictures import shrunk
 
 MOST: Final = 8
+BESIDE: Final = 100
+"""Added to a run's number where it is to be put beside the one on the page."""
 _SIDE: Final = 64
 
 Remembered = tuple[tuple[str, str], ...]
 """Keys of kept runs, the latest first, each with its button."""
 
 
-def build_recent(page: ComparePage) -> None:
-    """Lay out the strip; it grows with each run of the visit."""
+def build_recent(page: ComparePage) -> gr.State:
+    """Lay out the strip; it grows with each run of the visit. Returns the state that holds what it shows."""
     runs = gr.State((), time_to_live=STATE_SECONDS)
     strip = choice_list("", "recent")
+    beside = choice_list("", "recent-beside")
 
-    def remember(key: str | None, before: Remembered) -> tuple[object, object]:
+    def remember(key: str | None, before: Remembered) -> tuple[object, object, object]:
         if key is None or any(key == each for each, _ in before):
-            return gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), ""
         try:
             now = ((key, _face(page.runs.get(key))), *before)[:MOST]
         except EvfSamError:
-            return gr.skip(), gr.skip()
-        return now, _strip(now)
+            return gr.skip(), gr.skip(), ""
+        return now, _strip(now), ""
 
-    def return_to(before: Remembered, event: gr.SelectData) -> Updates:
-        if not isinstance(event.index, int) or not 0 <= event.index < len(before):
+    def choose(event: gr.SelectData, before: Remembered, key: str | None) -> Updates:
+        number, is_beside = event.index, False
+        if isinstance(number, int) and number >= BESIDE:
+            number, is_beside = number - BESIDE, True
+        if not isinstance(number, int) or not 0 <= number < len(before):
             return {page.status: gr.skip()}
-        key = before[event.index][0]
+        chosen = before[number][0]
         try:
-            return page.show_again(page.runs.get(key), key, say("The answers are those of before."))
+            if is_beside:
+                return {beside: two_runs(page.runs.get(key or ""), page.runs.get(chosen))}
+            return page.show_again(page.runs.get(chosen), chosen, say("The answers are those of before."))
         except EvfSamError as error:
             return {page.status: wording.problem(retold(str(error)))}
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    page.last_run.change(remember, [page.last_run, runs], [runs, strip], queue=False, **quiet)
-    strip.select(return_to, runs, page.everything, **quiet)  # queued, or Gradio would not tell the panels of the run
+    page.last_run.change(remember, [page.last_run, runs], [runs, strip, beside], queue=False, **quiet)
+    # Queued, or Gradio would not tell the panels of the run.
+    strip.select(choose, [runs, page.last_run], [*page.everything, beside], **quiet)
+    beside.select(lambda: "", None, beside, queue=False, **quiet)
+    return runs
 
 
 def _face(run: FinishedRun) -> str:
@@ -63,8 +75,11 @@ def _strip(runs: Remembered) -> str:
     if len(runs) < 2:
         return ""
     items = "".join(
-        f'<li><button type="button" data-index="{index}" data-value="">{face}</button></li>'
+        f'<li><button type="button" data-index="{index}" data-value="">{face}</button>'
+        f'<button type="button" class="put-beside" data-index="{BESIDE + index}" data-value="" '
+        f'title="{say("Put beside the answers shown")}"><span aria-hidden="true">◫</span>'
+        f'<span class="unseen">{say("Put beside the answers shown")}</span></button></li>'
         for index, (_, face) in enumerate(runs)
     )
-    title = f'<p class="section" id="recent-label">{say("Your last runs")}</p>'
+    title = f'<p class="section" id="recent-label">{say("Your last runs; ◫ puts one beside the answers shown")}</p>'
     return f'{title}<ul class="recent" aria-labelledby="recent-label">{items}</ul>'
