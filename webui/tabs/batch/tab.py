@@ -209,13 +209,15 @@ class BatchTab:
         )
         if not (batch.run.is_stopped or batch.run.is_over):
             where = say("{where}, the newest first", where=where)
-        folder = batch.run.folder
+        folder, is_whole = batch.run.folder, batch.run.is_over
+        across = len(batch.run.strategies) if is_whole and PAGE_SIZE % len(batch.run.strategies) == 0 else 0
+        drawn = batch_wording.gallery(shown, self.page.comparison.cards, folder.directory, batch.thumbnails, across)
         return {
             self.pager: gr.update(visible=len(answers) > 0),
             self.back: gr.update(interactive=first > 0),
             self.further: gr.update(interactive=first + PAGE_SIZE < len(answers)),
             self.where: f'<p class="caption" role="status">{escape(where)}</p>',
-            self.pictures: batch_wording.gallery(shown, self.page.comparison.cards, folder.directory, batch.thumbnails),
+            self.pictures: drawn,
         }
 
     def _ordered(self, batch: VisitorBatch) -> list[BatchAnswer]:

@@ -88,20 +88,19 @@ def time_in_words(seconds: float) -> str:
 
 
 def answer_table(answers: Sequence[BatchAnswer], cards: Mapping[str, StrategyCard], caption: str) -> str:
-    """Write a row an answer; scrolls within its frame."""
+    """Write a row a question and a column a strategy; scrolls within its frame."""
     if not answers:
         return ""
-    words = [say("Image"), say("Phrase"), say("Strategy"), say("Verdict")]
+    questions: dict[tuple[str, str], dict[str, BatchAnswer]] = {}
+    for answer in answers:
+        questions.setdefault((answer.image, answer.phrase), {})[answer.strategy] = answer
+    keys = [key for key in cards if any(key in asked for asked in questions.values())]
+    words = [say("Image"), say("Phrase"), *(retold(cards[key].title) for key in keys)]
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in words)
-    titles += "".join(
-        f'<th scope="col" class="number">{escape(title)}</th>' for title in (say("Area"), "pred_iou", say("Time"))
-    )
     rows = "".join(
-        f'<tr><th scope="row">{escape(answer.image)}</th><td>{escape(answer.phrase)}</td>'
-        f"<td>{escape(retold(cards[answer.strategy].title))}</td><td>{escape(_verdict(answer))}</td>"
-        f'<td class="number">{percent(answer.area_share)}</td><td class="number">{_number(answer.pred_iou)}</td>'
-        f'<td class="number">{answer.seconds:.2f} s</td></tr>'
-        for answer in answers
+        f'<tr><th scope="row">{escape(image)}</th><th scope="row" lang="en">{escape(phrase)}</th>'
+        f"{''.join(_cell(asked.get(key)) for key in keys)}</tr>"
+        for (image, phrase), asked in questions.items()
     )
     return (
         f'<div class="scroller batch-table" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
@@ -109,8 +108,23 @@ def answer_table(answers: Sequence[BatchAnswer], cards: Mapping[str, StrategyCar
     )
 
 
+def _cell(answer: BatchAnswer | None) -> str:
+    if answer is None:
+        return "<td>–</td>"
+    found = f" {percent(answer.area_share)}" if answer.verdict == "found" else ""
+    guess = "" if answer.pred_iou is None else f"pred_iou {answer.pred_iou:.2f}, "
+    return (
+        f'<td data-verdict="{answer.verdict}">{escape(_verdict(answer))}{found}'
+        f"<small>{guess}{answer.seconds:.2f} s</small></td>"
+    )
+
+
 def gallery(
-    answers: Sequence[BatchAnswer], cards: Mapping[str, StrategyCard], directory: Path, made: dict[str, str]
+    answers: Sequence[BatchAnswer],
+    cards: Mapping[str, StrategyCard],
+    directory: Path,
+    made: dict[str, str],
+    across: int = 0,
 ) -> str:
     """Show the overlays of some answers, each with its words.
 
@@ -119,9 +133,11 @@ def gallery(
         cards: of the strategies.
         directory: of the batch's files.
         made: thumbnails by file; added to.
+        across: how many belong to one question, to stand in one row; 0 for as many as there is room for.
     """
     items = "".join(_tile(answer, cards[answer.strategy], directory, made) for answer in answers)
-    return f'<ul class="batch-gallery" aria-label="{escape(say("Overlays"))}">{items}</ul>' if items else ""
+    rows = f' style="--across:{across}" data-rows' if across else ""
+    return f'<ul class="batch-gallery" aria-label="{escape(say("Overlays"))}"{rows}>{items}</ul>' if items else ""
 
 
 def _tile(answer: BatchAnswer, card: StrategyCard, directory: Path, made: dict[str, str]) -> str:
@@ -159,7 +175,3 @@ def _verdict(answer: BatchAnswer) -> str:
     if answer.verdict == "failed":
         return f"{say(_VERDICTS['failed'])}: {retold(answer.reason)}"
     return say(_VERDICTS[answer.verdict])
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
