@@ -40,7 +40,7 @@ def test_a_newcomer_gets_from_the_open_page_to_a_mask_in_a_file(page: Page) -> N
     expect(link).to_be_visible()
     with page.expect_download() as download:
         link.click()
-    assert download.value.suggested_filename == "the-blue-bus-evf-sam-mask.png"
+    assert download.value.suggested_filename == "scene-colour-the-blue-bus-evf-sam-mask.png"
     mask = np.asarray(Image.open(download.value.path()))
     assert set(np.unique(mask)) == {0, 255}
     assert mask.ndim == 2
@@ -54,7 +54,7 @@ def test_the_saved_mask_of_each_of_several_phrases_is_the_answers_own(page: Page
     expect(column.locator("a.save")).to_have_count(2)
     with page.expect_download() as download:
         column.locator("a.save").nth(1).click()
-    assert download.value.suggested_filename == "another-evf-sam-mask.png"
+    assert download.value.suggested_filename == "squares-another-evf-sam-mask.png"
     mask = np.asarray(Image.open(download.value.path())) > 0
     assert np.array_equal(mask, channel_mask(three_colours((480, 640)), 0))
 

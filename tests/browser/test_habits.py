@@ -20,6 +20,15 @@ PASTE = """
 """
 
 
+PASTE_TEXT = """
+(text) => {
+  const given = new DataTransfer();
+  given.setData('text/plain', text);
+  document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: given, bubbles: true, cancelable: true}));
+}
+"""
+
+
 def test_enter_ten_times_asks_once(page: Page, picture: Path) -> None:
     upload(page, picture)
     sent: list[Request] = []
@@ -43,6 +52,39 @@ def test_a_picture_is_pasted_anywhere_also_in_place_of_another(page: Page, pictu
     expect_three_answers(page)
     page.evaluate(PASTE, data)
     expect(page.locator("#status")).to_contain_text("Your image, 640 × 480 pixels")
+
+
+def test_an_address_in_the_field_or_pasted_is_asked_for_by_the_server_alone(page: Page) -> None:
+    address = "http://127.0.0.1:9/picture.png"
+    page.fill("#image-address textarea, #image-address input", address)
+    page.press("#image-address textarea, #image-address input", "Enter")
+    refused = page.locator("#status [role=alert]")
+    expect(refused).to_contain_text("No picture came from this address")
+    expect(refused).to_contain_text("127.0.0.1")
+    page.click("#new-scene")
+    expect_three_answers(page)
+    page.evaluate(PASTE_TEXT, "no address")
+    page.evaluate(PASTE_TEXT, address)
+    expect(refused).to_contain_text("127.0.0.1")
+    expect(page.locator("#overlay-evf-sam img")).to_be_visible()
+
+
+def test_a_mask_is_copied_as_the_picture_that_is_saved_and_files_are_named_after_it(page: Page, picture: Path) -> None:
+    page.evaluate("() => { navigator.clipboard.write = async (items) => { window.copied = items[0]; }; }")
+    upload(page, picture)
+    ask(page, "the red square")
+    expect_three_answers(page)
+    button = page.locator("#column-evf-sam .copy-mask")
+    button.click()
+    expect(button).to_contain_text("Copied")
+    size = page.evaluate("async () => (await window.copied.getType('image/png')).size")
+    link = page.locator("#column-evf-sam a.save")
+    saved = page.evaluate("async (address) => (await (await fetch(address)).blob()).size", link.get_attribute("href"))
+    assert size == saved > 100
+    assert link.get_attribute("download") == "squares-the-red-square-evf-sam-mask.png"
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.suggested_filename == "squares-the-red-square.zip"
 
 
 def test_the_arrow_up_brings_an_earlier_phrase_and_the_strip_an_earlier_run(page: Page, picture: Path) -> None:

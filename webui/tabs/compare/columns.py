@@ -1,11 +1,9 @@
 """The answers on the right of the page: one column a strategy."""
 
-import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Final
 
 import gradio as gr
 import numpy as np
@@ -14,15 +12,13 @@ from numpy.typing import NDArray
 from evfsam.types import RgbImage, StrategyCard
 from webui import wording
 from webui.i18n.translate import retold, say
-from webui.tabs.compare.runs import Progress
+from webui.tabs.compare.runs import Progress, in_a_file_name
 from webui.tabs.compare.viewer import readout
 from workbench.analysis.absence import judge_presence, outcome_of
 from workbench.analysis.attention_view import ALL_HEADS, AttentionView
 from workbench.comparison import StrategyResult
 from workbench.pictures.answer_figures import evidence_figure, mask_figure
 from workbench.pictures.mask_png import mask_png
-
-_LONGEST_NAME: Final = 60
 
 Updates = dict[gr.components.Component, object]
 """New values by component; what is left out stays as it is."""
@@ -84,7 +80,7 @@ class AnswerColumn:
                 ),
             ),
             self.readout: gr.update(
-                value=readout(segmentation, result.card.title, truth) + _saving(result, progress.phrases), visible=True
+                value=readout(segmentation, result.card.title, truth) + _saving(result, progress), visible=True
             ),
             self.evidence: self._evidence(progress, result, attention, caption),
             self.caption: gr.update(value=f'<p class="caption">{escape(caption)}</p>', visible=True),
@@ -171,9 +167,10 @@ def _picture(label: str, elem_id: str) -> gr.Image:
     )
 
 
-def _saving(result: StrategyResult, phrases: Sequence[str]) -> str:
-    """Write a link that saves each mask, named after phrase and strategy: the shortest way from an answer to a file."""
-    names = [f"{_in_a_file_name(phrase)}-{result.key}-mask.png" for phrase in phrases]
+def _saving(result: StrategyResult, progress: Progress) -> str:
+    """Write a link that saves each mask, named after picture, phrase and strategy, and a button that copies it."""
+    picture = in_a_file_name(progress.name)
+    names = [f"{picture}-{in_a_file_name(phrase)}-{result.key}-mask.png" for phrase in progress.phrases]
     masks = [(say("Save mask (PNG)"), names[0], result.segmentation)]
     if result.answers:
         masks = [
@@ -188,15 +185,14 @@ def _saving(result: StrategyResult, phrases: Sequence[str]) -> str:
     return f'<p class="files">{links}</p>' if links else ""
 
 
-def _in_a_file_name(phrase: str) -> str:
-    return re.sub(r"\W+", "-", phrase)[:_LONGEST_NAME].strip("-") or "phrase"
-
-
 def _link(words: str, name: str, mask: NDArray[np.bool_], title: str) -> str:
     data = b64encode(mask_png(mask)).decode("ascii")
     return (
         f'<a class="file save" download="{name}" href="data:image/png;base64,{data}">{escape(words)}'
         f'<span class="unseen"> {escape(title)}</span></a>'
+        f'<button type="button" class="copy-mask" aria-live="polite" data-done="{escape(say("Copied"))}" '
+        f'data-refused="{escape(say("The browser did not allow it"))}"><span>{escape(say("Copy"))}</span>'
+        f'<span class="unseen"> {escape(words)} {escape(title)}</span></button>'
     )
 
 

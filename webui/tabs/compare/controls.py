@@ -27,6 +27,7 @@ class Controls(QuestionControls):
     """All that a visitor sets: the question, and about what and of whom it is asked."""
 
     image: gr.Image
+    address: gr.Textbox
     new_scene: gr.Button
     examples: gr.HTML
     strategies: gr.CheckboxGroup
@@ -76,6 +77,14 @@ def build_controls(
             placeholder=say("Drop an image here\n- or -\nClick to choose one"),
             alt_text=say("The image to segment"),
         )
+        address = gr.Textbox(
+            label=say("Or the address of an image"),
+            placeholder="https://",
+            lines=1,
+            max_lines=1,
+            elem_id="image-address",
+            html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
+        )
         new_scene = gr.Button(say("New random scene"), elem_id="new-scene")
         shown_examples = choice_list(example_buttons(examples) if examples else "", "examples")
         strategies = gr.CheckboxGroup(
@@ -87,4 +96,4 @@ def build_controls(
         with gr.Accordion(say("Options"), open=False, elem_id="options"):
             options = build_options(tuple(cards))
     asked = question.phrase, question.compare, question.stop, question.chips
-    return Controls(*asked, image, new_scene, shown_examples, strategies, options)
+    return Controls(*asked, image, address, new_scene, shown_examples, strategies, options)

@@ -55,8 +55,41 @@ function take(event, files) {
   input.files = given.files;
   input.dispatchEvent(new Event('change', {bubbles: true}));
 }
-document.addEventListener('paste', (event) => take(event, event.clipboardData.files));
-document.addEventListener('drop', (event) => take(event, event.dataTransfer.files));
+
+// An address pasted outside a field, or an image dragged here from another page, is asked for by the server.
+function takeAddress(event, text) {
+  const address = document.querySelector('#image-address textarea, #image-address input');
+  if (event.defaultPrevented || !address?.getClientRects().length || !/^https?:\/\/\S+$/.test(text)) return;
+  if (event.target.closest?.('input, textarea, [contenteditable]')) return;
+  event.preventDefault();
+  address.value = text;
+  address.dispatchEvent(new Event('input', {bubbles: true}));
+  address.dispatchEvent(new KeyboardEvent('keypress', {key: 'Enter', bubbles: true}));
+}
+document.addEventListener('paste', (event) => {
+  take(event, event.clipboardData.files);
+  takeAddress(event, event.clipboardData.getData('text/plain').trim());
+});
+document.addEventListener('drop', (event) => {
+  take(event, event.dataTransfer.files);
+  takeAddress(event, event.dataTransfer.getData('text/uri-list').split('\n')[0].trim());
+});
 document.addEventListener('dragover', (event) => {
-  if ([...event.dataTransfer.types].includes('Files') && !event.target.closest?.('#image')) event.preventDefault();
+  if (['Files', 'text/uri-list'].some((type) => event.dataTransfer.types.includes(type)) && !event.target.closest?.('#image')) event.preventDefault();
+});
+
+// A mask goes to the clipboard as the picture that its link saves; pages without https or on older browsers cannot.
+document.documentElement.toggleAttribute('data-can-copy', Boolean(navigator.clipboard?.write && window.ClipboardItem));
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest?.('.copy-mask');
+  if (!button) return;
+  const told = button.querySelector('span'), before = told.textContent;
+  try {
+    const picture = fetch(button.previousElementSibling.href).then((answer) => answer.blob());
+    await navigator.clipboard.write([new ClipboardItem({'image/png': picture})]);
+    told.textContent = button.dataset.done;
+  } catch {
+    told.textContent = button.dataset.refused;
+  }
+  setTimeout(() => { told.textContent = before; }, 3000);
 });

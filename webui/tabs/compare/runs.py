@@ -3,9 +3,11 @@
 Nothing is held between runs but the number of each visitor's picture.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock
 from time import perf_counter
 from typing import Final
@@ -24,6 +26,7 @@ from workbench.kept_run import KeptRun
 from workbench.pictures.shown_pictures import read_image
 
 _VISITORS: Final = 1000
+_LONGEST_NAME: Final = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class Progress:
         results: the answers so far.
         seconds: since the image was read.
         known_masks: (H, W) bool, what each phrase means; None where nobody knows.
+        name: of the picture, for the names of files.
     """
 
     view: ImageView
@@ -45,6 +49,12 @@ class Progress:
     results: tuple[StrategyResult, ...]
     seconds: float
     known_masks: tuple[NDArray[np.bool_] | None, ...]
+    name: str = "image"
+
+    @property
+    def file_stem(self) -> str:
+        """Picture and phrases as a part of a file's name."""
+        return f"{in_a_file_name(self.name)}-{in_a_file_name(self.phrase)}"
 
     @property
     def phrase(self) -> str:
@@ -127,7 +137,12 @@ def kept_progress(view: ImageView, kept: KeptRun, known: KnownScene | None) -> P
     seconds = sum(result.seconds for result in kept.results)
     known_mask = known.mask_of(view, kept.phrase) if known else None
     keys = tuple(result.key for result in kept.results)
-    return Progress(view, (kept.phrase,), keys, kept.results, seconds, (known_mask,))
+    return Progress(view, (kept.phrase,), keys, kept.results, seconds, (known_mask,), Path(kept.example).stem)
+
+
+def in_a_file_name(text: str) -> str:
+    """Return text with which a file can be named, in the visitor's own letters."""
+    return re.sub(r"\W+", "-", text)[:_LONGEST_NAME].strip("-") or "phrase"
 
 
 @dataclass(frozen=True)

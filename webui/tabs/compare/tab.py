@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -12,9 +12,11 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
 
-from evfsam.errors import EvfSamError, PhraseError
+from evfsam.errors import EvfSamError, ImageFormatError, PhraseError
+from evfsam.types import ImageView
 from webui import wording
 from webui.bounded_store import NoRoomError
+from webui.fetching import Fetcher
 from webui.i18n.translate import retold, say
 from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
 from webui.run_cache import FinishedRun, RunStore
@@ -31,10 +33,10 @@ from webui.visits import begin_visit_anew
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import scene
 from workbench.export.results import write_zip
+from workbench.pictures.shown_pictures import read_image
 
 logger = logging.getLogger(__name__)
 
-ARCHIVE_NAME: Final = "comparison.zip"
 MODEL_QUEUE: Final = "models"
 """Every event that runs a model shares this queue: one at a time where each takes all the cores there are, else as many
 as `webui.blocks.build_demo` is told."""
@@ -91,6 +93,7 @@ class ComparePage:
         turn: number of the picture on the page, which runs are asked with.
         versions: which picture each visitor is at.
         note: what of the question is foreign to the models.
+        fetcher: of pictures whose address a visitor gives.
         query: of a link to the run asked last, from its start on; empty where no link can bring it back.
     """
 
@@ -109,6 +112,7 @@ class ComparePage:
     versions: ImageVersions
     query: gr.Textbox
     note: gr.HTML
+    fetcher: Fetcher = field(default_factory=Fetcher)
 
     @property
     def everything(self) -> list[Block]:
@@ -132,7 +136,8 @@ class ComparePage:
         """
         options = chosen_options(self.controls.options, option_values)
         try:
-            for progress in run(self.comparison, payload, phrase, strategies, options, known):
+            for asked in run(self.comparison, payload, phrase, strategies, options, known):
+                progress = replace(asked, name=self._picture_name(asked.view, payload, known))
                 for updates in self._show(FinishedRun(progress, only_of(options, progress.chosen), known)):
                     if not self.versions.is_current(turn, _file_of(payload)):
                         yield {self.status: gr.skip()}  # without any answer, Gradio would empty every output
@@ -143,6 +148,16 @@ class ComparePage:
         except Exception:
             logger.exception("a run failed")
             yield {self.status: wording.problem(say(_OUR_FAULT)), **self._at_rest()}
+
+    def _picture_name(self, view: ImageView, payload: object, known: KnownScene | None) -> str:
+        """Return a name for the files of a picture: the example's, the scene's, or that of the file that was given."""
+        example = next((each for each in self.examples if each.content_hash == view.content_hash), None)
+        if example is not None:
+            return example.file.stem
+        if known is not None and known.content_hash == view.content_hash:
+            return f"scene-{known.seed}"
+        given = payload.get("orig_name") if isinstance(payload, dict) else None
+        return Path(str(given or "image")).stem
 
     def stop(self, unanswered: Sequence[str]) -> Updates:
         """Say of each strategy that will not be asked any more that it was stopped; answers that came stay."""
@@ -224,6 +239,23 @@ class ComparePage:
         ready = "Your image, {width} × {height} pixels. Say what to mark and press Enter."
         words = say(ready, width=width, height=height)
         return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied(payload)}
+
+    def take_address(self, address: object) -> Updates:
+        """Fetch a picture from the address that a visitor gives; the answers so far go once it is there."""
+        text = address.strip() if isinstance(address, str) else ""
+        try:
+            if not text.startswith(("http://", "https://")):
+                raise ImageFormatError("expected an address that begins with http:// or https://")
+            image = read_image(self.fetcher.fetch(text))
+        except EvfSamError as error:
+            told = say("No picture came from this address: {reason}", reason=retold(str(error)))
+            return {self.status: wording.problem(told)}
+        height, width = image.shape[:2]
+        words = say(
+            "Your image, {width} × {height} pixels. Say what to mark and press Enter.", width=width, height=height
+        )
+        fresh = {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied()}
+        return {self.controls.image: image, self.known: None, self.controls.address: "", **fresh}
 
     def clear(self) -> Updates:
         """Forget answers that belonged to a removed image."""
@@ -344,7 +376,7 @@ def build_compare(
 
 def archive_of(progress: Progress, suite_key: str, directory: Path) -> Path:
     """Write the zip of a run into a directory."""
-    path, image = directory / ARCHIVE_NAME, progress.view.image
+    path, image = directory / f"{progress.file_stem}.zip", progress.view.image
     return write_zip(path, image, progress.phrase, suite_key, progress.results, progress.known_mask)
 
 
@@ -383,6 +415,10 @@ def _wire_pictures(page: ComparePage) -> None:
     taken = controls.examples.select(page.take_example, None, fresh, **quiet)
     for put in (drawn, taken):
         put.success(None, None, None, js=ASK_AT_ONCE)
+    fetched = [controls.image, page.known, controls.address, controls.chips, page.status, *emptied]
+    controls.address.submit(
+        page.take_address, controls.address, fetched, concurrency_limit=WRITERS, concurrency_id=FILE_QUEUE, **quiet
+    )
     uploaded = [controls.chips, page.status, *emptied]
     controls.image.input(page.take_upload, controls.image, uploaded, preprocess=False, **quiet)
     controls.image.clear(page.clear, None, uploaded, **quiet)
