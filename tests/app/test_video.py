@@ -13,6 +13,7 @@ from tests.workbench.videos import write_video
 from webui.blocks import LAUNCH_LIMITS
 from webui.tabs.compare.tab import build_compare
 from webui.tabs.video import tab as video
+from webui.tabs.video import wording as video_wording
 from webui.tabs.video.components import build_parts
 from webui.tabs.video.tab import VideoTab
 from workbench.limits import LARGEST_FILE_MB
@@ -40,15 +41,16 @@ def taken(tab: VideoTab, path: Path) -> object:
 
 
 def work(tab: VideoTab, path: Path, phrase: str = "a square", frame: int = 0) -> Iterator[Updates]:
-    return tab.segment(taken(tab, path), phrase, "evf-sam", 0, frame)
+    return tab.segment(taken(tab, path), phrase, ["evf-sam"], 0, frame)
 
 
 def test_a_clip_becomes_a_video_and_two_kinds_of_masks(tab: VideoTab, tmp_path: Path) -> None:
     shown = []
     for updates in work(tab, colour_clip(tmp_path / "clip.mp4", 4), frame=2):
         shown.append(str(updates.get(tab.ui.status)))
-        files = [updates[button]["value"] for button in tab.ui.downloads if button in updates]
-        sizes = [Path(name).stat().st_size for name in files if name]
+        if tab.ui.place in updates:
+            files = [updates[button]["value"] for button in tab.ui.results["evf-sam"].downloads]
+            sizes = [Path(name).stat().st_size for name in files if name]
     assert "Reading the clip" in shown[0]
     assert any("2 of 4 frames are segmented. About" in words for words in shown)
     assert any("Writing the video: 3 of 4" in words for words in shown)
@@ -64,10 +66,12 @@ def test_a_stop_is_obeyed_and_what_is_done_can_be_taken_away(tab: VideoTab, tmp_
     for updates in steps:
         if "2 of 6 frames" in str(updates.get(tab.ui.status)):
             assert "what is done is kept" in str(tab.stop(flag)[tab.ui.status])
+        if tab.ui.place in updates:
+            kept = updates
         if "Stopped" in str(updates.get(tab.ui.status)):
             break
     assert "Stopped: 2 of 6 frames are kept, with a mask on 2." in str(updates[tab.ui.status])
-    assert updates[tab.ui.downloads[0]]["value"].endswith("overlay.mp4")
+    assert kept[tab.ui.results["evf-sam"].downloads[0]]["value"].endswith("overlay.mp4")
 
 
 def test_a_clip_that_is_too_long_is_told_before_the_work_and_a_part_can_be_chosen(
@@ -101,7 +105,7 @@ def test_clients_may_send_anything(tab: VideoTab, payload: object) -> None:
 
 
 def test_without_a_clip_or_a_phrase_nothing_is_asked_and_nothing_is_lost(tab: VideoTab, tmp_path: Path) -> None:
-    (updates,) = tab.segment(None, "a square", "evf-sam", 0, 0)
+    (updates,) = tab.segment(None, "a square", ["evf-sam"], 0, 0)
     assert "There is no clip yet" in str(updates[tab.ui.status])
     (updates,) = work(tab, colour_clip(tmp_path / "clip.mp4", 2), phrase=" ")
     assert "The phrase is empty. Type what to segment" in str(updates[tab.ui.status])
@@ -113,7 +117,7 @@ def test_a_phrase_that_is_absent_on_its_frame_is_told_with_what_to_do(tab: Video
     words = str(updates[tab.ui.status])
     assert "Probably not in this image" in words
     assert "That is frame 1, which the phrase is about: choose a frame that shows it, or other words." in words
-    assert tab.ui.result not in updates
+    assert tab.ui.results["evf-sam"].video not in updates
 
 
 def test_a_clip_that_breaks_off_keeps_what_was_done(
@@ -127,10 +131,10 @@ def test_a_clip_that_breaks_off_keeps_what_was_done(
         return read(part, index)
 
     monkeypatch.setattr(video_clips.ClipPart, "__getitem__", breaking)
-    *_, updates = work(tab, colour_clip(tmp_path / "clip.mp4", 5))
+    *_, kept, updates = work(tab, colour_clip(tmp_path / "clip.mp4", 5))
     assert "Ended early: 3 of 5 frames are kept" in str(updates[tab.ui.status])
     assert "The clip is damaged" in str(updates[tab.ui.status])
-    assert updates[tab.ui.downloads[1]]["interactive"]
+    assert kept[tab.ui.results["evf-sam"].downloads[1]]["interactive"]
 
 
 def test_the_example_clip_fills_clip_and_phrase(tab: VideoTab) -> None:
@@ -142,9 +146,34 @@ def test_the_example_clip_fills_clip_and_phrase(tab: VideoTab) -> None:
     assert updates[tab.ui.frame]["maximum"] == 47
 
 
+def test_several_strategies_take_turns_and_what_is_left_is_told_as_far_as_it_is_known(
+    tab: VideoTab, tmp_path: Path
+) -> None:
+    clip = taken(tab, colour_clip(tmp_path / "clip.mp4", 3))
+    shown, kept = [], set()
+    for updates in tab.segment(clip, "a square", ["evf-sam", "point-query"], 0, 0):
+        shown.append(str(updates.get(tab.ui.status)))
+        kept |= {key for key, result in tab.ui.results.items() if updates.get(result.whole) == gr.update(visible=True)}
+    first = next(words for words in shown if "EVF-SAM: 2 of 3 frames" in words)
+    assert "About" in first
+    assert "Strategies that follow: 1." in first
+    assert not any("Point query: " in words and "that follow" in words for words in shown)
+    assert "EVF-SAM: Done: 3 frames, with a mask on 3. Point query: Done: 3 frames" in shown[-1]
+    assert kept == {"evf-sam", "point-query"}
+
+
+def test_a_clip_without_a_strategy_is_not_asked(tab: VideoTab, tmp_path: Path) -> None:
+    clip = taken(tab, colour_clip(tmp_path / "clip.mp4", 2))
+    (updates,) = tab.segment(clip, "a square", [], 0, 0)
+    assert "No strategy is chosen" in str(updates[tab.ui.status])
+
+
 def test_strategies_without_memory_say_so(tab: VideoTab) -> None:
-    assert "No memory carries the mask between frames" in tab.take_strategy("evf-sam")
-    assert "memory carries the mask to the others" in tab.take_strategy("evf-sam2")
+    assert "No memory carries the mask between frames" in tab.take_strategies(["evf-sam"])
+    assert "memory carries the mask to the others" in video_wording.memory_notes({"EVF-SAM2": True})
+    both = video_wording.memory_notes({"EVF-SAM2": True, "CLIP text": False})
+    assert "EVF-SAM2: The phrase is asked on one frame" in both
+    assert "CLIP text: No memory" in both
 
 
 def test_the_size_told_is_the_size_that_uploads_may_have() -> None:

@@ -13,7 +13,7 @@ from tests.workbench.videos import write_video
 pytestmark = pytest.mark.browser
 
 IS_PLAYABLE = (
-    "() => { const clip = document.querySelector('#video-result video'); return clip && clip.readyState >= 2; }"
+    "() => { const clip = document.querySelector('#video-result-evf-sam video'); return clip && clip.readyState >= 2; }"
 )
 
 
@@ -29,7 +29,7 @@ def choose(page: Page, path: Path) -> None:
 
 def save(page: Page, name: str) -> Path:
     with page.expect_download() as download:
-        page.click(f"#video-{name}")
+        page.click(f"#video-{name}-evf-sam")
     return download.value.path()
 
 
@@ -48,7 +48,7 @@ def test_a_clip_becomes_a_video_that_plays_and_masks_to_download(page: Page, tmp
     expect(page.locator("#video-status progress")).to_be_visible()
     expect(page.locator("#video-status")).to_contain_text("Done: 4 frames, with a mask on 4.")
     page.wait_for_function(IS_PLAYABLE)
-    assert page.evaluate("document.querySelector('#video-result video').videoWidth") == 160
+    assert page.evaluate("document.querySelector('#video-result-evf-sam video').videoWidth") == 160
     assert save(page, "mp4").read_bytes()[4:8] == b"ftyp"
     with zipfile.ZipFile(save(page, "masks")) as archive:
         assert len(archive.namelist()) == 4

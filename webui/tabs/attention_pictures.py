@@ -15,7 +15,7 @@ from webui.i18n.translate import retold, say
 from webui.run_cache import FinishedRun
 from webui.wording import percent
 from workbench.analysis.attention_figure import map_title
-from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView, attention_views, shares_between
+from workbench.analysis.attention_view import ALL_HEADS, AttentionView, attention_views, shares_between
 from workbench.export.results import png_bytes
 from workbench.pictures.colours import HEAT_STOPS
 

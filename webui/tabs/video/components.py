@@ -1,9 +1,11 @@
 """The components of the Video tab, and how they are laid out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import gradio as gr
 
+from evfsam.types import StrategyCard
 from webui.i18n.translate import retold, say
 from webui.tabs.compare.tab import STATE_SECONDS
 from webui.tabs.video import wording as video_wording
@@ -12,12 +14,26 @@ from workbench.video.clips import CLIP_ENDINGS, frame_limit
 
 
 @dataclass(frozen=True, eq=False)
+class ClipResult:
+    """Where one strategy's result is.
+
+    Attributes:
+        whole: all of it; hidden until there is one.
+        downloads: the video, the PNG masks and the run lengths.
+    """
+
+    whole: gr.Column
+    video: gr.Video
+    downloads: tuple[gr.DownloadButton, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class VideoParts:
     """What a visitor sees and sets.
 
     Attributes:
-        place: says what will be where `result` is.
-        downloads: the video, the PNG masks and the run lengths.
+        place: says what will be where the results are.
+        results: by the strategy's key.
         clip: the visitor's `Clip`, or None.
         flag: the `StopFlag` of the work under way, or None.
     """
@@ -25,7 +41,7 @@ class VideoParts:
     file: gr.File
     example: gr.Button
     phrase: gr.Textbox
-    strategy: gr.Dropdown
+    strategies: gr.CheckboxGroup
     memory: gr.HTML
     start: gr.Slider
     frame: gr.Slider
@@ -34,8 +50,7 @@ class VideoParts:
     status: gr.HTML
     picture: gr.HTML
     place: gr.HTML
-    result: gr.Video
-    downloads: tuple[gr.DownloadButton, ...]
+    results: Mapping[str, ClipResult]
     clip: gr.State
     flag: gr.State
 
@@ -53,10 +68,16 @@ def build_parts(asker: ClipAsker) -> VideoParts:
                 label=say("Phrase"), placeholder=say("the dog on the left"), lines=1, elem_id="video-phrase"
             )
             choices = [(retold(card.title), key) for key, card in cards.items()]
-            strategy = gr.Dropdown(
-                choices, value=chosen, label=say("Strategy"), filterable=False, elem_id="video-strategy"
+            strategies = gr.CheckboxGroup(
+                choices,
+                value=[chosen],
+                label=say("Strategies"),
+                info=say("Each takes its turn with the whole clip."),
+                elem_id="video-strategies",
             )
-            memory = gr.HTML(video_wording.memory_note(asker.carries_memory(chosen)), elem_id="video-memory")
+            memory = gr.HTML(
+                video_wording.memory_notes({cards[chosen].title: asker.carries_memory(chosen)}), elem_id="video-memory"
+            )
             start = gr.Slider(
                 0, 1, value=0, step=0.1, visible=False, label=say("Start, in seconds"), elem_id="video-start"
             )
@@ -79,22 +100,23 @@ def build_parts(asker: ClipAsker) -> VideoParts:
                 picture = gr.HTML(video_wording.no_picture(), elem_id="video-picture")
                 with gr.Column(elem_classes=["clip-result"]):
                     place = gr.HTML(video_wording.no_result(), elem_id="video-place")
-                    result = gr.Video(
-                        label=say("Segmented clip"),
-                        visible=False,
-                        interactive=False,
-                        buttons=[],
-                        elem_id="video-result",
-                    )
-                    with gr.Row(elem_classes=["clip-files"]):
-                        downloads = tuple(
-                            gr.DownloadButton(label, interactive=False, elem_id=f"video-{name}", min_width=130)
-                            for name, label in (
-                                ("mp4", say("Video (MP4)")),
-                                ("masks", say("PNG masks")),
-                                ("rle", say("COCO RLE")),
-                            )
-                        )
+                    results = {key: _build_result(key, card) for key, card in cards.items()}
     clip, flag = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(2))
-    controls = (file, example, phrase, strategy, memory, start, frame, ask, stop)
-    return VideoParts(*controls, status, picture, place, result, downloads, clip, flag)
+    controls = (file, example, phrase, strategies, memory, start, frame, ask, stop)
+    return VideoParts(*controls, status, picture, place, results, clip, flag)
+
+
+def _build_result(key: str, card: StrategyCard) -> ClipResult:
+    with gr.Column(visible=False, elem_classes=["clip-result"]) as whole:
+        video = gr.Video(
+            label=say("{title}: segmented clip", title=retold(card.title)),
+            interactive=False,
+            buttons=[],
+            elem_id=f"video-result-{key}",
+        )
+        with gr.Row(elem_classes=["clip-files"]):
+            downloads = tuple(
+                gr.DownloadButton(label, interactive=False, elem_id=f"video-{name}-{key}", min_width=130)
+                for name, label in (("mp4", say("Video (MP4)")), ("masks", say("PNG masks")), ("rle", say("COCO RLE")))
+            )
+    return ClipResult(whole, video, downloads)

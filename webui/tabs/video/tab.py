@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import ComparePage
 from webui.tabs.video import wording as video_wording
 from webui.tabs.video.components import VideoParts, build_parts
+from webui.tabs.video.wording import Finished, Turn
 from workbench.bundled import EXAMPLES
 from workbench.pictures.shown_pictures import shrunk
 from workbench.video.clip_export import clip_files, write_clip
@@ -103,24 +104,30 @@ class VideoTab:
             self.ui.frame: gr.update(minimum=first, maximum=first + count - 1, value=chosen, visible=count > 1),
         }
 
-    def take_strategy(self, key: object) -> str:
+    def take_strategies(self, keys: object) -> str:
         """Say whether memory is at work."""
-        return video_wording.memory_note(self.asker.carries_memory(str(key)))
+        cards = self.page.comparison.cards
+        chosen = [key for key in cards if isinstance(keys, list) and key in keys]
+        return video_wording.memory_notes({cards[key].title: self.asker.carries_memory(key) for key in chosen})
 
     def segment(
-        self, clip: Clip | None, phrase: object, strategy: object, start: object, frame: object
+        self, clip: Clip | None, phrase: object, strategies: object, start: object, frame: object
     ) -> Iterator[Updates]:
-        """Segment the part of the clip; what a visitor can mend is said in the status line, and nothing is lost."""
+        """Let each strategy segment the part of the clip, one after the other.
+
+        What a visitor can mend is said in the status line, and nothing is lost.
+        """
         if clip is None:
             yield {self.ui.status: wording.problem(say(_NO_CLIP)), **self._at_rest()}
             return
         first, count = self._part(clip, start)
         with TemporaryDirectory(prefix="clip-") as folder:
             flag = StopFlag(Path(folder) / "stop")
-            words = phrase if isinstance(phrase, str) else ""
-            order = ClipOrder(clip.path, str(strategy), words, first, count, _whole(frame) - first, flag)
+            words, about = phrase if isinstance(phrase, str) else "", _whole(frame) - first
             try:
-                yield from self._work(order, Path(folder) / "files")
+                keys = self.page.comparison.choose(strategies if isinstance(strategies, list) else [])
+                orders = [ClipOrder(clip.path, key, words, first, count, about, flag) for key in keys]
+                yield from self._work_all(orders, Path(folder))
             except EvfSamError as error:
                 yield {self.ui.status: wording.problem(_sentence(error)), **self._at_rest()}
             except Exception:
@@ -134,40 +141,57 @@ class VideoTab:
         flag.set()
         return {self.ui.status: wording.hint(say(_STOPPING)), self.ui.stop: gr.update(interactive=False)}
 
-    def _work(self, order: ClipOrder, folder: Path) -> Iterator[Updates]:
+    def _work_all(self, orders: Sequence[ClipOrder], folder: Path) -> Iterator[Updates]:
+        finished: list[Finished] = []
+        for number, order in enumerate(orders):
+            if order.stop.is_set:
+                break
+            title = retold(self.page.comparison.cards[order.strategy].title)
+            turn = Turn(title, number, len(orders))
+            latest, fault = yield from self._work(order, turn, is_first=number == 0)
+            finished.append(Finished(title, latest, fault))
+            if latest.found_count:
+                written = folder / order.strategy
+                yield from self._written(written, latest, turn)
+                yield {self.ui.status: video_wording.progress_line(latest, turn), **self._result(latest, written)}
+        yield {self.ui.status: video_wording.finished_line(finished), **self._at_rest()}
+
+    def _work(
+        self, order: ClipOrder, turn: Turn, *, is_first: bool
+    ) -> Generator[Updates, None, tuple[ClipProgress, str]]:
+        """Segment with one strategy; returns how far it came, and what ended it early, in words."""
         progresses = run_clip(self.asker, order)
-        title = retold(self.page.comparison.cards[order.strategy].title)
-        running = {self.ui.flag: order.stop, self.ui.stop: gr.update(interactive=True)}
-        yield {self.ui.status: wording.hint(say(_BEGUN)), **running, **self._no_result()}
+        if is_first:
+            running = {self.ui.flag: order.stop, self.ui.stop: gr.update(interactive=True)}
+            yield {self.ui.status: wording.hint(say(_BEGUN)), **running, **self._no_result()}
         latest, drawn, fault = None, float("-inf"), ""
         try:
             for latest in progresses:
                 if monotonic() - drawn >= _REDRAW_SECONDS or latest.is_done:
                     drawn = monotonic()
-                    shown = {self.ui.picture: video_wording.latest_picture(latest, title)}
-                    yield {self.ui.status: video_wording.progress_line(latest), **shown}
+                    shown = {self.ui.picture: video_wording.latest_picture(latest, turn.title)}
+                    yield {self.ui.status: video_wording.progress_line(latest, turn), **shown}
         except EvfSamError as error:
             if latest is None:
                 raise
             fault = _sentence(error)  # what is done is kept
         assert latest is not None, "a clip has frames"
-        ended = {self.ui.status: video_wording.finished_line(latest, fault), **self._at_rest()}
-        if not latest.found_count:
-            yield ended
-            return
+        return latest, fault
+
+    def _written(self, folder: Path, latest: ClipProgress, turn: Turn) -> Iterator[Updates]:
+        drawn = float("-inf")
         for done in write_clip(folder, latest):
             if monotonic() - drawn >= _REDRAW_SECONDS:
                 drawn = monotonic()
-                yield {self.ui.status: video_wording.writing_line(done, len(latest.masks))}
-        yield {**ended, **self._result(latest, folder)}
+                yield {self.ui.status: video_wording.writing_line(done, len(latest.masks), turn)}
 
     def _result(self, progress: ClipProgress, folder: Path) -> Updates:
-        files = clip_files(folder)
-        named = zip(self.ui.downloads, (files.video, files.masks, files.run_lengths), strict=True)
+        files, result = clip_files(folder), self.ui.results[progress.order.strategy]
+        named = zip(result.downloads, (files.video, files.masks, files.run_lengths), strict=True)
         return {
-            self.ui.memory: video_wording.memory_note(progress.latest.carries_memory),
             self.ui.place: gr.update(visible=False),
-            self.ui.result: gr.update(value=str(files.video), visible=True),
+            result.whole: gr.update(visible=True),
+            result.video: gr.update(value=str(files.video)),
             **{button: gr.update(value=str(path), interactive=True) for button, path in named},
         }
 
@@ -187,8 +211,11 @@ class VideoTab:
         return {self.ui.flag: None, self.ui.stop: gr.update(interactive=False)}
 
     def _no_result(self) -> Updates:
-        gone = {button: gr.update(value=None, interactive=False) for button in self.ui.downloads}
-        return {self.ui.place: gr.update(visible=True), self.ui.result: gr.update(value=None, visible=False), **gone}
+        updates: Updates = {self.ui.place: gr.update(visible=True)}
+        for result in self.ui.results.values():
+            updates |= {result.whole: gr.update(visible=False), result.video: None}
+            updates |= {button: gr.update(value=None, interactive=False) for button in result.downloads}
+        return updates
 
 
 def build_video(page: ComparePage) -> None:
@@ -207,9 +234,10 @@ def _wire(tab: VideoTab) -> None:
     for slider in (ui.start, ui.frame):
         looked = [ui.picture, ui.status, ui.frame]
         slider.input(tab.look, [ui.clip, ui.start, ui.frame], looked, trigger_mode="always_last", **quiet)
-    ui.strategy.input(tab.take_strategy, ui.strategy, ui.memory, **quiet)
-    inputs = [ui.clip, ui.phrase, ui.strategy, ui.start, ui.frame]
-    done = [ui.status, ui.picture, ui.memory, ui.place, ui.result, *ui.downloads, ui.flag, ui.stop]
+    ui.strategies.input(tab.take_strategies, ui.strategies, ui.memory, **quiet)
+    inputs = [ui.clip, ui.phrase, ui.strategies, ui.start, ui.frame]
+    results = [part for each in ui.results.values() for part in (each.whole, each.video, *each.downloads)]
+    done = [ui.status, ui.picture, ui.place, *results, ui.flag, ui.stop]
     at_once = f"() => {json.dumps(wording.hint(say(_ASKED)))}"
     for listen in (ui.ask.click, ui.phrase.submit):
         listen(None, None, ui.status, js=at_once)

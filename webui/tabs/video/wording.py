@@ -1,5 +1,7 @@
 """What the page says of clips: plain functions from values to words and escaped HTML. No gradio."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Final
 
@@ -13,6 +15,36 @@ from workbench.video.clips import Clip
 
 _USUAL_RATE: Final = 24
 _WAITING_PICTURE: Final = "The chosen frame appears here, and during the work the latest frame with its mask."
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Which strategy is at work.
+
+    Attributes:
+        title: in the page's language.
+        number: from 0.
+        count: of all strategies that are asked.
+    """
+
+    title: str
+    number: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """How far one strategy came.
+
+    Attributes:
+        title: in the page's language.
+        progress: at the end.
+        fault: what ended the work early, in words.
+    """
+
+    title: str
+    progress: ClipProgress
+    fault: str
 
 
 def beginning() -> str:
@@ -33,16 +65,23 @@ def limits(frame_limit: int) -> str:
     return f'<p class="caption">{escape(words)}</p>'
 
 
-def memory_note(carries_memory: bool) -> str:
-    """Say how the mask gets from frame to frame."""
-    if carries_memory:
-        words = say("The phrase is asked on one frame; memory carries the mask to the others.")
-    else:
-        words = say(
+def memory_notes(carries_memory: Mapping[str, bool]) -> str:
+    """Say how the mask gets from frame to frame, by the titles of the strategies chosen."""
+    notes = {
+        True: say("The phrase is asked on one frame; memory carries the mask to the others."),
+        False: say(
             "No memory carries the mask between frames: this strategy is asked the phrase of every frame alone, so "
             "masks may jump from one frame to the next."
-        )
-    return f'<p class="caption" role="status">{escape(words)}</p>'
+        ),
+    }
+    kinds = set(carries_memory.values())
+    told = [notes[kind] for kind in kinds]
+    if len(kinds) > 1:
+        told = [
+            say("{title}: {words}", title=retold(title), words=notes[carries])
+            for title, carries in carries_memory.items()
+        ]
+    return f'<p class="caption" role="status">{escape(" ".join(told))}</p>'
 
 
 def plan(clip: Clip, first: int, count: int) -> str:
@@ -106,25 +145,29 @@ def no_result() -> str:
     return f'<div class="clip-place"><p class="empty">{escape(words)}</p></div>'
 
 
-def progress_line(progress: ClipProgress) -> str:
-    """Say how many frames are done, and how long the others will take."""
+def progress_line(progress: ClipProgress, turn: Turn) -> str:
+    """Say how many frames are done, how long the others will take, and who comes next."""
     done, total = len(progress.masks), progress.order.count
     words = say("{done} of {total} frames are segmented.", done=done, total=total)
-    return _bar(done, total, f"{words} {_left(progress.seconds_left)}")
+    return _bar(done, total, f"{words} {_left(progress.seconds_left)}", turn)
 
 
-def writing_line(done: int, total: int) -> str:
+def writing_line(done: int, total: int, turn: Turn) -> str:
     """Say how many frames of the video are written."""
-    return _bar(done, total, say("Writing the video: {done} of {total} frames.", done=done, total=total))
+    return _bar(done, total, say("Writing the video: {done} of {total} frames.", done=done, total=total), turn)
 
 
-def finished_line(progress: ClipProgress, fault: str = "") -> str:
-    """Say what was found, and what to do where it was not.
+def finished_line(finished: Sequence[Finished]) -> str:
+    """Say what each strategy found, and what to do where it did not."""
+    told = [(each.title, *_end_of(each.progress, each.fault)) for each in finished]
+    words = " ".join(
+        said if len(told) == 1 else say("{title}: {words}", title=title, words=said) for title, said, _ in told
+    )
+    return wording.problem(words) if any(is_wrong for _, _, is_wrong in told) else wording.hint(words)
 
-    Args:
-        progress: at the end.
-        fault: what ended the work early, in words.
-    """
+
+def _end_of(progress: ClipProgress, fault: str) -> tuple[str, bool]:
+    """Return what one strategy found, and whether something is to be done."""
     done, total = len(progress.masks), progress.order.count
     counts = {"done": done, "total": total, "found": progress.found_count}
     if fault:
@@ -134,7 +177,7 @@ def finished_line(progress: ClipProgress, fault: str = "") -> str:
     else:
         words = say("Done: {done} frames, with a mask on {found}.", **counts)
     wrong = " ".join(part for part in (fault, doubt(progress) if progress.doubt else "") if part)
-    return wording.problem(f"{words} {wrong}") if wrong else wording.hint(words)
+    return (f"{words} {wrong}", True) if wrong else (words, False)
 
 
 def doubt(progress: ClipProgress) -> str:
@@ -150,8 +193,14 @@ def _left(seconds: float | None) -> str:
     return "" if seconds is None else say("About {time} left.", time=time_in_words(seconds))
 
 
-def _bar(done: int, total: int, words: str) -> str:
+def _bar(done: int, total: int, words: str, turn: Turn) -> str:
     label = escape(say("frames done"))
+    if turn.count > 1:
+        words = say("{title}: {words}", title=turn.title, words=words)
+    follow = turn.count - turn.number - 1
+    if follow:
+        # How long another strategy takes is known only once it has begun.
+        words = f"{words} {say('Strategies that follow: {count}.', count=follow)}"
     return (
         f'<div class="status" role="status"><progress max="{total}" value="{done}" aria-label="{label}"></progress>'
         f"<span>{escape(words)}</span></div>"
