@@ -54,6 +54,9 @@ _VIEWER_WORDS: Final[Mapping[str, str]] = {
     "below": "≤ ",
     "above": "≥ ",
 }
+_NO_PLACE: Final = (
+    "The phrase reached SAM as one embedding, without a place. Bright: where SAM held the object probable, from 0 to 1."
+)
 _VIEWER_HINT: Final = (
     "Point at a picture to read its values; Ctrl + wheel, pinch or + − 0 zoom all, dragging or arrow keys move them."
 )
@@ -147,7 +150,7 @@ def evidence_caption(segmentation: Segmentation, mass_inside: float | None) -> s
         share = say("{share} of it lies inside the mask.", share=percent(mass_inside or 0)) if has_mask else ""
         return f"{where} {share}".rstrip()
     if segmentation.verdict.kind == "found":
-        return say("Nothing to draw: the phrase reached SAM as one embedding, without a place.")
+        return say(_NO_PLACE)
     return say("Nothing was given to SAM.")
 
 

@@ -66,7 +66,7 @@ def transforms(page: Page) -> list[str]:
 
 def test_all_pictures_share_one_zoom_and_pan(answered: Page) -> None:
     whole = transforms(answered)
-    assert len(whole) == 5
+    assert len(whole) == 6
     frame(answered).hover(position=place(answered, *RED_SQUARE))
     answered.mouse.wheel(0, -100)
     assert transforms(answered) == whole, "a wheel without Ctrl scrolls the page"

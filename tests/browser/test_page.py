@@ -87,6 +87,7 @@ def test_a_visitor_uploads_asks_sees_three_answers_looks_into_attention_and_down
         expect(page.locator(f"#card-{key} .verdict")).to_contain_text("Marked: 5 % of the image")
         expect(page.locator(f"#overlay-{key} img")).to_be_visible()
     expect(page.locator("#evidence-point-query img")).to_have_attribute("alt", re.compile("25 points"))
+    expect(page.locator("#evidence-clip-text img")).to_have_attribute("alt", re.compile("held the object probable"))
 
     open_tab(page, "Inspect")
     shown = page.locator("#attention-maps-picture img")

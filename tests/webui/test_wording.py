@@ -130,9 +130,11 @@ def test_the_evidence_of_points_says_how_many_reached_sam_and_how_to_read_them()
     assert "Blue" in words
 
 
-def test_a_strategy_without_a_place_says_that_there_is_nothing_to_draw() -> None:
+def test_a_strategy_without_a_place_says_so_and_what_is_drawn_instead() -> None:
     prompt = SamPrompt(text_prompt_embeddings=torch.ones(1, 4))
-    assert "Nothing to draw" in wording.evidence_caption(answer(prompts=(prompt,)).segmentation, None)
+    assert "Bright: where SAM held the object probable" in wording.evidence_caption(
+        answer(prompts=(prompt,)).segmentation, None
+    )
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,22 @@ def evidence_figure(image: RgbImage, result: StrategyResult) -> RgbImage | None:
     return evidence(image, result.segmentation, result.key)
 
 
+def certainty_figure(image: RgbImage, segmentation: Segmentation) -> RgbImage:
+    """Draw how probable the decoder held each pixel, the logits' sigmoid, with the mask's outline.
+
+    Args:
+        image: (H, W, 3) uint8 RGB that was asked about.
+        segmentation: an answer with a mask.
+
+    Returns:
+        As `mask_figure`.
+    """
+    picture, mask = shown_pair(image, segmentation.mask)
+    step = max(1, max(segmentation.size) // max(picture.shape[:2]))
+    logits = segmentation.mask_logits[::step, ::step].float()
+    return heat_map(picture, logits.sigmoid().cpu().numpy(), mask, peak=1.0)
+
+
 def attention_figure(image: RgbImage, segmentation: Segmentation) -> RgbImage:
     """Draw where [CLS] looked in the last layer, all heads summed, with the mask's outline.
 

@@ -17,7 +17,7 @@ from webui.tabs.compare.viewer import readout
 from workbench.analysis.absence import judge_presence, outcome_of
 from workbench.analysis.attention_view import ALL_HEADS, AttentionView
 from workbench.comparison import StrategyResult
-from workbench.pictures.answer_figures import evidence_figure, mask_figure
+from workbench.pictures.answer_figures import certainty_figure, evidence_figure, mask_figure
 from workbench.pictures.mask_png import mask_png
 
 Updates = dict[gr.components.Component, object]
@@ -94,6 +94,8 @@ class AnswerColumn:
             picture: RgbImage | None = attention.heat_map(attention.layer_count, ALL_HEADS)
         else:
             picture = evidence_figure(progress.view.image, result)
+        if picture is None and result.segmentation.verdict.kind == "found":
+            picture = certainty_figure(progress.view.image, result.segmentation)
         hidden: Mapping[str, object] = gr.update(value=None, visible=False)
         return hidden if picture is None else dict(gr.update(value=picture, visible=True, alt_text=alt_text))
 
