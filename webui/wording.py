@@ -258,7 +258,9 @@ def _worth(segmentation: Segmentation, judgement: AbsenceJudgement | None, outco
     """Say how sure an answer is, and whether it is right; an empty mask has said already that it is absent."""
     lines = []
     if judgement is not None and segmentation.area_share > 0:
-        told = escape(certainty_in_words(judgement))
+        p_absent = p_no_object(segmentation)
+        said = "" if p_absent is None else " " + say("P(no object): {share}.", share=percent(p_absent))
+        told = escape(certainty_in_words(judgement) + said)
         lines.append(f'<p class="worth" data-certainty="{judgement.certainty}">{told}</p>')
     if outcome is not None:
         sign = "right" if outcome in _RIGHT else "wrong"
@@ -297,9 +299,6 @@ def _facts(result: StrategyResult, measured_iou: float | None, judgement: Absenc
         facts.insert(0, (say("Stability"), f"{judgement.stability:.2f}", say("of the edge")))
     if segmentation.pred_iou is not None:
         facts.insert(0, ("pred_iou", f"{segmentation.pred_iou:.2f}", say("SAM’s guess")))
-    p_absent = p_no_object(segmentation)
-    if p_absent is not None:
-        facts.insert(-1, (say("P(no object)"), percent(p_absent), say("it said")))
     if measured_iou is not None:
         facts.insert(0, (say("Measured IoU"), f"{measured_iou:.2f}", say("vs. truth")))
     rows = "".join(

@@ -227,3 +227,20 @@ def test_two_fingers_zoom_all_pictures(browser: Browser, fake_page: str, picture
         assert len(scales) == 1
         assert scales != {"none"}
         assert page.evaluate("visualViewport.scale") == 1
+
+
+TOO_SMALL = """
+() => [...document.querySelectorAll('button, input, select, textarea, summary, a.file')].map((one) => {
+  const label = ['checkbox', 'radio'].includes(one.type) ? one.closest('label') : null;
+  const {width, height} = (label ?? one).getBoundingClientRect();
+  return {one, width, height};
+}).filter(({one, width, height}) => one.checkVisibility({visibilityProperty: true}) && (width < 24 || height < 24))
+  .map(({one, width, height}) => `${one.outerHTML.slice(0, 80)}: ${width} x ${height}`)
+"""
+
+
+def test_on_a_phone_everything_that_is_pressed_has_24_pixels(browser: Browser, fake_page: str) -> None:
+    with opened(browser, fake_page, width=390, height=844, has_touch=True) as page:
+        page.click("#new-scene")
+        expect_three_answers(page)
+        assert page.locator("#columns").evaluate(TOO_SMALL) == []

@@ -55,7 +55,7 @@ def test_a_picture_is_pasted_anywhere_also_in_place_of_another(page: Page, pictu
 
 
 def test_an_address_in_the_field_or_pasted_is_asked_for_by_the_server_alone(page: Page) -> None:
-    address = "http://127.0.0.1:9/picture.png"
+    address = "http://127.0.0.1/picture.png"
     page.fill("#image-address textarea, #image-address input", address)
     page.press("#image-address textarea, #image-address input", "Enter")
     refused = page.locator("#status [role=alert]")

@@ -54,7 +54,7 @@ CONTRAST = """
 """
 TEXTS = (
     ".page-head h1, .lead, .banner strong, .banner span, .status span, .card h3, .card code, .card .verdict, .card dt, "
-    ".card dd, .caption, .section, .chips button, .examples span, .heads span, .heads small, button[role=tab], "
+    ".card dd, .caption, .section, .chips button, .examples span, button[role=tab], "
     "#compare, #new-scene, #download, label span, .agreement td, .agreement th, .trace h4, .trace pre"
 )
 

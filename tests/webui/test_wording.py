@@ -6,7 +6,7 @@ import torch
 from evfsam.errors import Sentence
 from evfsam.types import PromptPoint, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
 from webui import wording
-from webui.tabs.compare.trace import trace_of
+from webui.tabs.compare.trace import stages_of, steps_of
 from workbench.analysis.absence import AbsenceJudgement, Outcome
 from workbench.comparison import PhraseResult, StrategyResult
 
@@ -52,7 +52,7 @@ def test_a_card_shows_measured_iou_beside_the_guess_only_where_the_truth_is_know
 
 
 def test_the_trace_tells_the_seconds_of_each_stage() -> None:
-    page = trace_of([answer(seconds={"encode image": 0.25, "decode": 0.01})])
+    page = stages_of(answer(seconds={"encode image": 0.25, "decode": 0.01}).segmentation)
     assert "encode image 0.25, decode 0.01" in page
 
 
@@ -88,10 +88,12 @@ def test_a_card_says_apart_what_is_marked_how_sure_and_whether_it_is_right(
 
 
 def test_a_card_shows_how_probable_the_strategy_itself_held_it_that_there_is_nothing() -> None:
+    judgement = AbsenceJudgement(None, "unjudged", "No rule.", 0.29, 0.41, 1.0)
     asked = TraceEntry("ask for the box", "Where?", "[1,2,3,4]", {"p_absent": 0.12})
-    assert "P(no object)</dt><dd>12 %" in wording.result_card(answer(trace=(asked,)), None)
-    assert "P(no object)" not in wording.result_card(answer(trace=(asked, asked)), None)
-    assert "P(no object)" not in wording.result_card(answer(), None)
+    card = wording.result_card(answer(trace=(asked,)), None, judgement=judgement)
+    assert "No rule tells how sure it is. P(no object): 12 %." in card
+    assert "P(no object)" not in wording.result_card(answer(trace=(asked, asked)), None, judgement=judgement)
+    assert "P(no object)" not in wording.result_card(answer(), None, judgement=judgement)
 
 
 def test_each_state_has_a_mark_of_its_own_besides_its_colour() -> None:
@@ -105,7 +107,7 @@ def test_texts_of_visitors_and_models_are_escaped() -> None:
     entry = TraceEntry(evil, asked=evil, answered=evil, values={evil: [evil, 0.5]})
     result = answer(0, "failed", evil, trace=(entry,))
     pages = [
-        trace_of([result]),
+        steps_of(result.segmentation),
         wording.result_card(result, None),
         wording.idle_card(dataclasses.replace(CARD, summary=evil, can=evil)),
         wording.problem(evil),
@@ -117,7 +119,7 @@ def test_texts_of_visitors_and_models_are_escaped() -> None:
 
 
 def test_a_long_model_answer_is_cut_in_the_trace() -> None:
-    page = trace_of([answer(trace=(TraceEntry("ask", answered="x" * 100_000),))])
+    page = steps_of(answer(trace=(TraceEntry("ask", answered="x" * 100_000),)).segmentation)
     assert len(page) < 10_000
     assert "shortened" in page
 

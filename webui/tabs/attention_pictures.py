@@ -262,7 +262,7 @@ def probe(seen: Seen, look: Look) -> str:
     label = escape(say("Patches of the image; the arrow keys choose one"))
     return (
         f'<section class="probe" data-probe="{escape(json.dumps(data, ensure_ascii=False))}">'
-        f'<h3>{escape(say("Point at a patch or a word"))}</h3><div class="probe-ways">{ways}</div>'
+        f'<h2>{escape(say("Point at a patch or a word"))}</h2><div class="probe-ways">{ways}</div>'
         '<div class="probe-both">'
         f'<div class="probe-picture" tabindex="0" role="application" aria-label="{label}">'
         f'<img src="{figures.data_uri(view.picture)}" alt=""><canvas width="{width}" height="{height}"></canvas>'

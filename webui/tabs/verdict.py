@@ -205,7 +205,7 @@ def verdict_words(judgement: AbsenceJudgement, segmentation: Segmentation) -> st
     own = retold(segmentation.verdict.reason)
     said = say("It said itself: {reason}", reason=own) if segmentation.verdict.kind == "absent" else ""
     return (
-        f'<article class="card"><h3>{escape(wording.certainty_in_words(judgement))}</h3>'
+        f'<article class="card"><h2>{escape(wording.certainty_in_words(judgement))}</h2>'
         f'<p class="how">{escape(said)}</p>'
         f'<dl class="facts">{rows}</dl></article>'
     )

@@ -35,7 +35,6 @@ CAVEAT: Final = (
 """What attention does not prove, for every place that shows it."""
 
 _SIDE: Final = 768
-_THUMBNAIL_SIDE: Final = 128
 
 
 @dataclass(frozen=True)
@@ -200,10 +199,6 @@ class AttentionView:
 
     def _map(self, layer: int, head: int, token: int | None) -> NDArray[np.float32]:
         return self.map_of(layer, head) if token is None else self.token_map_of(layer, head, token)
-
-    def thumbnail(self, layer: int, head: int) -> RgbImage:
-        """Draw one map small, without the mask."""
-        return heat_map(shrunk(self.picture, _THUMBNAIL_SIDE), self.map_of(layer, head))
 
     def _check(self, layer: int, head: int) -> None:
         if not 0 <= layer <= self.layer_count or not 0 <= head <= self.head_count:

@@ -71,7 +71,7 @@ def build_controls(
             type="filepath",
             format="png",
             sources=["upload", "clipboard", "webcam"],
-            height=240,
+            height=210,
             elem_id="image",
             buttons=["fullscreen"],
             placeholder=say("Drop an image here\n- or -\nClick to choose one"),
@@ -79,7 +79,9 @@ def build_controls(
         )
         address = gr.Textbox(
             label=say("Or the address of an image"),
-            placeholder="https://",
+            show_label=False,
+            container=False,
+            placeholder=say("Or the address of an image"),
             lines=1,
             max_lines=1,
             elem_id="image-address",

@@ -1,4 +1,4 @@
-"""The trace on the page: what each strategy asked and was answered, as escaped HTML. No gradio."""
+"""The trace of an answer on the page, step by step, as escaped HTML. No gradio."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,19 +6,6 @@ from html import escape
 from evfsam.types import Segmentation, TraceEntry
 from webui.i18n.translate import retold, say
 from webui.tabs.compare.story import step_told
-from workbench.comparison import StrategyResult
-
-
-def trace_of(results: Sequence[StrategyResult]) -> str:
-    """Tell what each strategy asked and was answered, step by step."""
-    if not results:
-        words = say("The steps of each strategy appear here: what was asked, and what was answered.")
-        return f'<p class="empty">{words}</p>'
-    return "".join(
-        f'<section class="trace"><h3>{escape(retold(result.card.title))}</h3>'
-        f"{steps_of(result.segmentation)}{stages_of(result.segmentation)}</section>"
-        for result in results
-    )
 
 
 def steps_of(segmentation: Segmentation, drawn: Sequence[str] = (), after: str = "") -> str:

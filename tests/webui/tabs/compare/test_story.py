@@ -5,7 +5,7 @@ import pytest
 from evfsam.types import TraceEntry
 from webui.i18n.translate import speaking
 from webui.tabs.compare.story import step_told
-from webui.tabs.compare.trace import trace_of
+from webui.tabs.compare.trace import steps_of
 from workbench.bundled import EXAMPLES
 from workbench.comparison import Comparison
 from workbench.kept_run import read_kept_run
@@ -33,7 +33,7 @@ def test_the_steps_of_the_mini_suite_are_sentences_and_what_is_raw_is_folded(lan
     kept = read_kept_run(Comparison(MINI), EXAMPLES)
     assert kept is not None
     with speaking(language):
-        page = trace_of(kept.results)
+        page = "".join(steps_of(result.segmentation) for result in kept.results)
     told = in_sight(page)
     assert "[195," in page
     assert not re.search(
