@@ -1,6 +1,7 @@
 // What attends to the patch or word under the pointer, and where it looks. `element` holds the probe, written anew by
 // the server for each layer and head; what was pointed at is kept over that.
 let at = null, way = 'to', held = null, read = null;
+const STEPS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 const clamp = (value, most) => Math.min(most, Math.max(0, value));
 const inPercent = (share) => `${(100 * share).toFixed(1)} %`;
 const filled = (told, values) => told.replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -107,7 +108,7 @@ element.addEventListener('change', (event) => {
   paint();
 });
 element.addEventListener('keydown', (event) => {
-  const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
+  const step = STEPS[event.key];
   const known = data();
   if (!step || !known || !event.target.matches('.probe-picture')) return;
   event.preventDefault();
@@ -116,6 +117,14 @@ element.addEventListener('keydown', (event) => {
   const row = clamp(Math.floor(here / known.width) + step[1], known.height - 1);
   point(1 + row * known.width + column);
 });
+document.addEventListener('keydown', (event) => {
+  const cell = event.target.closest?.('.head-grid button')?.parentElement, step = STEPS[event.key];
+  if (!cell || !step) return;
+  event.preventDefault();
+  const row = cell.parentElement, rows = row.parentElement.rows;
+  rows[row.sectionRowIndex + step[1]]?.cells[cell.cellIndex + step[0]]?.querySelector('button')?.focus();
+});
+
 // Gradio changes what is there instead of writing it anew; what it wrote has no figures yet.
 new MutationObserver(() => {
   const section = element.querySelector('[data-probe]');

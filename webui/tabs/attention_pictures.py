@@ -15,7 +15,7 @@ from webui.i18n.translate import retold, say
 from webui.run_cache import FinishedRun
 from webui.wording import percent
 from workbench.analysis.attention_figure import map_title
-from workbench.analysis.attention_view import ALL_HEADS, AttentionView, attention_views, shares_between
+from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView, attention_views, shares_between
 from workbench.export.results import png_bytes
 from workbench.pictures.colours import HEAT_STOPS
 
@@ -200,10 +200,13 @@ def _cell(view: AttentionView, look: Look, layer: int, head: int) -> str:
     share = say("{share} in mask", share=percent(view.mass_inside(layer, head)))
     name = escape(f"{which}: {share}")
     is_pressed = (layer, head) == (look.layer, look.head)
+    # One stop of the tabulator; the arrow keys lead to the others.
+    is_reached = is_pressed or (look.layer == ROLLOUT and (layer, head) == (1, ALL_HEADS))
     x, y = 100 * head / view.head_count, 100 * (layer - 1) / max(1, view.layer_count - 1)
     return (
         f'<button type="button" data-index="{layer * LAYER_STEP + head}" data-value="" aria-label="{name}" '
-        f'title="{name}" aria-pressed="{str(is_pressed).lower()}" style="--x:{x:.3f}%;--y:{y:.3f}%"></button>'
+        f'title="{name}" aria-pressed="{str(is_pressed).lower()}" tabindex="{0 if is_reached else -1}" '
+        f'style="--x:{x:.3f}%;--y:{y:.3f}%"></button>'
     )
 
 

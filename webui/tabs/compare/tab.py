@@ -11,7 +11,6 @@ from typing import Final
 import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
-from workbench.pictures.files import read_image
 
 from evfsam.errors import EvfSamError, ImageFormatError, PhraseError
 from evfsam.types import ImageView
