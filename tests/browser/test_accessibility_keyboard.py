@@ -119,9 +119,11 @@ def test_arrow_keys_go_along_the_tabs_and_the_first_link_leads_past_the_head(pag
 
 def test_heads_words_and_marks_are_chosen_without_a_mouse(answered: Page) -> None:
     answered.get_by_role("tab", name="Inspect").press("Enter")
-    answered.locator("#attention-heads button", has_text="Head 2").focus()
+    answered.locator("#attention-heads [aria-pressed=true]").focus()
+    answered.keyboard.press("ArrowRight")
+    answered.keyboard.press("ArrowRight")
     answered.keyboard.press("Enter")
-    expect(answered.locator("#attention-maps-picture figcaption")).to_contain_text("head 2")
+    expect(answered.locator("#attention-maps-picture figcaption")).to_contain_text("layer 3, head 2")
     word = answered.locator("#attention-tokens button").nth(1)
     word.focus()
     answered.keyboard.press("Enter")

@@ -36,8 +36,8 @@ def test_a_visit_on_the_mini_suite_from_an_example_to_the_download(browser: Brow
             expect(card).not_to_have_attribute("data-state", "failed")
             expect(page.locator(f"#overlay-{key} img")).to_be_visible()
         open_tab(page, "Inspect")
-        page.locator("#attention-heads button", has_text="Head 1").first.click()
-        expect(page.locator("#attention-maps-picture figcaption")).to_contain_text("head 1")
+        page.locator("#attention-heads button").nth(1).click()
+        expect(page.locator("#attention-maps-picture figcaption")).to_contain_text("layer 1, head 1:")
         open_tab(page, "Compare")
         with page.expect_download() as download:
             page.click("#download")

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import open_tab, opened
-from tests.webui.fakes import HEADS, channel_mask, three_colours
+from tests.webui.fakes import HEADS, LAYERS, channel_mask, three_colours
 
 pytestmark = pytest.mark.browser
 
@@ -55,7 +55,7 @@ CONTRAST = """
 TEXTS = (
     ".page-head h1, .lead, .banner strong, .banner span, .status span, .card h3, .card code, .card .verdict, .card dt, "
     ".card dd, .caption, .section, .chips button, .examples span, button[role=tab], "
-    "#compare, #new-scene, #download, label span, .agreement td, .agreement th, .trace h4, .trace pre"
+    "#compare, #new-scene, #download, label span, .agreement td, .agreement th, .trace .step-name, .trace p"
 )
 
 
@@ -92,9 +92,10 @@ def test_a_visitor_uploads_asks_sees_three_answers_looks_into_attention_and_down
     open_tab(page, "Inspect")
     shown = page.locator("#attention-maps-picture img")
     before = shown.get_attribute("src")
-    expect(page.locator("#attention-heads button")).to_have_count(HEADS + 1)
-    page.locator("#attention-heads button", has_text="Head 3").click()
-    expect(page.locator('#attention-heads button[aria-pressed="true"]')).to_contain_text("Head 3")
+    expect(page.locator("#attention-heads button")).to_have_count(LAYERS * (HEADS + 1))
+    page.locator("#attention-heads button").nth(3).click()
+    pressed = page.locator('#attention-heads button[aria-pressed="true"]')
+    expect(pressed).to_have_attribute("aria-label", re.compile("^Layer 1, head 3: "))
     expect(shown).not_to_have_attribute("src", str(before))
     open_tab(page, "Compare")
 
