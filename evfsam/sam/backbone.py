@@ -7,19 +7,20 @@ import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 import torch
 from torch import nn
 
-from evfsam.errors import GeometryError
+from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.geometry import Frame, check_box, check_point
 from evfsam.preprocess import sam_pixels, stretched_pixels
 from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
 from evfsam.weights.checkpoint_files import Storage, read_config, read_weights, save_weights, write_config
+from evfsam.weights.known_fields import with_known_fields
 from evfsam.weights.loading import load_strictly
 
 _PIXEL_CENTRE = 0.5  # SAM's prompt encoders add it to what they are given; our coordinates hold it already
@@ -151,32 +152,77 @@ def weights_digest(facts: tuple[object, ...], tensors: Iterable[tuple[str, torch
     return digest.hexdigest()
 
 
-class VisualConfig(Protocol):
-    """Sizes of a SAM of any family."""
+@dataclass(frozen=True)
+class VisualConfig(ABC):
+    """Sizes of a SAM of any family, which fit together.
+
+    Attributes:
+        title: what messages call it.
+
+    Raises:
+        ConfigurationError: they do not.
+    """
+
+    title: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            object.__setattr__(self, entry.name, tuple(value) if isinstance(value, list) else value)
+        self._check()
 
     @property
+    @abstractmethod
     def image_size(self) -> int:
         """Side of the square input, pixels."""
-        ...
 
     @property
+    @abstractmethod
     def prompt_embed_dim(self) -> int:
         """C."""
-        ...
 
     @property
+    @abstractmethod
     def embedding_size(self) -> tuple[int, int]:
         """(h, w)."""
-        ...
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Refuse sizes that do not fit together, with the help of the two below."""
+
+    def _check_multiples(self, divisions: Mapping[str, tuple[int, int]]) -> None:
+        for name, (whole, part) in divisions.items():
+            if whole < 1 or part < 1 or whole % part:
+                raise ConfigurationError(
+                    "{title}: {name} {whole} is not a positive multiple of {part}; change one of them",
+                    title=self.title,
+                    name=name,
+                    whole=whole,
+                    part=part,
+                )
+
+    def _check_blocks(self, blocks: Sequence[int], depth: int) -> None:
+        outside = [index for index in blocks if not 0 <= index < depth]
+        if outside:
+            raise ConfigurationError(
+                "{title}: expected global blocks below {depth}, got {outside}",
+                title=self.title,
+                depth=depth,
+                outside=outside,
+            )
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as plain JSON values."""
-        ...
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Self:
-        """Build from plain values, strictly."""
-        ...
+        """Build from plain values.
+
+        Raises:
+            ConfigurationError: a field is unknown, or sizes do not fit together.
+        """
+        return with_known_fields(cls, values, cls.title)
 
 
 @dataclass(frozen=True, eq=False)

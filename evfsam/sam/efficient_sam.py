@@ -7,11 +7,11 @@ Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidat
 Source: EfficientSAM, arXiv:2312.00863.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from segment_anything.modeling.common import LayerNorm2d
@@ -20,11 +20,17 @@ from segment_anything.modeling.transformer import Attention
 from torch import nn
 from torch.nn import functional as F
 
-from evfsam.errors import ConfigurationError, GeometryError
+from evfsam.errors import GeometryError
 from evfsam.geometry import Frame
-from evfsam.sam.backbone import BaseMaskBackbone, EncodedImages, check_image_count, prompt_box, prompt_points
+from evfsam.sam.backbone import (
+    BaseMaskBackbone,
+    EncodedImages,
+    VisualConfig,
+    check_image_count,
+    prompt_box,
+    prompt_points,
+)
 from evfsam.types import SamPrompt
-from evfsam.weights.known_fields import with_known_fields
 
 INVALID: Final = -1
 POINT: Final = 1
@@ -35,7 +41,7 @@ _PROMPT_TOKENS = 6  # as trained: fewer points and box corners are filled up wit
 
 
 @dataclass(frozen=True)
-class EfficientSamConfig:
+class EfficientSamConfig(VisualConfig):
     """Sizes of an EfficientSAM; the defaults are EfficientSAM-S.
 
     Attributes:
@@ -49,6 +55,8 @@ class EfficientSamConfig:
     Raises:
         ConfigurationError: sizes do not fit together.
     """
+
+    title: ClassVar = "EfficientSAM"
 
     image_size: int = 1024
     vit_patch_size: int = 16
@@ -65,40 +73,20 @@ class EfficientSamConfig:
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         divisions = {
             "image_size": (self.image_size, self.vit_patch_size),
             "encoder_embed_dim": (self.encoder_embed_dim, self.encoder_num_heads),
             "prompt_embed_dim": (self.prompt_embed_dim, 8),
             "half of prompt_embed_dim": (self.prompt_embed_dim // 2, self.decoder_num_heads),
         }
-        for name, (whole, part) in divisions.items():
-            if whole < 1 or part < 1 or whole % part:
-                raise ConfigurationError(
-                    "EfficientSAM: {name} {whole} is not a positive multiple of {part}; change one of them",
-                    name=name,
-                    whole=whole,
-                    part=part,
-                )
+        self._check_multiples(divisions)
 
     @property
     def embedding_size(self) -> tuple[int, int]:
         """(h, w) of the image embedding."""
         side = self.image_size // self.vit_patch_size
         return side, side
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> "EfficientSamConfig":
-        """Build from plain values.
-
-        Raises:
-            ConfigurationError: a field is unknown, or sizes do not fit together.
-        """
-        return with_known_fields(cls, values, "EfficientSAM")
 
 
 class _SelfAttention(nn.Module):

@@ -3,25 +3,31 @@
 Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidate masks.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
-from evfsam.errors import ConfigurationError
 from evfsam.geometry import Frame
-from evfsam.sam.backbone import BaseMaskBackbone, EncodedImages, check_image_count, prompt_box, prompt_points
+from evfsam.sam.backbone import (
+    BaseMaskBackbone,
+    EncodedImages,
+    VisualConfig,
+    check_image_count,
+    prompt_box,
+    prompt_points,
+)
 from evfsam.sam.image_encoder import ImageEncoder
 from evfsam.types import SamPrompt
-from evfsam.weights.known_fields import with_known_fields
 
 
 @dataclass(frozen=True)
-class SamConfig:
+class SamConfig(VisualConfig):
     """Sizes of a SAM; the defaults are ViT-H.
 
     Attributes:
@@ -37,6 +43,8 @@ class SamConfig:
     Raises:
         ConfigurationError: sizes do not fit together.
     """
+
+    title: ClassVar = "SAM"
 
     image_size: int = 1024
     vit_patch_size: int = 16
@@ -57,8 +65,7 @@ class SamConfig:
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "encoder_global_attn_indexes", tuple(self.encoder_global_attn_indexes))
+    def _check(self) -> None:
         divisions = {
             "image_size": (self.image_size, self.vit_patch_size),
             "encoder_embed_dim": (self.encoder_embed_dim, self.encoder_num_heads),
@@ -66,40 +73,14 @@ class SamConfig:
             "half of prompt_embed_dim": (self.prompt_embed_dim // 2, self.decoder_num_heads),
             "mask_in_chans": (self.mask_in_chans, 4),
         }
-        for name, (whole, part) in divisions.items():
-            if whole < 1 or part < 1 or whole % part:
-                raise ConfigurationError(
-                    "SAM: {name} {whole} is not a positive multiple of {part}; change one of them",
-                    name=name,
-                    whole=whole,
-                    part=part,
-                )
-        outside = [index for index in self.encoder_global_attn_indexes if not 0 <= index < self.encoder_depth]
-        if outside:
-            raise ConfigurationError(
-                "SAM: expected global blocks below {encoder_depth}, got {outside}",
-                encoder_depth=self.encoder_depth,
-                outside=outside,
-            )
+        self._check_multiples(divisions)
+        self._check_blocks(self.encoder_global_attn_indexes, self.encoder_depth)
 
     @property
     def embedding_size(self) -> tuple[int, int]:
         """(h, w) of the image embedding."""
         side = self.image_size // self.vit_patch_size
         return side, side
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as plain JSON values."""
-        return asdict(self) | {"encoder_global_attn_indexes": list(self.encoder_global_attn_indexes)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> "SamConfig":
-        """Build from plain values.
-
-        Raises:
-            ConfigurationError: a field is unknown, or sizes do not fit together.
-        """
-        return with_known_fields(cls, values, "SAM")
 
 
 def build_sam(config: SamConfig) -> Sam:

@@ -6,11 +6,11 @@ SAM 2.0; what SAM 2.1 added is left out. Module names are those of the released 
 Shapes: C channels of a prompt, (h, w) the embedding grid, P prompts, M candidate masks.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from segment_anything.modeling.common import LayerNorm2d
@@ -20,9 +20,15 @@ from torch.overrides import TorchFunctionMode
 
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.geometry import Frame
-from evfsam.sam.backbone import BaseMaskBackbone, EncodedImages, check_image_count, prompt_box, prompt_points
+from evfsam.sam.backbone import (
+    BaseMaskBackbone,
+    EncodedImages,
+    VisualConfig,
+    check_image_count,
+    prompt_box,
+    prompt_points,
+)
 from evfsam.types import SamPrompt
-from evfsam.weights.known_fields import with_known_fields
 
 if TYPE_CHECKING:  # importing sam2 starts its configuration system; only who builds a SAM-2 pays for that
     from sam2.modeling.sam2_base import SAM2Base
@@ -36,7 +42,7 @@ _TOP_LEFT, _BOTTOM_RIGHT = 2, 3  # labels of box corners
 
 
 @dataclass(frozen=True)
-class Sam2Config:
+class Sam2Config(VisualConfig):
     """Sizes of a SAM-2; the defaults are Hiera-L.
 
     Attributes:
@@ -56,6 +62,8 @@ class Sam2Config:
         ConfigurationError: sizes do not fit together.
     """
 
+    title: ClassVar = "SAM-2"
+
     image_size: int = 1024
     trunk_embed_dim: int = 144
     trunk_num_heads: int = 2
@@ -70,9 +78,7 @@ class Sam2Config:
     memory_frame_count: int = 7
     object_pointer_count: int = 16
 
-    def __post_init__(self) -> None:
-        for name in ("trunk_stages", "trunk_global_blocks", "trunk_window_sizes"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+    def _check(self) -> None:
         if not len(self.trunk_stages) == len(self.trunk_window_sizes) == 4 or min(self.trunk_stages) < 1:
             raise ConfigurationError(
                 "SAM-2: expected 4 stages of blocks and 4 window sizes, got {trunk_stages} and {trunk_window_sizes}",
@@ -86,39 +92,14 @@ class Sam2Config:
             "prompt_embed_dim beside memory_dim": (self.prompt_embed_dim, self.memory_dim),
             "memory_dim": (self.memory_dim, 4),
         }
-        for name, (whole, part) in divisions.items():
-            if whole < 1 or part < 1 or whole % part:
-                raise ConfigurationError(
-                    "SAM-2: {name} {whole} is not a positive multiple of {part}; change one of them",
-                    name=name,
-                    whole=whole,
-                    part=part,
-                )
-        depth = sum(self.trunk_stages)
-        outside = [index for index in self.trunk_global_blocks if not 0 <= index < depth]
-        if outside:
-            raise ConfigurationError(
-                "SAM-2: expected global blocks below {depth}, got {outside}", depth=depth, outside=outside
-            )
+        self._check_multiples(divisions)
+        self._check_blocks(self.trunk_global_blocks, sum(self.trunk_stages))
 
     @property
     def embedding_size(self) -> tuple[int, int]:
         """(h, w) of the image embedding."""
         side = self.image_size // _STRIDE
         return side, side
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as plain JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> "Sam2Config":
-        """Build from plain values.
-
-        Raises:
-            ConfigurationError: a field is unknown, or sizes do not fit together.
-        """
-        return with_known_fields(cls, values, "SAM-2")
 
 
 class _FuserBlock(nn.Module):
