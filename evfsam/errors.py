@@ -67,6 +67,10 @@ class PhraseError(EvfSamError):
     """The phrase is empty, too long, or not text."""
 
 
+class EmptyPhraseError(PhraseError):
+    """There is no phrase."""
+
+
 class GeometryError(EvfSamError):
     """A size, box or point does not fit the frame it was given for."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from evfsam.errors import PhraseError
+from evfsam.errors import EmptyPhraseError, PhraseError
 
 MAX_PHRASE_LENGTH: Final = 1_000
 MAX_PHRASES: Final = 16
@@ -32,7 +32,9 @@ def check_phrase(phrase: object) -> Phrase:
         raise PhraseError("expected a phrase as text, got {kind}; type what to segment", kind=type(phrase).__name__)
     stripped = phrase.strip()
     if not stripped:
-        raise PhraseError("expected a phrase, got an empty one; type what to segment, such as 'the dog on the left'")
+        raise EmptyPhraseError(
+            "expected a phrase, got an empty one; type what to segment, such as 'the dog on the left'"
+        )
     if len(stripped) > MAX_PHRASE_LENGTH:
         raise PhraseError(
             "expected at most {most} characters, got {got}; shorten the phrase",

@@ -75,7 +75,7 @@ def messages_in_code() -> Iterator[tuple[str, str]]:
         assigned = dict(assignments_in(tree))
         for call in ast.walk(tree):
             who = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
-            is_told = not name.startswith(UNTOLD) or who in ("Sentence", "PhraseError")
+            is_told = not name.startswith(UNTOLD) or who in ("Sentence", "PhraseError", "EmptyPhraseError")
             if who in places and is_told and isinstance(call, ast.Call) and len(call.args) > places[who]:
                 message = call.args[places[who]]
                 found = [""] if isinstance(message, ast.JoinedStr) else sentences_of(message, assigned)

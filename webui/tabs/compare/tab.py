@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
 
-from evfsam.errors import EvfSamError, ImageFormatError, PhraseError
+from evfsam.errors import EmptyPhraseError, EvfSamError, ImageFormatError
 from evfsam.types import ImageView
 from webui import wording
 from webui.bounded_store import NoRoomError
@@ -459,7 +459,7 @@ def _file_of(payload: object) -> str | None:
 
 
 def _for_the_page(error: EvfSamError) -> str:
-    if isinstance(error, PhraseError) and "empty" in str(error):
+    if isinstance(error, EmptyPhraseError):
         return say("The phrase is empty. Type what to segment, such as “the dog on the left”.")
     told = retold(str(error))
     return told[:1].upper() + told[1:]

@@ -11,7 +11,7 @@ from typing import Final
 
 import gradio as gr
 
-from evfsam.errors import EvfSamError, PhraseError
+from evfsam.errors import EmptyPhraseError, EvfSamError
 from webui import wording
 from webui.i18n.translate import retold, say
 from webui.tabs.compare.columns import Updates
@@ -252,7 +252,7 @@ def _whole(value: object) -> int:
 
 
 def _sentence(error: EvfSamError) -> str:
-    if isinstance(error, PhraseError) and "empty" in str(error):
+    if isinstance(error, EmptyPhraseError):
         return say(_NO_PHRASE)
     told = retold(str(error))
     return told[:1].upper() + told[1:]
