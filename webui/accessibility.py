@@ -6,14 +6,14 @@ from typing import Final
 
 import gradio as gr
 
-from webui.i18n.translate import say
+from webui.i18n.translate import translate
 
 SCRIPT: Final = Path(__file__).with_name("accessibility.js")
 
 
 def build_accessibility() -> gr.HTML:
     """Build the link past the page's head, the first that the Tab key reaches; its script serves every tab."""
-    link = f'<a class="skip" href="#tabs">{escape(say("Skip to the open tab"))}</a>'
+    link = f'<a class="skip" href="#tabs">{escape(translate("Skip to the open tab"))}</a>'
     return gr.HTML(link, js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="accessibility")
 
 

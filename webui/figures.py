@@ -9,7 +9,7 @@ from typing import Final
 from PIL import Image
 
 from evfsam.types import RgbImage
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.wording import percent
 from workbench.analysis.agreement_picture import LegendEntry
 from workbench.pictures.shown_pictures import shrunk
@@ -42,18 +42,19 @@ def legend(entries: Sequence[LegendEntry]) -> str:
     """Say what the colours of a picture mean, and how much of the image each covers."""
     items = "".join(
         f'<li><span class="swatch" style="background:rgb({red}, {green}, {blue})" aria-hidden="true"></span>'
-        f"<b>{escape(retold(entry.label))}</b> {percent(entry.share)}</li>"
+        f"<b>{escape(translate_message(entry.label))}</b> {percent(entry.share)}</li>"
         for entry in entries
         for red, green, blue in (entry.colour,)
     )
-    label = say("Colours, and their share of the image")
+    label = translate("Colours, and their share of the image")
     return f'<ul class="legend" aria-label="{label}">{items}</ul>'
 
 
 def legend_in_words(entries: Sequence[LegendEntry]) -> str:
     """Say the same in one line, for the text of the picture."""
     return "; ".join(
-        say("{label}: {share} of the image", label=retold(entry.label), share=percent(entry.share)) for entry in entries
+        translate("{label}: {share} of the image", label=translate_message(entry.label), share=percent(entry.share))
+        for entry in entries
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import gradio as gr
 
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from workbench.comparison import Comparison
 from workbench.suites.load_status import LoadingState
 
@@ -35,17 +35,17 @@ def weights_in_words(titles: Mapping[str, str], states: Mapping[str, LoadingStat
     lines = [(title, states[key]) for key, title in titles.items() if key in states and states[key].kind != "ready"]
     if not lines:
         return ""
-    label = say("Weights")
+    label = translate("Weights")
     items = "".join(f'<li data-state="{state.kind}">{_line(title, state)}</li>' for title, state in lines)
     return f'<section class="weights" aria-label="{label}"><ul>{items}</ul></section>'
 
 
 def _line(title: str, state: LoadingState) -> str:
-    name = f"<strong>{escape(retold(title))}</strong>"
+    name = f"<strong>{escape(translate_message(title))}</strong>"
     if state.kind == "fetching":
         share = min(state.done / state.total, 1.0) if state.total else 0.0
         done, total = state.done / _GB, state.total / _GB
-        words = say(
+        words = translate(
             "{name} fetches {model}: {done} of {total} GB",
             name=name,
             model=escape(state.model_id),
@@ -54,8 +54,8 @@ def _line(title: str, state: LoadingState) -> str:
         )
         return f'{words} <progress max="1" value="{share:.2f}">{share:.0%}</progress>'
     if state.kind == "loading":
-        return say("{name} reads its weights", name=name)
+        return translate("{name} reads its weights", name=name)
     if state.kind == "failed":
-        reason = escape(retold(state.reason).rstrip(".。"))
-        return say("{name} is not there: {reason}. The next comparison tries again.", name=name, reason=reason)
-    return say("{name} waits", name=name)
+        reason = escape(translate_message(state.reason).rstrip(".。"))
+        return translate("{name} is not there: {reason}. The next comparison tries again.", name=name, reason=reason)
+    return translate("{name} waits", name=name)

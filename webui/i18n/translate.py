@@ -2,17 +2,19 @@
 
 How to put a string through it:
 
-* Say it where it is shown, with the English sentence as the key and what varies as named values:
-  `say("Compare")`, `say("Layer {layer} of {count}", layer=3, count=12)`. Placeholders are plain names; format the
-  value beforehand (`say("{share} of the image", share=percent(0.3))`). Escape what `say` returns, not what goes in.
-* Say whole sentences, not pieces that are put together: the order of words differs. For one and many, say two
-  sentences. Keep a module's constants in English and write `say(_START)` inside the function: what is said at
-  import time is English for everybody.
+* Translate it where it is shown, with the English sentence as the key and what varies as named values:
+  `translate("Compare")`, `translate("Layer {layer} of {count}", layer=3, count=12)`. Placeholders are plain names;
+  format the value beforehand (`translate("{share} of the image", share=percent(0.3))`). Escape what `translate`
+  returns, not what goes in.
+* Translate whole sentences, not pieces that are put together: the order of words differs. For one and many, write two
+  sentences. Keep a module's constants in English and write `translate(_START)` inside the function: what is
+  translated at import time is English for everybody.
 * Nothing else is needed. In a function that lays out components (labels, `info`, `placeholder`, choices, `gr.HTML`,
-  `js` of an event) `say` speaks each language in turn, because `webui/i18n/pages.py` builds the page once a language.
-  In a handler it speaks the language of the request, found through Gradio; no argument is passed on.
-* What a library said (`str(error)`, `verdict.reason`, a card's title) goes through `retold(message)`. Where it has
-  values, the library made it as a `Sentence` (`evfsam/errors.py`), whose template is the key in the catalogue.
+  `js` of an event) `translate` takes each language in turn, because `webui/i18n/pages.py` builds the page once a
+  language. In a handler it takes the language of the request, found through Gradio; no argument is passed on.
+* What a library says (`str(error)`, `verdict.reason`, a card's title) goes through `translate_message(message)`.
+  Where it has values, the library made it as a `Sentence` (`evfsam/errors.py`), whose template is the key in the
+  catalogue.
 * Put the Chinese into `webui/i18n/languages/zh/`: a file for each part of the page, `{"English": "中文"}`, with the
   same placeholders on both sides. `tests/webui/i18n/test_translate.py` fails for a sentence without Chinese.
 
@@ -43,50 +45,54 @@ LANGUAGE_PARAMETER: Final = "lang"
 LANGUAGE_COOKIE: Final = "language"
 CATALOGUES: Final = Path(__file__).resolve().parent / "languages"
 
-_spoken: ContextVar[str] = ContextVar("spoken", default="en")
+_language: ContextVar[str] = ContextVar("language", default="en")
 
 
-def say(sentence: str, **values: object) -> str:
+def translate(sentence: str, **values: object) -> str:
     """Return a sentence of the page in the visitor's language, with the values in place of its `{names}`.
 
     A sentence that the catalogue lacks stays English.
     """
-    told = catalogue(spoken_language()).get(sentence, sentence)
+    told = catalogue(current_language()).get(sentence, sentence)
     return told.format(**values) if values else told
 
 
-def retold(message: str) -> str:
+def translate_message(message: str) -> str:
     """Return what a library said in the visitor's language; what the catalogue lacks stays English.
 
     A `Sentence` is looked up by its template, and the sentences among its values are put into the language too; any
     other text is looked up as it is.
     """
-    known = catalogue(spoken_language())
+    known = catalogue(current_language())
     if not isinstance(message, Sentence) or not message.values:
         return known.get(message, message)
     told = known.get(message.template)
-    return message if told is None else told.format(**{name: _told(value) for name, value in message.values.items()})
+    return (
+        message
+        if told is None
+        else told.format(**{name: _translated_value(value) for name, value in message.values.items()})
+    )
 
 
-def _told(value: object) -> object:
+def _translated_value(value: object) -> object:
     message = value.message if isinstance(value, EvfSamError) else value
-    return retold(message) if isinstance(message, Sentence) else message
+    return translate_message(message) if isinstance(message, Sentence) else message
 
 
-def spoken_language() -> str:
-    """Return the key of the language of the request at work, or the one set with `speaking`."""
+def current_language() -> str:
+    """Return the key of the language of the request at work, or the one set with `in_language`."""
     request = LocalContext.request.get(None)
-    return _spoken.get() if request is None else preferred_language("", request.headers)
+    return _language.get() if request is None else preferred_language("", request.headers)
 
 
 @contextmanager
-def speaking(language: str) -> Iterator[None]:
+def in_language(language: str) -> Iterator[None]:
     """Say everything in a language, where no request tells another."""
-    token = _spoken.set(language)
+    token = _language.set(language)
     try:
         yield
     finally:
-        _spoken.reset(token)
+        _language.reset(token)
 
 
 def preferred_language(query: str, headers: Mapping[str, str]) -> str:
@@ -141,3 +147,6 @@ def _accepted(header: str) -> list[str]:
 def _language_of(tag: str) -> str | None:
     key = tag.lower().partition("-")[0]
     return key if key in LANGUAGES else None
+
+
+say, retold, speaking, spoken_language = translate, translate_message, in_language, current_language

@@ -10,7 +10,7 @@ import numpy as np
 from evfsam.errors import EvfSamError
 from evfsam.types import RgbImage
 from webui import figures, wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.runs import Progress
 from webui.tabs.compare.tab import ComparePage
@@ -110,11 +110,11 @@ class AgreementTab:
         except EvfSamError as error:
             problem = problem_of(error)
         sides = strategy_choices(results)
-        others = sides[1:] + sides[:1] + ([(say("Reference mask"), REFERENCE)] if reference else [])
+        others = sides[1:] + sides[:1] + ([(translate("Reference mask"), REFERENCE)] if reference else [])
         shown = {
             self.phrase: gr.update(choices=phrases, value=asked, visible=len(phrases) > 1),
             self.table: wording.agreement_table(
-                pairwise_iou(results), {each.key: retold(each.card.title) for each in results}
+                pairwise_iou(results), {each.key: translate_message(each.card.title) for each in results}
             ),
             self.reference: problem or measured(progress, asked, reference),
             **self.source.show(progress, asked, source, drawing, canvas),
@@ -122,7 +122,7 @@ class AgreementTab:
         if not sides:
             return {
                 **shown,
-                self.picture: figures.nothing(say("Every strategy failed, so there is nothing to compare.")),
+                self.picture: figures.nothing(translate("Every strategy failed, so there is nothing to compare.")),
             }
         first, second = chosen_or_first(one, sides), chosen_or_first(other, others)
         return {
@@ -158,12 +158,12 @@ class AgreementTab:
 
 def build_agreement(page: ComparePage) -> None:
     """Lay out the tab and wire its events."""
-    with gr.Tab(say("Differences"), id="differences") as tab:
+    with gr.Tab(translate("Differences"), id="differences") as tab:
         with gr.Row(elem_id="differences", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
-                phrase = gr.Dropdown([], label=say("Phrase"), visible=False, filterable=False)
-                views = [(say(_VIEWS[key]), key) for key in _VIEWS]
-                view = gr.Radio(views, value="votes", label=say("Show"))
+                phrase = gr.Dropdown([], label=translate("Phrase"), visible=False, filterable=False)
+                views = [(translate(_VIEWS[key]), key) for key in _VIEWS]
+                view = gr.Radio(views, value="votes", label=translate("Show"))
                 one = gr.Dropdown([], label="A", visible=False, filterable=False, elem_id="differences-one")
                 other = gr.Dropdown([], label="B", visible=False, filterable=False, elem_id="differences-other")
                 choices = gr.Column()
@@ -185,7 +185,7 @@ def build_agreement(page: ComparePage) -> None:
 def measured(progress: Progress, phrase: int, reference: Reference | None) -> str:
     """Write how well each strategy matches the reference; over all phrases of a scene, each against its own."""
     if reference is None:
-        return figures.nothing(say(_NO_REFERENCE))
+        return figures.nothing(translate(_NO_REFERENCE))
     if phrase == ALL_PHRASES and not reference.is_own:
         pairs = [(each, result) for n, each in enumerate(progress.phrases) for result in answers_to(progress, n)]
         references: dict[str, ReferenceMask] = {
@@ -194,15 +194,15 @@ def measured(progress: Progress, phrase: int, reference: Reference | None) -> st
     else:
         pairs = [("", result) for result in answers_to(progress, phrase)]
         references = {"": reference.mask}
-    titles = {result.key: retold(result.card.title) for result in progress.results}
+    titles = {result.key: translate_message(result.card.title) for result in progress.results}
     found = figures_against_references(pairs, references)
     rows = [
         [titles[key], f"{each.ciou:.3f}", f"{each.giou:.3f}", f"{each.boundary_f:.3f}", str(each.count)]
         for key, each in found.items()
     ]
-    note = f"{reference.origin} {say(_READING)}"
-    head = ["", "cIoU", "gIoU", say("Boundary F"), say("Masks")]
-    return figures.table(say("Against the reference"), head, rows, note)
+    note = f"{reference.origin} {translate(_READING)}"
+    head = ["", "cIoU", "gIoU", translate("Boundary F"), translate("Masks")]
+    return figures.table(translate("Against the reference"), head, rows, note)
 
 
 def pictured(
@@ -221,11 +221,11 @@ def pictured(
     small = {key: mask for key, (_, mask) in shown.items()}
     if view == "disagreement":
         drawn = disagreement_picture(picture, disagreement_map(small))
-        reading = say("Bright: as divided as they can be. Dark: all agree.")
-        return _plate(drawn, say("Where the strategies disagree"), reading)
+        reading = translate("Bright: as divided as they can be. Dark: all agree.")
+        return _plate(drawn, translate("Where the strategies disagree"), reading)
     drawn = votes_picture(picture, vote_map(small), len(small))
-    reading = say("The more strategies marked a pixel, the brighter.")
-    return _plate(drawn, say("How many strategies marked each pixel"), reading)
+    reading = translate("The more strategies marked a pixel, the brighter.")
+    return _plate(drawn, translate("How many strategies marked each pixel"), reading)
 
 
 def _pair_pictured(
@@ -235,7 +235,9 @@ def _pair_pictured(
     pair: tuple[str, str],
     reference: Reference | None,
 ) -> str:
-    titles = {result.key: retold(result.card.title) for result in results} | {REFERENCE: say("the reference")}
+    titles = {result.key: translate_message(result.card.title) for result in results} | {
+        REFERENCE: translate("the reference")
+    }
     one, other = pair
     if other == REFERENCE and reference is not None:
         regions = regions_against_reference(masks[one], reference.mask)
@@ -243,7 +245,7 @@ def _pair_pictured(
         regions = regions_of_pair(masks[one], masks[other])
     drawn = regions_picture(shown_pair(image, regions.both)[0], _shown(image, regions), (titles[one], titles[other]))
     pixels = [int(np.count_nonzero(part)) for part in (regions.only_a, regions.only_b, regions.both)]
-    words = say(
+    words = translate(
         "Only {one}: {only_one} pixels, only {other}: {only_other}, both: {both}. IoU {iou}.",
         one=titles[one],
         only_one=pixels[0],
@@ -252,7 +254,7 @@ def _pair_pictured(
         both=pixels[2],
         iou=f"{regions.iou:.3f}",
     )
-    return _plate(drawn, say("{one} against {other}", one=titles[one], other=titles[other]), words)
+    return _plate(drawn, translate("{one} against {other}", one=titles[one], other=titles[other]), words)
 
 
 def _shown(image: RgbImage, regions: TwoWayRegions) -> TwoWayRegions:

@@ -11,7 +11,7 @@ import numpy as np
 
 from evfsam.types import AttentionRecord
 from webui import figures
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
 from webui.wording import percent
 from workbench.analysis.attention_figure import map_title
@@ -120,9 +120,9 @@ def _peak(views: Sequence[AttentionView], look: Look, token: int | None = None) 
 def pictured(plates: Sequence[Plate], look: Look) -> str:
     """Draw the maps with their scales, and say what [CLS] spent its attention on."""
     is_comparable = len(plates) == 2 and plates[0].peak == plates[1].peak
-    scope = say("for both maps") if is_comparable else say("for this map alone")
+    scope = translate("for both maps") if is_comparable else translate("for this map alone")
     if look.is_one_scale:
-        scope = say("for every layer, head and word")
+        scope = translate("for every layer, head and word")
     drawn = []
     for plate in plates:
         drawn.append(_map_figure(plate, look) + colour_bar(plate.peak, scope))
@@ -131,7 +131,11 @@ def pictured(plates: Sequence[Plate], look: Look) -> str:
     if len(plates) == 1:
         return drawn[0]
     both = figures.plates([f"<div>{each}</div>" for each in drawn])
-    told = say("Equal colours are equal attention in both.") if is_comparable else say("Each map has its own colours.")
+    told = (
+        translate("Equal colours are equal attention in both.")
+        if is_comparable
+        else translate("Each map has its own colours.")
+    )
     return both + f'<p class="caption">{escape(told)}</p>'
 
 
@@ -139,7 +143,7 @@ def colour_bar(peak: float, scope: str) -> str:
     """Draw the scale of a map's colours, in shares of a token's attention, and say what else it holds for."""
     stops = ", ".join("rgb({}, {}, {})".format(*stop) for stop in HEAT_STOPS)
     most = f"{100 * peak:.1f} %"
-    told = say("Colours: 0 to {most} of the attention on one patch, {scope}.", most=most, scope=scope)
+    told = translate("Colours: 0 to {most} of the attention on one patch, {scope}.", most=most, scope=scope)
     bar = f'<span class="ramp" style="background:linear-gradient(to right, {stops})" aria-hidden="true"></span>'
     return f'<p class="colour-bar"><span>0 %</span>{bar}<span>{most}</span></p><p class="caption">{escape(told)}</p>'
 
@@ -147,7 +151,7 @@ def colour_bar(peak: float, scope: str) -> str:
 def spent(view: AttentionView, look: Look) -> str:
     """Say what [CLS] spent its attention on; the three shares add up."""
     image, phrase, own = (f"{100 * share:.1f} %" for share in view.shares(look.layer, look.head))
-    told = say(
+    told = translate(
         "Of [CLS]'s attention, {image} went to the image, {phrase} to the phrase and {own} to itself.",
         image=image,
         phrase=phrase,
@@ -162,11 +166,13 @@ def _map_figure(plate: Plate, look: Look) -> str:
     picture = view.heat_map(layer, head, plate.token, peak=peak, is_smooth=look.is_smooth)
     if plate.token is not None:
         word = view.shares_of_tokens(layer, head)[plate.token].text
-        caption = say("Where “{word}” looked; beside it, where [CLS] looked.", word=word)
-        return figures.figure(picture, say("Attention of “{word}”", word=word), caption)
-    title = retold(map_title(view, layer, head))
-    caption = say("“{phrase}”, {title}.", phrase=view.phrase, title=title)
-    told = say("Attention of [CLS] over the image, {title}: {caption}", title=retold(view.title), caption=caption)
+        caption = translate("Where “{word}” looked; beside it, where [CLS] looked.", word=word)
+        return figures.figure(picture, translate("Attention of “{word}”", word=word), caption)
+    title = translate_message(map_title(view, layer, head))
+    caption = translate("“{phrase}”, {title}.", phrase=view.phrase, title=title)
+    told = translate(
+        "Attention of [CLS] over the image, {title}: {caption}", title=translate_message(view.title), caption=caption
+    )
     return figures.figure(picture, told, caption)
 
 
@@ -175,29 +181,30 @@ def head_grid(view: AttentionView, look: Look) -> str:
     columns = view.head_count + 1
     sprite = b64encode(png_bytes(view.head_grid(is_one_scale=look.is_one_scale))).decode("ascii")
     height, width = view.picture.shape[:2]
-    names = [say("All"), *(f"{head}" for head in range(1, columns))]
+    names = [translate("All"), *(f"{head}" for head in range(1, columns))]
     titles = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     rows = []
     for layer in range(1, view.layer_count + 1):
         cells = "".join(f"<td>{_cell(view, look, layer, head)}</td>" for head in range(columns))
         rows.append(f'<tr><th scope="row">{layer}</th>{cells}</tr>')
-    own = say("The brightest patch of each small map is its own strongest.")
-    one = say("All small maps have one scale, up to {most}.", most=f"{100 * view.highest_share():.1f} %")
+    own = translate("The brightest patch of each small map is its own strongest.")
+    one = translate("All small maps have one scale, up to {most}.", most=f"{100 * view.highest_share():.1f} %")
     note = one if look.is_one_scale else own
     return (
         f'<div class="scroller"><table class="head-grid" style="--sprite:url(data:image/png;base64,{sprite});'
         f'--columns:{columns};--rows:{view.layer_count};--ratio:{width}/{height}">'
-        f"<caption>{escape(say('Layers from top to bottom, heads from left to right: choose one to enlarge it.'))}"
+        "<caption>"
+        f"{escape(translate('Layers from top to bottom, heads from left to right: choose one to enlarge it.'))}"
         f"</caption><thead><tr><td></td>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         f'<p class="caption">{escape(note)}</p>'
     )
 
 
 def _cell(view: AttentionView, look: Look, layer: int, head: int) -> str:
-    which = say("Layer {layer}, all heads", layer=layer)
+    which = translate("Layer {layer}, all heads", layer=layer)
     if head != ALL_HEADS:
-        which = say("Layer {layer}, head {head}", layer=layer, head=head)
-    share = say("{share} in mask", share=percent(view.mass_inside(layer, head)))
+        which = translate("Layer {layer}, head {head}", layer=layer, head=head)
+    share = translate("{share} in mask", share=percent(view.mass_inside(layer, head)))
     name = escape(f"{which}: {share}")
     is_pressed = (layer, head) == (look.layer, look.head)
     # One stop of the tabulator; the arrow keys lead to the others.
@@ -219,8 +226,8 @@ def token_buttons(view: AttentionView, look: Look) -> str:
             f'<b lang="en">{escape(token.text)}</b>'
             f" <small>{100 * token.share:.1f} %</small></button></li>"
         )
-    title = say("Pieces of the phrase, with their share of [CLS]'s attention. Press one to see where it looked.")
-    listed = f'<ul class="chips tokens" aria-label="{say("Pieces of the phrase")}">{"".join(items)}</ul>'
+    title = translate("Pieces of the phrase, with their share of [CLS]'s attention. Press one to see where it looked.")
+    listed = f'<ul class="chips tokens" aria-label="{translate("Pieces of the phrase")}">{"".join(items)}</ul>'
     return f'<p class="section">{escape(title)}</p>{listed}'
 
 
@@ -247,25 +254,27 @@ def probe(seen: Seen, look: Look) -> str:
         "peak": view.highest_share() if look.is_one_scale else None,
         "words": words,
         "told": {
-            "patch": say("the patch in row {row}, column {column}"),
-            "word": say("“{word}”"),
-            "to": say("What attends to {target}: other patches give it up to {most}, [CLS] {cls}."),
-            "from": say("Where {target} looks: up to {most} on a patch, {image} on the image, {phrase} on the phrase."),
+            "patch": translate("the patch in row {row}, column {column}"),
+            "word": translate("“{word}”"),
+            "to": translate("What attends to {target}: other patches give it up to {most}, [CLS] {cls}."),
+            "from": translate(
+                "Where {target} looks: up to {most} on a patch, {image} on the image, {phrase} on the phrase."
+            ),
         },
     }
     ways = "".join(
         f'<label><input type="radio" name="probe-way" value="{way}"{" checked" if way == "to" else ""}>'
         f"<span>{escape(words)}</span></label>"
-        for way, words in (("to", say("What attends to it")), ("from", say("Where it looks")))
+        for way, words in (("to", translate("What attends to it")), ("from", translate("Where it looks")))
     )
     chips = "".join(
         f'<li><button type="button" data-word="{number}"><b lang="en">{escape(word)}</b> <small></small></button></li>'
         for number, word in enumerate(words)
     )
-    label = escape(say("Patches of the image; the arrow keys choose one"))
+    label = escape(translate("Patches of the image; the arrow keys choose one"))
     return (
         f'<section class="probe" data-probe="{escape(json.dumps(data, ensure_ascii=False))}">'
-        f'<h2>{escape(say("Point at a patch or a word"))}</h2><div class="probe-ways">{ways}</div>'
+        f'<h2>{escape(translate("Point at a patch or a word"))}</h2><div class="probe-ways">{ways}</div>'
         '<div class="probe-both">'
         f'<div class="probe-picture" tabindex="0" role="application" aria-label="{label}">'
         f'<img src="{figures.data_uri(view.picture)}" alt=""><canvas width="{width}" height="{height}"></canvas>'

@@ -8,7 +8,7 @@ from typing import Final
 import gradio as gr
 
 from webui import figures
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.columns import Updates
 from webui.tabs.opened_run import chosen_or_first
 from workbench.evaluation.measured_answers import Answer
@@ -68,12 +68,12 @@ class EvaluationTab:
         """
         opened = self.runs[chosen_or_first(run, _run_choices(self.runs))]
         strategies = [(key, key) for key in opened.run.run.strategies]
-        kinds = [(say("All kinds"), ""), *((each, each) for each in opened.kinds)]
+        kinds = [(translate("All kinds"), ""), *((each, each) for each in opened.kinds)]
         whose, of_kind = chosen_or_first(strategy, strategies), chosen_or_first(kind, kinds)
         wanted: Order = next((each for each in ORDERS if each == order), ORDERS[0])
         spots = opened.spots(wanted, whose, of_kind)
         place = _place(number, step, len(spots))
-        shown = figures.nothing(say(_NOTHING))
+        shown = figures.nothing(translate(_NOTHING))
         if spots:
             spot = spots[place - 1]
             shown = _page_of(opened.exhibit(spot), opened.answers(spot), place, len(spots))
@@ -103,20 +103,20 @@ def build_evaluation(runs: Sequence[Browsing]) -> None:
     Args:
         runs: at least one.
     """
-    with gr.Tab(say("Evaluation"), id="evaluation") as tab:
-        gr.HTML(f'<p class="caveat">{escape(say(_INTRODUCTION))}</p>')
+    with gr.Tab(translate("Evaluation"), id="evaluation") as tab:
+        gr.HTML(f'<p class="caveat">{escape(translate(_INTRODUCTION))}</p>')
         with gr.Row(elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
                 choices = _run_choices(runs)
-                run = gr.Dropdown(choices, value=0, label=say("Run"), visible=len(runs) > 1, filterable=False)
-                orders = [(say(_ORDERS[each]), each) for each in ORDERS]
-                order = gr.Radio(orders, value=ORDERS[0], label=say("Order"), elem_id="evaluation-order")
-                strategy = gr.Dropdown([], label=say("Strategy"), filterable=False)
-                kind = gr.Dropdown([], label=say("Kind of expression"), filterable=False)
-                number = gr.Number(1, minimum=1, precision=0, label=say("Place"), elem_id="evaluation-place")
+                run = gr.Dropdown(choices, value=0, label=translate("Run"), visible=len(runs) > 1, filterable=False)
+                orders = [(translate(_ORDERS[each]), each) for each in ORDERS]
+                order = gr.Radio(orders, value=ORDERS[0], label=translate("Order"), elem_id="evaluation-order")
+                strategy = gr.Dropdown([], label=translate("Strategy"), filterable=False)
+                kind = gr.Dropdown([], label=translate("Kind of expression"), filterable=False)
+                number = gr.Number(1, minimum=1, precision=0, label=translate("Place"), elem_id="evaluation-place")
                 with gr.Row():
-                    before = gr.Button(say("Previous"), elem_id="evaluation-previous")
-                    after = gr.Button(say("Next"), elem_id="evaluation-next")
+                    before = gr.Button(translate("Previous"), elem_id="evaluation-previous")
+                    after = gr.Button(translate("Next"), elem_id="evaluation-next")
             with gr.Column(elem_classes=["deeper-answer"]):
                 answer = gr.HTML("", elem_id="evaluation-answer")
     made = EvaluationTab(runs, run, order, strategy, kind, number, answer)
@@ -140,33 +140,35 @@ def _place(number: object, step: int, count: int) -> int:
 
 
 def _page_of(exhibit: Exhibit, answers: Sequence[Answer], place: int, count: int) -> str:
-    place_told = say("{number} of {count}", number=f"{place:,}", count=f"{count:,}")
+    place_told = translate("{number} of {count}", number=f"{place:,}", count=f"{count:,}")
     details = f"{place_told} · {exhibit.kind} · {exhibit.sample_id}"
     head = f'<h3><q lang="en">{escape(exhibit.phrase)}</q></h3><p class="caption">{escape(details)}</p>'
     drawn = [_plate(exhibit, label) for label in exhibit.pictures]
-    pictures = figures.plates(drawn) if drawn else figures.nothing(say(_NO_PICTURES))
+    pictures = figures.plates(drawn) if drawn else figures.nothing(translate(_NO_PICTURES))
     return head + pictures + _table(answers)
 
 
 def _plate(exhibit: Exhibit, label: str) -> str:
     is_known = label == REFERENCE_LABEL
-    title = say("Known mask") if is_known else label
+    title = translate("Known mask") if is_known else label
     iou = "" if is_known or label not in exhibit.ious else f", IoU {exhibit.ious[label]:.2f}"
-    said = say("{title}, mask for “{phrase}”. {caption}", title=title, phrase=exhibit.phrase, caption=iou.strip(", "))
+    said = translate(
+        "{title}, mask for “{phrase}”. {caption}", title=title, phrase=exhibit.phrase, caption=iou.strip(", ")
+    )
     return figures.figure(exhibit.pictures[label], said, f"{title}{iou}")
 
 
 def _table(answers: Sequence[Answer]) -> str:
-    head = [say("Strategy"), say("Answer"), "IoU", "pred_iou", say("Seconds"), say("Reason")]
+    head = [translate("Strategy"), translate("Answer"), "IoU", "pred_iou", translate("Seconds"), translate("Reason")]
     rows = [
         [
             each.place.strategy,
-            say(_OUTCOMES[each.outcome]),
+            translate(_OUTCOMES[each.outcome]),
             "–" if each.outcome == "unread" else f"{each.iou:.3f}",
             "–" if each.pred_iou is None else f"{each.pred_iou:.2f}",
             f"{each.seconds:.2f}" if each.seconds else "–",
-            retold(each.reason),
+            translate_message(each.reason),
         ]
         for each in answers
     ]
-    return figures.table(say("Answers"), head, rows)
+    return figures.table(translate("Answers"), head, rows)

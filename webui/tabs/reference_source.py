@@ -9,7 +9,7 @@ import numpy as np
 
 from evfsam.errors import EvfSamError, GeometryError
 from webui import wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.runs import Progress
 from webui.tabs.compare.tab import STATE_SECONDS
@@ -114,7 +114,9 @@ class ReferenceSource:
         """Show the controls of the kind chosen; put the image on the editor where another one is there."""
         offered = offered_kinds(progress, phrase)
         shown: Updates = {
-            self.kind: gr.update(choices=[(say(_TITLES[each]), each) for each in offered], value=kind, visible=True),
+            self.kind: gr.update(
+                choices=[(translate(_TITLES[each]), each) for each in offered], value=kind, visible=True
+            ),
             self.file: gr.update(visible=kind == FILE),
             self.is_inverted: gr.update(visible=kind == FILE),
             self.board.place: gr.update(visible=kind == DRAWING),
@@ -132,21 +134,21 @@ class ReferenceSource:
         return {
             self.board.editor: gr.update(value={"background": picture, "layers": [], "composite": None}, visible=True),
             self.canvas: progress.view.content_hash,
-            self.board.status: wording.hint(say(_DRAW_FIRST)),
+            self.board.status: wording.hint(translate(_DRAW_FIRST)),
         }
 
     def taken(self, progress: Progress, painted: object) -> Updates:
         """Make a mask of what is painted on the editor."""
         layers = painted.get("layers") if isinstance(painted, Mapping) else None
         if not isinstance(layers, list) or not layers:
-            return {self.drawing: None, self.board.status: wording.problem(say(_NOTHING_DRAWN))}
+            return {self.drawing: None, self.board.status: wording.problem(translate(_NOTHING_DRAWN))}
         try:
             mask = drawn_mask([np.asarray(layer) for layer in layers], progress.view.size)
         except GeometryError:
-            return {self.drawing: None, self.board.status: wording.problem(say(_NOTHING_DRAWN))}
+            return {self.drawing: None, self.board.status: wording.problem(translate(_NOTHING_DRAWN))}
         return {
             self.drawing: Drawing(progress.view.content_hash, mask_png(mask)),
-            self.board.status: wording.hint(say(_TAKEN)),
+            self.board.status: wording.hint(translate(_TAKEN)),
         }
 
     def hidden(self) -> Updates:
@@ -157,16 +159,16 @@ class ReferenceSource:
 
 def build_reference_source(board: DrawingBoard) -> ReferenceSource:
     """Lay the choice of a reference out; hidden until there is a run."""
-    kind = gr.Radio([], label=say("Reference mask"), visible=False, elem_id="reference-kind")
+    kind = gr.Radio([], label=translate("Reference mask"), visible=False, elem_id="reference-kind")
     file = gr.File(
-        label=say("Reference mask of your own"),
+        label=translate("Reference mask of your own"),
         file_count="single",
         file_types=["image"],
         height=150,
         visible=False,
         elem_id="reference-file",
     )
-    inverted = gr.Checkbox(label=say("Swap object and background"), value=False, visible=False)
+    inverted = gr.Checkbox(label=translate("Swap object and background"), value=False, visible=False)
     drawing, canvas = gr.State(None, time_to_live=STATE_SECONDS), gr.State(None, time_to_live=STATE_SECONDS)
     return ReferenceSource(kind, file, inverted, board, drawing, canvas)
 
@@ -174,9 +176,9 @@ def build_reference_source(board: DrawingBoard) -> ReferenceSource:
 def build_drawing_board() -> DrawingBoard:
     """Lay out what drawing needs; hidden until a visitor wants to draw."""
     with gr.Column(visible=False, elem_id="reference-drawing") as place:
-        gr.HTML(f'<p class="caption">{say(_HOW_TO_DRAW)}</p>')
+        gr.HTML(f'<p class="caption">{translate(_HOW_TO_DRAW)}</p>')
         editor = gr.ImageEditor(
-            label=say("Paint the object"),
+            label=translate("Paint the object"),
             type="numpy",
             image_mode="RGBA",
             format="png",
@@ -192,9 +194,11 @@ def build_drawing_board() -> DrawingBoard:
             elem_id="reference-editor",
         )
         with gr.Row():
-            take = gr.Button(say("Measure against this"), variant="primary", min_width=120, elem_id="reference-take")
-            clear = gr.Button(say("Clear"), min_width=80, elem_id="reference-clear")
-        status = gr.HTML(wording.hint(say(_DRAW_FIRST)), elem_id="reference-status")
+            take = gr.Button(
+                translate("Measure against this"), variant="primary", min_width=120, elem_id="reference-take"
+            )
+            clear = gr.Button(translate("Clear"), min_width=80, elem_id="reference-clear")
+        status = gr.HTML(wording.hint(translate(_DRAW_FIRST)), elem_id="reference-status")
     return DrawingBoard(place, editor, take, clear, status)
 
 
@@ -225,20 +229,24 @@ def reference_of(
     """
     if kind == SCENE:
         known = known_mask(progress, phrase)
-        return None if known is None else Reference(known, say("The scene's own mask of this phrase."), is_own=False)
+        return (
+            None if known is None else Reference(known, translate("The scene's own mask of this phrase."), is_own=False)
+        )
     if kind == DRAWING:
         if not isinstance(drawing, Drawing) or drawing.content_hash != progress.view.content_hash:
             return None
         read = read_reference(drawing.file, progress.view.size)
-        return Reference(read.mask, say("Your drawing."), is_own=True)
+        return Reference(read.mask, translate("Your drawing."), is_own=True)
     path = file.get("path") if isinstance(file, Mapping) else None
     if not isinstance(path, str):
         return None
     read = read_reference(path, progress.view.size, is_inverted=is_inverted is True)
-    return Reference(read.mask, say("Your file: {said_reading}.", said_reading=retold(read.reading)), is_own=True)
+    return Reference(
+        read.mask, translate("Your file: {said_reading}.", said_reading=translate_message(read.reading)), is_own=True
+    )
 
 
 def problem_of(error: EvfSamError) -> str:
     """Write an error for the page."""
-    text = retold(str(error))
+    text = translate_message(str(error))
     return wording.problem(text[:1].upper() + text[1:])

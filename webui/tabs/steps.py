@@ -8,7 +8,7 @@ import gradio as gr
 
 from evfsam.types import PromptPoint, Segmentation
 from webui import figures
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.story import step_name
@@ -65,10 +65,10 @@ class StepsTab:
         phrases = phrase_choices(run.progress, with_all=False)
         asked = chosen_or_first(phrase, phrases)
         results = answers_to(run.progress, asked)
-        strategies = [(retold(result.card.title), result.key) for result in results]
+        strategies = [(translate_message(result.card.title), result.key) for result in results]
         # The point query has most to tell, so it comes first where nothing was chosen.
         first = next((each for each in results if any(map(asked_points, each.segmentation.prompts))), results[0])
-        preferred = [(retold(first.card.title), first.key), *strategies]
+        preferred = [(translate_message(first.card.title), first.key), *strategies]
         chosen = chosen_or_first(strategy, preferred)
         result = next(each for each in results if each.key == chosen)
         return {
@@ -85,13 +85,13 @@ class StepsTab:
 
 def build_steps(page: ComparePage) -> None:
     """Lay out the tab and wire its events."""
-    with gr.Tab(say("Steps"), id="steps") as tab:
+    with gr.Tab(translate("Steps"), id="steps") as tab:
         with gr.Row(elem_id="steps", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
                 strategy = gr.Dropdown(
-                    [], label=say("Strategy"), visible=False, filterable=False, elem_id="steps-strategy"
+                    [], label=translate("Strategy"), visible=False, filterable=False, elem_id="steps-strategy"
                 )
-                phrase = gr.Dropdown([], label=say("Phrase"), visible=False, filterable=False)
+                phrase = gr.Dropdown([], label=translate("Phrase"), visible=False, filterable=False)
             with gr.Column(elem_classes=["deeper-answer"]):
                 shown = gr.HTML("", elem_id="steps-told")
         made = StepsTab(page, strategy, phrase, shown)
@@ -111,10 +111,11 @@ def build_steps(page: ComparePage) -> None:
 def told(run: FinishedRun, result: StrategyResult, phrase: str) -> str:
     """Tell one answer as a story: what it was asked and found, each step with its pictures, and what SAM made of it."""
     segmentation = result.segmentation
-    lead = say("How {title} answered “{phrase}”", title=retold(result.card.title), phrase=phrase)
+    lead = translate("How {title} answered “{phrase}”", title=translate_message(result.card.title), phrase=phrase)
     steps = steps_of(segmentation, points_asked(run, segmentation), candidates_shown(run, result, phrase))
     return (
-        f'<section class="trace story"><h2>{escape(lead)}</h2><p>{escape(retold(result.card.summary))}</p>{steps}'
+        f'<section class="trace story"><h2>{escape(lead)}</h2>'
+        f"<p>{escape(translate_message(result.card.summary))}</p>{steps}"
         f"<p><strong>{escape(verdict_in_words(segmentation))}</strong></p>{stages_of(segmentation)}</section>"
     )
 
@@ -126,21 +127,21 @@ def points_asked(run: FinishedRun, segmentation: Segmentation) -> list[str]:
     for number, prompt in enumerate(prompts[:MOST_PROMPTS], start=1):
         points = asked_points(prompt)
         kept = sum(point.is_kept for point in points)
-        title = say("P(yes) at {points} points; SAM got {kept}", points=len(points), kept=kept)
+        title = translate("P(yes) at {points} points; SAM got {kept}", points=len(points), kept=kept)
         if len(prompts) > 1:
             where = "P(yes) at {points} points in box {number}; SAM got {kept}"
-            title = say(where, points=len(points), number=number, kept=kept)
+            title = translate(where, points=len(points), number=number, kept=kept)
         rows = rows_of(points)
         cells = [
-            [say("Row {number}", number=n), *(_point_in_words(point) for point in row)]
+            [translate("Row {number}", number=n), *(_point_in_words(point) for point in row)]
             for n, row in enumerate(rows, start=1)
         ]
         head = ["", *(f"{n}" for n in range(1, max(map(len, rows)) + 1))]
-        reading = say(_READING)
+        reading = translate(_READING)
         drawn = probability_picture(run.progress.view.image, prompt)
-        picture = figures.figure(drawn, say("{title}. {reading}", title=title, reading=reading), reading)
+        picture = figures.figure(drawn, translate("{title}. {reading}", title=title, reading=reading), reading)
         parts.append(
-            step_name(title) + picture + _folded(say("The same as a table"), figures.table(title, head, cells))
+            step_name(title) + picture + _folded(translate("The same as a table"), figures.table(title, head, cells))
         )
     return parts
 
@@ -157,11 +158,13 @@ def candidates_shown(run: FinishedRun, result: StrategyResult, phrase: str) -> s
         plates = []
         for candidate in candidates_of(prediction, size):
             guess = f"{candidate.pred_iou:.2f}"
-            caption = say("Candidate {number}: pred_iou {guess}.", number=candidate.number, guess=guess)
+            caption = translate("Candidate {number}: pred_iou {guess}.", number=candidate.number, guess=guess)
             if candidate.is_chosen:
-                caption = say("Candidate {number}: pred_iou {guess}, chosen.", number=candidate.number, guess=guess)
-            title = retold(result.card.title)
-            alt_text = say("{title}, “{phrase}”. {caption}", title=title, phrase=phrase, caption=caption)
+                caption = translate(
+                    "Candidate {number}: pred_iou {guess}, chosen.", number=candidate.number, guess=guess
+                )
+            title = translate_message(result.card.title)
+            alt_text = translate("{title}, “{phrase}”. {caption}", title=title, phrase=phrase, caption=caption)
             plates.append(figures.figure(overlay(small, candidate.mask, result.key), alt_text, caption))
         which = number if len(predictions) > 1 else None
         parts.append(step_name(_candidates_title(len(plates), which)) + figures.plates(plates))
@@ -170,15 +173,15 @@ def candidates_shown(run: FinishedRun, result: StrategyResult, phrase: str) -> s
 
 def _point_in_words(point: PromptPoint) -> str:
     share = f"{100 * (point.p_yes or 0):.0f} %"
-    return share if point.is_kept else say("{share} dropped", share=share)
+    return share if point.is_kept else translate("{share} dropped", share=share)
 
 
 def _candidates_title(count: int, prompt: int | None) -> str:
     if count == 1:
-        return say("What SAM answered")
+        return translate("What SAM answered")
     if prompt is None:
-        return say("SAM's {count} candidates", count=count)
-    return say("SAM's {count} candidates to prompt {number}", count=count, number=prompt)
+        return translate("SAM's {count} candidates", count=count)
+    return translate("SAM's {count} candidates to prompt {number}", count=count, number=prompt)
 
 
 def _folded(title: str, body: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import Segmentation
 from webui import figures, wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import ComparePage
@@ -91,7 +91,7 @@ class VerdictTab:
             self.strategy: gr.update(choices=strategies, visible=len(strategies) > 1),
         }
         if not strategies:
-            words = say("Every strategy failed on this phrase, so there is no mask to judge.")
+            words = translate("Every strategy failed on this phrase, so there is no mask to judge.")
             return {**lists, self.verdict: figures.nothing(words), self.masks: "", self.figures: ""}
         chosen = chosen_or_first(strategy, strategies)
         lists[self.strategy] = gr.update(choices=strategies, value=chosen, visible=len(strategies) > 1)
@@ -120,9 +120,9 @@ class VerdictTab:
         plates = []
         for name, mask in pair:
             figures_of = {"share": percent(float(mask.mean())), "count": int(np.count_nonzero(mask))}
-            caption = say(_CAPTIONS[name], **figures_of)
-            title = retold(result.card.title)
-            alt_text = say(_ALT_TEXTS[name], title=title, phrase=phrase, caption=caption)
+            caption = translate(_CAPTIONS[name], **figures_of)
+            title = translate_message(result.card.title)
+            alt_text = translate(_ALT_TEXTS[name], title=title, phrase=phrase, caption=caption)
             plates.append(figures.figure(overlay(*shown_pair(image, mask), result.key), alt_text, caption))
         links = "".join(_link(mask, f"{result.key}-mask-{name}.png") for name, mask in pair)
         return {
@@ -134,41 +134,41 @@ class VerdictTab:
 
 def build_verdict(page: ComparePage) -> None:
     """Lay out the tab and wire its events."""
-    with gr.Tab(say("Verdict"), id="verdict") as tab:
+    with gr.Tab(translate("Verdict"), id="verdict") as tab:
         with gr.Row(elem_id="verdict", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
                 strategy = gr.Dropdown(
-                    [], label=say("Strategy"), visible=False, filterable=False, elem_id="verdict-strategy"
+                    [], label=translate("Strategy"), visible=False, filterable=False, elem_id="verdict-strategy"
                 )
-                phrase = gr.Dropdown([], label=say("Phrase"), visible=False, filterable=False)
+                phrase = gr.Dropdown([], label=translate("Phrase"), visible=False, filterable=False)
                 threshold = gr.Slider(
                     -_MARGIN,
                     _MARGIN,
                     value=0,
                     step=0.1,
-                    label=say("Threshold"),
-                    info=say("Logits above it are the mask."),
+                    label=translate("Threshold"),
+                    info=translate("Logits above it are the mask."),
                     elem_id="verdict-threshold",
                 )
-                rounds = say("Pixels; rounds the border.")
-                smoothing = gr.Slider(0, 20, value=0, step=0.5, label=say("Smoothing"), info=rounds)
+                rounds = translate("Pixels; rounds the border.")
+                smoothing = gr.Slider(0, 20, value=0, step=0.5, label=translate("Smoothing"), info=rounds)
                 hole = gr.Number(
                     0,
                     minimum=0,
                     precision=0,
-                    label=say("Fill holes up to"),
-                    info=say("Pixels; 0 fills none."),
+                    label=translate("Fill holes up to"),
+                    info=translate("Pixels; 0 fills none."),
                     elem_id="verdict-hole",
                 )
                 island = gr.Number(
                     0,
                     minimum=0,
                     precision=0,
-                    label=say("Drop islands below"),
-                    info=say("Pixels; the largest part always stays."),
+                    label=translate("Drop islands below"),
+                    info=translate("Pixels; the largest part always stays."),
                     elem_id="verdict-island",
                 )
-                reset = gr.Button(say("Back to the raw mask"), elem_id="verdict-reset")
+                reset = gr.Button(translate("Back to the raw mask"), elem_id="verdict-reset")
             with gr.Column(elem_classes=["deeper-answer"]):
                 verdict = gr.HTML("", elem_id="verdict-words")
                 masks = gr.HTML("", elem_id="verdict-masks")
@@ -195,15 +195,19 @@ def options_of(threshold: object, smoothing: object, largest_hole: object, least
 def verdict_words(judgement: AbsenceJudgement, segmentation: Segmentation) -> str:
     """Say as on the card how sure the answer is, and the figures that say so."""
     facts = [
-        ("pred_iou", "–" if judgement.pred_iou is None else f"{judgement.pred_iou:.2f}", say("SAM’s guess")),
-        (say("Stability"), f"{judgement.stability:.2f}", say("at threshold 0")),
-        (say("Mean logit"), "–" if judgement.mean_logit is None else f"{judgement.mean_logit:.2f}", say("on the mask")),
+        ("pred_iou", "–" if judgement.pred_iou is None else f"{judgement.pred_iou:.2f}", translate("SAM’s guess")),
+        (translate("Stability"), f"{judgement.stability:.2f}", translate("at threshold 0")),
+        (
+            translate("Mean logit"),
+            "–" if judgement.mean_logit is None else f"{judgement.mean_logit:.2f}",
+            translate("on the mask"),
+        ),
     ]
     rows = "".join(
         f'<div><dt>{name}</dt><dd>{value}</dd><dd class="note">{note}</dd></div>' for name, value, note in facts
     )
-    own = retold(segmentation.verdict.reason)
-    said = say("It said itself: {reason}", reason=own) if segmentation.verdict.kind == "absent" else ""
+    own = translate_message(segmentation.verdict.reason)
+    said = translate("It said itself: {reason}", reason=own) if segmentation.verdict.kind == "absent" else ""
     return (
         f'<article class="card"><h2>{escape(wording.certainty_in_words(judgement))}</h2>'
         f'<p class="how">{escape(said)}</p>'
@@ -214,21 +218,22 @@ def verdict_words(judgement: AbsenceJudgement, segmentation: Segmentation) -> st
 def finishing_table(finished: FinishedMask) -> str:
     """Write what finishing did."""
     rows = [
-        [say("Stability at this threshold"), f"{finished.stability:.2f}"],
-        [say("Holes filled"), _counted(finished.filled_count, finished.filled_pixels)],
-        [say("Islands dropped"), _counted(finished.dropped_count, finished.dropped_pixels)],
-        [say("Pixels that differ from the raw mask"), str(finished.changed_pixels)],
+        [translate("Stability at this threshold"), f"{finished.stability:.2f}"],
+        [translate("Holes filled"), _counted(finished.filled_count, finished.filled_pixels)],
+        [translate("Islands dropped"), _counted(finished.dropped_count, finished.dropped_pixels)],
+        [translate("Pixels that differ from the raw mask"), str(finished.changed_pixels)],
     ]
-    return figures.table(say("What finishing did"), ["", say("Value")], rows)
+    return figures.table(translate("What finishing did"), ["", translate("Value")], rows)
 
 
 def _counted(count: int, pixels: int) -> str:
-    return say("{count} ({pixels} pixels)", count=count, pixels=pixels)
+    return translate("{count} ({pixels} pixels)", count=count, pixels=pixels)
 
 
 def _link(mask: Mask, name: str) -> str:
     data = b64encode(mask_png(mask)).decode("ascii")
-    return f'<a class="file" download="{name}" href="data:image/png;base64,{data}">{say("Save {name}", name=name)}</a>'
+    words = translate("Save {name}", name=name)
+    return f'<a class="file" download="{name}" href="data:image/png;base64,{data}">{words}</a>'
 
 
 def _wire(made: VerdictTab) -> None:

@@ -10,16 +10,18 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from webui.i18n.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
-from webui.i18n.translate import say, speaking
+from webui.i18n.translate import in_language, translate
 
 DOCUMENT = '<!doctype html><html lang="en"><head></head><body>…</body></html>'
 
 
 def build() -> SpokenBlocks:
-    with SpokenBlocks(title=say("Compare"), analytics_enabled=False) as demo:
-        gr.HTML(f"<h1>{say('Results')}</h1>")
-        image, told = gr.Textbox(label=say("Image")), gr.Textbox(label=say("Result"))
-        gr.Button(say("Compare")).click(lambda text: text, image, told, api_name="compare", js=f"() => '{say('Stop')}'")
+    with SpokenBlocks(title=translate("Compare"), analytics_enabled=False) as demo:
+        gr.HTML(f"<h1>{translate('Results')}</h1>")
+        image, told = gr.Textbox(label=translate("Image")), gr.Textbox(label=translate("Result"))
+        gr.Button(translate("Compare")).click(
+            lambda text: text, image, told, api_name="compare", js=f"() => '{translate('Stop')}'"
+        )
     return demo
 
 
@@ -30,7 +32,7 @@ def spoken() -> SpokenBlocks:
 
 def test_a_request_reads_the_page_in_its_language_with_the_same_components_and_events(spoken: SpokenBlocks) -> None:
     english = spoken.config
-    with speaking("zh"):
+    with in_language("zh"):
         chinese = spoken.config
     assert (english["title"], chinese["title"]) == ("Compare", "比较")
     assert [each["props"].get("label") for each in chinese["components"]][1:3] == ["图像", "结果"]
@@ -41,7 +43,7 @@ def test_a_request_reads_the_page_in_its_language_with_the_same_components_and_e
 
 
 def test_what_programs_are_told_of_the_endpoints_is_english_whoever_asks_first(spoken: SpokenBlocks) -> None:
-    with speaking("zh"):
+    with in_language("zh"):
         told = spoken.get_api_info()
     assert told["named_endpoints"]["/compare"]["parameters"][0]["label"] == "Image"
 
@@ -51,7 +53,7 @@ def answered(path: str, headers: Mapping[str, str]) -> Response:
         return HTMLResponse(DOCUMENT)
 
     async def data(_request: Request) -> Response:
-        return JSONResponse({"said": say("Compare")})
+        return JSONResponse({"said": translate("Compare")})
 
     routes = [Route("/", page), Route("/data", data)]
     return TestClient(Starlette(routes=routes, middleware=[Middleware(LanguageMiddleware)])).get(path, headers=headers)

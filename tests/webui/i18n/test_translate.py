@@ -9,7 +9,15 @@ import pytest
 
 import webui
 from evfsam.errors import PhraseError, Sentence
-from webui.i18n.translate import CATALOGUES, LANGUAGES, catalogue, preferred_language, retold, say, speaking
+from webui.i18n.translate import (
+    CATALOGUES,
+    LANGUAGES,
+    catalogue,
+    in_language,
+    preferred_language,
+    translate,
+    translate_message,
+)
 from workbench.batch.csv_rows import TableError
 from workbench.batch.sources import BatchError
 
@@ -19,12 +27,12 @@ TRANSLATED = [language for language in LANGUAGES if language != "en"]
 
 
 def said_in_code() -> Iterator[tuple[str, str]]:
-    """Yield place and sentence of every `say`; an empty one where the code does not tell what may be said."""
+    """Yield place and sentence of every `translate`; an empty one where the code does not tell what may be said."""
     for source in SOURCES:
         tree = ast.parse(source.read_text(encoding="utf-8"))
         assigned = dict(assignments_in(tree))
         for call in ast.walk(tree):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "say":
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("translate", "say"):
                 sentences = list(sentences_of(call.args[0], assigned)) or [""]
                 yield from ((f"{source.name}:{call.lineno}", sentence) for sentence in sentences)
 
@@ -139,11 +147,11 @@ def test_the_chinese_is_chinese() -> None:
 
 
 def test_english_is_said_as_it_is_written_and_chinese_from_the_catalogue() -> None:
-    assert say("Compare") == "Compare"
-    with speaking("zh"):
-        assert say("Compare") == "比较"
-        assert say("nobody translated {this}", this="that") == "nobody translated that"
-    assert say("Compare") == "Compare"
+    assert translate("Compare") == "Compare"
+    with in_language("zh"):
+        assert translate("Compare") == "比较"
+        assert translate("nobody translated {this}", this="that") == "nobody translated that"
+    assert translate("Compare") == "Compare"
 
 
 def test_a_link_wins_over_the_page_it_came_from_the_cookie_and_the_browser() -> None:
@@ -170,15 +178,15 @@ def test_the_most_welcome_language_is_spoken(accepted: str, language: str) -> No
 
 def test_a_message_is_retold_by_its_template_with_its_values() -> None:
     error = PhraseError("expected at most {most} characters, got {got}; shorten the phrase", most=200, got=201)
-    assert retold(str(error)) == "expected at most 200 characters, got 201; shorten the phrase"
-    with speaking("zh"):
-        assert retold(str(error)) == "最多 200 个字符，收到 201 个；请缩短提示词"
-        assert retold("a sentence that nobody knows") == "a sentence that nobody knows"
-        assert retold(Sentence("{words} nobody knows", words="a sentence")) == "a sentence nobody knows"
+    assert translate_message(str(error)) == "expected at most 200 characters, got 201; shorten the phrase"
+    with in_language("zh"):
+        assert translate_message(str(error)) == "最多 200 个字符，收到 201 个；请缩短提示词"
+        assert translate_message("a sentence that nobody knows") == "a sentence that nobody knows"
+        assert translate_message(Sentence("{words} nobody knows", words="a sentence")) == "a sentence nobody knows"
 
 
 def test_a_message_within_a_message_is_retold_and_a_visitors_own_words_are_not() -> None:
     inner = Sentence("there is no image “{name}”", name="both")
     outer = TableError("cannot be read as a CSV: {reason}", reason=BatchError(inner))
-    with speaking("zh"):
-        assert retold(str(outer)) == "无法读作 CSV：没有图像“both”"
+    with in_language("zh"):
+        assert translate_message(str(outer)) == "无法读作 CSV：没有图像“both”"

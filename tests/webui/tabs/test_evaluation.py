@@ -8,7 +8,7 @@ import pytest
 from tests.webui.fakes import fake_comparison
 from tests.workbench.evaluation.test_merging import answer, written
 from webui.blocks import build_demo
-from webui.i18n.translate import speaking
+from webui.i18n.translate import in_language
 from webui.launch import create_demo, read_settings, serve
 from webui.tabs.compare.columns import Updates
 from webui.tabs.evaluation import EvaluationTab
@@ -72,7 +72,7 @@ def test_what_a_client_sends_instead_of_a_choice_is_the_first(tab: EvaluationTab
 
 def test_an_order_without_questions_says_so(tab: EvaluationTab) -> None:
     assert "Choose another order or kind" in shown(tab, tab.show(0, "absent", "light", "", 1))[1]
-    with speaking("zh"):
+    with in_language("zh"):
         assert "请选择其他顺序或类别" in shown(tab, tab.show(0, "absent", "light", "", 1))[1]
 
 

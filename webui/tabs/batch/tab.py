@@ -13,7 +13,7 @@ import gradio as gr
 
 from evfsam.errors import EvfSamError
 from webui import wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.tabs.batch import wording as batch_wording
 from webui.tabs.batch.store import BatchRequest, BatchStore, VisitorBatch, open_visitor_batch
 from webui.tabs.compare.columns import Updates
@@ -78,7 +78,7 @@ class BatchTab:
         request = self._request(files, phrases, strategies, options)
         batch = self._batch(turn)
         goes_on = batch is not None and batch.request == request and not batch.run.progress.is_done
-        button = {self.ask: gr.update(value=say(_GO_ON) if goes_on else say(_ASK_ALL))}
+        button = {self.ask: gr.update(value=translate(_GO_ON) if goes_on else translate(_ASK_ALL))}
         if not request.files:
             return {self.plan: "", **button}
         try:
@@ -101,11 +101,11 @@ class BatchTab:
             return {self.status: wording.problem(_sentence(error))}
         except Exception:
             logger.exception("a batch could not be begun")
-            return {self.status: wording.problem(say(_OUR_FAULT))}
+            return {self.status: wording.problem(translate(_OUR_FAULT))}
         batch.problem = ""
         batch.run.go_on()
         shown = self._shown(batch)
-        return {**shown, self.status: wording.hint(say(_WAITING)), self.turn: f"{key}:{_number(turn) + 1}"}
+        return {**shown, self.status: wording.hint(translate(_WAITING)), self.turn: f"{key}:{_number(turn) + 1}"}
 
     def work(self, turn: str) -> Iterator[Updates]:
         """Make answers for a while; the next slice is asked for by the new value of `turn`."""
@@ -122,7 +122,7 @@ class BatchTab:
                 batch.run.stop()
             except Exception:
                 logger.exception("a batch failed")
-                batch.problem = say(_OUR_FAULT)
+                batch.problem = translate(_OUR_FAULT)
                 batch.run.stop()
             if not (batch.run.is_stopped or batch.run.is_over):
                 yield {**self._shown(batch), self.turn: f"{_key(turn)}:{_number(turn) + 1}"}
@@ -140,7 +140,7 @@ class BatchTab:
                 return self._rest(batch)
             finally:
                 batch.at_work.release()
-        return {self.status: wording.hint(say(_STOPPING)), self.stop_button: gr.update(interactive=False)}
+        return {self.status: wording.hint(translate(_STOPPING)), self.stop_button: gr.update(interactive=False)}
 
     def turn_back(self, turn: str) -> Updates:
         """Show the answers before."""
@@ -186,7 +186,8 @@ class BatchTab:
             self.plan: "",
             self.faults: batch_wording.fault_list(batch.run.faults),
             self.ask: gr.update(
-                value=say(_GO_ON) if is_resting and not batch.run.is_over else say(_ASK_ALL), interactive=is_resting
+                value=translate(_GO_ON) if is_resting and not batch.run.is_over else translate(_ASK_ALL),
+                interactive=is_resting,
             ),
             self.stop_button: gr.update(interactive=not is_resting),
             **self._pictures(batch),
@@ -194,9 +195,9 @@ class BatchTab:
         if not is_resting:
             updates[self.download] = gr.update(value=None, interactive=False)
         answers = self._ordered(batch)
-        caption = say("All {count} answers", count=progress.done_count)
+        caption = translate("All {count} answers", count=progress.done_count)
         if not is_resting and len(answers) > _NEWEST_ROWS:
-            answers, caption = answers[:_NEWEST_ROWS], say("The newest {count} answers", count=_NEWEST_ROWS)
+            answers, caption = answers[:_NEWEST_ROWS], translate("The newest {count} answers", count=_NEWEST_ROWS)
         updates[self.table] = batch_wording.answer_table(answers, self.page.comparison.cards, caption)
         return updates
 
@@ -204,11 +205,11 @@ class BatchTab:
         answers = self._ordered(batch)
         first = batch.page * PAGE_SIZE
         shown = answers[first : first + PAGE_SIZE]
-        where = say(
+        where = translate(
             "Answers {first} to {last} of {count}", first=first + 1, last=first + len(shown), count=len(answers)
         )
         if not (batch.run.is_stopped or batch.run.is_over):
-            where = say("{where}, the newest first", where=where)
+            where = translate("{where}, the newest first", where=where)
         folder, is_whole = batch.run.folder, batch.run.is_over
         across = len(batch.run.strategies) if is_whole and PAGE_SIZE % len(batch.run.strategies) == 0 else 0
         drawn = batch_wording.gallery(shown, self.page.comparison.cards, folder.directory, batch.thumbnails, across)
@@ -237,22 +238,24 @@ class BatchTab:
         progress = batch.run.progress
         done, total = progress.done_count, progress.total_count - progress.skipped_count
         if batch.problem:
-            kept = say("{done} of {total} answers are kept.", done=done, total=total)
+            kept = translate("{done} of {total} answers are kept.", done=done, total=total)
             return wording.problem(f"{batch.problem} {kept}")
         if batch.run.is_over:
-            return wording.hint(say("Done: all {done} answers are there. Download them in one zip.", done=done))
+            return wording.hint(translate("Done: all {done} answers are there. Download them in one zip.", done=done))
         if batch.run.is_stopped:
             return wording.hint(
-                say("Stopped: {done} of {total} answers are kept. Press Go on for the others.", done=done, total=total)
+                translate(
+                    "Stopped: {done} of {total} answers are kept. Press Go on for the others.", done=done, total=total
+                )
             )
         return batch_wording.progress_line(progress)
 
     def _gone(self, turn: object) -> Updates:
         """Say that the batch is gone, and why; it can be asked again."""
-        words = wording.problem(retold(self.batches.gone(_key(turn))))
+        words = wording.problem(translate_message(self.batches.gone(_key(turn))))
         return {
             self.status: words,
-            self.ask: gr.update(value=say(_ASK_ALL), interactive=True),
+            self.ask: gr.update(value=translate(_ASK_ALL), interactive=True),
             self.stop_button: gr.update(interactive=False),
         }
 
@@ -275,42 +278,42 @@ def build_batch(page: ComparePage) -> BatchTab:
     with gr.Row(elem_id="batch", elem_classes=["deeper"]):
         with gr.Column(elem_classes=["deeper-controls"]):
             files = gr.File(
-                label=say("Images, zips, CSV files"),
+                label=translate("Images, zips, CSV files"),
                 file_count="multiple",
                 height=170,
                 elem_id="batch-files",
             )
             gr.HTML(batch_wording.limits_in_words(PAGE_LIMITS))
             phrases = gr.Textbox(
-                label=say("Phrases asked of every image, one a line"),
-                placeholder=say("the dog on the left"),
+                label=translate("Phrases asked of every image, one a line"),
+                placeholder=translate("the dog on the left"),
                 lines=4,
                 max_lines=12,
                 elem_id="batch-phrases",
             )
             cards = page.comparison.cards
             strategies = gr.CheckboxGroup(
-                [(retold(card.title), key) for key, card in cards.items()],
+                [(translate_message(card.title), key) for key, card in cards.items()],
                 value=list(cards),
-                label=say("Strategies"),
-                info=say("With the options that are set under Compare."),
+                label=translate("Strategies"),
+                info=translate("With the options that are set under Compare."),
                 elem_id="batch-strategies",
             )
             with gr.Row(elem_classes=["batch-buttons"]):
-                ask = gr.Button(say(_ASK_ALL), variant="primary", elem_id="batch-ask", scale=3, min_width=120)
-                stop = gr.Button(say("Stop"), interactive=False, elem_id="batch-stop", scale=1, min_width=80)
+                ask = gr.Button(translate(_ASK_ALL), variant="primary", elem_id="batch-ask", scale=3, min_width=120)
+                stop = gr.Button(translate("Stop"), interactive=False, elem_id="batch-stop", scale=1, min_width=80)
             plan = gr.HTML("", elem_id="batch-plan")
         with gr.Column(elem_classes=["deeper-answer"]):
             with gr.Row(elem_classes=["batch-status-row"]):
-                status = gr.HTML(wording.hint(say(_START)), elem_id="batch-status")
+                status = gr.HTML(wording.hint(translate(_START)), elem_id="batch-status")
                 download = gr.DownloadButton(
-                    say("Download all"), interactive=False, elem_id="batch-download", scale=0, min_width=150
+                    translate("Download all"), interactive=False, elem_id="batch-download", scale=0, min_width=150
                 )
             faults = gr.HTML("", elem_id="batch-faults")
             with gr.Row(visible=False, elem_classes=["batch-pager"]) as pager:
-                back = gr.Button(say("Previous answers"), elem_id="batch-back", scale=0, min_width=140)
+                back = gr.Button(translate("Previous answers"), elem_id="batch-back", scale=0, min_width=140)
                 where = gr.HTML("", elem_id="batch-where")
-                further = gr.Button(say("Next answers"), elem_id="batch-further", scale=0, min_width=140)
+                further = gr.Button(translate("Next answers"), elem_id="batch-further", scale=0, min_width=140)
             pictures = gr.HTML("", elem_id="batch-pictures")
             table = gr.HTML("", elem_id="batch-table")
     turn = gr.State("", time_to_live=STATE_SECONDS, delete_callback=lambda value: batches.drop(_key(value)))
@@ -378,5 +381,5 @@ def _number(turn: object) -> int:
 
 
 def _sentence(error: EvfSamError) -> str:
-    said = retold(str(error))
+    said = translate_message(str(error))
     return said[:1].upper() + said[1:]

@@ -10,7 +10,7 @@ from typing import Final
 from PIL import Image
 
 from evfsam.types import StrategyCard
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.wording import percent
 from workbench.batch.batch_folder import BatchAnswer
 from workbench.batch.batch_run import BatchProgress
@@ -25,7 +25,7 @@ _VERDICTS: Final = {"found": "Found", "absent": "Not in the image", "failed": "F
 
 def limits_in_words(limits: Limits) -> str:
     """Say what one batch may hold."""
-    words = say(
+    words = translate(
         "Up to {images} images, {phrases} phrases an image, {questions} questions in all; {file} MB a file, {all} MB "
         "unpacked.",
         images=limits.images,
@@ -34,13 +34,13 @@ def limits_in_words(limits: Limits) -> str:
         file=limits.file_megabytes,
         all=limits.megabytes,
     )
-    table = say("A CSV has the columns image and phrase, and asks each phrase of its image alone.")
+    table = translate("A CSV has the columns image and phrase, and asks each phrase of its image alone.")
     return f'<p class="caption" id="batch-limits">{escape(words)} {escape(table)}</p>'
 
 
 def plan_in_words(plan: BatchPlan, strategy_count: int) -> str:
     """Say how much will be asked, and what cannot be used."""
-    words = say(
+    words = translate(
         "{images} images, {questions} questions, {strategies} strategies: {answers} answers.",
         images=len(plan.images),
         questions=plan.question_count,
@@ -54,25 +54,31 @@ def fault_list(faults: Sequence[Fault]) -> str:
     """Name what could not be used, a line each."""
     if not faults:
         return ""
-    one = say("One thing cannot be used:")
-    head = one if len(faults) == 1 else say("{count} things cannot be used:", count=len(faults))
-    items = "".join(f"<li><b>{escape(fault.place)}</b> {escape(retold(fault.reason))}</li>" for fault in faults)
+    one = translate("One thing cannot be used:")
+    head = one if len(faults) == 1 else translate("{count} things cannot be used:", count=len(faults))
+    items = "".join(
+        f"<li><b>{escape(fault.place)}</b> {escape(translate_message(fault.reason))}</li>" for fault in faults
+    )
     listed = f'<ul tabindex="0" aria-label="{escape(head)}">{items}</ul>'
     return f'<div class="batch-faults"><p>{escape(head)}</p>{listed}</div>'
 
 
 def progress_line(progress: BatchProgress) -> str:
     """Say how far a batch at work is, and how long it will take."""
-    words = say(
+    words = translate(
         "{done} of {total} answers. Now: {image}.",
         done=progress.done_count,
         total=progress.total_count - progress.skipped_count,
         image=progress.image_name,
     )
-    left = "" if progress.seconds_left is None else say("About {time} left.", time=time_in_words(progress.seconds_left))
+    left = (
+        ""
+        if progress.seconds_left is None
+        else translate("About {time} left.", time=time_in_words(progress.seconds_left))
+    )
     bar = (
         f'<progress max="{progress.total_count}" value="{progress.done_count + progress.skipped_count}" '
-        f'aria-label="{escape(say("answers"))}"></progress>'
+        f'aria-label="{escape(translate("answers"))}"></progress>'
     )
     return f'<div class="status" role="status">{bar}<span>{escape(words)} {escape(left)}</span></div>'
 
@@ -80,11 +86,11 @@ def progress_line(progress: BatchProgress) -> str:
 def time_in_words(seconds: float) -> str:
     """Write a rough duration: "20 s", "3 min", "1 h 5 min"."""
     if seconds < 60:
-        return say("{count} s", count=max(5, 5 * round(seconds / 5)))
+        return translate("{count} s", count=max(5, 5 * round(seconds / 5)))
     minutes = round(seconds / 60)
     if minutes < 60:
-        return say("{count} min", count=minutes)
-    return say("{hours} h {minutes} min", hours=minutes // 60, minutes=minutes % 60)
+        return translate("{count} min", count=minutes)
+    return translate("{hours} h {minutes} min", hours=minutes // 60, minutes=minutes % 60)
 
 
 def answer_table(answers: Sequence[BatchAnswer], cards: Mapping[str, StrategyCard], caption: str) -> str:
@@ -95,7 +101,7 @@ def answer_table(answers: Sequence[BatchAnswer], cards: Mapping[str, StrategyCar
     for answer in answers:
         questions.setdefault((answer.image, answer.phrase), {})[answer.strategy] = answer
     keys = [key for key in cards if any(key in asked for asked in questions.values())]
-    words = [say("Image"), say("Phrase"), *(retold(cards[key].title) for key in keys)]
+    words = [translate("Image"), translate("Phrase"), *(translate_message(cards[key].title) for key in keys)]
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in words)
     rows = "".join(
         f'<tr><th scope="row">{escape(image)}</th><th scope="row" lang="en">{escape(phrase)}</th>'
@@ -137,12 +143,12 @@ def gallery(
     """
     items = "".join(_tile(answer, cards[answer.strategy], directory, made) for answer in answers)
     rows = f' style="--across:{across}" data-rows' if across else ""
-    return f'<ul class="batch-gallery" aria-label="{escape(say("Overlays"))}"{rows}>{items}</ul>' if items else ""
+    return f'<ul class="batch-gallery" aria-label="{escape(translate("Overlays"))}"{rows}>{items}</ul>' if items else ""
 
 
 def _tile(answer: BatchAnswer, card: StrategyCard, directory: Path, made: dict[str, str]) -> str:
-    title, verdict = retold(card.title), say(_VERDICTS[answer.verdict])
-    alt = say(
+    title, verdict = translate_message(card.title), translate(_VERDICTS[answer.verdict])
+    alt = translate(
         "“{phrase}” in {image} by {strategy}: {verdict}",
         phrase=answer.phrase,
         image=answer.image,
@@ -173,5 +179,5 @@ def _thumbnail(path: Path, made: dict[str, str]) -> str:
 
 def _verdict(answer: BatchAnswer) -> str:
     if answer.verdict == "failed":
-        return f"{say(_VERDICTS['failed'])}: {retold(answer.reason)}"
-    return say(_VERDICTS[answer.verdict])
+        return f"{translate(_VERDICTS['failed'])}: {translate_message(answer.reason)}"
+    return translate(_VERDICTS[answer.verdict])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evfsam.types import RgbImage, StrategyCard
 from webui import wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.runs import Progress, in_a_file_name
 from webui.tabs.compare.viewer import readout
 from workbench.analysis.absence import judge_presence, outcome_of
@@ -55,7 +55,7 @@ class AnswerColumn:
     ) -> Updates:
         """Show an answer of a suite: words, mask and evidence."""
         segmentation = result.segmentation
-        title, words = retold(result.card.title), wording.verdict_in_words(segmentation).rstrip(".。")
+        title, words = translate_message(result.card.title), wording.verdict_in_words(segmentation).rstrip(".。")
         if segmentation.verdict.kind == "failed":
             return self.emptied(wording.result_card(result, None))
         truth = progress.known_mask
@@ -69,13 +69,13 @@ class AnswerColumn:
         mass = attention.mass_inside(attention.layer_count, ALL_HEADS) if attention else None
         caption = wording.evidence_caption(result.by_phrase[0] if attention else segmentation, mass)
         if attention and result.answers:
-            caption = say("For “{phrase}”: {caption}", phrase=result.answers[0].phrase, caption=_lowered(caption))
+            caption = translate("For “{phrase}”: {caption}", phrase=result.answers[0].phrase, caption=_lowered(caption))
         return {
             self.card: card,
             self.overlay: gr.update(
                 value=mask_figure(progress.view.image, result),
                 visible=True,
-                alt_text=say(
+                alt_text=translate(
                     "{title}, mask for “{phrase}”. {words}.", title=title, phrase=progress.phrase, words=words
                 ),
             ),
@@ -89,7 +89,9 @@ class AnswerColumn:
     def _evidence(
         self, progress: Progress, result: StrategyResult, attention: AttentionView | None, caption: str
     ) -> Mapping[str, object]:
-        alt_text = say("{title}, evidence. {caption}", title=retold(result.card.title), caption=caption)
+        alt_text = translate(
+            "{title}, evidence. {caption}", title=translate_message(result.card.title), caption=caption
+        )
         if attention is not None:
             picture: RgbImage | None = attention.heat_map(attention.layer_count, ALL_HEADS)
         else:
@@ -149,9 +151,9 @@ def _build_column(key: str, card: StrategyCard) -> AnswerColumn:
         return AnswerColumn(
             key=key,
             card=gr.HTML(wording.idle_card(card), elem_id=f"card-{key}"),
-            overlay=_picture(say("{title}: mask", title=retold(card.title)), f"overlay-{key}"),
+            overlay=_picture(translate("{title}: mask", title=translate_message(card.title)), f"overlay-{key}"),
             readout=gr.HTML("", visible=False, elem_id=f"readout-{key}"),
-            evidence=_picture(say("{title}: evidence", title=retold(card.title)), f"evidence-{key}"),
+            evidence=_picture(translate("{title}: evidence", title=translate_message(card.title)), f"evidence-{key}"),
             caption=gr.HTML("", visible=False),
         )
 
@@ -173,14 +175,14 @@ def _saving(result: StrategyResult, progress: Progress) -> str:
     """Write a link that saves each mask, named after picture, phrase and strategy, and a button that copies it."""
     picture = in_a_file_name(progress.name)
     names = [f"{picture}-{in_a_file_name(phrase)}-{result.key}-mask.png" for phrase in progress.phrases]
-    masks = [(say("Save mask (PNG)"), names[0], result.segmentation)]
+    masks = [(translate("Save mask (PNG)"), names[0], result.segmentation)]
     if result.answers:
         masks = [
-            (say("Save mask {number}", number=number), names[number - 1], answer.segmentation)
+            (translate("Save mask {number}", number=number), names[number - 1], answer.segmentation)
             for number, answer in enumerate(result.answers, start=1)
         ]
     links = "".join(
-        _link(words, name, segmentation.mask, retold(result.card.title))
+        _link(words, name, segmentation.mask, translate_message(result.card.title))
         for words, name, segmentation in masks
         if segmentation.area_share > 0
     )
@@ -192,8 +194,8 @@ def _link(words: str, name: str, mask: NDArray[np.bool_], title: str) -> str:
     return (
         f'<a class="file save" download="{name}" href="data:image/png;base64,{data}">{escape(words)}'
         f'<span class="unseen"> {escape(title)}</span></a>'
-        f'<button type="button" class="copy-mask" aria-live="polite" data-done="{escape(say("Copied"))}" '
-        f'data-refused="{escape(say("The browser did not allow it"))}"><span>{escape(say("Copy"))}</span>'
+        f'<button type="button" class="copy-mask" aria-live="polite" data-done="{escape(translate("Copied"))}" '
+        f'data-refused="{escape(translate("The browser did not allow it"))}"><span>{escape(translate("Copy"))}</span>'
         f'<span class="unseen"> {escape(words)} {escape(title)}</span></button>'
     )
 

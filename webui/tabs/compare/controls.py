@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from evfsam.types import StrategyCard
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import Example
 from webui.tabs.compare.choices import choice_list, example_buttons, phrase_buttons
 from webui.tabs.compare.option_controls import OptionControl, build_options
@@ -44,8 +44,8 @@ def build_question() -> QuestionControls:
     with gr.Column(elem_id="question"):
         with gr.Row(elem_id="ask-row"):
             phrase = gr.Textbox(
-                label=say("What should be marked?"),
-                info=say("Several phrases with “;” between them get a mask each."),
+                label=translate("What should be marked?"),
+                info=translate("Several phrases with “;” between them get a mask each."),
                 placeholder="the dog left of the cup",
                 lines=1,
                 max_lines=1,
@@ -54,8 +54,8 @@ def build_question() -> QuestionControls:
                 elem_id="phrase",
                 html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
             )
-            compare = gr.Button(say("Compare"), variant="primary", elem_id="compare", scale=0, min_width=120)
-            stop = gr.Button(say("Stop"), interactive=False, elem_id="stop", scale=0, min_width=80)
+            compare = gr.Button(translate("Compare"), variant="primary", elem_id="compare", scale=0, min_width=120)
+            stop = gr.Button(translate("Stop"), interactive=False, elem_id="stop", scale=0, min_width=80)
         chips = choice_list(phrase_buttons(()), "chips")
     return QuestionControls(phrase, compare, stop, chips)
 
@@ -66,7 +66,7 @@ def build_controls(
     """Lay out the rest beside the answers, what is changed most often first."""
     with gr.Column(elem_id="controls"):
         image = gr.Image(
-            label=say("Image"),
+            label=translate("Image"),
             show_label=False,
             type="filepath",
             format="png",
@@ -74,28 +74,28 @@ def build_controls(
             height=210,
             elem_id="image",
             buttons=["fullscreen"],
-            placeholder=say("Drop an image here\n- or -\nClick to choose one"),
-            alt_text=say("The image to segment"),
+            placeholder=translate("Drop an image here\n- or -\nClick to choose one"),
+            alt_text=translate("The image to segment"),
         )
         address = gr.Textbox(
-            label=say("Or the address of an image"),
+            label=translate("Or the address of an image"),
             show_label=False,
             container=False,
-            placeholder=say("Or the address of an image"),
+            placeholder=translate("Or the address of an image"),
             lines=1,
             max_lines=1,
             elem_id="image-address",
             html_attributes=gr.InputHTMLAttributes(enterkeyhint="go", autocapitalize="off"),
         )
-        new_scene = gr.Button(say("New random scene"), elem_id="new-scene")
+        new_scene = gr.Button(translate("New random scene"), elem_id="new-scene")
         shown_examples = choice_list(example_buttons(examples) if examples else "", "examples")
         strategies = gr.CheckboxGroup(
-            [(retold(card.title), key) for key, card in cards.items()],
+            [(translate_message(card.title), key) for key, card in cards.items()],
             value=list(cards),
-            label=say("Strategies"),
+            label=translate("Strategies"),
             elem_id="strategies",
         )
-        with gr.Accordion(say("Options"), open=False, elem_id="options"):
+        with gr.Accordion(translate("Options"), open=False, elem_id="options"):
             options = build_options(tuple(cards))
     asked = question.phrase, question.compare, question.stop, question.chips
     return Controls(*asked, image, address, new_scene, shown_examples, strategies, options)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from webui.i18n.translate import say
+from webui.i18n.translate import translate
 from workbench.comparison import StrategyOptions
 
 
@@ -53,28 +53,30 @@ def only_of(options: StrategyOptions, strategies: Sequence[str]) -> Mapping[str,
 
 
 def _point_query() -> list[OptionControl]:
-    gr.Markdown(say("Point query"), elem_classes=["group-title"])
+    gr.Markdown(translate("Point query"), elem_classes=["group-title"])
     form = gr.Radio(
-        [(say("Box, then points (PQPP)"), "pqpp"), (say("All in one answer (PPG)"), "ppg")],
+        [(translate("Box, then points (PQPP)"), "pqpp"), (translate("All in one answer (PPG)"), "ppg")],
         value="pqpp",
-        label=say("Form of the question"),
-        info=say("PQPP asks of every grid point whether it lies on the object; PPG lets the model name its points."),
+        label=translate("Form of the question"),
+        info=translate(
+            "PQPP asks of every grid point whether it lies on the object; PPG lets the model name its points."
+        ),
     )
     prompt = gr.Radio(
-        [(say("Box and points"), "both"), (say("Box only"), "box"), (say("Points only"), "points")],
+        [(translate("Box and points"), "both"), (translate("Box only"), "box"), (translate("Points only"), "points")],
         value="both",
-        label=say("SAM is given"),
+        label=translate("SAM is given"),
     )
     grid = gr.Slider(
-        2, 9, value=5, step=1, label=say("Grid"), info=say("Points along each side of the box; PQPP only.")
+        2, 9, value=5, step=1, label=translate("Grid"), info=translate("Points along each side of the box; PQPP only.")
     )
     threshold = gr.Slider(
         0.5,
         1,
         value=0.9,
         step=0.01,
-        label=say("Threshold"),
-        info=say("Answers less sure than this are dropped; PQPP only."),
+        label=translate("Threshold"),
+        info=translate("Answers less sure than this are dropped; PQPP only."),
     )
     return [
         OptionControl("point-query", "form", "pqpp", form),
@@ -85,11 +87,11 @@ def _point_query() -> list[OptionControl]:
 
 
 def _clip_text() -> list[OptionControl]:
-    gr.Markdown(say("CLIP text"), elem_classes=["group-title"])
+    gr.Markdown(translate("CLIP text"), elem_classes=["group-title"])
     variant = gr.Radio(
-        [(say("Text only"), "text"), (say("Text and image, joined late"), "late-concat")],
+        [(translate("Text only"), "text"), (translate("Text and image, joined late"), "late-concat")],
         value="text",
-        label=say("What the projector sees"),
-        info=say("CLIP reads the phrase alone, or its reading of the whole image is put beside it."),
+        label=translate("What the projector sees"),
+        info=translate("CLIP reads the phrase alone, or its reading of the whole image is put beside it."),
     )
     return [OptionControl("clip-text", "variant", "text", variant)]

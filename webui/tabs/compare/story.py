@@ -7,7 +7,7 @@ from typing import Final
 
 from evfsam.types import TraceEntry
 from webui import figures
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.wording import percent
 
 _LONGEST_TEXT: Final = 4_000
@@ -26,7 +26,7 @@ def step_told(entry: TraceEntry, drawn: str = "") -> str:
         drawn: pictures as HTML, below the sentences.
     """
     told = [*_exchange(entry), *(part for tell in _TELLERS for part in tell(entry.values))]
-    return step_name(retold(entry.step)) + "".join(told) + drawn + _word_for_word(entry)
+    return step_name(translate_message(entry.step)) + "".join(told) + drawn + _word_for_word(entry)
 
 
 def step_name(words: str) -> str:
@@ -38,11 +38,11 @@ def _exchange(entry: TraceEntry) -> list[str]:
     """Quote what was short; what was done unasked is told by the library, in the page's language."""
     told = []
     if _is_short(entry.asked):
-        told.append(_sentence(say("Given: “{text}”.", text=entry.asked)))
+        told.append(_sentence(translate("Given: “{text}”.", text=entry.asked)))
     if entry.answered and not entry.asked:
-        told.append(_sentence(_shortened(retold(entry.answered))))
+        told.append(_sentence(_shortened(translate_message(entry.answered))))
     elif _is_short(entry.answered) and "points" not in entry.values:
-        told.append(_sentence(say("Answered: “{text}”.", text=entry.answered)))
+        told.append(_sentence(translate("Answered: “{text}”.", text=entry.answered)))
     return told
 
 
@@ -53,19 +53,21 @@ def _pieces(values: Values) -> list[str]:
     words = [piece for piece in map(_readable, pieces) if piece]
     if words:
         items = "".join(f"<li>{escape(word)}</li>" for word in words)
-        told.append(_sentence(say("The phrase was cut into {count} pieces:", count=len(words))))
+        told.append(_sentence(translate("The phrase was cut into {count} pieces:", count=len(words))))
         told.append(f'<ul class="pieces" lang="en">{items}</ul>')
     cut_off = _number(values, "tokens_cut_off")
     if cut_off:
-        told.append(_sentence(say("{count} pieces at its end did not fit and were not read.", count=f"{cut_off:.0f}")))
+        told.append(
+            _sentence(translate("{count} pieces at its end did not fit and were not read.", count=f"{cut_off:.0f}"))
+        )
     patches = _number(values, "patches")
     if patches is not None:
-        seen = say("The image was cut into {count} patches and read as well.", count=f"{patches:.0f}")
-        told.append(_sentence(seen if patches else say("The image was not looked at here.")))
+        seen = translate("The image was cut into {count} patches and read as well.", count=f"{patches:.0f}")
+        told.append(_sentence(seen if patches else translate("The image was not looked at here.")))
     if values.get("variant") == "text":
-        told.append(_sentence(say("Nobody looked at the image: the words alone decide what SAM is told.")))
+        told.append(_sentence(translate("Nobody looked at the image: the words alone decide what SAM is told.")))
     if values.get("variant") == "late-concat":
-        told.append(_sentence(say("The image as a whole was read too, but apart from the words.")))
+        told.append(_sentence(translate("The image as a whole was read too, but apart from the words.")))
     return told
 
 
@@ -74,7 +76,7 @@ def _projected(values: Values) -> list[str]:
     if channels is None or norm is None:
         return []
     what = "What was read became one prompt for SAM: {channels} numbers, {norm} long as a vector."
-    return [_sentence(say(what, channels=f"{channels:.0f}", norm=f"{norm:.1f}"))]
+    return [_sentence(translate(what, channels=f"{channels:.0f}", norm=f"{norm:.1f}"))]
 
 
 def _presence(values: Values) -> list[str]:
@@ -82,31 +84,31 @@ def _presence(values: Values) -> list[str]:
     if p_yes is None or threshold is None:
         return []
     what = "That the image shows it, the model was {share} sure; {least} are asked for."
-    return [_sentence(say(what, share=percent(p_yes), least=percent(threshold)))]
+    return [_sentence(translate(what, share=percent(p_yes), least=percent(threshold)))]
 
 
 def _boxes(values: Values) -> list[str]:
     """Tell of boxes: as they were said and in pixels, with label and score where a detector gave them."""
     boxes, said = _listed(values, "boxes"), _listed(values, "spoken_boxes")
-    told = _table_of_found(say("Boxes"), boxes)
+    told = _table_of_found(translate("Boxes"), boxes)
     plain = [corners for corners in map(_corners, boxes) if corners]
     if len(plain) == 1:
-        told.append(_sentence(say("In pixels, the box goes from {start} to {end}.", **_ends(plain[0]))))
+        told.append(_sentence(translate("In pixels, the box goes from {start} to {end}.", **_ends(plain[0]))))
     elif plain:
         spoken = [_joined(each) for each in said] + [""] * len(plain)
         rows = [[f"{number}", spoken[number - 1], *_ends(box).values()] for number, box in enumerate(plain, start=1)]
-        head = ["", say("As it was said"), say("From"), say("To")]
-        told.append(figures.table(say("Boxes"), head, rows))
-    problems = "; ".join(retold(str(each)) for each in _listed(values, "problems"))
+        head = ["", translate("As it was said"), translate("From"), translate("To")]
+        told.append(figures.table(translate("Boxes"), head, rows))
+    problems = "; ".join(translate_message(str(each)) for each in _listed(values, "problems"))
     if problems:
-        told.append(_sentence(say("What could not be used: {problems}.", problems=problems)))
+        told.append(_sentence(translate("What could not be used: {problems}.", problems=problems)))
     left_out = _number(values, "boxes_left_out")
     if left_out:
-        told.append(_sentence(say("{count} further boxes were left out.", count=f"{left_out:.0f}")))
+        told.append(_sentence(translate("{count} further boxes were left out.", count=f"{left_out:.0f}")))
     p_absent, threshold = _number(values, "p_absent"), _number(values, "absence_threshold")
     if p_absent is not None and threshold is not None:
         what = "That there is no such thing had a probability of {share}; from {least} on, no box is believed."
-        told.append(_sentence(say(what, share=percent(p_absent), least=percent(threshold))))
+        told.append(_sentence(translate(what, share=percent(p_absent), least=percent(threshold))))
     return told
 
 
@@ -119,12 +121,12 @@ def _points(values: Values) -> list[str]:
     if values.get("turns") == "independent":
         asked = "{count} points were asked about, each in a question of its own: {yes} times Yes, {no} times No."
     yes = sum((_number(point, "p_yes") or 0) > 0.5 for point in points)
-    told = [_sentence(say(asked, count=len(points), yes=yes, no=len(points) - yes))]
+    told = [_sentence(translate(asked, count=len(points), yes=yes, no=len(points) - yes))]
     kept = sum(point.get("is_kept") is True for point in points)
-    told.append(_sentence(say("{count} of these answers were sure enough for SAM to get the point.", count=kept)))
+    told.append(_sentence(translate("{count} of these answers were sure enough for SAM to get the point.", count=kept)))
     unanswered = _number(values, "unanswered")
     if unanswered:
-        told.append(_sentence(say("{count} further points got no answer.", count=f"{unanswered:.0f}")))
+        told.append(_sentence(translate("{count} further points got no answer.", count=f"{unanswered:.0f}")))
     return told
 
 
@@ -133,12 +135,12 @@ def _prompted(values: Values) -> list[str]:
     told = []
     box = _corners(values.get("box"))
     if box:
-        told.append(_sentence(say("In pixels, the box goes from {start} to {end}.", **_ends(box))))
+        told.append(_sentence(translate("In pixels, the box goes from {start} to {end}.", **_ends(box))))
     drawn = [each for each in _listed(values, "points") if isinstance(each, Sequence) and len(each) == 3]
     if drawn:
         what = "Points: {included} on the object, {excluded} off it."
         included = sum(each[2] == 1 for each in drawn)
-        told.append(_sentence(say(what, included=included, excluded=len(drawn) - included)))
+        told.append(_sentence(translate(what, included=included, excluded=len(drawn) - included)))
     return told
 
 
@@ -148,20 +150,20 @@ def _thresholds(values: Values) -> list[str]:
     told = []
     if guess is not None and stability is not None:
         what = "A mask passes with a pred_iou of at least {guess} and a stability of at least {stability}."
-        told.append(_sentence(say(what, guess=f"{guess:.2f}", stability=f"{stability:.2f}")))
+        told.append(_sentence(translate(what, guess=f"{guess:.2f}", stability=f"{stability:.2f}")))
     least = _number(values, "box_threshold")
     if least is None and "instances" in values:
         least = _number(values, "threshold")
     if least is not None:
-        told.append(_sentence(say("What scores at least {least} counts.", least=f"{least:.2f}")))
-    return told + _table_of_found(say("Instances"), _listed(values, "instances"))
+        told.append(_sentence(translate("What scores at least {least} counts.", least=f"{least:.2f}")))
+    return told + _table_of_found(translate("Instances"), _listed(values, "instances"))
 
 
 def _ranking(values: Values) -> list[str]:
     """Write CLIP's ranking of the proposals, best first."""
     rows = [
         [
-            say("{rank}, chosen", rank=rank) if proposal.get("is_chosen") else f"{rank}",
+            translate("{rank}, chosen", rank=rank) if proposal.get("is_chosen") else f"{rank}",
             f"{proposal['similarity']:.3f}",
             f"{100 * proposal['share']:.0f} %",
             f"{proposal['pred_iou']:.2f}",
@@ -171,8 +173,15 @@ def _ranking(values: Values) -> list[str]:
         for rank, proposal in enumerate(_listed(values, "ranking"), start=1)
         if isinstance(proposal, Mapping)
     ]
-    head = [say("Rank"), say("Similarity"), say("Share"), "pred_iou", say("Stability"), say("Box")]
-    return [figures.table(say("Proposals, the most similar to the phrase first"), head, rows)] if rows else []
+    head = [
+        translate("Rank"),
+        translate("Similarity"),
+        translate("Share"),
+        "pred_iou",
+        translate("Stability"),
+        translate("Box"),
+    ]
+    return [figures.table(translate("Proposals, the most similar to the phrase first"), head, rows)] if rows else []
 
 
 _TELLERS: Final[tuple[Callable[[Values], list[str]], ...]] = (
@@ -195,20 +204,22 @@ def _table_of_found(caption: str, found: Sequence[object]) -> list[str]:
         for number, each in enumerate(found, start=1)
         if isinstance(each, Mapping) and (box := _corners(each.get("box"))) and (score := _number(each, "score"))
     ]
-    head = ["", say("Label"), say("Score"), say("From"), say("To")]
+    head = ["", translate("Label"), translate("Score"), translate("From"), translate("To")]
     return [figures.table(caption, head, rows)] if rows else []
 
 
 def _word_for_word(entry: TraceEntry) -> str:
     """Fold what was asked, answered and kept, as it was."""
     parts = []
-    for label, text in ((say("asked"), entry.asked), (say("answered"), entry.answered)):
+    for label, text in ((translate("asked"), entry.asked), (translate("answered"), entry.answered)):
         if text:
             parts.append(f'<p class="label">{label}</p><pre lang="en" tabindex="0">{escape(_shortened(text))}</pre>')
     if entry.values:
         kept = json.dumps(_plain(entry.values), ensure_ascii=False, indent=1)
-        parts.append(f'<p class="label">{say("kept")}</p><pre lang="en" tabindex="0">{escape(_shortened(kept))}</pre>')
-    title = f'{say("Word for word")}<span class="unseen"> {escape(retold(entry.step))}</span>'
+        parts.append(
+            f'<p class="label">{translate("kept")}</p><pre lang="en" tabindex="0">{escape(_shortened(kept))}</pre>'
+        )
+    title = f'{translate("Word for word")}<span class="unseen"> {escape(translate_message(entry.step))}</span>'
     return f'<details class="folded"><summary>{title}</summary>{"".join(parts)}</details>' if parts else ""
 
 
@@ -264,4 +275,4 @@ def _sentence(words: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + say(" … (shortened)")
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + translate(" … (shortened)")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from evfsam.types import Segmentation, TraceEntry
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.story import step_told
 
 
@@ -18,7 +18,7 @@ def steps_of(segmentation: Segmentation, drawn: Sequence[str] = (), after: str =
     """
     trace = segmentation.trace
     if not trace and not after:
-        return f'<p class="empty">{say("It left no trace.")}</p>'
+        return f'<p class="empty">{translate("It left no trace.")}</p>'
     pictures = iter(drawn)
     steps = [step_told(entry, next(pictures, "") if _asks_of_points(entry) else "") for entry in trace]
     steps += [*pictures, after]
@@ -27,8 +27,8 @@ def steps_of(segmentation: Segmentation, drawn: Sequence[str] = (), after: str =
 
 def stages_of(segmentation: Segmentation) -> str:
     """Say how long each stage took."""
-    stages = ", ".join(f"{retold(stage)} {seconds:.2f}" for stage, seconds in segmentation.seconds.items())
-    return f'<p class="caption">{escape(say("Seconds a stage: {stages}.", stages=stages))}</p>' if stages else ""
+    stages = ", ".join(f"{translate_message(stage)} {seconds:.2f}" for stage, seconds in segmentation.seconds.items())
+    return f'<p class="caption">{escape(translate("Seconds a stage: {stages}.", stages=stages))}</p>' if stages else ""
 
 
 def _asks_of_points(entry: TraceEntry) -> bool:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from evfsam.types import ImageView, StrategyCard
 from webui import figures, wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import KnownScene, suggested_phrases
 from webui.tabs.compare.choices import choice_list, phrase_buttons
 from webui.tabs.compare.columns import Updates
@@ -43,7 +43,7 @@ class FailuresTab:
         """Write the gallery."""
         kept = read_failures()
         if kept is None:
-            return figures.nothing(say(_NOTHING, command=REFRESH_COMMAND))
+            return figures.nothing(translate(_NOTHING, command=REFRESH_COMMAND))
         cards = self.page.comparison.cards
         sections = "".join(_section(kept, index, each, cards) for index, each in enumerate(kept.failures))
         return f'<div class="failures">{sections}</div>'
@@ -51,7 +51,7 @@ class FailuresTab:
     def try_one(self, event: gr.SelectData) -> Updates:
         """Put a case's scene and phrase into the comparison, and go there."""
         if not isinstance(event.index, int) or not 0 <= event.index < len(FAILURE_CASES):
-            return {self.page.status: wording.problem(say("There is no such example."))}
+            return {self.page.status: wording.problem(translate("There is no such example."))}
         case, controls = FAILURE_CASES[event.index], self.page.controls
         known = KnownScene(ImageView(case.scene.image).content_hash, case.seed, SCENE_SIZE)
         return {
@@ -60,7 +60,7 @@ class FailuresTab:
             controls.phrase: case.phrase,
             controls.chips: phrase_buttons((case.phrase, *suggested_phrases(case.scene))),
             self.page.known: known,
-            self.page.status: wording.hint(say(_READY, phrase=case.phrase)),
+            self.page.status: wording.hint(translate(_READY, phrase=case.phrase)),
             self.tabs: gr.update(selected=_COMPARE),
         }
 
@@ -72,9 +72,9 @@ def build_failures(page: ComparePage, tabs: gr.Tabs) -> None:
         page: where a case is tried.
         tabs: the tabs of the page, of which the comparison is opened then.
     """
-    with gr.Tab(say("Where it fails"), id="failures") as tab:
-        gr.HTML(f'<p class="caveat">{escape(say(_INTRODUCTION))}</p>')
-        gallery = choice_list(figures.nothing(say("The gallery is being fetched.")), "failures")
+    with gr.Tab(translate("Where it fails"), id="failures") as tab:
+        gr.HTML(f'<p class="caveat">{escape(translate(_INTRODUCTION))}</p>')
+        gallery = choice_list(figures.nothing(translate("The gallery is being fetched.")), "failures")
     made = FailuresTab(page, tabs, gallery)
     quiet = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     tab.select(made.show, None, gallery, **quiet)
@@ -89,11 +89,12 @@ def _section(kept: KeptFailures, index: int, failure: KeptFailure, cards: Mappin
     case = failure.case
     phrase, language = escape(case.phrase), "de" if case.key == "german" else "en"
     meant = "Nothing is marked: there is no such thing." if not case.wanted else "What was meant, outlined."
-    plates = [_plate(kept.picture(case, WANTED), _head(say("Meant")), say(meant), escape(say(meant)))]
+    plates = [_plate(kept.picture(case, WANTED), _head(translate("Meant")), translate(meant), escape(translate(meant)))]
     plates += [_answer(kept, failure, answer, cards) for answer in failure.answers]
     button = (
         f'<button type="button" data-index="{index}" data-value="{phrase}" '
-        f'aria-label="{escape(say("Try it: {phrase}", phrase=case.phrase))}">{escape(say("Try it"))}</button>'
+        f'aria-label="{escape(translate("Try it: {phrase}", phrase=case.phrase))}">'
+        f"{escape(translate('Try it'))}</button>"
     )
     return (
         f'<section class="failure" aria-labelledby="failure-{case.key}"><h2 id="failure-{case.key}">'
@@ -104,12 +105,14 @@ def _section(kept: KeptFailures, index: int, failure: KeptFailure, cards: Mappin
 
 def _answer(kept: KeptFailures, failure: KeptFailure, answer: KeptAnswer, cards: Mapping[str, StrategyCard]) -> str:
     card = cards.get(answer.strategy)
-    title = answer.strategy if card is None else retold(card.title)
+    title = answer.strategy if card is None else translate_message(card.title)
     verdict = verdict_of(answer)
     mark = _OUTCOME_MARKS.get(answer.outcome, "✗")
     (what, why), evidence = line_of(failure.case, answer), evidence_of(failure.case, answer)
     head = _head(title, f"{verdict} · IoU {answer.iou:.2f}", mark)
-    alt_text = say("The mask of {title}: {verdict}, IoU {iou}.", title=title, verdict=verdict, iou=f"{answer.iou:.2f}")
+    alt_text = translate(
+        "The mask of {title}: {verdict}, IoU {iou}.", title=title, verdict=verdict, iou=f"{answer.iou:.2f}"
+    )
     return _plate(
         kept.picture(failure.case, answer.strategy),
         head,

@@ -6,7 +6,7 @@ What happened is measured. Why is what the method can and cannot see; numbers of
 from typing import Final
 
 from evfsam.types import VerdictKind
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.wording import percent
 from workbench.failures.cases import FailureCase
 from workbench.failures.gallery import KeptAnswer
@@ -78,29 +78,29 @@ _WHY_POINT: Final = {
 
 def title_of(case: FailureCase) -> str:
     """Return the heading of a case."""
-    return say(_TITLES[case.kind])
+    return translate(_TITLES[case.kind])
 
 
 def meaning_of(case: FailureCase) -> str:
     """Say what is meant, and what is hard about it."""
-    return say(_MEANINGS[case.kind])
+    return translate(_MEANINGS[case.kind])
 
 
 def verdict_of(answer: KeptAnswer) -> str:
     """Say what the strategy claimed, in a few words."""
     kind: VerdictKind | str = answer.verdict
     if kind == "failed":
-        return say("Failed")
+        return translate("Failed")
     if kind == "absent" or answer.area_share == 0:
-        return say("Not in the image")
-    return say("Marked: {share} of the image", share=percent(answer.area_share))
+        return translate("Not in the image")
+    return translate("Marked: {share} of the image", share=percent(answer.area_share))
 
 
 def line_of(case: FailureCase, answer: KeptAnswer) -> tuple[str, str]:
     """Say in a sentence what happened, and in another why."""
-    what = say(_WHAT[answer.outcome], others=", ".join(answer.others))
+    what = translate(_WHAT[answer.outcome], others=", ".join(answer.others))
     if answer.outcome == "failed":
-        return what, retold(answer.reason)
+        return what, translate_message(answer.reason)
     if answer.outcome in ("right", "refused"):
         return what, _luck(answer)
     return what, _why(case, answer.strategy)
@@ -113,37 +113,37 @@ def evidence_of(case: FailureCase, answer: KeptAnswer) -> str:
     if "attention_mask" in facts and answer.area_share > 0:
         shares = {name: percent(float(facts[f"attention_{name}"])) for name in ("wanted", "mask")}
         if case.wanted:
-            lines.append(say("Its attention: {wanted} on what was meant, {mask} on its own mask.", **shares))
+            lines.append(translate("Its attention: {wanted} on what was meant, {mask} on its own mask.", **shares))
         else:
-            lines.append(say("Its attention: {mask} on its own mask.", mask=shares["mask"]))
+            lines.append(translate("Its attention: {mask} on its own mask.", mask=shares["mask"]))
     elif "attention_wanted" in facts and case.wanted:
         wanted = percent(float(facts["attention_wanted"]))
-        lines.append(say("Its attention: {wanted} on what was meant.", wanted=wanted))
+        lines.append(translate("Its attention: {wanted} on what was meant.", wanted=wanted))
     if "box_iou" in facts and case.wanted:
-        lines.append(say("Its box overlaps what was meant with an IoU of {iou}.", iou=f"{facts['box_iou']:.2f}"))
+        lines.append(translate("Its box overlaps what was meant with an IoU of {iou}.", iou=f"{facts['box_iou']:.2f}"))
     if "points" in facts:
-        lines.append(say("It said yes at {yes} of {points} points.", yes=facts["yes"], points=facts["points"]))
+        lines.append(translate("It said yes at {yes} of {points} points.", yes=facts["yes"], points=facts["points"]))
     if "p_there" in facts:
-        lines.append(say("Sure that it is there: {share}.", share=percent(float(facts["p_there"]))))
+        lines.append(translate("Sure that it is there: {share}.", share=percent(float(facts["p_there"]))))
     if "pred_iou" in facts:
-        lines.append(say("SAM's own guess of the IoU: {iou}.", iou=f"{facts['pred_iou']:.2f}"))
+        lines.append(translate("SAM's own guess of the IoU: {iou}.", iou=f"{facts['pred_iou']:.2f}"))
     elif answer.reason:
-        lines.append(retold(answer.reason))
+        lines.append(translate_message(answer.reason))
     return " ".join(lines)
 
 
 def _why(case: FailureCase, strategy: str) -> str:
     if strategy == "evf-sam":
-        return say(_WHY_EVF[case.kind])
+        return translate(_WHY_EVF[case.kind])
     if strategy == "clip-text":
-        return say(_WHY_CLIP[case.kind])
+        return translate(_WHY_CLIP[case.kind])
     if strategy == "point-query":
-        return say(_WHY_POINT[case.kind])
+        return translate(_WHY_POINT[case.kind])
     return ""
 
 
 def _luck(answer: KeptAnswer) -> str:
     """Say how much a right answer proves."""
     if answer.strategy == "clip-text":
-        return say("But the phrase was read without the image, so another image may well end otherwise.")
-    return say("One right answer proves little: another image may well end otherwise.")
+        return translate("But the phrase was read without the image, so another image may well end otherwise.")
+    return translate("One right answer proves little: another image may well end otherwise.")

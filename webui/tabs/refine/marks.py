@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import BoxXyxy, PromptPoint, SamPrompt
-from webui.i18n.translate import say
+from webui.i18n.translate import translate
 
 MarkKind = Literal["on", "off", "corner"]
 MARK_TITLES: Final[dict[MarkKind, str]] = {
@@ -98,12 +98,12 @@ def drawn_prompt(marks: Marks) -> SamPrompt:
 
 def mark_title(kind: MarkKind) -> str:
     """Say what a kind of mark is."""
-    return say(MARK_TITLES[kind])
+    return translate(MARK_TITLES[kind])
 
 
 def in_words(mark: Mark) -> str:
     """Say what a mark is and where."""
-    return say("{mark} at x {x}, y {y}", mark=mark_title(mark.kind), x=mark.column, y=mark.row)
+    return translate("{mark} at x {x}, y {y}", mark=mark_title(mark.kind), x=mark.column, y=mark.row)
 
 
 def _whole(value: object, axis: str) -> int:

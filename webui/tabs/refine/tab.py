@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.types import RgbImage
 from webui import wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import measured_iou
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.columns import Updates
@@ -98,7 +98,7 @@ class RefineTab:
         except EvfSamError as error:
             return {self.status: wording.problem(str(error))}
         progress = run.progress
-        strategies = [(retold(result.card.title), result.key) for result in progress.results]
+        strategies = [(translate_message(result.card.title), result.key) for result in progress.results]
         phrases = [(phrase, index) for index, phrase in enumerate(progress.phrases)]
         height, width = progress.view.size
         return {
@@ -107,9 +107,9 @@ class RefineTab:
             self.marks: (),
             self.strategy: gr.update(choices=strategies, value=strategies[0][1]),
             self.phrase: gr.update(choices=phrases, value=0),
-            self.column: gr.update(value=width // 2, info=say("0 to {most}", most=width - 1)),
-            self.row: gr.update(value=height // 2, info=say("0 to {most}", most=height - 1)),
-            **self._show(_subject(run, strategies[0][1], 0), None, (), wording.hint(say(_START))),
+            self.column: gr.update(value=width // 2, info=translate("0 to {most}", most=width - 1)),
+            self.row: gr.update(value=height // 2, info=translate("0 to {most}", most=height - 1)),
+            **self._show(_subject(run, strategies[0][1], 0), None, (), wording.hint(translate(_START))),
         }
 
     def mark_by_click(self, kind: object, marks: Marks, key: str | None, event: gr.SelectData) -> Updates:
@@ -125,7 +125,10 @@ class RefineTab:
             added = with_mark(marks, kind, column, row, self._run(key).progress.view.size)
         except EvfSamError as error:
             return {self.status: wording.problem(str(error))}
-        return {self.marks: added, self.status: wording.hint(say("{mark}. Decoding again.", mark=in_words(added[-1])))}
+        return {
+            self.marks: added,
+            self.status: wording.hint(translate("{mark}. Decoding again.", mark=in_words(added[-1]))),
+        }
 
     def undo_last(self, marks: Marks) -> Marks:
         """Take the last mark away."""
@@ -139,7 +142,7 @@ class RefineTab:
             subject = _subject(self._run(key), strategy, phrase)
             prompt = prompt_of(marks)
             if prompt.box is None and not prompt.points:
-                words = say("One corner is set. Click the opposite one.") if marks else say(_START)
+                words = translate("One corner is set. Click the opposite one.") if marks else translate(_START)
                 return self._show(subject, None, marks, wording.hint(words))
             asked, options = subject.before.key, subject.run.options
             taken = {asked: options[asked]} if asked in options else {}
@@ -150,7 +153,7 @@ class RefineTab:
             return {self.status: wording.problem(str(error))}
         except Exception:
             logger.exception("a refinement failed")
-            return {self.status: wording.problem(say(_OUR_FAULT))}
+            return {self.status: wording.problem(translate(_OUR_FAULT))}
 
     def _run(self, key: str | None) -> FinishedRun:
         if key is None:
@@ -163,46 +166,46 @@ class RefineTab:
         latest = after.segmentation if after is not None and is_answered else before.segmentation
         picture = evidence(subject.image, replace(latest, prompts=(drawn_prompt(marks),)), before.key)
         items = "".join(f"<li>{escape(in_words(mark))}</li>" for mark in marks)
-        alt_text = say(
+        alt_text = translate(
             "The image, the mask of {title} outlined, {count} marks. Click to add a mark.",
-            title=retold(before.card.title),
+            title=translate_message(before.card.title),
             count=len(marks),
         )
         return {
             self.status: status,
             self.picture: gr.update(value=picture, alt_text=alt_text),
-            self.listing: f'<ol class="marks" aria-label="{say("Marks")}">{items}</ol>' if marks else _no_marks(),
+            self.listing: f'<ol class="marks" aria-label="{translate("Marks")}">{items}</ol>' if marks else _no_marks(),
             self.undo: gr.update(interactive=bool(marks)),
             self.reset: gr.update(interactive=bool(marks)),
-            **_pane(self.before, say("Before"), subject, before),
-            **_pane(self.after, say("After"), subject, after),
+            **_pane(self.before, translate("Before"), subject, before),
+            **_pane(self.after, translate("After"), subject, after),
         }
 
 
 def build_refine(page: ComparePage) -> None:
     """Lay out the tab and wire its events; it follows the visitor's latest run."""
-    empty = gr.HTML(f'<p class="empty">{say(_EMPTY)}</p>')
+    empty = gr.HTML(f'<p class="empty">{translate(_EMPTY)}</p>')
     with gr.Row(visible=False, elem_id="refine") as place:
         with gr.Column(scale=5, min_width=300):
-            status = gr.HTML(wording.hint(say(_START)), elem_id="refine-status")
-            picture = _picture(say("Click to add a mark"), "refine-picture")
+            status = gr.HTML(wording.hint(translate(_START)), elem_id="refine-status")
+            picture = _picture(translate("Click to add a mark"), "refine-picture")
         with gr.Column(scale=3, min_width=280, elem_id="refine-controls"):
-            strategy = gr.Radio([], label=say("Strategy"), elem_id="refine-strategy")
-            phrase = gr.Radio([], label=say("Phrase"), elem_id="refine-phrase")
+            strategy = gr.Radio([], label=translate("Strategy"), elem_id="refine-strategy")
+            phrase = gr.Radio([], label=translate("Phrase"), elem_id="refine-phrase")
             kinds = [(mark_title(kind), kind) for kind in MARK_TITLES]
-            kind = gr.Radio(kinds, value="on", label=say("A click adds"), elem_id="refine-kind")
+            kind = gr.Radio(kinds, value="on", label=translate("A click adds"), elem_id="refine-kind")
             with gr.Row():
                 column = gr.Number(0, label="x", precision=0, minimum=0, min_width=90, elem_id="refine-x")
                 row = gr.Number(0, label="y", precision=0, minimum=0, min_width=90, elem_id="refine-y")
-            add = gr.Button(say("Add at this pixel"), elem_id="refine-add")
+            add = gr.Button(translate("Add at this pixel"), elem_id="refine-add")
             with gr.Row():
-                undo = gr.Button(say("Undo"), interactive=False, min_width=90, elem_id="refine-undo")
-                reset = gr.Button(say("Start over"), interactive=False, min_width=90, elem_id="refine-reset")
+                undo = gr.Button(translate("Undo"), interactive=False, min_width=90, elem_id="refine-undo")
+                reset = gr.Button(translate("Start over"), interactive=False, min_width=90, elem_id="refine-reset")
             listing = gr.HTML(_no_marks(), elem_id="refine-marks")
         with gr.Column(scale=3, min_width=240):
-            before = gr.HTML(""), _picture(say("Mask before"), "refine-before")
+            before = gr.HTML(""), _picture(translate("Mask before"), "refine-before")
         with gr.Column(scale=3, min_width=240):
-            after = gr.HTML("", elem_id="refine-after-card"), _picture(say("Mask after"), "refine-after")
+            after = gr.HTML("", elem_id="refine-after-card"), _picture(translate("Mask after"), "refine-after")
     marks = gr.State((), time_to_live=STATE_SECONDS)
     controls = (strategy, phrase, kind, column, row, add, undo, reset)
     _wire(RefineTab(page, empty, place, picture, *controls, status, listing, before, after, marks))
@@ -251,18 +254,18 @@ def _pixel(index: object, run: FinishedRun) -> tuple[int, int]:
 
 
 def _no_marks() -> str:
-    return f'<p class="empty">{say("No marks yet.")}</p>'
+    return f'<p class="empty">{translate("No marks yet.")}</p>'
 
 
 def _outcome(after: StrategyResult, marks: Marks) -> str:
     if after.segmentation.verdict.kind == "failed":
-        reason = retold(after.segmentation.verdict.reason)
-        return wording.problem(say("{title}: {reason}", title=retold(after.card.title), reason=reason))
+        reason = translate_message(after.segmentation.verdict.reason)
+        return wording.problem(translate("{title}: {reason}", title=translate_message(after.card.title), reason=reason))
     seconds = f"{after.seconds:.2f}"
-    told = say("Decoded again with 1 mark in {seconds} s.", seconds=seconds)
+    told = translate("Decoded again with 1 mark in {seconds} s.", seconds=seconds)
     if len(marks) > 1:
-        told = say("Decoded again with {count} marks in {seconds} s.", count=len(marks), seconds=seconds)
-    waiting = say("A corner waits for the opposite one.") if open_corner(marks) else ""
+        told = translate("Decoded again with {count} marks in {seconds} s.", count=len(marks), seconds=seconds)
+    waiting = translate("A corner waits for the opposite one.") if open_corner(marks) else ""
     return wording.hint(f"{told} {waiting}".rstrip())
 
 
@@ -270,12 +273,14 @@ def _pane(pane: Pane, title: str, subject: Subject, result: StrategyResult | Non
     card, picture = pane
     head = f'<p class="section">{title}</p>'
     if result is None or result.segmentation.verdict.kind == "failed":
-        words = say("The mask with your marks appears here.") if result is None else say("It did not answer.")
+        words = (
+            translate("The mask with your marks appears here.") if result is None else translate("It did not answer.")
+        )
         return {card: f'{head}<p class="empty">{words}</p>', picture: gr.update(value=None, visible=False)}
     mask = result.segmentation.mask
     drawn = overlay(*shown_pair(subject.image, mask), result.key)
     found = wording.verdict_in_words(result.segmentation).rstrip(".。")
-    alt_text = say("{title}: {words}.", title=title, words=found)
+    alt_text = translate("{title}: {words}.", title=title, words=found)
     return {
         card: head
         + wording.result_card(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from evfsam.types import StrategyCard
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.tab import STATE_SECONDS
 from webui.tabs.video import wording as video_wording
 from workbench.video.clip_run import ClipAsker, chosen_strategy
@@ -61,25 +61,25 @@ def build_parts(asker: ClipAsker) -> VideoParts:
     cards, chosen = comparison.cards, chosen_strategy(comparison)
     with gr.Row(elem_id="video", elem_classes=["deeper"]):
         with gr.Column(elem_classes=["deeper-controls"]):
-            file = gr.File(label=say("Clip"), file_types=list(CLIP_ENDINGS), height=130, elem_id="video-file")
-            example = gr.Button(say("Take the example clip"), elem_id="video-example")
+            file = gr.File(label=translate("Clip"), file_types=list(CLIP_ENDINGS), height=130, elem_id="video-file")
+            example = gr.Button(translate("Take the example clip"), elem_id="video-example")
             gr.HTML(video_wording.limits(frame_limit(comparison)))
             phrase = gr.Textbox(
-                label=say("Phrase"), placeholder=say("the dog on the left"), lines=1, elem_id="video-phrase"
+                label=translate("Phrase"), placeholder=translate("the dog on the left"), lines=1, elem_id="video-phrase"
             )
-            choices = [(retold(card.title), key) for key, card in cards.items()]
+            choices = [(translate_message(card.title), key) for key, card in cards.items()]
             strategies = gr.CheckboxGroup(
                 choices,
                 value=[chosen],
-                label=say("Strategies"),
-                info=say("Each takes its turn with the whole clip."),
+                label=translate("Strategies"),
+                info=translate("Each takes its turn with the whole clip."),
                 elem_id="video-strategies",
             )
             memory = gr.HTML(
                 video_wording.memory_notes({cards[chosen].title: asker.carries_memory(chosen)}), elem_id="video-memory"
             )
             start = gr.Slider(
-                0, 1, value=0, step=0.1, visible=False, label=say("Start, in seconds"), elem_id="video-start"
+                0, 1, value=0, step=0.1, visible=False, label=translate("Start, in seconds"), elem_id="video-start"
             )
             frame = gr.Slider(
                 0,
@@ -87,13 +87,13 @@ def build_parts(asker: ClipAsker) -> VideoParts:
                 value=0,
                 step=1,
                 visible=False,
-                label=say("Frame that the phrase is about"),
-                info=say("Counted from 0, as in the files."),
+                label=translate("Frame that the phrase is about"),
+                info=translate("Counted from 0, as in the files."),
                 elem_id="video-frame",
             )
             with gr.Row(elem_classes=["batch-buttons"]):
-                ask = gr.Button(say("Segment"), variant="primary", elem_id="video-ask", scale=3, min_width=120)
-                stop = gr.Button(say("Stop"), interactive=False, elem_id="video-stop", scale=1, min_width=80)
+                ask = gr.Button(translate("Segment"), variant="primary", elem_id="video-ask", scale=3, min_width=120)
+                stop = gr.Button(translate("Stop"), interactive=False, elem_id="video-stop", scale=1, min_width=80)
         with gr.Column(elem_classes=["deeper-answer"]):
             status = gr.HTML(video_wording.beginning(), elem_id="video-status")
             with gr.Row(elem_classes=["clip-pictures"]):
@@ -109,7 +109,7 @@ def build_parts(asker: ClipAsker) -> VideoParts:
 def _build_result(key: str, card: StrategyCard) -> ClipResult:
     with gr.Column(visible=False, elem_classes=["clip-result"]) as whole:
         video = gr.Video(
-            label=say("{title}: segmented clip", title=retold(card.title)),
+            label=translate("{title}: segmented clip", title=translate_message(card.title)),
             interactive=False,
             buttons=[],
             elem_id=f"video-result-{key}",
@@ -117,6 +117,10 @@ def _build_result(key: str, card: StrategyCard) -> ClipResult:
         with gr.Row(elem_classes=["clip-files"]):
             downloads = tuple(
                 gr.DownloadButton(label, interactive=False, elem_id=f"video-{name}-{key}", min_width=130)
-                for name, label in (("mp4", say("Video (MP4)")), ("masks", say("PNG masks")), ("rle", say("COCO RLE")))
+                for name, label in (
+                    ("mp4", translate("Video (MP4)")),
+                    ("masks", translate("PNG masks")),
+                    ("rle", translate("COCO RLE")),
+                )
             )
     return ClipResult(whole, video, downloads)

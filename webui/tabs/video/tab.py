@@ -13,7 +13,7 @@ import gradio as gr
 
 from evfsam.errors import EmptyPhraseError, EvfSamError
 from webui import wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import ComparePage
 from webui.tabs.video import wording as video_wording
@@ -66,7 +66,7 @@ class VideoTab:
         path = payload.get("path") if isinstance(payload, Mapping) else None
         try:
             if not isinstance(path, str) or not path:
-                raise VideoFileError(say(_NO_CLIP))
+                raise VideoFileError(translate(_NO_CLIP))
             return self._taken(read_clip(Path(path)))
         except EvfSamError as error:
             return {**self.emptied(), self.ui.status: wording.problem(_sentence(error))}
@@ -89,7 +89,7 @@ class VideoTab:
     def look(self, clip: Clip | None, start: object, frame: object) -> Updates:
         """Show the frame that the phrase is about, and keep it within the part that is segmented."""
         if clip is None:
-            return {self.ui.status: wording.problem(say(_NO_CLIP))}
+            return {self.ui.status: wording.problem(translate(_NO_CLIP))}
         first, count = self._part(clip, start)
         chosen = min(max(_whole(frame), first), first + count - 1)
         try:
@@ -118,7 +118,7 @@ class VideoTab:
         What a visitor can mend is said in the status line, and nothing is lost.
         """
         if clip is None:
-            yield {self.ui.status: wording.problem(say(_NO_CLIP)), **self._at_rest()}
+            yield {self.ui.status: wording.problem(translate(_NO_CLIP)), **self._at_rest()}
             return
         first, count = self._part(clip, start)
         with TemporaryDirectory(prefix="clip-") as folder:
@@ -132,21 +132,21 @@ class VideoTab:
                 yield {self.ui.status: wording.problem(_sentence(error)), **self._at_rest()}
             except Exception:
                 logger.exception("a clip could not be segmented")
-                yield {self.ui.status: wording.problem(say(_OUR_FAULT)), **self._at_rest()}
+                yield {self.ui.status: wording.problem(translate(_OUR_FAULT)), **self._at_rest()}
 
     def stop(self, flag: StopFlag | None) -> Updates:
         """Ask for an end after the frame under way."""
         if flag is None:
             return self._at_rest()
         flag.set()
-        return {self.ui.status: wording.hint(say(_STOPPING)), self.ui.stop: gr.update(interactive=False)}
+        return {self.ui.status: wording.hint(translate(_STOPPING)), self.ui.stop: gr.update(interactive=False)}
 
     def _work_all(self, orders: Sequence[ClipOrder], folder: Path) -> Iterator[Updates]:
         finished: list[Finished] = []
         for number, order in enumerate(orders):
             if order.stop.is_set:
                 break
-            title = retold(self.page.comparison.cards[order.strategy].title)
+            title = translate_message(self.page.comparison.cards[order.strategy].title)
             turn = Turn(title, number, len(orders))
             latest, fault = yield from self._work(order, turn, is_first=number == 0)
             finished.append(Finished(title, latest, fault))
@@ -163,7 +163,7 @@ class VideoTab:
         progresses = run_clip(self.asker, order)
         if is_first:
             running = {self.ui.flag: order.stop, self.ui.stop: gr.update(interactive=True)}
-            yield {self.ui.status: wording.hint(say(_BEGUN)), **running, **self._no_result()}
+            yield {self.ui.status: wording.hint(translate(_BEGUN)), **running, **self._no_result()}
         latest, drawn, fault = None, float("-inf"), ""
         try:
             for latest in progresses:
@@ -238,7 +238,7 @@ def _wire(tab: VideoTab) -> None:
     inputs = [ui.clip, ui.phrase, ui.strategies, ui.start, ui.frame]
     results = [part for each in ui.results.values() for part in (each.whole, each.video, *each.downloads)]
     done = [ui.status, ui.picture, ui.place, *results, ui.flag, ui.stop]
-    at_once = f"() => {json.dumps(wording.hint(say(_ASKED)))}"
+    at_once = f"() => {json.dumps(wording.hint(translate(_ASKED)))}"
     for listen in (ui.ask.click, ui.phrase.submit):
         listen(None, None, ui.status, js=at_once)
         listen(tab.segment, inputs, done, concurrency_limit=1, concurrency_id=_CLIP_QUEUE, **quiet)
@@ -253,6 +253,6 @@ def _whole(value: object) -> int:
 
 def _sentence(error: EvfSamError) -> str:
     if isinstance(error, EmptyPhraseError):
-        return say(_NO_PHRASE)
-    told = retold(str(error))
+        return translate(_NO_PHRASE)
+    told = translate_message(str(error))
     return told[:1].upper() + told[1:]

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from evfsam.types import TraceEntry
-from webui.i18n.translate import speaking
+from webui.i18n.translate import in_language
 from webui.tabs.compare.story import step_told
 from webui.tabs.compare.trace import steps_of
 from workbench.bundled import EXAMPLES
@@ -32,7 +32,7 @@ def ranked(similarity: float, *, is_chosen: bool) -> dict[str, object]:
 def test_the_steps_of_the_mini_suite_are_sentences_and_what_is_raw_is_folded(language: str) -> None:
     kept = read_kept_run(Comparison(MINI), EXAMPLES)
     assert kept is not None
-    with speaking(language):
+    with in_language(language):
         page = "".join(steps_of(result.segmentation) for result in kept.results)
     told = in_sight(page)
     assert "[195," in page
