@@ -8,24 +8,28 @@ from evfsam.errors import ConfigurationError
 from evfsam.types import ImageEmbedding
 
 DEFAULT_MAX_BYTES = 512 * 2**20
+DEFAULT_MOST = 256
+"""Those of small models take a tenth of a megabyte: by bytes alone, a server would grow for thousands of pictures."""
 
 
 class EmbeddingCache:
-    """Keeps the embeddings used last, up to a number of bytes; implements `evfsam.types.EmbeddingStore`.
+    """Keeps the embeddings used last, within bounds; implements `evfsam.types.EmbeddingStore`.
 
     One cache serves one device and dtype: keys name the encoder and the image, not the place of the tensors.
 
     Args:
         max_bytes: bound on the tensors held. An embedding larger than it is handed out but not kept.
+        most: bound on their number.
 
     Raises:
         ConfigurationError: `max_bytes` is negative.
     """
 
-    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES, most: int = DEFAULT_MOST) -> None:
         if max_bytes < 0:
             raise ConfigurationError("expected max_bytes of 0 or more, got {value}; 0 keeps nothing", value=max_bytes)
         self._max_bytes = max_bytes
+        self._most = most
         self._embeddings: OrderedDict[str, ImageEmbedding] = OrderedDict()
         self._nbytes = 0
         self._under_way: dict[str, _Computation] = {}
@@ -80,7 +84,7 @@ class EmbeddingCache:
             return
         self._embeddings[key] = embedding
         self._nbytes += embedding.nbytes
-        while self._nbytes > self._max_bytes:
+        while self._nbytes > self._max_bytes or len(self._embeddings) > self._most:
             _, dropped = self._embeddings.popitem(last=False)
             self._nbytes -= dropped.nbytes
 

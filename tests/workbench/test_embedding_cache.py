@@ -85,6 +85,14 @@ def test_the_embedding_used_longest_ago_makes_room() -> None:
     assert [cache.get_or_compute(key, embedding)[1] for key in "acb"] == [True, True, False]
 
 
+def test_small_embeddings_are_bounded_in_number() -> None:
+    cache = EmbeddingCache(most=2)
+    for key in "abca":
+        cache.get_or_compute(key, embedding)
+    assert (len(cache), cache.nbytes) == (2, 8)
+    assert [cache.get_or_compute(key, embedding)[1] for key in "cab"] == [True, True, False]
+
+
 def test_an_embedding_above_the_bound_is_handed_out_but_not_kept() -> None:
     cache = EmbeddingCache(max_bytes=10)
     cache.get_or_compute("small", embedding)
