@@ -130,12 +130,25 @@ def upsample_logits(low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
     """
     if low_res_logits.ndim != 4:
         raise GeometryError("expected logits (B, M, 4h, 4w), got {shape}", shape=tuple(low_res_logits.shape))
+    logits = within_square(low_res_logits, frame)
+    return F.interpolate(logits, frame.original_size, mode="bilinear", align_corners=False)
+
+
+def within_square(low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
+    """Return the part of a decoder's logits that the image fills: SAM's at the size of its square, others as they are.
+
+    Args:
+        low_res_logits: (B, M, 4h, 4w).
+        frame: where the image lies in SAM's input.
+
+    Returns:
+        (B, M, h', w') float32, whose stretching to the original size is all that is left to do.
+    """
     if frame.is_stretched:
-        return F.interpolate(low_res_logits.float(), frame.original_size, mode="bilinear", align_corners=False)
+        return low_res_logits.float()
     square = (frame.target, frame.target)
     logits = F.interpolate(low_res_logits.float(), square, mode="bilinear", align_corners=False)
-    logits = logits[..., : frame.input_size[0], : frame.input_size[1]]
-    return F.interpolate(logits, frame.original_size, mode="bilinear", align_corners=False)
+    return logits[..., : frame.input_size[0], : frame.input_size[1]]
 
 
 def check_point(x: float, y: float, original_size: tuple[int, int]) -> None:

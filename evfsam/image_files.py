@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from evfsam.errors import EvfSamError, ImageFormatError, Sentence
 from evfsam.image_checks import check_png, check_tiff
@@ -27,6 +27,8 @@ _REDUCED_OR_MASK: Final = 0b101
 _REDUCED_BY_OLD_NAME: Final = 2
 _WHITE_IS_ZERO: Final = 0
 _DECLARED_ALPHA: Final = frozenset({1, 2})
+_AS_IT_LIES: Final = 1
+"""EXIF's orientation of a picture that is not to be turned."""
 _MOST_PAGES: Final = 64
 """TIFF pages that are looked at; a pyramid of overviews has a dozen."""
 
@@ -76,6 +78,7 @@ def as_shown(picture: Image.Image) -> Image.Image:
     if shown.mode.startswith("I"):
         return _deep_grey(shown, fields)
     if may_lack_alpha and shown.mode == "RGBA" and shown.getchannel("A").getextrema() == (0, 0):
+        shown = shown.copy()
         shown.putalpha(255)  # screenshots as BMP, some TIFF: a field that nobody filled in
     return shown
 
@@ -220,8 +223,10 @@ def _rescaled(values: NDArray[np.generic], old: int, new: int) -> NDArray[np.int
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Apply the EXIF rotation; a broken EXIF block leaves the picture as it lies."""
+    """Apply the EXIF rotation, with a copy only where there is one; a broken EXIF block turns nothing."""
+    picture.load()
     try:
-        return ImageOps.exif_transpose(picture)
+        is_upright = picture.getexif().get(ExifTags.Base.Orientation, _AS_IT_LIES) == _AS_IT_LIES
+        return picture if is_upright else ImageOps.exif_transpose(picture)
     except Exception:  # as with pixels, decoders raise nearly anything on damage
-        return picture.copy()
+        return picture

@@ -223,7 +223,7 @@ def _pil_to_rgb(picture: Image.Image) -> RgbImage:
         layered = picture.convert("RGBA")
         picture = Image.new("RGBA", layered.size, (255, 255, 255, 255))
         picture.alpha_composite(layered)
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _shallow_grey(picture: Image.Image) -> Image.Image:

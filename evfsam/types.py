@@ -5,9 +5,9 @@ candidate masks, L encoder layers, A attention heads, and h x w the encoder's pa
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from types import MappingProxyType
 from typing import Literal, Protocol, overload, runtime_checkable
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from evfsam.errors import ImageFormatError
 from evfsam.geometry import BoxXyxy as BoxXyxy
 from evfsam.geometry import Frame, upsample_logits
+from evfsam.large_logits import LargeLogits, can_work_in_bands, row_bands
 
 RgbImage = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
@@ -141,6 +142,28 @@ class MaskPrediction:
         """
         return upsample_logits(self.low_res_logits[None, self.chosen : self.chosen + 1], self.frame)[0, 0]
 
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) bool: where `mask_logits` exceed 0, made anew each time, without them where the image is large."""
+        large = self.large_logits()
+        return (self.mask_logits > 0).cpu().numpy() if large is None else large.mask()
+
+    def logit_bands(self) -> Iterator[NDArray[np.float32]]:
+        """Yield `mask_logits` in parts, (R, W) each: see `evfsam.large_logits.row_bands`."""
+        large = self.large_logits()
+        if large is not None:
+            yield from large.bands()
+            return
+        logits = self.mask_logits.cpu().numpy()
+        yield from (logits[rows] for rows in row_bands(self.size))
+
+    def large_logits(self) -> LargeLogits | None:
+        """Return `mask_logits` as seen a part at a time; None where making all of them is as good."""
+        low_res_logits = self.low_res_logits[self.chosen]
+        if not can_work_in_bands(low_res_logits, self.frame):
+            return None
+        return LargeLogits(low_res_logits, self.frame)
+
 
 @dataclass(frozen=True, eq=False)
 class AttentionRecord:
@@ -246,7 +269,7 @@ class Segmentation:
         pred_iou = min(prediction.pred_iou for prediction in predictions)
         evidence = pred_iou, prompts, predictions, attention, trace, dict(seconds), embedding_was_cached
         found = cls(Verdict("found", remark), None, *evidence)
-        return found if found.mask.any() else cls(empty, None, *evidence)
+        return found if found.mask_bits.any() else cls(empty, None, *evidence)
 
     @classmethod
     def undrawn(
@@ -279,16 +302,35 @@ class Segmentation:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """(H, W) bool: logits above 0; held as bits."""
-        bits = vars(self).get("_mask_bits")
-        if bits is not None:
-            return np.unpackbits(bits, count=self.size[0] * self.size[1]).view(np.bool_).reshape(self.size)
+        """(H, W) bool: logits above 0; made anew of the `mask_bits` each time."""
+        bits = self.mask_bits
+        return np.unpackbits(bits, count=self.size[0] * self.size[1]).view(np.bool_).reshape(self.size)
+
+    @cached_property
+    def mask_bits(self) -> NDArray[np.uint8]:
+        """(ceil(H W / 8),) uint8: the mask row by row, eight pixels a byte, zeros behind the last; what is held."""
         if self.given_logits is None and self.verdict.kind != "found":
-            mask = np.zeros(self.size, dtype=np.bool_)
-        else:
-            mask = (self.mask_logits > 0).cpu().numpy()
-        vars(self)["_mask_bits"] = np.packbits(mask)
-        return mask
+            return np.zeros(-(-self.size[0] * self.size[1] // 8), dtype=np.uint8)
+        return np.packbits(self._marked())
+
+    def _marked(self) -> NDArray[np.bool_]:
+        """(H, W) bool: where `mask_logits` exceed 0, whatever the verdict."""
+        if self.given_logits is not None:
+            return (self.given_logits > 0).cpu().numpy()
+        sources = iter(self._sources)
+        marked = _marked_by(next(sources))
+        for source in sources:
+            marked |= _marked_by(source)
+        return marked
+
+    def logit_bands(self) -> Iterator[NDArray[np.float32]]:
+        """Yield `mask_logits` in parts, (R, W) each, from the top: see `evfsam.large_logits.row_bands`."""
+        if self.given_logits is not None:
+            logits = self.given_logits.float().cpu().numpy()
+            yield from (logits[rows] for rows in row_bands(self.size))
+            return
+        for parts in zip(*(source.logit_bands() for source in self._sources), strict=True):
+            yield reduce(np.maximum, parts)
 
     @property
     def given_logits(self) -> torch.Tensor | None:
@@ -311,7 +353,13 @@ class Segmentation:
     @property
     def area_share(self) -> float:
         """Share of the image that the mask covers, in [0, 1]."""
-        return int(np.count_nonzero(self.mask)) / self.mask.size
+        return int(np.bitwise_count(self.mask_bits).sum(dtype=np.int64)) / (self.size[0] * self.size[1])
+
+
+def _marked_by(source: MaskPrediction | Segmentation) -> NDArray[np.bool_]:
+    """(H, W) bool, a new array: where one source's logits exceed 0."""
+    is_as_marked = isinstance(source, MaskPrediction) or source.verdict.kind == "found"
+    return source.mask if is_as_marked else source._marked()
 
 
 @dataclass(frozen=True)
@@ -412,7 +460,7 @@ class ImageView:
     def content_hash(self) -> str:
         """SHA-256 over size and pixels, hexadecimal."""
         digest = hashlib.sha256(repr(self.image.shape).encode())
-        digest.update(self.image.tobytes())
+        digest.update(self.image.data)
         return digest.hexdigest()
 
     def embedding(self, backbone: MaskBackbone) -> tuple[ImageEmbedding, bool]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from evfsam.errors import Sentence
 from evfsam.types import Segmentation
-from workbench.analysis.finishing import decision_logits, stability_score
-from workbench.metrics.masks import Mask, mask_iou
+from workbench.analysis.finishing import STABILITY_OFFSET
+from workbench.metrics.masks import Mask, iou_of, mask_iou
 
 Certainty = Literal["sure", "unsure", "absent", "unjudged"]
 Outcome = Literal["match", "partly", "wrong", "missed", "invented", "refused"]
@@ -132,14 +132,12 @@ def judge_presence(segmentation: Segmentation, suite_key: str, strategy_key: str
         suite_key: whose weights answered.
         strategy_key: who answered.
     """
-    logits = decision_logits(segmentation)
-    mask = logits > 0
-    mean_logit = float(logits[mask].mean(dtype=np.float64)) if mask.any() else None
-    figures = segmentation.pred_iou, stability_score(logits), mean_logit
+    stability, mean_logit = _steadiness(segmentation)
+    figures = segmentation.pred_iou, stability, mean_logit
     if segmentation.verdict.kind == "absent" or mean_logit is None:
         empty = Sentence("Probably not in this image: {why}.", why=Sentence("the mask is empty"))
         return AbsenceJudgement(True, "absent", empty, *figures)
-    pred_iou, stability, _ = figures
+    pred_iou = segmentation.pred_iou
     rule, sureness = RULES.get((suite_key, strategy_key)), SURENESS.get((suite_key, strategy_key))
     doubts = _doubts(rule, pred_iou, stability, mean_logit) if rule else []
     if doubts:
@@ -180,6 +178,22 @@ def outcome_of(mask: Mask, truth: Mask) -> Outcome:
         return "missed"
     iou = mask_iou(mask, truth)
     return "match" if iou >= MATCH_IOU else "partly" if iou >= PARTLY_IOU else "wrong"
+
+
+def _steadiness(segmentation: Segmentation) -> tuple[float, float | None]:
+    """Return a mask's stability, and the mean of the logits on it; None where the mask is empty.
+
+    Of a large image, whose logits are seen a band at a time, the last places may be rounded otherwise.
+    """
+    inner = outer = area = 0
+    total = 0.0
+    for logits in segmentation.logit_bands():
+        on_mask = logits[logits > 0]
+        inner += int(np.count_nonzero(on_mask > STABILITY_OFFSET))
+        outer += int(np.count_nonzero(logits > -STABILITY_OFFSET))
+        area += on_mask.size
+        total += float(on_mask.sum(dtype=np.float64))
+    return iou_of(inner, outer), total / area if area else None
 
 
 def _doubts(rule: AbsenceRule, pred_iou: float | None, stability: float, mean_logit: float) -> list[Sentence]:

@@ -38,7 +38,7 @@ class TwoWayRegions:
 
 def answered_masks(results: Iterable[StrategyResult]) -> dict[str, Mask]:
     """Return the masks by strategy key; failed strategies have no opinion and are left out."""
-    return {result.key: result.segmentation.mask for result in results if result.segmentation.verdict.kind != "failed"}
+    return {result.key: result.segmentation.mask for result in results if _has_answered(result)}
 
 
 def pairwise_iou(results: Iterable[StrategyResult]) -> dict[str, dict[str, float]]:
@@ -46,11 +46,11 @@ def pairwise_iou(results: Iterable[StrategyResult]) -> dict[str, dict[str, float
 
     Symmetric with ones on the diagonal; two strategies that both found nothing agree wholly.
     """
-    masks = answered_masks(results)
-    areas = {key: int(np.count_nonzero(mask)) for key, mask in masks.items()}
+    masks = {result.key: result.segmentation.mask_bits for result in results if _has_answered(result)}
+    areas = {key: _count(bits) for key, bits in masks.items()}
     ious: dict[str, dict[str, float]] = {key: {} for key in masks}
     for one, other in combinations_with_replacement(masks, 2):
-        together = areas[one] if one == other else int(np.count_nonzero(masks[one] & masks[other]))
+        together = areas[one] if one == other else _count(masks[one] & masks[other])
         ious[one][other] = ious[other][one] = iou_of(together, areas[one] + areas[other] - together)
     return {one: {other: ious[one][other] for other in masks} for one in masks}
 
@@ -117,6 +117,15 @@ def regions_against_reference(mask: Mask, reference: ReferenceMask) -> TwoWayReg
     wanted = wanted_pixels(reference)
     ignored = np.zeros_like(mask) if reference.dtype == np.bool_ else reference == IGNORED_LABEL
     return TwoWayRegions(mask & ~wanted & ~ignored, wanted & ~mask, mask & wanted, ignored)
+
+
+def _has_answered(result: StrategyResult) -> bool:
+    return result.segmentation.verdict.kind != "failed"
+
+
+def _count(bits: NDArray[np.uint8]) -> int:
+    """Count the pixels of a mask held as bits."""
+    return int(np.bitwise_count(bits).sum(dtype=np.int64))
 
 
 def _check_sizes(one: Mask, other: ReferenceMask) -> None:

@@ -65,8 +65,24 @@ def result_dict(
 
 def coco_rle(mask: Mask) -> dict[str, object]:
     """Encode a mask as COCO's compressed RLE: {"size": [H, W], "counts": text}, column by column."""
-    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+    size = [int(side) for side in mask.shape]
+    encoded = coco_mask.frPyObjects({"size": size, "counts": _runs_down_columns(mask)}, *size)
+    return {"size": size, "counts": encoded["counts"].decode("ascii")}
+
+
+def _runs_down_columns(mask: Mask) -> list[int]:
+    """Return how many equal pixels follow each other, column by column, beginning with those off the mask.
+
+    Borders are looked for along the rows, as the mask lies in memory: turned round, a large one would take many times
+    as long.
+    """
+    height, width = mask.shape
+    rows, columns = np.divmod(np.flatnonzero(mask[1:] != mask[:-1]), width)
+    tops = np.flatnonzero(mask[0, 1:] != mask[-1, :-1]) + 1
+    first = [0] if mask[0, 0] else []
+    borders = np.sort(np.concatenate([columns * height + rows + 1, tops * height, first]).astype(np.int64))
+    runs: list[int] = np.diff(borders, prepend=0, append=height * width).tolist()
+    return runs
 
 
 def mask_box(mask: Mask) -> BoxXyxy | None:
@@ -130,17 +146,19 @@ def _files(
     results: Sequence[StrategyResult],
     reference: ReferenceMask | None,
 ) -> Iterator[tuple[str, bytes]]:
+    shown = image.view()
+    shown.setflags(write=False)  # so that it is made smaller once for all figures
     for result in results:
         key = result.key
         yield f"{key}-mask.png", mask_png(result.segmentation.mask)
-        yield f"{key}-overlay.png", png_bytes(mask_figure(image, result))
-        drawn = evidence_figure(image, result)
+        yield f"{key}-overlay.png", png_bytes(mask_figure(shown, result))
+        drawn = evidence_figure(shown, result)
         if drawn is not None:
             yield f"{key}-evidence.png", png_bytes(drawn)
-        yield from _attention_files(image, result.segmentation, f"{key}-attention")
+        yield from _attention_files(shown, result.segmentation, f"{key}-attention")
         for number, answer in enumerate(result.answers, start=1):
             yield f"{key}-mask-{number}.png", mask_png(answer.segmentation.mask)
-            yield from _attention_files(image, answer.segmentation, f"{key}-attention-{number}")
+            yield from _attention_files(shown, answer.segmentation, f"{key}-attention-{number}")
     yield RESULT_NAME, json_bytes(result_dict(image, phrase, suite_key, results, reference))
 
 
@@ -186,15 +204,16 @@ def _described(result: StrategyResult) -> dict[str, object]:
 
 def segmentation_dict(segmentation: Segmentation) -> dict[str, object]:
     """Return all that is written of one answer, here and to programs (`workbench.export.answer_json`)."""
+    mask = segmentation.mask
     return {
         "verdict": segmentation.verdict.kind,
         "reason": segmentation.verdict.reason,
         "pred_iou": segmentation.pred_iou,
         "area_share": segmentation.area_share,
-        "box": mask_box(segmentation.mask),
-        "mask_rle": coco_rle(segmentation.mask),
+        "box": mask_box(mask),
+        "mask_rle": coco_rle(mask),
         "sam_prompts": [_prompt_dict(prompt) for prompt in segmentation.prompts],
-        "attention_share_in_mask": _attention_share(segmentation),
+        "attention_share_in_mask": _attention_share(segmentation, mask),
         "trace": [
             {"step": entry.step, "asked": entry.asked, "answered": entry.answered, "values": entry.values}
             for entry in segmentation.trace
@@ -202,10 +221,10 @@ def segmentation_dict(segmentation: Segmentation) -> dict[str, object]:
     }
 
 
-def _attention_share(segmentation: Segmentation) -> float | None:
-    if segmentation.attention is None or not segmentation.mask.any():
+def _attention_share(segmentation: Segmentation, mask: Mask) -> float | None:
+    if segmentation.attention is None or not mask.any():
         return None
-    return mass_inside(cls_to_image(segmentation.attention), segmentation.mask)
+    return mass_inside(cls_to_image(segmentation.attention), mask)
 
 
 def _prompt_dict(prompt: SamPrompt) -> dict[str, object]:
