@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from evfsam.errors import ImageFormatError
 from evfsam.geometry import BoxXyxy as BoxXyxy
 from evfsam.geometry import Frame, upsample_logits
-from evfsam.large_logits import LargeLogits, can_work_in_bands, row_bands
+from evfsam.large_logits import LargeLogits, Places, can_work_in_bands, row_bands
 
 RgbImage = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
@@ -156,6 +156,11 @@ class MaskPrediction:
             return
         logits = self.mask_logits.cpu().numpy()
         yield from (logits[rows] for rows in row_bands(self.size))
+
+    def logits_at(self, rows: Places, columns: Places) -> NDArray[np.float32]:
+        """(R, C): `mask_logits` where R rows and C columns meet."""
+        large = self.large_logits()
+        return self.mask_logits.cpu().numpy()[np.ix_(rows, columns)] if large is None else large.at(rows, columns)
 
     def large_logits(self) -> LargeLogits | None:
         """Return `mask_logits` as seen a part at a time; None where making all of them is as good."""
@@ -332,6 +337,12 @@ class Segmentation:
         for parts in zip(*(source.logit_bands() for source in self._sources), strict=True):
             yield reduce(np.maximum, parts)
 
+    def logits_at(self, rows: Places, columns: Places) -> NDArray[np.float32]:
+        """(R, C): `mask_logits` where R rows and C columns meet."""
+        if self.given_logits is not None:
+            return self.given_logits.float().cpu().numpy()[np.ix_(rows, columns)]
+        return reduce(np.maximum, (source.logits_at(rows, columns) for source in self._sources))
+
     @property
     def given_logits(self) -> torch.Tensor | None:
         """The `mask_logits` that are held, if any."""
@@ -358,8 +369,9 @@ class Segmentation:
 
 def _marked_by(source: MaskPrediction | Segmentation) -> NDArray[np.bool_]:
     """(H, W) bool, a new array: where one source's logits exceed 0."""
-    is_as_marked = isinstance(source, MaskPrediction) or source.verdict.kind == "found"
-    return source.mask if is_as_marked else source._marked()
+    if isinstance(source, MaskPrediction) or source.verdict.kind == "found":
+        return source.mask
+    return source._marked()
 
 
 @dataclass(frozen=True)

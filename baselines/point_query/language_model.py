@@ -37,7 +37,13 @@ from baselines.weight_loading import existing_directory, raise_unless_complete, 
 from evfsam.errors import CheckpointError, ConfigurationError, ImageFormatError
 from evfsam.types import RgbImage
 
+Picture = Image.Image | torch.Tensor
+"""What a processor is given: a picture, or its pixels (3, H, W) uint8."""
+
 _WORD_STARTS: Final = "▁Ġ "
+
+_LARGE: Final = 2**21
+"""Pixels from which on a picture is given as numbers where the processor would turn it into them anyway."""
 
 QUESTIONS_A_BATCH: Final = 25
 """Questions answered by one forward pass: the repeated cache is the memory they cost."""
@@ -146,9 +152,9 @@ class LanguageModel:
     def conversation(self, image: RgbImage) -> Iterator["Conversation"]:
         """Open a conversation about one image; others wait until it is closed where the model notes something of it."""
         with self._lock, torch.inference_mode():
-            yield Conversation(self, Image.fromarray(image))
+            yield Conversation(self, _picture_for(self.processor.image_processor, image))
 
-    def encode(self, image: Image.Image, messages: Sequence[Message]) -> dict[str, torch.Tensor]:
+    def encode(self, image: Picture, messages: Sequence[Message]) -> dict[str, torch.Tensor]:
         """Turn image and dialogue into the model's inputs, up to where the model would speak.
 
         Raises:
@@ -235,7 +241,7 @@ def _put_on_adapter(model: PreTrainedModel, adapter: Path) -> None:
         )
 
 
-def _with_image(message: Message, image: Image.Image) -> dict[str, object]:
+def _with_image(message: Message, image: Picture) -> dict[str, object]:
     """Return the message with the picture itself in its image placeholder."""
     content = message["content"]
     assert isinstance(content, list)
@@ -278,7 +284,7 @@ def _raise_unless_faithful(tokenizer: Any) -> None:
 class Conversation:
     """Questions about one image; made by `LanguageModel.conversation`, and not to be shared between threads."""
 
-    def __init__(self, language: LanguageModel, image: Image.Image) -> None:
+    def __init__(self, language: LanguageModel, image: Picture) -> None:
         self._language = language
         self._image = image
         self._cache: Cache = DynamicCache(config=language.model.config)
@@ -501,12 +507,20 @@ class _Together:
         return all(ids[: len(self.beginning)] == self.beginning for ids in texts)
 
 
-def image_refused(image: Image.Image, err: Exception) -> ImageFormatError:
+def _picture_for(image_processor: Any, image: RgbImage) -> Picture:
+    """Return the (H, W, 3) image as its processor takes it; of a large one, Pillow's copies would take longest."""
+    if image.shape[0] * image.shape[1] < _LARGE or getattr(image_processor, "backend", "") != "torchvision":
+        return Image.fromarray(image)
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def image_refused(image: Picture, err: Exception) -> ImageFormatError:
     """Put into words that a model's processor refuses an image, as some do if one side is far the longer."""
+    width, height = image.size if isinstance(image, Image.Image) else (image.shape[2], image.shape[1])
     return ImageFormatError(
         "the language model cannot take an image of {width} x {height} pixels ({reason}); crop it nearer to a square",
-        width=image.width,
-        height=image.height,
+        width=width,
+        height=height,
         reason=err,
     )
 

@@ -63,6 +63,8 @@ def test_an_answer_on_a_large_image_never_makes_all_its_logits(monkeypatch: pyte
     answer = Segmentation(Verdict("found"), predictions=predictions)
     np.testing.assert_array_equal(answer.mask, logits > 0)
     np.testing.assert_allclose(np.concatenate(list(answer.logit_bands())), logits, rtol=0, atol=2e-6)
+    rows, columns = np.array([0, 900, 1299]), np.array([2, 2099])
+    np.testing.assert_allclose(answer.logits_at(rows, columns), logits[rows][:, columns], rtol=0, atol=2e-6)
     assert answer.area_share == np.count_nonzero(logits > 0) / logits.size
     both = Segmentation(
         Verdict("found"), sources=(answer, Segmentation(Verdict("absent"), predictions=predictions[:1]))

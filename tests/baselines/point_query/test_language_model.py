@@ -146,6 +146,26 @@ def test_answers_depend_on_the_image(random_language: LanguageModel) -> None:
     assert (seen.p_yes - other.p_yes).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("kind", ["llava", "qwen"])
+def test_a_large_image_is_seen_as_its_picture_would_be_without_making_one(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    language = LanguageModel(*(tiny_llava() if kind == "llava" else tiny_qwen()))
+    image = np.random.default_rng(1).integers(0, 256, (1100, 2000, 3), dtype=np.uint8)
+    plain = language.encode(Image.fromarray(image), FIRST)
+    seen: list[dict[str, torch.Tensor]] = []
+    encode = language.encode
+    monkeypatch.setattr(language, "encode", lambda *given: seen.append(encode(*given)) or seen[-1])
+    monkeypatch.setattr(Image, "fromarray", lambda *_: 1 / 0)
+    with language.conversation(image) as conversation:
+        conversation.ask(FIRST, max_new_tokens=1)
+        if kind == "qwen":
+            rows, columns = conversation.resized_size()
+            assert rows < columns
+    assert seen[0].keys() == plain.keys()
+    assert all(torch.equal(seen[0][name], plain[name]) for name in plain)
+
+
 def test_spoken_answer_is_the_greedy_one(random_language: LanguageModel) -> None:
     with random_language.conversation(IMAGE) as conversation:
         answer = conversation.ask(FIRST, max_new_tokens=6)

@@ -59,15 +59,19 @@ def value_map(segmentation: Segmentation) -> NDArray[np.uint8]:
     Returns:
         (h, w) uint8: 128 + 4 x logit, rounded and bounded; above 128 exactly where the mask is.
     """
-    logits = segmentation.mask_logits.cpu().numpy()
-    factor = min(1.0, VALUES_SIDE / max(logits.shape))
-    if factor < 1:
-        size = (max(1, round(logits.shape[1] * factor)), max(1, round(logits.shape[0] * factor)))
-        logits = np.asarray(Image.fromarray(logits).resize(size, Image.Resampling.NEAREST))
+    factor = min(1.0, VALUES_SIDE / max(segmentation.size))
+    logits = segmentation.logits_at(*(_spread(length, max(1, round(length * factor))) for length in segmentation.size))
     levels = np.rint(np.nan_to_num(logits * LEVELS_PER_LOGIT, nan=0.0) + MIDDLE)
     bounded = np.where(logits > 0, np.clip(levels, MIDDLE + 1, 255), np.clip(levels, 0, MIDDLE))
     shown: NDArray[np.uint8] = bounded.astype(np.uint8)
     return shown
+
+
+def _spread(length: int, count: int) -> NDArray[np.intp]:
+    """Return `count` places of `length` that lie as far apart as can be, as Pillow's nearest resampling takes them."""
+    every = Image.fromarray(np.arange(length, dtype=np.int32)[None])
+    places: NDArray[np.int32] = np.asarray(every.resize((count, 1), Image.Resampling.NEAREST))[0]
+    return places.astype(np.intp)
 
 
 def _outline_of(truth: Mask) -> str:
