@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import groupby, takewhile
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -386,16 +386,18 @@ class Conversation:
         """Return (N, V) logits after dialogues that each go on from one of the answers."""
         start = len(together.beginning)
         groups: dict[int, list[int]] = {}
+        answers = [[*branch.ids, -1] for branch in together.answers]
         for index, ids in enumerate(texts):
-            shared = [_shared_length([ids[start:], [*branch.ids, -1]]) for branch in together.answers]
+            own = ids[start:]
+            shared = [_shared_length([own, answer]) for answer in answers]
             groups.setdefault(int(np.argmax(shared)), []).append(index)
         stems, rests, order = [], [], []
         for answer, members in groups.items():
-            own = [texts[index][start:] for index in members]
-            common = _shared_length(own)
-            known = min(common, _shared_length([own[0], [*together.answers[answer].ids, -1]]))
-            stems.append((together.answers[answer].cut(known), own[0][known:common]))
-            rests.append([ids[common:] for ids in own])
+            followed = [texts[index][start:] for index in members]
+            common = _shared_length(followed)
+            known = min(common, _shared_length([followed[0], answers[answer]]))
+            stems.append((together.answers[answer].cut(known), followed[0][known:common]))
+            rests.append([ids[common:] for ids in followed])
             order += members
         fed = [(branch, tokens) for branch, tokens in stems if tokens]
         grown = together.tree.grow([branch for branch, _ in fed], [tokens for _, tokens in fed])[0] if fed else []
@@ -529,8 +531,9 @@ def _is_per_token(value: torch.Tensor, inputs: dict[str, torch.Tensor]) -> bool:
     return value.shape == inputs["input_ids"].shape
 
 
-def _shared_length(sequences: Sequence[Sequence[int]]) -> int:
+def _shared_length(sequences: Sequence[list[int]]) -> int:
     """Return how many first tokens all sequences share, leaving each at least one token of its own."""
-    columns = zip(*sequences, strict=False)
-    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-    return min(shared, *(max(len(sequence) - 1, 0) for sequence in sequences))
+    first, last = min(sequences), max(sequences)  # in the order of words: what these two share, all do
+    most = max(min(map(len, sequences)) - 1, 0)
+    pairs = zip(first[:most], last[:most], strict=True)
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), most)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from transformers.cache_utils import DynamicCache
 
 from baselines.point_query import dialects
-from baselines.point_query.branches import Branch, can_branch, can_choose_greedily
+from baselines.point_query.branches import Branch, BranchingCache, can_branch, can_choose_greedily
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.point_query.language_model import LanguageModel
 from tests.baselines.tiny_models import ABSENT_PHRASE, BOX, PHRASE, tiny_llava, tiny_qwen
@@ -63,6 +64,32 @@ def test_questions_after_several_answers_are_read_in_their_order_as_alone(langua
     assert expected.p_yes.std() > 1e-3
     torch.testing.assert_close(read.p_yes, expected.p_yes, rtol=0, atol=FLOAT32_NOISE)
     torch.testing.assert_close(again.p_yes.flip(0), expected.p_yes, rtol=0, atol=FLOAT32_NOISE)
+
+
+def test_a_pass_is_shown_only_what_its_own_branches_have_seen(
+    language: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[tuple[tuple[int, int], bool]] = []
+    forward = BranchingCache._forward
+
+    def noted(tree: BranchingCache, allowed: NDArray[np.bool_], *given: NDArray[np.int_]) -> torch.Tensor:
+        passes.append((allowed.shape, bool(allowed.any(axis=0).all())))
+        return forward(tree, allowed, *given)
+
+    monkeypatch.setattr("baselines.point_query.branches.ENDS_AT_ONCE", 3)
+    with language.conversation(IMAGE) as chat:
+        answers = chat.ask_together([asked(phrase) for phrase in PHRASES], max_new_tokens=7, rival=None)
+        monkeypatch.setattr(BranchingCache, "_forward", noted)
+        dialogues = [
+            about_point(phrase, answer, x)
+            for phrase, (answer, _) in zip(PHRASES, answers, strict=True)
+            for x in (100, 250, 900)
+        ]
+        read = chat.ask_each(dialogues)
+    ((_, cached), _), *ends = passes
+    assert len(ends) == len(PHRASES)
+    assert all(tokens - fed < cached and is_all_seen for (fed, tokens), is_all_seen in ends)
+    torch.testing.assert_close(read.p_yes, alone(language, dialogues).p_yes, rtol=0, atol=FLOAT32_NOISE)
 
 
 def test_a_branch_is_cut_back_from_its_end() -> None:
