@@ -17,7 +17,7 @@ import gradio as gr
 
 from webui.api.guard import Hosts
 from webui.blocks import launch_arguments
-from webui.heap import trim_until
+from webui.heap import bound_arenas, trim_until
 
 try:
     import fcntl
@@ -88,6 +88,7 @@ def serve_page(
     """
     # Gradio warns before webui.api.mcp_tools takes those endpoints out of its list of tools.
     warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
+    bound_arenas()
     arguments, ended = launch_arguments(hosts), Event()
     Thread(target=trim_until, args=(ended,), daemon=True).start()
     try:

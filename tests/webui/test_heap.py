@@ -6,7 +6,8 @@ from threading import Event, Thread
 
 import pytest
 
-from webui import heap
+from webui import heap, process
+from webui.api.guard import Hosts
 
 STATUS = Path("/proc/self/status")
 
@@ -32,6 +33,32 @@ def test_memory_between_pieces_in_use_is_given_back() -> None:
 def test_a_c_library_that_cannot_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: object())
     assert not heap.trim_heap()
+    assert not heap.bound_arenas()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has arenas")
+def test_threads_share_a_few_arenas() -> None:
+    assert heap.bound_arenas()
+
+
+def test_a_page_is_served_with_few_arenas_and_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    called, trimmed = [], Event()
+    monkeypatch.setattr(process, "bound_arenas", lambda: called.append("bound"))
+    monkeypatch.setattr(process, "trim_until", lambda _: trimmed.set())
+
+    class Page:
+        def launch(self, **_: object) -> None:
+            called.append("launched")
+            assert trimmed.wait(60)
+            raise KeyboardInterrupt
+
+        def close(self, **_: object) -> None:
+            called.append("closed")
+
+    monkeypatch.setattr(process.signal, "signal", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        process.serve_page(Page(), "127.0.0.1", None, Hosts())
+    assert called == ["bound", "launched", "closed"]
 
 
 def test_trimming_goes_on_until_it_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
