@@ -26,6 +26,9 @@ _WIDE: Final = 24
 _ROWS_AT_ONCE: Final = 16
 CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
+LITE_MEAN: Final = (127 / 255,) * 3
+"""Of EfficientNet-Lite, as its makers trained it."""
+LITE_STD: Final = (128 / 255,) * 3
 
 
 def load_image(source: str | Path | bytes | BinaryIO) -> RgbImage:
@@ -188,12 +191,16 @@ def _that_matter(length: int, side: int) -> NDArray[np.int_]:
     return np.unique(np.clip(first[:, None] + around, 0, length - 1))
 
 
-def clip_pixels(image: RgbImage, side: int) -> torch.Tensor:
+def clip_pixels(
+    image: RgbImage, side: int, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
+) -> torch.Tensor:
     """Make CLIP's input: squashed to a square with PIL's bicubic filter, so that nothing at the rim is cropped away.
 
     Args:
         image: (H, W, 3) uint8.
-        side: side of CLIP's square input, pixels.
+        side: side of the square input, pixels.
+        mean: of each channel as the encoder was trained, in 0..1; CLIP's by default.
+        std: deviation of each channel, likewise.
 
     Returns:
         (3, side, side) float32.
@@ -202,7 +209,7 @@ def clip_pixels(image: RgbImage, side: int) -> torch.Tensor:
         CLIP, arXiv:2103.00020, section 2.4; we squash where the paper crops.
     """
     resized = np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
-    return _normalise(torch.from_numpy(resized).permute(2, 0, 1).float() / 255, CLIP_MEAN, CLIP_STD)
+    return _normalise(torch.from_numpy(resized).permute(2, 0, 1).float() / 255, mean, std)
 
 
 def _normalise(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:

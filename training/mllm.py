@@ -8,9 +8,11 @@ Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 to 3.4. Departure: the pre-trai
 model that knows images.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,13 +31,16 @@ from transformers import (
 from baselines.point_query import dialects
 from baselines.transformers_releases import llava_image_tokens
 from evfsam.model.losses import batch_mask_loss
+from evfsam.preprocess import LITE_MEAN, LITE_STD
 from training.clip import PATCH_SIZE
 from training.loop import Schedule
 from training.patches import PatchHeads
 from training.ranks import RANKS
-from training.scene_dialogues import BACKGROUND, NAMING_QUESTION, DialogueBatch, DialogueDraw
+from training.scene_dialogues import BACKGROUND, NAMING_QUESTION, DialogueBatch, DialogueDraw, clip_look
+from training.scene_pool import ScenePool, seen_look
 from training.scene_stream import SceneSource, referred
 from training.tokenizers import train_dialogue_tokenizer
+from training.tower import image_tokens
 from workbench.datasets.expressions import KINDS, ExpressionKind
 
 PRETRAIN_SCHEDULE = Schedule(steps=2500, learning_rate=7e-4, warmup=200, validate_every=500)
@@ -43,6 +48,11 @@ WORDINGS_SCHEDULE = Schedule(steps=330, learning_rate=3e-4, warmup=20, validate_
 SCHEDULE = Schedule(steps=400, learning_rate=2e-4, warmup=50, validate_every=200)
 SCENES_A_STEP = 32
 PHRASES_A_SCENE = 4
+SEEN_SCENES_A_STEP = 8
+SEEN_ABSENT_SHARE = 1.8
+"""Of phrases about the scenes of a pool: "not there" is the hardest to tell of names that were seen but a few times."""
+SHORTER: Mapping[str, Any] = {"points_a_box": 2, "named_points": 2, "groups": 0.08, "longest": 520}
+"""Of dialogues about the scenes of a pool: a CPU takes a step of these in a third of the time."""
 POINTER_LAYERS = (3, 4)
 """Layers of the language model after which tokens point at patches; one is left to read off what was pointed at."""
 CELLS = 2
@@ -195,14 +205,26 @@ class MllmStage:
     ) -> None:
         self.tokenizer, self.model = tokenizer, model
         self.image_side: int = model.config.vision_config.image_size
-        self.image_tokens = (self.image_side // PATCH_SIZE) ** 2
-        drawing = DialogueDraw(source, tokenizer, SCENES_A_STEP, PHRASES_A_SCENE, image_side=self.image_side)
+        self.grid: int = self.image_side // model.config.vision_config.patch_size
+        self.image_tokens = self.grid**2
+        self.is_seen = isinstance(source, ScenePool)
+        drawing = DialogueDraw(
+            source,
+            tokenizer,
+            SCENES_A_STEP,
+            PHRASES_A_SCENE,
+            image_tokens=self.image_tokens,
+            look=seen_look if self.is_seen else partial(clip_look, side=self.image_side),
+        )
+        if self.is_seen:
+            weights = {**drawing.weights, "absent": SEEN_ABSENT_SHARE}
+            drawing = replace(drawing, scene_count=SEEN_SCENES_A_STEP, weights=weights, **SHORTER)
         self.draw: Callable[[np.random.Generator], DialogueBatch] = drawing
         present: dict[ExpressionKind, float] = {kind: 1.0 for kind in KINDS if kind != "absent"}
         rng = np.random.default_rng(0)
         self.held_out = {
             kind: [
-                DialogueDraw(source.held_out(kind), tokenizer, 16, 1, present, self.image_side)(rng)
+                replace(drawing, source=source.held_out(kind), scene_count=16, per_scene=1, weights=present)(rng)
                 for _ in range(max(1, held_out // 32))
             ]
             for kind in source.shares
@@ -235,7 +257,7 @@ class MllmStage:
             batch = each.to(self.model.device)
             answers = self._answer(batch)
             logits, labels = answers.logits.cpu(), answers.labels.cpu()
-            losses += float(F.cross_entropy(logits, labels)) / len(batches)
+            losses += F.cross_entropy(logits, labels).item() / len(batches)
             asked = (labels == yes) | (labels == no)
             hits += int(((logits[:, yes] > logits[:, no]) == (labels == yes))[asked].sum())
             points += int(asked.sum())
@@ -254,11 +276,12 @@ class MllmStage:
     def save(self, directory: Path) -> None:
         """Write model and processor."""
         size = {"height": self.image_side, "width": self.image_side}
-        image_processor = CLIPImageProcessorPil(size=size, do_center_crop=False)
+        normalised = {"image_mean": list(LITE_MEAN), "image_std": list(LITE_STD)} if self.is_seen else {}
+        image_processor = CLIPImageProcessorPil(size=size, do_center_crop=False, **normalised)
         processor = LlavaProcessor(
             image_processor,
             self.tokenizer,
-            patch_size=PATCH_SIZE,
+            patch_size=self.model.config.vision_config.patch_size,
             vision_feature_select_strategy="default",
             num_additional_image_tokens=1,
             chat_template=CHAT_TEMPLATE,
@@ -268,30 +291,40 @@ class MllmStage:
 
     def _answer(self, batch: DialogueBatch) -> Answers:
         """Run the model on packed dialogues."""
-        output = self.model.model(
-            input_ids=batch.ids,
-            pixel_values=batch.pixels.float(),
-            attention_mask=_added_mask(batch.visible()),
-            position_ids=batch.positions,
-            use_cache=False,
-            output_hidden_states=True,
-        )
+        last, hidden_states, tokens = self._run(batch)
         at, is_aimed = (batch.rows, batch.before), batch.aims > 0
         image_span = slice(IMAGE_START, IMAGE_START + self.image_tokens)
         rows = batch.rows[is_aimed]
         masks = referred(batch.scenes.square_maps, rows, batch.aims[is_aimed])
         return Answers(
-            logits=self.model.lm_head(output.last_hidden_state[at]).float(),
+            logits=self.model.lm_head(last[at]).float(),
             labels=batch.labels,
-            image_tokens=llava_image_tokens(output).unflatten(0, (len(batch.ids), self.image_tokens)),
+            image_tokens=tokens,
             pointed=tuple(
                 pointer(states[at][is_aimed], states[:, image_span], rows)
-                for pointer, states in zip(
-                    self.pointers, (output.hidden_states[k] for k in POINTER_LAYERS), strict=False
-                )
+                for pointer, states in zip(self.pointers, (hidden_states[k] for k in POINTER_LAYERS), strict=False)
             ),
-            targets=F.adaptive_avg_pool2d(masks[:, None], self.image_side // PATCH_SIZE * CELLS)[:, 0],
+            targets=F.adaptive_avg_pool2d(masks[:, None], self.grid * CELLS)[:, 0],
         )
+
+    def _run(self, batch: DialogueBatch) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
+        """Return the last states (B, L, D), those of every layer, and the image tokens (B, N, D)."""
+        options = {
+            "attention_mask": _added_mask(batch.visible(), self.model.dtype),
+            "position_ids": batch.positions,
+            "use_cache": False,
+            "output_hidden_states": True,
+        }
+        if not self.is_seen:
+            output = self.model.model(input_ids=batch.ids, pixel_values=batch.pixels.float(), **options)
+            tokens = llava_image_tokens(output).unflatten(0, (len(batch.ids), self.image_tokens))
+            return output.last_hidden_state, output.hidden_states, tokens
+        tokens = image_tokens(self.model, batch.pixels.float())
+        words = self.model.get_input_embeddings()(batch.ids)
+        end = IMAGE_START + self.image_tokens
+        embedded = torch.cat([words[:, :IMAGE_START], tokens, words[:, end:]], 1)
+        output = self.model.model.language_model(inputs_embeds=embedded, **options)
+        return output.last_hidden_state, output.hidden_states, tokens
 
 
 class PointingStage(MllmStage):
@@ -322,12 +355,13 @@ class PointingStage(MllmStage):
             batch_mask_loss([pointed], [answers.targets], bce_weight=1.0, dice_weight=1.0).loss
             for pointed in answers.pointed
         ]
-        losses.append(0.5 * heads.naming_loss(batch.scenes, answers.image_tokens, words))
+        if not self.is_seen:  # a pool's tower was taught names that hold for other pictures, too: not to be worn off
+            losses.append(0.5 * heads.naming_loss(batch.scenes, answers.image_tokens, words))
         losses.append(heads.ranking_loss(batch.scenes, answers.image_tokens))
         return torch.stack(losses).sum()
 
 
-def _added_mask(visible: torch.Tensor) -> torch.Tensor:
+def _added_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """(B, S, S) bool to (B, 1, S, S): eager attention adds its mask to the scores, and would add True as 1."""
-    hidden = torch.finfo(torch.bfloat16).min
-    return torch.zeros_like(visible, dtype=torch.bfloat16).masked_fill(~visible, hidden)[:, None]
+    hidden = torch.finfo(dtype).min
+    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, hidden)[:, None]

