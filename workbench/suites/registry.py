@@ -122,7 +122,7 @@ MINI: Final = Suite(
     title="Mini: small weights, offline",
     notice=(
         "Small models, trained by this project on generated scenes: they know the objects of those scenes, drawn as "
-        "such, and hardly anything of photographs. They run offline on a CPU."
+        "such. Point query knows some things in photographs, too, the others hardly any. They run offline on a CPU."
     ),
     strategies=MappingProxyType(
         {

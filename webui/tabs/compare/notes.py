@@ -26,29 +26,40 @@ def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
     """
     if suite_key != MINI.key:
         return ""
-    sentences = [] if is_scene else [say("The mini suite learnt from drawn scenes: of other pictures it knows little.")]
+    sentences = []
+    if not is_scene:
+        on_photographs = say(
+            "The mini suite learnt from drawn scenes: of photographs point query knows some things, the others hardly "
+            "anything."
+        )
+        sentences.append(on_photographs)
     words = unknown_words(progress.phrase.replace("[semantic]", ""))
     if any(not word.isascii() for word in words):
         sentences.append(say("It reads English only."))
     slips = {word: meant for word, meant in words.items() if meant}
     sentences += [say("“{word}” was read as “{meant}”, or not at all.", word=w, meant=m) for w, m in slips.items()]
     strange = [word for word in words if word.isascii() and word not in slips]
-    strange += [word for word in dict.fromkeys(split_words(progress.phrase)) if word in _undrawn_words()]
     if strange:
-        names = ", ".join(f"“{word}”" for word in strange)
         known = say(
             "The mini suite does not know {words}. It knows the things of its drawn scenes, such as {sample}, their "
             "colours, sizes and places.",
-            words=names,
+            words=_quoted(strange),
             sample=", ".join(_SAMPLE),
         )
         sentences.append(known)
+    undrawn = [word for word in dict.fromkeys(split_words(progress.phrase)) if word in _undrawn_words()]
+    if undrawn:
+        sentences.append(say("Of the mini suite, point query alone has learnt {words}.", words=_quoted(undrawn)))
     return f'<p class="foreign" role="note">{escape(" ".join(sentences))}</p>' if sentences else ""
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return ", ".join(f"“{word}”" for word in words)
 
 
 @cache
 def _undrawn_words() -> frozenset[str]:
-    """Words of the vocabulary for what the scenes that taught the suite never show, and for nothing else."""
+    """Words of the vocabulary for what the scenes that taught the other strategies never show, and for nothing else."""
     words = known_words().values()
     drawn = _single(text for word in words if word.nouns & CATEGORIES.keys() for text in (word.text, word.plural))
     drawn |= _single(text for name in HUES for text in (name, *COLOURS[name].synonyms))

@@ -25,8 +25,8 @@ def test_a_question_in_known_words_about_a_scene_needs_no_note(phrase: str) -> N
     ("phrase", "words"),
     [
         ("the left quasar", "does not know “quasar”"),
-        ("the teapot", "does not know “teapot”"),
-        ("the men on the left", "does not know “men”"),
+        ("the teapot", "point query alone has learnt “teapot”"),
+        ("the men on the left", "point query alone has learnt “men”"),
         ("the pengiun", "“pengiun” was read as “penguin”"),
         ("左边的狗", "It reads English only."),
         ("the <b>", "“b”"),
