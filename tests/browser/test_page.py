@@ -173,9 +173,8 @@ def test_there_is_one_place_for_each_question_and_a_run_that_ended_out_of_sight_
     ask(page, "another square")
     open_tab(page, "Inspect")
     expect(page.locator("#steps-told pre").first).to_have_text("another square")
-    ask_elsewhere = page.locator("#differences-table")
     open_tab(page, "Compare")
-    expect(ask_elsewhere.locator("tbody tr")).to_have_count(3)
+    expect(page.locator("#differences-table tbody tr")).to_have_count(3)
 
 
 def test_leaving_a_strategy_out_asks_the_others_alone(page: Page, picture: Path) -> None:

@@ -25,7 +25,8 @@ LOST: Final = "What this visit had is no longer kept: too many pages are open. P
 NO_RUN: Final = "There are no answers yet. Choose an image and a phrase under Compare; what they tell appears here."
 
 _ONLY_OPEN: Final = """
-(...values) => {
+async (...values) => {
+  await new Promise((shown) => setTimeout(shown, 60));  // a tab that was just selected is laid out after this
   const panel = document.getElementById('PANEL');
   values[values.length - 1] = Boolean(panel && panel.offsetParent);
   return values;
@@ -68,8 +69,10 @@ def wire_opening(
     tab.select(show, [page.last_run, *controls], [*outputs], **quiet)
     seen = _ONLY_OPEN.replace("PANEL", panel_id)
     followed = [page.last_run.change]
-    outer = tab.parent.parent if tab.parent else None
-    if isinstance(outer, gr.Tab):
+    outer = tab.parent
+    while outer is not None and not isinstance(outer, gr.Tab):
+        outer = outer.parent
+    if outer is not None:
         followed.append(outer.select)  # it shows the inner tab that was open before, which is not selected anew
     for changed in followed:
         changed(follow, [page.last_run, *controls, is_open], [*outputs], js=seen, **quiet)
