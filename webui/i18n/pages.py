@@ -28,6 +28,7 @@ from webui.i18n.translate import (
     speaking,
     spoken_language,
 )
+from webui.streaming import StreamingBlocks
 
 _HEAD: Final = b"<head>"
 _SCRIPT: Final = Path(__file__).with_name("pages.js")
@@ -58,7 +59,7 @@ _GO: Final = """
 """Open a link to the run, or else the address that the page has, in the language chosen."""
 
 
-class SpokenBlocks(gr.Blocks):  # type: ignore[misc]
+class SpokenBlocks(StreamingBlocks):
     """A page whose configuration is told in the language of the request that reads it."""
 
     _english: dict[str, Any]
