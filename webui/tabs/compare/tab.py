@@ -181,9 +181,12 @@ class ComparePage:
             return
         attention = progress.attention_of(progress.results[-1])
         updates |= answer_columns.advanced(self.columns, cards, progress, attention, self.comparison.suite.key)
+        if not progress.is_done:
+            yield updates
+            return
+        told = {self.status: updates.pop(self.status)}  # once the last picture is there
         yield updates
-        if progress.is_done:
-            yield self._finish(so_far)
+        yield told | self._finish(so_far)
 
     def _finish(self, finished: FinishedRun) -> Updates:
         refused: Updates = {}
