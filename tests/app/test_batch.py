@@ -14,7 +14,7 @@ from webui.blocks import LAUNCH_LIMITS
 from webui.tabs.batch import tab as batch_tab
 from webui.tabs.batch.tab import BatchTab, build_batch
 from webui.tabs.compare.tab import build_compare
-from workbench.batch.sources import PAGE_LIMITS
+from workbench.batch.batch_files import PAGE_LIMITS
 
 ALL = ["evf-sam", "clip-text", "point-query"]
 Updates = dict[object, object]

@@ -19,6 +19,7 @@ from PIL import Image
 
 from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
+from workbench.batch.batch_files import BatchError, Fault
 from workbench.batch.own_results import (
     ARCHIVE_NAME,
     BATCH_FORMAT,
@@ -28,7 +29,6 @@ from workbench.batch.own_results import (
     LOCK_NAME,
     MANIFEST_NAME,
 )
-from workbench.batch.sources import BatchError, Fault
 from workbench.export.file_writing import as_json_value, json_bytes, write_whole, write_zip
 from workbench.export.results import coco_rle, installed_versions, mask_box, png_bytes
 from workbench.metrics.masks import Mask

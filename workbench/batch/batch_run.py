@@ -11,9 +11,9 @@ from evfsam.errors import EvfSamError
 from evfsam.phrases import MAX_PHRASES
 from evfsam.preprocess import load_image
 from evfsam.types import ImageView
+from workbench.batch.batch_files import Fault
 from workbench.batch.batch_folder import BatchAnswer, BatchFolder, ReadImage
-from workbench.batch.questions import AskedImage, BatchPlan
-from workbench.batch.sources import Fault
+from workbench.batch.batch_plan import AskedImage, BatchPlan
 from workbench.comparison import Comparison, StrategyOptions
 from workbench.export.manifest import weight_digests
 from workbench.suites.hub_entries import HubEntry

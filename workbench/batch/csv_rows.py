@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from evfsam.errors import EvfSamError, Sentence
-from workbench.batch.sources import BatchTable
+from workbench.batch.batch_files import BatchTable
 from workbench.text_encodings import TextEncodingError, decoded_text
 
 _COLUMNS: Final = ("image", "phrase")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from workbench.batch.batch_files import COMMAND_LIMITS, BatchError, read_sources
+from workbench.batch.batch_plan import plan_batch
 from workbench.batch.batch_run import BatchRun, open_batch
-from workbench.batch.questions import plan_batch
-from workbench.batch.sources import COMMAND_LIMITS, BatchError, read_sources
 from workbench.cli.arguments import comparison_of, named_keys
 from workbench.cli.parser import EXIT_ALL_FAILED, EXIT_FAULTS
 from workbench.comparison import Comparison

@@ -18,8 +18,8 @@ from webui.i18n.translate import (
     translate,
     translate_message,
 )
+from workbench.batch.batch_files import BatchError
 from workbench.batch.csv_rows import TableError
-from workbench.batch.sources import BatchError
 
 SOURCES = sorted(Path(webui.__file__).parent.rglob("*.py"))
 PLACEHOLDER = re.compile(r"\{(\w*)[^{}]*\}")

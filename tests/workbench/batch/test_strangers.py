@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from tests.webui.fakes import fake_comparison, three_colours
+from workbench.batch.batch_files import COMMAND_LIMITS, BatchError, BatchImage, BatchTable, Sources, read_sources
 from workbench.batch.batch_folder import BatchFolder
+from workbench.batch.batch_plan import BatchPlan, ImageNames, plan_batch
 from workbench.batch.batch_run import BatchRun, open_batch
-from workbench.batch.questions import BatchPlan, ImageNames, plan_batch
-from workbench.batch.sources import COMMAND_LIMITS, BatchError, BatchImage, BatchTable, Sources, read_sources
 
 SIZE = (40, 60)
 KEYS = ["evf-sam"]

@@ -10,9 +10,9 @@ from threading import Lock
 from typing import Final
 
 from webui.bounded_store import BoundedStore, GoneError
+from workbench.batch.batch_files import PAGE_LIMITS, BatchError, read_sources
+from workbench.batch.batch_plan import BatchPlan, plan_batch
 from workbench.batch.batch_run import BatchRun, open_batch
-from workbench.batch.questions import BatchPlan, plan_batch
-from workbench.batch.sources import PAGE_LIMITS, BatchError, read_sources
 from workbench.comparison import Comparison, StrategyOptions
 
 DEFAULT_MAX_BYTES: Final = 2 * 2**30

@@ -12,10 +12,10 @@ from PIL import Image
 from evfsam.types import StrategyCard
 from webui.i18n.translate import translate, translate_message
 from webui.wording import percent
+from workbench.batch.batch_files import Fault, Limits
 from workbench.batch.batch_folder import BatchAnswer
+from workbench.batch.batch_plan import BatchPlan
 from workbench.batch.batch_run import BatchProgress
-from workbench.batch.questions import BatchPlan
-from workbench.batch.sources import Fault, Limits
 
 _THUMBNAIL_SIDE: Final = 400
 _QUALITY: Final = 82

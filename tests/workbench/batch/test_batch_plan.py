@@ -2,8 +2,8 @@
 
 import pytest
 
-from workbench.batch.questions import BatchPlan, plan_batch
-from workbench.batch.sources import BatchError, BatchImage, BatchTable, Limits, Sources
+from workbench.batch.batch_files import BatchError, BatchImage, BatchTable, Limits, Sources
+from workbench.batch.batch_plan import BatchPlan, plan_batch
 
 LIMITS = Limits(images=9, phrases=3, questions=7, entries=9, file_megabytes=1, megabytes=1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evfsam.errors import ImageFormatError
-from workbench.batch.sources import PAGE_LIMITS, BatchError, Limits, Sources, read_sources
+from workbench.batch.batch_files import PAGE_LIMITS, BatchError, Limits, Sources, read_sources
 from workbench.batch.zips import directory_bytes
 
 SMALL = Limits(images=3, phrases=2, questions=4, entries=6, file_megabytes=1, megabytes=2)

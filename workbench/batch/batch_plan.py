@@ -8,8 +8,8 @@ from unicodedata import normalize
 
 from evfsam.errors import PhraseError, Sentence
 from evfsam.phrases import check_phrase
+from workbench.batch.batch_files import BatchError, BatchImage, BatchTable, Fault, Limits, Sources, plain_name
 from workbench.batch.csv_rows import CsvRow, TableError, table_rows
-from workbench.batch.sources import BatchError, BatchImage, BatchTable, Fault, Limits, Sources, plain_name
 
 
 class ImageNames:
