@@ -231,7 +231,7 @@ def frame_rate(track: Any) -> Fraction:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Orientation:
     """How frames are turned and mirrored on the way from the file to the screen: first transposed, then flipped."""
 
     is_transposed: bool = False
@@ -239,7 +239,7 @@ class Turn:
     is_flipped_y: bool = False
 
     @classmethod
-    def of(cls, frame: Any) -> "Turn":
+    def of(cls, frame: Any) -> "Orientation":
         """Read it from a frame's display matrix, rounded to quarter turns; none where there is no matrix."""
         data = frame.side_data.get(Type.DISPLAYMATRIX)
         if data is None:

@@ -21,7 +21,7 @@ from workbench.export.file_writing import check_writable, part_beside
 from workbench.video.decoding import (
     READABLE,
     DecodingTally,
-    Turn,
+    Orientation,
     VideoFileError,
     decoding_in_words,
     file_address,
@@ -169,7 +169,7 @@ class VideoFrames(FrameSequence):
                 raise VideoFileError(
                     "{path} cannot be decoded: it holds no whole frame; {readable}", path=self._path, readable=READABLE
                 )
-            self._turn = Turn.of(first)
+            self._turn = Orientation.of(first)
             width, height = shown_size(first, self._track.sample_aspect_ratio)
             self._decoded_size = _within(width, height, longest_side)
             self.stored_size, self.size = self._turn.size(width, height), self._turn.size(*self._decoded_size)
