@@ -243,4 +243,4 @@ def test_on_a_phone_everything_that_is_pressed_has_24_pixels(browser: Browser, f
     with opened(browser, fake_page, width=390, height=844, has_touch=True) as page:
         page.click("#new-scene")
         expect_three_answers(page)
-        assert page.locator("#columns").evaluate(TOO_SMALL) == []
+        assert page.evaluate(TOO_SMALL) == []

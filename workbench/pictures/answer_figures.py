@@ -16,7 +16,7 @@ def mask_figure(image: RgbImage, result: StrategyResult) -> RgbImage:
         result: one strategy's.
 
     Returns:
-        (h, w, 3) uint8 at the size of `pictures.files.shown_pair`.
+        (h, w, 3) uint8 at the size of `pictures.shown_pictures.shown_pair`.
     """
     if not result.answers:
         return overlay(*shown_pair(image, result.segmentation.mask), result.key, is_rest_dimmed=True)

@@ -84,7 +84,7 @@ def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
         key: the strategy's, for colour and label.
 
     Returns:
-        (h, w, 3) uint8 at the size the page shows: see `pictures.files.shown_pair`.
+        (h, w, 3) uint8 at the size the page shows: see `pictures.shown_pictures.shown_pair`.
 
     Raises:
         GeometryError: the segmentation's mask has another size than the image.
