@@ -22,7 +22,7 @@ from webui.i18n.pages import (
     language_switch,
     wire_switch,
 )
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.kept_entries import build_kept_entries
 from webui.known_scenes import Example, read_examples
 from webui.tabs.agreement import build_agreement
@@ -85,7 +85,7 @@ def build_demo(comparison: Comparison, evaluations: Sequence[Browsing] = (), run
 
 
 def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: Sequence[Browsing]) -> SpokenBlocks:
-    demo = SpokenBlocks(title=say(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP)
+    demo = SpokenBlocks(title=translate(TITLE), analytics_enabled=False, fill_width=True, delete_cache=_CACHE_SWEEP)
     with demo:
         build_accessibility()
         build_kept_entries()
@@ -94,16 +94,16 @@ def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: S
         # First of all: Gradio gives a name to the first handler that bears it, also to private ones.
         add_programs(comparison, MODEL_QUEUE)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
-            with gr.Tab(say("Compare"), id="compare"):
+            with gr.Tab(translate("Compare"), id="compare"):
                 page = build_compare(comparison, examples, _build_panels)
                 recent = build_recent(page)
-            with gr.Tab(say("Inspect"), id="inspect"), gr.Tabs(elem_id="inspect", overflow_behavior="wrap"):
+            with gr.Tab(translate("Inspect"), id="inspect"), gr.Tabs(elem_id="inspect", overflow_behavior="wrap"):
                 build_attention(page, recent)
                 build_steps(page)
                 build_verdict(page)
-            with gr.Tab(say("Batch"), id="batch"):
+            with gr.Tab(translate("Batch"), id="batch"):
                 build_batch(page)
-            with gr.Tab(say("Video"), id="video"):
+            with gr.Tab(translate("Video"), id="video"):
                 build_video(page)
             build_failures(page, tabs)
             if evaluations:
@@ -121,9 +121,9 @@ def _build_panels(page: ComparePage) -> None:
     """Lay out what can be done with the answers, below them."""
     with gr.Tabs(elem_id="panels", overflow_behavior="wrap"):
         build_agreement(page)
-        with gr.Tab(say("Refine"), id="refine"):
+        with gr.Tab(translate("Refine"), id="refine"):
             build_refine(page)
-        with gr.Tab(say("Take away"), id="take-away"):
+        with gr.Tab(translate("Take away"), id="take-away"):
             build_take_away(page)
 
 
@@ -139,10 +139,10 @@ def launch_arguments(hosts: Hosts | None = None) -> dict[str, object]:
 
 
 def _head() -> str:
-    lead = say(
+    lead = translate(
         "Each reads your words in its own way: see where they agree, how sure they are, and what they looked at."
     )
-    title = say("Type words, see what each model marks in a picture")
+    title = translate("Type words, see what each model marks in a picture")
     return (
         f'<header class="page-head"><div class="title-row"><h1>{title}</h1>{language_switch()}</div>'
         f'<p class="lead">{lead}</p></header>'
@@ -150,16 +150,16 @@ def _head() -> str:
 
 
 def _banner(suite: Suite) -> str:
-    which = escape(say("Which models run"))
+    which = escape(translate("Which models run"))
     return (
-        f'<aside class="banner" aria-label="{which}"><strong>{escape(retold(suite.title))}</strong>'
-        f"<span>{escape(retold(suite.notice))}{_choice(suite)}</span></aside>"
+        f'<aside class="banner" aria-label="{which}"><strong>{escape(translate_message(suite.title))}</strong>'
+        f"<span>{escape(translate_message(suite.notice))}{_choice(suite)}</span></aside>"
     )
 
 
 def _choice(suite: Suite) -> str:
     """Say why this suite runs, and what is missing from it."""
-    said = [say("This suite was {reason}.", reason=retold(suite.reason))] if suite.reason else []
+    said = [translate("This suite was {reason}.", reason=translate_message(suite.reason))] if suite.reason else []
     for title, why in suite.left_out.items():
-        said.append(say("Not here: {title}, {why}.", title=retold(title), why=retold(why)))
+        said.append(translate("Not here: {title}, {why}.", title=translate_message(title), why=translate_message(why)))
     return "".join(f" {escape(sentence)}" for sentence in said)

@@ -5,7 +5,7 @@ from html import escape
 from typing import Final
 
 from evfsam.types import Segmentation, StrategyCard
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from workbench.analysis.absence import AbsenceJudgement, Outcome, p_no_object
 from workbench.comparison import PhraseResult, StrategyResult
 from workbench.pictures.colours import phrase_colour, strategy_colour
@@ -65,43 +65,45 @@ _VIEWER_HINT: Final = (
 def percent(share: float) -> str:
     """Write a share of [0, 1] as a whole percentage; what rounds to nothing or to all without being it says so."""
     if 0 < share < 0.005:
-        return say("under 1 %")
+        return translate("under 1 %")
     if 0.995 <= share < 1:
-        return say("over 99 %")
-    return say("{number} %", number=f"{100 * share:.0f}")
+        return translate("over 99 %")
+    return translate("{number} %", number=f"{100 * share:.0f}")
 
 
 def viewer_words() -> dict[str, str]:
     """Return what `viewer.js` says of the place under the pointer."""
-    return {name: say(_VIEWER_WORDS[name]) for name in _VIEWER_WORDS}
+    return {name: translate(_VIEWER_WORDS[name]) for name in _VIEWER_WORDS}
 
 
 def viewer_hint() -> str:
     """Say how the pictures are looked at."""
-    return say(_VIEWER_HINT)
+    return translate(_VIEWER_HINT)
 
 
 def verdict_in_words(segmentation: Segmentation) -> str:
     """Say what a strategy found, in one sentence."""
-    headline, reason = _headline(segmentation), retold(segmentation.verdict.reason)
+    headline, reason = _headline(segmentation), translate_message(segmentation.verdict.reason)
     if not reason:
         return headline
     if segmentation.verdict.kind == "found":
-        return say("{headline}. {reason}", headline=headline, reason=reason)
-    return say("{headline}: {reason}", headline=headline, reason=reason)
+        return translate("{headline}. {reason}", headline=headline, reason=reason)
+    return translate("{headline}: {reason}", headline=headline, reason=reason)
 
 
 def idle_card(card: StrategyCard) -> str:
     """Introduce a strategy that has not been asked yet."""
-    limits = [(term, text) for term, text in ((say("Can"), card.can), (say("Cannot"), card.cannot)) if text]
-    rows = "".join(f"<div><dt>{term}</dt><dd>{escape(retold(text))}</dd></div>" for term, text in limits)
-    body = f'<p class="how">{escape(retold(card.summary))}</p>' + (f'<dl class="limits">{rows}</dl>' if rows else "")
+    limits = [(term, text) for term, text in ((translate("Can"), card.can), (translate("Cannot"), card.cannot)) if text]
+    rows = "".join(f"<div><dt>{term}</dt><dd>{escape(translate_message(text))}</dd></div>" for term, text in limits)
+    body = f'<p class="how">{escape(translate_message(card.summary))}</p>' + (
+        f'<dl class="limits">{rows}</dl>' if rows else ""
+    )
     return _card(card, "idle", body)
 
 
 def pending_card(card: StrategyCard, state: str) -> str:
     """Announce a strategy that waits its turn ("waiting"), works ("running"), was not chosen or was stopped."""
-    return _card(card, state, _verdict(state, say(_PENDING[state])))
+    return _card(card, state, _verdict(state, translate(_PENDING[state])))
 
 
 def result_card(
@@ -126,7 +128,7 @@ def result_card(
     state = "absent" if kind == "found" and segmentation.area_share == 0 else kind
     body = _verdict(_sign(state, judgement, outcome), _headline(segmentation))
     if reason:
-        body += f'<p class="reason">{escape(retold(reason))}</p>'
+        body += f'<p class="reason">{escape(translate_message(reason))}</p>'
     if kind != "failed":
         body += _worth(segmentation, judgement, outcome) + _phrase_rows(result.answers, ious_by_phrase)
         body += _facts(result, measured_iou, judgement)
@@ -141,29 +143,31 @@ def evidence_caption(segmentation: Segmentation, mass_inside: float | None) -> s
         kept = sum(point.is_kept for point in points)
         if not points:
             return (
-                say("What it told SAM: 1 box.") if boxes == 1 else say("What it told SAM: {boxes} boxes.", boxes=boxes)
+                translate("What it told SAM: 1 box.")
+                if boxes == 1
+                else translate("What it told SAM: {boxes} boxes.", boxes=boxes)
             )
         return f"{_told_with_points(boxes, len(points))} {_reading_of_points(kept)}"
     if segmentation.attention is not None:
         has_mask = mass_inside is not None and segmentation.area_share > 0
-        where = say("Where its image token looked: attention of the last layer, all heads summed.")
-        share = say("{share} of it lies inside the mask.", share=percent(mass_inside or 0)) if has_mask else ""
+        where = translate("Where its image token looked: attention of the last layer, all heads summed.")
+        share = translate("{share} of it lies inside the mask.", share=percent(mass_inside or 0)) if has_mask else ""
         return f"{where} {share}".rstrip()
     if segmentation.verdict.kind == "found":
-        return say(_NO_PLACE)
-    return say("Nothing was given to SAM.")
+        return translate(_NO_PLACE)
+    return translate("Nothing was given to SAM.")
 
 
 def _told_with_points(boxes: int, points: int) -> str:
     if boxes == 0:
-        return say("What it told SAM: {points} points.", points=points)
+        return translate("What it told SAM: {points} points.", points=points)
     if boxes == 1:
-        return say("What it told SAM: 1 box and {points} points.", points=points)
-    return say("What it told SAM: {boxes} boxes and {points} points.", boxes=boxes, points=points)
+        return translate("What it told SAM: 1 box and {points} points.", points=points)
+    return translate("What it told SAM: {boxes} boxes and {points} points.", boxes=boxes, points=points)
 
 
 def _reading_of_points(kept: int) -> str:
-    return say(
+    return translate(
         "SAM got the {kept} ringed ones: + on the object, − off it. Hollow ones were dropped. "
         "Blue: probably on the object; orange: probably not.",
         kept=kept,
@@ -182,11 +186,11 @@ def status_line(results: Sequence[StrategyResult], total: int, total_seconds: fl
     done = len(results)
     words = _finished(results, total_seconds)
     if running:
-        who = escape(retold(running))
-        words = say("{done} of {total} answered. {who} is working.", done=done, total=total, who=who)
-    label = say("strategies answered")
+        who = escape(translate_message(running))
+        words = translate("{done} of {total} answered. {who} is working.", done=done, total=total, who=who)
+    label = translate("strategies answered")
     bar = f'<progress max="{total}" value="{done}" aria-label="{label}"></progress>' if running else ""
-    jump = f'<a href="#results">{say("See the results")}</a>' if done else ""
+    jump = f'<a href="#results">{translate("See the results")}</a>' if done else ""
     # What is under way is seen, not said: a reader hears that it was asked, and then the end.
     role = "" if running else ' role="status"'
     return f'<div class="status"{role}>{bar}<span>{words} {embedding_in_words(results)}</span> {jump}</div>'
@@ -198,13 +202,17 @@ def embedding_in_words(results: Sequence[StrategyResult]) -> str:
     if not answered:
         return ""
     if all(segmentation.embedding_was_cached for segmentation in answered):
-        return say("The image embedding was reused: nothing was encoded again.")
-    return say("The image was encoded once and shared.") if len(answered) > 1 else say("The image was encoded once.")
+        return translate("The image embedding was reused: nothing was encoded again.")
+    return (
+        translate("The image was encoded once and shared.")
+        if len(answered) > 1
+        else translate("The image was encoded once.")
+    )
 
 
 def problem(message: str) -> str:
     """Show a plain message about what a person can do otherwise; a library's is retold in the page's language."""
-    mark, told = '<span aria-hidden="true">!</span>', retold(message)
+    mark, told = '<span aria-hidden="true">!</span>', translate_message(message)
     return f'<div class="status problem" role="alert">{mark}<span>{escape(told[:1].upper() + told[1:])}</span></div>'
 
 
@@ -217,11 +225,11 @@ def agreement_table(iou: Mapping[str, Mapping[str, float]], titles: Mapping[str,
     """Show the IoU of every two strategies' masks as a table; figures carry the meaning, shade repeats it."""
     keys = list(iou)
     if len(keys) < 2:
-        return '<p class="empty">' + say("Agreement needs the answers of two strategies at least.") + "</p>"
-    head = "".join(f'<th scope="col">{escape(retold(titles[key]))}</th>' for key in keys)
-    same = say("same")
+        return '<p class="empty">' + translate("Agreement needs the answers of two strategies at least.") + "</p>"
+    head = "".join(f'<th scope="col">{escape(translate_message(titles[key]))}</th>' for key in keys)
+    same = translate("same")
     rows = "".join(
-        f'<tr><th scope="row">{escape(retold(titles[one]))}</th>'
+        f'<tr><th scope="row">{escape(translate_message(titles[one]))}</th>'
         + "".join(
             f'<td class="same">{same}</td>'
             if one == other
@@ -231,7 +239,7 @@ def agreement_table(iou: Mapping[str, Mapping[str, float]], titles: Mapping[str,
         + "</tr>"
         for one in keys
     )
-    caption = say("IoU of the masks, two by two: 1 means the same pixels, 0 means none in common.")
+    caption = translate("IoU of the masks, two by two: 1 means the same pixels, 0 means none in common.")
     return (
         f'<div class="scroller"><table class="agreement"><caption>{caption}</caption>'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -240,10 +248,10 @@ def agreement_table(iou: Mapping[str, Mapping[str, float]], titles: Mapping[str,
 
 def certainty_in_words(judgement: AbsenceJudgement) -> str:
     """Say how sure an answer is, with the figures that make it doubtful."""
-    words = say(_CERTAINTY[judgement.certainty])
+    words = translate(_CERTAINTY[judgement.certainty])
     if judgement.certainty in ("sure", "unjudged"):
         return words
-    return say("{words}: {reason}.", words=words, reason=retold(judgement.why))
+    return translate("{words}: {reason}.", words=words, reason=translate_message(judgement.why))
 
 
 def _sign(state: str, judgement: AbsenceJudgement | None, outcome: Outcome | None) -> str:
@@ -259,22 +267,24 @@ def _worth(segmentation: Segmentation, judgement: AbsenceJudgement | None, outco
     lines = []
     if judgement is not None and segmentation.area_share > 0:
         p_absent = p_no_object(segmentation)
-        said = "" if p_absent is None else " " + say("P(no object): {share}.", share=percent(p_absent))
+        said = "" if p_absent is None else " " + translate("P(no object): {share}.", share=percent(p_absent))
         told = escape(certainty_in_words(judgement) + said)
         lines.append(f'<p class="worth" data-certainty="{judgement.certainty}">{told}</p>')
     if outcome is not None:
         sign = "right" if outcome in _RIGHT else "wrong"
         mark = f'<b aria-hidden="true">{_MARKS[sign]}</b> '
-        lines.append(f'<p class="worth {sign}" data-outcome="{outcome}">{mark}{escape(say(_OUTCOMES[outcome]))}</p>')
+        lines.append(
+            f'<p class="worth {sign}" data-outcome="{outcome}">{mark}{escape(translate(_OUTCOMES[outcome]))}</p>'
+        )
     return "".join(lines)
 
 
 def _headline(segmentation: Segmentation) -> str:
     if segmentation.verdict.kind != "found":
-        return say("Not in the image") if segmentation.verdict.kind == "absent" else say("Failed")
+        return translate("Not in the image") if segmentation.verdict.kind == "absent" else translate("Failed")
     if segmentation.area_share == 0:
-        return say("Marked nothing: the mask is empty")
-    return say("Marked: {share} of the image", share=percent(segmentation.area_share))
+        return translate("Marked nothing: the mask is empty")
+    return translate("Marked: {share} of the image", share=percent(segmentation.area_share))
 
 
 def _phrase_rows(answers: Sequence[PhraseResult], ious: Sequence[float | None]) -> str:
@@ -293,14 +303,14 @@ def _phrase_rows(answers: Sequence[PhraseResult], ious: Sequence[float | None]) 
 
 def _facts(result: StrategyResult, measured_iou: float | None, judgement: AbsenceJudgement | None) -> str:
     segmentation = result.segmentation
-    image = say("image reused") if segmentation.embedding_was_cached else say("image encoded")
-    facts = [(say("Time"), say("{seconds} s", seconds=f"{result.seconds:.2f}"), image)]
+    image = translate("image reused") if segmentation.embedding_was_cached else translate("image encoded")
+    facts = [(translate("Time"), translate("{seconds} s", seconds=f"{result.seconds:.2f}"), image)]
     if judgement is not None and segmentation.area_share > 0:
-        facts.insert(0, (say("Stability"), f"{judgement.stability:.2f}", say("of the edge")))
+        facts.insert(0, (translate("Stability"), f"{judgement.stability:.2f}", translate("of the edge")))
     if segmentation.pred_iou is not None:
-        facts.insert(0, ("pred_iou", f"{segmentation.pred_iou:.2f}", say("SAM’s guess")))
+        facts.insert(0, ("pred_iou", f"{segmentation.pred_iou:.2f}", translate("SAM’s guess")))
     if measured_iou is not None:
-        facts.insert(0, (say("Measured IoU"), f"{measured_iou:.2f}", say("vs. truth")))
+        facts.insert(0, (translate("Measured IoU"), f"{measured_iou:.2f}", translate("vs. truth")))
     rows = "".join(
         f'<div><dt>{term}</dt><dd>{value}</dd><dd class="note">{note}</dd></div>' for term, value, note in facts
     )
@@ -309,14 +319,14 @@ def _facts(result: StrategyResult, measured_iou: float | None, judgement: Absenc
 
 def _finished(results: Sequence[StrategyResult], total_seconds: float) -> str:
     failed = sum(result.segmentation.verdict.kind == "failed" for result in results)
-    who = say("One strategy") if len(results) == 1 else say("All {count} strategies", count=len(results))
+    who = translate("One strategy") if len(results) == 1 else translate("All {count} strategies", count=len(results))
     seconds = f"{total_seconds:.1f}"
     if failed == len(results):
-        return say("{who} failed; the reasons are below.", who=who)
+        return translate("{who} failed; the reasons are below.", who=who)
     if failed:
         failures = "{who} answered in {seconds} s, {failed} of them with a failure."
-        return say(failures, who=who, seconds=seconds, failed=failed)
-    return say("{who} answered in {seconds} s.", who=who, seconds=seconds)
+        return translate(failures, who=who, seconds=seconds, failed=failed)
+    return translate("{who} answered in {seconds} s.", who=who, seconds=seconds)
 
 
 def _verdict(state: str, words: str) -> str:
@@ -327,7 +337,7 @@ def _verdict(state: str, words: str) -> str:
 def _card(card: StrategyCard, state: str, body: str) -> str:
     swatch = "rgb({}, {}, {})".format(*strategy_colour(card.key))
     head = (
-        f'<h3><span class="swatch" style="background:{swatch}" aria-hidden="true"></span>{escape(retold(card.title))}'
-        f"<code>{escape(card.key)}</code></h3>"
+        f'<h3><span class="swatch" style="background:{swatch}" aria-hidden="true"></span>'
+        f"{escape(translate_message(card.title))}<code>{escape(card.key)}</code></h3>"
     )
     return f'<article class="card" data-strategy="{escape(card.key)}" data-state="{state}">{head}{body}</article>'

@@ -23,10 +23,10 @@ from webui.i18n.translate import (
     LANGUAGE_TAGS,
     LANGUAGES,
     catalogue,
+    current_language,
+    in_language,
     preferred_language,
-    say,
-    speaking,
-    spoken_language,
+    translate,
 )
 from webui.streaming import StreamingBlocks
 
@@ -68,7 +68,7 @@ class SpokenBlocks(StreamingBlocks):
     @property
     def config(self) -> dict[str, Any]:
         """What Gradio sends to a browser."""
-        language = spoken_language()
+        language = current_language()
         other = self.__dict__.get("_told", {}).get(language)
         return _retold(self._english, other) if other else self._english
 
@@ -78,7 +78,7 @@ class SpokenBlocks(StreamingBlocks):
 
     def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> Any:
         """Describe the endpoints in English, also where Gradio keeps what the first visitor's request asked for."""
-        with speaking("en"):
+        with in_language("en"):
             return super().get_api_info(all_endpoints, page)
 
     def take_translations(self, told: Mapping[str, dict[str, Any]]) -> None:
@@ -102,7 +102,7 @@ class LanguageMiddleware:
         is_document = "text/html" in request.headers.get("accept", "")
         headers = {name: value for name, value in request.headers.items() if not (is_document and name == "referer")}
         language = preferred_language(request.url.query, headers)
-        with speaking(language):
+        with in_language(language):
             await self._app(scope, receive, _DocumentSender(send, language) if is_document else send)
 
 
@@ -144,9 +144,9 @@ def in_all_languages(build: Callable[[], SpokenBlocks]) -> SpokenBlocks:
     told = {}
     for language in LANGUAGES:
         if language != "en":
-            with speaking(language):
+            with in_language(language):
                 told[language] = build()._english
-    with speaking("en"):
+    with in_language("en"):
         page = build()
     page.take_translations(told)
     return page
@@ -177,13 +177,13 @@ def _retold(english: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def language_switch() -> str:
     """Write links to the page in each language; they work without scripts, which only remember the choice."""
-    spoken = spoken_language()
+    spoken = current_language()
     links = "".join(
         f'<a href="?{LANGUAGE_PARAMETER}={key}" data-language="{key}" lang="{LANGUAGE_TAGS[key]}" '
         f'hreflang="{LANGUAGE_TAGS[key]}" aria-current="{str(key == spoken).lower()}">{name}</a>'
         for key, name in LANGUAGES.items()
     )
-    return f'<nav class="languages" aria-label="{escape(say("Language"))}">{links}</nav>'
+    return f'<nav class="languages" aria-label="{escape(translate("Language"))}">{links}</nav>'
 
 
 def build_head(value: str) -> gr.HTML:

@@ -147,6 +147,3 @@ def _accepted(header: str) -> list[str]:
 def _language_of(tag: str) -> str | None:
     key = tag.lower().partition("-")[0]
     return key if key in LANGUAGES else None
-
-
-say, retold, speaking, spoken_language = translate, translate_message, in_language, current_language

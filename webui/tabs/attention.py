@@ -12,7 +12,7 @@ import gradio as gr
 from evfsam.errors import EvfSamError
 from webui import figures, wording
 from webui.bounded_store import GoneError
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.tabs.attention_pictures import (
     LAYER_STEP,
     NO_TOKEN,
@@ -84,13 +84,13 @@ class AttentionTab:
             return self.emptied(run)
         seen = seen_in(run)
         if not seen:
-            return self.emptied(say(_NONE))
+            return self.emptied(translate(_NONE))
         views = [each.view for each in seen]
         elsewhere = self._elsewhere(key, recent)
         look = within(views, elsewhere, *chosen)
         view = views[look.phrase]
         phrases = [(each.phrase, index) for index, each in enumerate(views)]
-        others = [(say("No other"), NOBODY), *(pair for pair in phrases if pair[1] != look.phrase), *elsewhere]
+        others = [(translate("No other"), NOBODY), *(pair for pair in phrases if pair[1] != look.phrase), *elsewhere]
         return {
             self.phrase: gr.update(choices=phrases, value=look.phrase, visible=len(views) > 1),
             self.beside: gr.update(choices=others, value=look.beside, visible=len(others) > 1),
@@ -126,7 +126,7 @@ class AttentionTab:
         run = run_or_words(self.page, key)
         views = [] if isinstance(run, str) else [each.view for each in seen_in(run)]
         if not views:
-            return figures.nothing(run if isinstance(run, str) else say(_NONE))
+            return figures.nothing(run if isinstance(run, str) else translate(_NONE))
         look = within(views, self._elsewhere(key, recent), *asked)
         maps = [FigureMap(each.view, each.token, each.peak) for each in self._plates(views, look)]
         try:
@@ -146,7 +146,7 @@ class AttentionTab:
             except GoneError:
                 continue
             for number, phrase in enumerate(phrases):
-                found.append((say("{phrase} (an earlier run)", phrase=phrase), f"{other}/{number}"))
+                found.append((translate("{phrase} (an earlier run)", phrase=phrase), f"{other}/{number}"))
         return found
 
     def _plates(self, views: Sequence[AttentionView], look: Look) -> tuple[Plate, ...]:
@@ -187,27 +187,33 @@ def build_attention(page: ComparePage, recent: gr.State) -> None:
         page: whose runs.
         recent: keys of this visit's last runs, from `build_recent`.
     """
-    with gr.Tab(say("Attention"), id="attention-maps") as tab:
+    with gr.Tab(translate("Attention"), id="attention-maps") as tab:
         head, token = gr.State(ALL_HEADS), gr.State(NO_TOKEN)
         with gr.Row(elem_id="attention-maps", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
-                phrase = gr.Dropdown([], label=say("Phrase"), visible=False, filterable=False)
+                phrase = gr.Dropdown([], label=translate("Phrase"), visible=False, filterable=False)
                 beside = gr.Dropdown(
-                    [], label=say("Beside it"), visible=False, filterable=False, elem_id="attention-beside"
+                    [], label=translate("Beside it"), visible=False, filterable=False, elem_id="attention-beside"
                 )
-                layer = gr.Dropdown([], label=say("Layer"), visible=False, filterable=False, elem_id="attention-layer")
-                drawn_as = [(say("Patches"), PATCHES), (say("Smooth"), SMOOTH)]
+                layer = gr.Dropdown(
+                    [], label=translate("Layer"), visible=False, filterable=False, elem_id="attention-layer"
+                )
+                drawn_as = [(translate("Patches"), PATCHES), (translate("Smooth"), SMOOTH)]
                 drawing = gr.Radio(
-                    drawn_as, value=PATCHES, label=say("Drawn as"), visible=False, elem_id="attention-drawing"
+                    drawn_as, value=PATCHES, label=translate("Drawn as"), visible=False, elem_id="attention-drawing"
                 )
-                scales = [(say("Each map its own"), OWN_SCALE), (say("One for all"), ONE_SCALE)]
+                scales = [(translate("Each map its own"), OWN_SCALE), (translate("One for all"), ONE_SCALE)]
                 scale = gr.Radio(
-                    scales, value=OWN_SCALE, label=say("Scale of colours"), visible=False, elem_id="attention-scale"
+                    scales,
+                    value=OWN_SCALE,
+                    label=translate("Scale of colours"),
+                    visible=False,
+                    elem_id="attention-scale",
                 )
                 file_format = gr.Radio(
-                    [*get_args(FigureFormat)], value="pdf", label=say("Figure for a paper"), visible=False
+                    [*get_args(FigureFormat)], value="pdf", label=translate("Figure for a paper"), visible=False
                 )
-                make = gr.Button(say("Make the figure"), visible=False, elem_id="attention-make")
+                make = gr.Button(translate("Make the figure"), visible=False, elem_id="attention-make")
                 file = gr.HTML("", elem_id="attention-file")
             with gr.Column(elem_classes=["deeper-answer"]):
                 with gr.Row(elem_id="attention-pair"):
@@ -215,7 +221,7 @@ def build_attention(page: ComparePage, recent: gr.State) -> None:
                     picture = gr.HTML("", elem_id="attention-maps-picture")
                 tokens = choice_list("", "attention-tokens")
                 probed = gr.HTML("", js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="attention-probe")
-                gr.HTML(f'<p class="caption caveat">{escape(retold(CAVEAT))}</p>')
+                gr.HTML(f'<p class="caption caveat">{escape(translate_message(CAVEAT))}</p>')
         set_here = phrase, beside, layer, head, token, drawing, scale
         shown = heads, tokens, picture, probed, file_format, make, file
         made = AttentionTab(page, recent, *set_here, *shown)
@@ -266,7 +272,7 @@ def _whole(value: object) -> object:
 def _link(content: bytes, name: str, media: str) -> str:
     data = b64encode(content).decode("ascii")
     size = max(1, round(len(content) / 1024))
-    told = say("Save {name} ({size} KB)", name=name, size=size)
+    told = translate("Save {name} ({size} KB)", name=name, size=size)
     return f'<a class="file" download="{name}" href="data:{media};base64,{data}">{told}</a>'
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from webui.bounded_store import GoneError
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.runs import Progress
@@ -81,22 +81,24 @@ def wire_opening(
 def run_or_words(page: ComparePage, key: str | None) -> FinishedRun | str:
     """Return the run under a session's key, or why there is none."""
     if key is None:
-        return say(LOST) if is_visit_lost() else say(NO_RUN)
+        return translate(LOST) if is_visit_lost() else translate(NO_RUN)
     try:
         return page.runs.get(key)
     except GoneError as error:
-        return retold(str(error))
+        return translate_message(str(error))
 
 
 def phrase_choices(progress: Progress, *, with_all: bool = True) -> list[tuple[str, int]]:
     """Return the phrases of a run for a list to choose from."""
     phrases = [(phrase, index) for index, phrase in enumerate(progress.phrases)]
-    return [(say("All phrases together"), ALL_PHRASES), *phrases] if with_all and len(phrases) > 1 else phrases
+    return [(translate("All phrases together"), ALL_PHRASES), *phrases] if with_all and len(phrases) > 1 else phrases
 
 
 def strategy_choices(results: Sequence[StrategyResult]) -> list[tuple[str, str]]:
     """Return the strategies that answered for a list to choose from."""
-    return [(retold(each.card.title), each.key) for each in results if each.segmentation.verdict.kind != "failed"]
+    return [
+        (translate_message(each.card.title), each.key) for each in results if each.segmentation.verdict.kind != "failed"
+    ]
 
 
 def chosen_or_first(value: object, choices: Sequence[tuple[str, Value]]) -> Value:

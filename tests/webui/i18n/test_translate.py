@@ -32,7 +32,7 @@ def said_in_code() -> Iterator[tuple[str, str]]:
         tree = ast.parse(source.read_text(encoding="utf-8"))
         assigned = dict(assignments_in(tree))
         for call in ast.walk(tree):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("translate", "say"):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "translate":
                 sentences = list(sentences_of(call.args[0], assigned)) or [""]
                 yield from ((f"{source.name}:{call.lineno}", sentence) for sentence in sentences)
 

@@ -7,7 +7,7 @@ from typing import Final
 import gradio as gr
 
 from evfsam.errors import ConfigurationError
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import Example
 from workbench.analysis.attention_view import ROLLOUT, AttentionView
 
@@ -28,31 +28,31 @@ def choice_list(value: str, elem_id: str) -> gr.HTML:
 def phrase_buttons(phrases: Sequence[str]) -> str:
     """Write suggested phrases as buttons."""
     if not phrases:
-        return f'<p class="empty">{say("Phrases to try appear here with a random scene or an example.")}</p>'
+        return f'<p class="empty">{translate("Phrases to try appear here with a random scene or an example.")}</p>'
     items = "".join(
         f'<li><button type="button" lang="en" data-index="{index}" data-value="{escape(phrase)}">'
         f"{escape(phrase)}</button></li>"
         for index, phrase in enumerate(phrases)
     )
-    return _labelled_list(say("Try a phrase"), "chips", items)
+    return _labelled_list(translate("Try a phrase"), "chips", items)
 
 
 def example_buttons(examples: Sequence[Example]) -> str:
     """Write examples as buttons with a thumbnail."""
     items = "".join(
         f'<li><button type="button" data-index="{index}" data-value="{escape(example.title)}">'
-        f'<img src="{example.thumbnail}" alt="" loading="lazy"><span>{escape(retold(example.title))}</span>'
+        f'<img src="{example.thumbnail}" alt="" loading="lazy"><span>{escape(translate_message(example.title))}</span>'
         "</button></li>"
         for index, example in enumerate(examples)
     )
-    return _labelled_list(say("Examples"), "examples", items)
+    return _labelled_list(translate("Examples"), "examples", items)
 
 
 def layer_choices(view: AttentionView) -> list[tuple[str, int]]:
     """Return the layers of an attention for a list to choose from, the last first."""
-    layers = [(say("Layer {layer}", layer=layer), layer) for layer in range(view.layer_count, 0, -1)]
-    layers[0] = (say("Layer {layer}, the last", layer=view.layer_count), view.layer_count)
-    return [*layers, (say("Rollout through all layers"), ROLLOUT)]
+    layers = [(translate("Layer {layer}", layer=layer), layer) for layer in range(view.layer_count, 0, -1)]
+    layers[0] = (translate("Layer {layer}, the last", layer=view.layer_count), view.layer_count)
+    return [*layers, (translate("Rollout through all layers"), ROLLOUT)]
 
 
 def checked_choice(value: object, what: str) -> int:

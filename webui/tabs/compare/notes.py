@@ -5,7 +5,7 @@ from functools import cache
 from html import escape
 from typing import Final
 
-from webui.i18n.translate import say
+from webui.i18n.translate import translate
 from webui.tabs.compare.runs import Progress
 from workbench.datasets.grammar import read_grammar, split_words
 from workbench.datasets.naming import known_words
@@ -28,19 +28,21 @@ def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
         return ""
     sentences = []
     if not is_scene:
-        on_photographs = say(
+        on_photographs = translate(
             "The mini suite learnt from drawn scenes: of photographs point query knows some things, the others hardly "
             "anything."
         )
         sentences.append(on_photographs)
     words = unknown_words(progress.phrase.replace("[semantic]", ""))
     if any(not word.isascii() for word in words):
-        sentences.append(say("It reads English only."))
+        sentences.append(translate("It reads English only."))
     slips = {word: meant for word, meant in words.items() if meant}
-    sentences += [say("“{word}” was read as “{meant}”, or not at all.", word=w, meant=m) for w, m in slips.items()]
+    sentences += [
+        translate("“{word}” was read as “{meant}”, or not at all.", word=w, meant=m) for w, m in slips.items()
+    ]
     strange = [word for word in words if word.isascii() and word not in slips]
     if strange:
-        known = say(
+        known = translate(
             "The mini suite does not know {words}. It knows the things of its drawn scenes, such as {sample}, their "
             "colours, sizes and places.",
             words=_quoted(strange),
@@ -49,7 +51,7 @@ def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
         sentences.append(known)
     undrawn = [word for word in dict.fromkeys(split_words(progress.phrase)) if word in _undrawn_words()]
     if undrawn:
-        sentences.append(say("Of the mini suite, point query alone has learnt {words}.", words=_quoted(undrawn)))
+        sentences.append(translate("Of the mini suite, point query alone has learnt {words}.", words=_quoted(undrawn)))
     return f'<p class="foreign" role="note">{escape(" ".join(sentences))}</p>' if sentences else ""
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 from evfsam.errors import EvfSamError
 from webui import wording
 from webui.bounded_store import GoneError, NoRoomError
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.choices import phrase_buttons
 from webui.tabs.compare.columns import Updates
@@ -53,20 +53,20 @@ class Opening:
         text = query if isinstance(query, str) else ""
         key = key_in(text)
         try:
-            return self.page.show_again(self.page.runs.get(key), key, say(_BACK))
+            return self.page.show_again(self.page.runs.get(key), key, translate(_BACK))
         except GoneError:
             pass
         if holds_recipe(text):
             return self._restore(text)
         if key:
-            return {**self.page.introduce(), self.page.status: wording.problem(say(_GONE))}
+            return {**self.page.introduce(), self.page.status: wording.problem(translate(_GONE))}
         if self.first is None:
             return self.page.introduce()
         try:
             first_key = self.page.runs.keep_for_all(self.first, FIRST_KEY)
         except NoRoomError as error:  # the tabs beside say so
             first_key = error.key
-        shown = self.page.show_again(self.first, first_key, say(_ARRIVED))
+        shown = self.page.show_again(self.first, first_key, translate(_ARRIVED))
         remembered = self.page.controls.settings
         return {component: value for component, value in shown.items() if component not in remembered}
 
@@ -81,10 +81,10 @@ class Opening:
             recipe = found.recipe
             options = {each.component: control_value(recipe.options, each) for each in controls.options}
         except EvfSamError as error:
-            reason = retold(str(error))
-            told = wording.problem(say("This link cannot be restored: {reason}", reason=reason))
+            reason = translate_message(str(error))
+            told = wording.problem(translate("This link cannot be restored: {reason}", reason=reason))
             return {**page.introduce(), page.status: told}
-        words = escape(say("Restored from the link."))
+        words = escape(translate("Restored from the link."))
         return {
             **page.clear(),
             **options,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from evfsam.errors import EvfSamError
 from webui import wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.choices import choice_list
 from webui.tabs.compare.columns import Updates
@@ -52,9 +52,9 @@ def build_recent(page: ComparePage) -> gr.State:
         try:
             if is_beside:
                 return {beside: two_runs(page.runs.get(key or ""), page.runs.get(chosen))}
-            return page.show_again(page.runs.get(chosen), chosen, say("The answers are those of before."))
+            return page.show_again(page.runs.get(chosen), chosen, translate("The answers are those of before."))
         except EvfSamError as error:
-            return {page.status: wording.problem(retold(str(error)))}
+            return {page.status: wording.problem(translate_message(str(error)))}
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     page.last_run.change(remember, [page.last_run, runs], [runs, strip, beside], queue=False, **quiet)
@@ -77,9 +77,11 @@ def _strip(runs: Remembered) -> str:
     items = "".join(
         f'<li><button type="button" data-index="{index}" data-value="">{face}</button>'
         f'<button type="button" class="put-beside" data-index="{BESIDE + index}" data-value="" '
-        f'title="{say("Put beside the answers shown")}"><span aria-hidden="true">◫</span>'
-        f'<span class="unseen">{say("Put beside the answers shown")}</span></button></li>'
+        f'title="{translate("Put beside the answers shown")}"><span aria-hidden="true">◫</span>'
+        f'<span class="unseen">{translate("Put beside the answers shown")}</span></button></li>'
         for index, (_, face) in enumerate(runs)
     )
-    title = f'<p class="section" id="recent-label">{say("Your last runs; ◫ puts one beside the answers shown")}</p>'
+    title = (
+        f'<p class="section" id="recent-label">{translate("Your last runs; ◫ puts one beside the answers shown")}</p>'
+    )
     return f'{title}<ul class="recent" aria-labelledby="recent-label">{items}</ul>'

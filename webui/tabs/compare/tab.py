@@ -17,7 +17,7 @@ from evfsam.types import ImageView
 from webui import wording
 from webui.bounded_store import NoRoomError
 from webui.fetching import Fetcher
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
 from webui.run_cache import FinishedRun, RunStore
 from webui.tabs.compare import columns as answer_columns
@@ -147,7 +147,7 @@ class ComparePage:
             yield {self.status: wording.problem(_for_the_page(error)), **self._at_rest()}
         except Exception:
             logger.exception("a run failed")
-            yield {self.status: wording.problem(say(_OUR_FAULT)), **self._at_rest()}
+            yield {self.status: wording.problem(translate(_OUR_FAULT)), **self._at_rest()}
 
     def _picture_name(self, view: ImageView, payload: object, known: KnownScene | None) -> str:
         """Return a name for the files of a picture: the example's, the scene's, or that of the file that was given."""
@@ -164,7 +164,7 @@ class ComparePage:
         cards = self.comparison.cards
         stopped = [column for column in self.columns if column.key in unanswered]
         words: Updates = {column.card: wording.pending_card(cards[column.key], "stopped") for column in stopped}
-        return {self.status: wording.hint(say(_STOPPED)), **words, **self._at_rest()}
+        return {self.status: wording.hint(translate(_STOPPED)), **words, **self._at_rest()}
 
     def _show(self, so_far: FinishedRun) -> Iterator[Updates]:
         progress = so_far.progress
@@ -194,7 +194,10 @@ class ComparePage:
             key = self.runs.put(finished)
         except NoRoomError as error:  # the answers stay; the tabs beside say why they have nothing to show
             key = error.key
-            refused = {self.status: wording.problem(retold(str(error))), self.download: gr.update(interactive=False)}
+            refused = {
+                self.status: wording.problem(translate_message(str(error))),
+                self.download: gr.update(interactive=False),
+            }
         recipe = query_of(finished, self.examples, self.comparison.suite.key)
         offered = {self.download: gr.update(interactive=True)}
         return {self.last_run: key, self.query: with_key(recipe, key), **offered, **refused}
@@ -215,22 +218,22 @@ class ComparePage:
             yield {self.archive: None, self.status: wording.problem(_for_the_page(error))}
         except Exception:
             logger.exception("a zip could not be made")
-            yield {self.archive: None, self.status: wording.problem(say(_OUR_FAULT))}
+            yield {self.archive: None, self.status: wording.problem(translate(_OUR_FAULT))}
 
     def take_random_scene(self) -> Updates:
         """Put a new scene on the page, with phrases that mean something in it."""
         drawn, known = random_scene()
         phrases = suggested_phrases(drawn)
-        ready = say("A new scene, which no model was trained on.")
+        ready = translate("A new scene, which no model was trained on.")
         return {self.controls.image: drawn.image, self.known: known, **self._fresh(phrases, ready)}
 
     def take_example(self, event: gr.SelectData) -> Updates:
         """Put an example on the page."""
         if not isinstance(event.index, int) or not 0 <= event.index < len(self.examples):
-            return {self.status: wording.problem(say("There is no such example."))}
+            return {self.status: wording.problem(translate("There is no such example."))}
         example = self.examples[event.index]
         image = example.image()
-        fresh = self._fresh(example.phrases, retold(example.title))
+        fresh = self._fresh(example.phrases, translate_message(example.title))
         return {self.controls.image: image, self.known: example.known_scene(image), **fresh}
 
     def take_upload(self, payload: object) -> Updates:
@@ -240,7 +243,7 @@ class ComparePage:
         except EvfSamError as error:
             return {self.status: wording.problem(_for_the_page(error)), **self._emptied(payload)}
         ready = "Your image, {width} × {height} pixels. Say what to mark and press Enter."
-        words = say(ready, width=width, height=height)
+        words = translate(ready, width=width, height=height)
         return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied(payload)}
 
     def take_address(self, address: object) -> Updates:
@@ -251,10 +254,10 @@ class ComparePage:
                 raise ImageFormatError("expected an address that begins with http:// or https://")
             image = read_image(self.fetcher.fetch(text))
         except EvfSamError as error:
-            told = say("No picture came from this address: {reason}", reason=retold(str(error)))
+            told = translate("No picture came from this address: {reason}", reason=translate_message(str(error)))
             return {self.status: wording.problem(told)}
         height, width = image.shape[:2]
-        words = say(
+        words = translate(
             "Your image, {width} × {height} pixels. Say what to mark and press Enter.", width=width, height=height
         )
         fresh = {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied()}
@@ -262,7 +265,11 @@ class ComparePage:
 
     def clear(self) -> Updates:
         """Forget answers that belonged to a removed image."""
-        return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(say(_START)), **self._emptied()}
+        return {
+            self.controls.chips: phrase_buttons(()),
+            self.status: wording.hint(translate(_START)),
+            **self._emptied(),
+        }
 
     def take_phrase(self, event: gr.SelectData) -> str:
         """Put a suggested phrase into the phrase field."""
@@ -342,11 +349,13 @@ def build_compare(
     with gr.Row(elem_id="workplace"):
         with gr.Column(elem_id="answers") as answers:
             with gr.Row(elem_id="status-row"):
-                status = gr.HTML(wording.hint(say(_START)), elem_id="status")
-                download = gr.Button(say("Download all"), interactive=False, elem_id="download", scale=0, min_width=150)
-                archive = gr.DownloadButton(say("File"), visible="hidden", elem_id="archive")
+                status = gr.HTML(wording.hint(translate(_START)), elem_id="status")
+                download = gr.Button(
+                    translate("Download all"), interactive=False, elem_id="download", scale=0, min_width=150
+                )
+                archive = gr.DownloadButton(translate("File"), visible="hidden", elem_id="archive")
             note = gr.HTML("", elem_id="note")
-            gr.HTML(f'<h2 id="results">{say("Results")}</h2>', elem_classes=["unseen"])
+            gr.HTML(f'<h2 id="results">{translate("Results")}</h2>', elem_classes=["unseen"])
             build_viewer()
             columns = build_columns(comparison.cards)
         controls = build_controls(question, comparison.cards, examples)
@@ -391,7 +400,10 @@ def _wire_runs(page: ComparePage) -> list[Dependency]:
 
     def wire(listen: Callable[..., Dependency]) -> Dependency:
         listen(
-            None, None, [page.status, controls.stop], js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(say(_ASKED))))
+            None,
+            None,
+            [page.status, controls.stop],
+            js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(translate(_ASKED)))),
         )
         return listen(
             page.ask,
@@ -463,6 +475,6 @@ def _file_of(payload: object) -> str | None:
 
 def _for_the_page(error: EvfSamError) -> str:
     if isinstance(error, EmptyPhraseError):
-        return say("The phrase is empty. Type what to segment, such as “the dog on the left”.")
-    told = retold(str(error))
+        return translate("The phrase is empty. Type what to segment, such as “the dog on the left”.")
+    told = translate_message(str(error))
     return told[:1].upper() + told[1:]

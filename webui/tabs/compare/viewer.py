@@ -16,7 +16,7 @@ from PIL import Image
 
 from evfsam.types import Segmentation
 from webui import wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from workbench.export.results import png_bytes
 from workbench.metrics.masks import Mask
 from workbench.pictures.rendering import dashed_outline
@@ -47,8 +47,8 @@ def readout(segmentation: Segmentation, title: str, truth: Mask | None = None) -
     height, width = segmentation.size
     picture = b64encode(png_bytes(value_map(segmentation))).decode("ascii")
     return (
-        f'<p class="readout" data-title="{escape(retold(title))}" data-width="{width}" data-height="{height}" '
-        f'{known}data-middle="{MIDDLE}" data-scale="{LEVELS_PER_LOGIT}" '
+        f'<p class="readout" data-title="{escape(translate_message(title))}" data-width="{width}" '
+        f'data-height="{height}" {known}data-middle="{MIDDLE}" data-scale="{LEVELS_PER_LOGIT}" '
         f'data-values="data:image/png;base64,{picture}">&nbsp;</p>'
     )
 
@@ -80,22 +80,23 @@ def _outline_of(truth: Mask) -> str:
 
 
 def _bar() -> str:
-    view, plain = say("View of all results"), say("Show the plain image instead of the result")
-    shows = {"marked": say("Marked"), "mask": say("Mask alone"), "cutout": say("Cut-out")}
+    view, plain = translate("View of all results"), translate("Show the plain image instead of the result")
+    shows = {"marked": translate("Marked"), "mask": translate("Mask alone"), "cutout": translate("Cut-out")}
     options = "".join(f'<option value="{name}">{title}</option>' for name, title in shows.items())
     words = escape(json.dumps(wording.viewer_words(), ensure_ascii=False))
     return (
         f'<div class="viewer" role="group" aria-label="{view}" data-words="{words}">'
-        f'<span class="zoom"><button type="button" data-do="out" aria-label="{say("Zoom out")}">−</button>'
+        f'<span class="zoom"><button type="button" data-do="out" aria-label="{translate("Zoom out")}">−</button>'
         "<output>100 %</output>"
-        f'<button type="button" data-do="in" aria-label="{say("Zoom in")}">+</button></span>'
-        f'<label class="wipe"><span>{say("Image")}</span>'
+        f'<button type="button" data-do="in" aria-label="{translate("Zoom in")}">+</button></span>'
+        f'<label class="wipe"><span>{translate("Image")}</span>'
         f'<input type="range" data-set="wipe" min="0" max="100" value="100" aria-label="{plain}" '
-        f'aria-valuetext="100 %"><span>{say("Result")}</span></label>'
-        f'<label><span>{say("Opacity")}</span><input type="range" data-set="opacity" min="0" max="100" value="100" '
-        'aria-valuetext="100 %"></label>'
-        f'<label><span>{say("Show")}</span><select data-set="show">{options}</select></label>'
-        f'<label class="truth"><input type="checkbox" data-set="truth"><span>{say("What was meant")}</span></label>'
-        f'<button type="button" data-do="reset">{say("Reset view")}</button>'
+        f'aria-valuetext="100 %"><span>{translate("Result")}</span></label>'
+        f'<label><span>{translate("Opacity")}</span><input type="range" data-set="opacity" min="0" '
+        'max="100" value="100" aria-valuetext="100 %"></label>'
+        f'<label><span>{translate("Show")}</span><select data-set="show">{options}</select></label>'
+        f'<label class="truth"><input type="checkbox" data-set="truth">'
+        f"<span>{translate('What was meant')}</span></label>"
+        f'<button type="button" data-do="reset">{translate("Reset view")}</button>'
         f'<p class="caption">{wording.viewer_hint()}</p><span class="unseen" role="status"></span></div>'
     )

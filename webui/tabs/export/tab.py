@@ -12,7 +12,7 @@ import gradio as gr
 
 from evfsam.errors import EvfSamError
 from webui import wording
-from webui.i18n.translate import retold, say
+from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.choices import choice_list
 from webui.tabs.compare.columns import Updates
@@ -68,7 +68,7 @@ class TakeAwayTab:
         return {
             self.empty: gr.update(visible=False),
             self.place: gr.update(visible=True),
-            self.status: wording.hint(say(_READY)),
+            self.status: wording.hint(translate(_READY)),
             self.file: None,
             **self._folded(),
             **self._linked(recipe, page_address(address)),
@@ -94,13 +94,15 @@ class TakeAwayTab:
                 size = f"{written.stat().st_size / 1000:,.0f} kB".replace(",", " ")
                 yield {
                     self.file: str(written),
-                    self.status: wording.hint(say("{name}, {size}, is downloaded.", name=written.name, size=size)),
+                    self.status: wording.hint(
+                        translate("{name}, {size}, is downloaded.", name=written.name, size=size)
+                    ),
                 }
         except EvfSamError as error:
             yield {self.file: None, self.status: wording.problem(str(error))}
         except Exception:
             logger.exception("a file could not be made")
-            yield {self.file: None, self.status: wording.problem(say(_OUR_FAULT))}
+            yield {self.file: None, self.status: wording.problem(translate(_OUR_FAULT))}
 
     def read_figures(self, key: str | None) -> Updates:
         """Show result.json of the run."""
@@ -121,9 +123,9 @@ class TakeAwayTab:
 
     def _linked(self, recipe: RunRecipe, address: str) -> Updates:
         try:
-            link, note = f"{address}?{encode_link(recipe)}", say(_LINK)
+            link, note = f"{address}?{encode_link(recipe)}", translate(_LINK)
         except EvfSamError as error:
-            link, note = "", say(_NO_LINK) if recipe.source == UPLOAD else retold(str(error))
+            link, note = "", translate(_NO_LINK) if recipe.source == UPLOAD else translate_message(str(error))
         return {
             self.link: gr.update(value=link, visible=bool(link)),
             self.link_note: f'<p class="caption">{escape(note)}</p>',
@@ -149,32 +151,34 @@ class TakeAwayTab:
 
 def build_take_away(page: ComparePage) -> None:
     """Lay out the tab and wire its events; it follows the visitor's latest run."""
-    empty = gr.HTML(f'<p class="empty">{say(_EMPTY)}</p>')
+    empty = gr.HTML(f'<p class="empty">{translate(_EMPTY)}</p>')
     with gr.Row(visible=False, elem_id="take-away") as place:
         with gr.Column(scale=4, min_width=300):
-            status = gr.HTML(wording.hint(say(_READY)), elem_id="take-status")
+            status = gr.HTML(wording.hint(translate(_READY)), elem_id="take-status")
             files = choice_list(_file_buttons(), "formats")
-            file = gr.DownloadButton(say("File"), visible="hidden", elem_id="take-file")
+            file = gr.DownloadButton(translate("File"), visible="hidden", elem_id="take-file")
         with gr.Column(scale=5, min_width=300):
-            linked = say("Link to this run")
+            linked = translate("Link to this run")
             link = gr.Textbox(label=linked, interactive=False, buttons=["copy"], lines=2, elem_id="link")
             link_note = gr.HTML("", elem_id="link-note")
             languages = [
-                (say("Python, this library"), LIBRARY),
-                (say("Python, gradio_client"), CLIENT),
+                (translate("Python, this library"), LIBRARY),
+                (translate("Python, gradio_client"), CLIENT),
                 ("curl", CURL),
             ]
-            language = gr.Radio(languages, value=LIBRARY, label=say("Copy as code"), elem_id="language")
+            language = gr.Radio(languages, value=LIBRARY, label=translate("Copy as code"), elem_id="language")
             code = gr.Code(
                 language="python",
-                label=say("Code that makes this run"),
+                label=translate("Code that makes this run"),
                 interactive=False,
                 buttons=["copy", "download"],
                 wrap_lines=True,
                 visible=False,  # until there is code: its scripts are large
                 elem_id="code",
             )
-            with gr.Accordion(say("All figures, as result.json has them"), open=False, elem_id="figures") as shown:
+            with gr.Accordion(
+                translate("All figures, as result.json has them"), open=False, elem_id="figures"
+            ) as shown:
                 result = gr.JSON(show_label=False, max_height=480, elem_id="result")
     address = gr.State("", time_to_live=STATE_SECONDS)
     _wire(TakeAwayTab(page, empty, place, status, files, file, link, link_note, language, code, address, shown, result))
@@ -205,13 +209,13 @@ def _code(recipe: RunRecipe, language: object, address: str) -> object:
 
 
 def _file_buttons() -> str:
-    everything = say("Everything in one zip"), say("All the files below, and a manifest that lists them.")
+    everything = translate("Everything in one zip"), translate("All the files below, and a manifest that lists them.")
     rows = [(ALL, *everything)]
-    rows += [(each.key, retold(each.title), retold(each.summary)) for each in FORMATS.values()]
+    rows += [(each.key, translate_message(each.title), translate_message(each.summary)) for each in FORMATS.values()]
     items = "".join(
         f'<li><button type="button" data-index="{index}" data-value="{key}"><b>{escape(title)}</b>'
         f"<span>{escape(summary)}</span></button></li>"
         for index, (key, title, summary) in enumerate(rows)
     )
-    title = f'<p class="section" id="formats-label">{say("Download")}</p>'
+    title = f'<p class="section" id="formats-label">{translate("Download")}</p>'
     return f'{title}<ul class="formats" aria-labelledby="formats-label">{items}</ul>'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evfsam.types import ImageView
-from webui.i18n.translate import speaking
+from webui.i18n.translate import in_language
 from webui.tabs.compare.notes import note_on
 from webui.tabs.compare.runs import Progress
 
@@ -40,6 +40,6 @@ def test_a_note_says_which_words_are_foreign_and_what_a_slip_was_taken_for(phras
 
 def test_a_picture_that_is_no_scene_is_told_also_in_chinese() -> None:
     assert "learnt from drawn scenes" in note("the dog", is_scene=False)
-    with speaking("zh"):
+    with in_language("zh"):
         assert "mini" in note("the dog", is_scene=False)
         assert "learnt" not in note("the dog", is_scene=False)
