@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -10,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import open_tab, opened, serve
 from tests.browser.test_page import KEYS, PHRASE, ask, expect_three_answers, upload
 from webui.blocks import build_demo
+from webui.tabs.compare.opening import Opening
 from workbench.comparison import Comparison
 from workbench.kept_run import ARRIVAL_PHRASE
 from workbench.suites.registry import MINI
@@ -45,6 +48,32 @@ def test_the_page_opens_with_an_answered_question_and_the_field_for_the_next_in_
         expect(page.locator("#refine-picture img")).to_be_visible()
         open_tab(page, "Inspect", "Verdict")
         expect(page.locator("#verdict-masks img").first).to_be_visible()
+
+
+@pytest.mark.weights
+def test_an_example_taken_before_the_page_has_opened_stays_and_can_be_asked_about(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, may_open, has_opened = Opening.open, Event(), Event()
+
+    def late(self: Opening, query: object) -> dict[Any, Any]:
+        updates = shown(self, query)
+        may_open.wait(90)
+        has_opened.set()
+        return updates
+
+    monkeypatch.setattr(Opening, "open", late)
+    demo = build_demo(Comparison(MINI))
+    with opened(browser, serve(demo)) as page:
+        page.locator("#examples button").nth(1).click()
+        expect_three_answers(page)
+        may_open.set()
+        assert has_opened.wait(90)
+        page.wait_for_timeout(3_000)  # for what must not arrive
+        ask(page, "the red thing")
+        expect(page.locator("#overlay-evf-sam img")).to_have_attribute("alt", re.compile("the red thing"))
+        expect_three_answers(page)
+    demo.close()
 
 
 def test_a_scene_is_asked_by_itself_and_enter_asks_again_instead_of_drawing_another(page: Page) -> None:

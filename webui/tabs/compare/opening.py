@@ -49,15 +49,28 @@ class Opening:
     first: FinishedRun | None
 
     def open(self, query: object) -> Updates:
-        """Show the run of an address: kept answers at once, others are asked anew."""
+        """Show the run of an address, unless the visitor took a picture before it could be shown."""
+        turn = self.page.versions.arrive()
+        shown = None if turn is None else self._shown(query, turn)
+        if shown is None or not self.page.versions.is_current(turn):
+            return {self.page.status: gr.skip()}
+        return {**shown, self.page.turn: turn}
+
+    def reopen(self, event: gr.SelectData) -> Updates:
+        """Follow the browser's Back and Forward."""
+        turn = self.page.versions.begin()
+        return {**self._shown(event.value, turn), self.page.turn: turn}
+
+    def _shown(self, query: object, turn: int) -> Updates:
+        """Show kept answers at once, and ask others anew."""
         text = query if isinstance(query, str) else ""
         key = key_in(text)
         try:
-            return self.page.show_again(self.page.runs.get(key), key, translate(_BACK))
+            return self.page.show_again(self.page.runs.get(key), key, translate(_BACK), turn)
         except GoneError:
             pass
         if holds_recipe(text):
-            return self._restore(text)
+            return self._restore(text, turn)
         if key:
             return {**self.page.introduce(), self.page.status: wording.problem(translate(_GONE))}
         if self.first is None:
@@ -66,15 +79,11 @@ class Opening:
             first_key = self.page.runs.keep_for_all(self.first, FIRST_KEY)
         except NoRoomError as error:  # the tabs beside say so
             first_key = error.key
-        shown = self.page.show_again(self.first, first_key, translate(_ARRIVED))
+        shown = self.page.show_again(self.first, first_key, translate(_ARRIVED), turn)
         remembered = self.page.controls.settings
         return {component: value for component, value in shown.items() if component not in remembered}
 
-    def reopen(self, event: gr.SelectData) -> Updates:
-        """Follow the browser's Back and Forward."""
-        return self.open(event.value)
-
-    def _restore(self, query: str) -> Updates:
+    def _restore(self, query: str, turn: int) -> Updates:
         page, controls = self.page, self.page.controls
         try:
             found = restored(query, page.examples, page.comparison.suite)
@@ -86,7 +95,7 @@ class Opening:
             return {**page.introduce(), page.status: told}
         words = escape(translate("Restored from the link."))
         return {
-            **page.clear(),
+            **page.start_with(turn),
             **options,
             controls.image: found.image,
             page.known: found.known,
@@ -107,6 +116,8 @@ def build_opening(page: ComparePage) -> Opening:
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     opened = gr.on(None, opening.open, search, page.everything, js=_READ_ADDRESS, **quiet)
     returned = address.select(opening.reopen, None, page.everything, **quiet)
+    taken = (page.controls.new_scene.click, page.controls.examples.select, page.controls.image.input)
+    gr.on(taken, None, None, None, cancels=opened, api_visibility="private")
     for filled in (opened, returned):
         filled.success(None, None, None, js=_ASK_IF_RESTORED)
     followed = "(query) => document.dispatchEvent(new CustomEvent('run-address', {detail: query}))"

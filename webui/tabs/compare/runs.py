@@ -172,13 +172,13 @@ class ImageVersions:
         Args:
             path: file of an uploaded picture: runs on it count as current before the page has its number.
         """
-        visitor = _visitor()
         with self._lock:
-            before = self._turns.pop(visitor, None)
-            self._turns[visitor] = _Version(1 if before is None else before.number + 1, path)
-            while len(self._turns) > _VISITORS:
-                self._turns.popitem(last=False)
-            return self._turns[visitor].number
+            return self._begin(path)
+
+    def arrive(self) -> int | None:
+        """Number the picture that the page opens with; None where its visitor took another one meanwhile."""
+        with self._lock:
+            return None if _visitor() in self._turns else self._begin(None)
 
     def is_current(self, number: object, path: str | None = None) -> bool:
         """Whether a run belongs to this visitor's picture; one of a visitor who is not known here does.
@@ -190,6 +190,14 @@ class ImageVersions:
         with self._lock:
             turn = self._turns.get(_visitor())
         return turn is None or number == turn.number or (turn.path is not None and path == turn.path)
+
+    def _begin(self, path: str | None) -> int:
+        visitor = _visitor()
+        before = self._turns.pop(visitor, None)
+        self._turns[visitor] = _Version(1 if before is None else before.number + 1, path)
+        while len(self._turns) > _VISITORS:
+            self._turns.popitem(last=False)
+        return self._turns[visitor].number
 
 
 def _visitor() -> str:

@@ -265,28 +265,33 @@ class ComparePage:
 
     def clear(self) -> Updates:
         """Forget answers that belonged to a removed image."""
+        return self.start_with(None)
+
+    def start_with(self, turn: int | None) -> Updates:
+        """Begin without answers on the picture of that number; on a new one where there is none."""
         return {
             self.controls.chips: phrase_buttons(()),
             self.status: wording.hint(translate(_START)),
-            **self._emptied(),
+            **self._emptied(turn=turn),
         }
 
     def take_phrase(self, event: gr.SelectData) -> str:
         """Put a suggested phrase into the phrase field."""
         return str(event.value)
 
-    def show_again(self, run: FinishedRun, key: str, words: str) -> Updates:
+    def show_again(self, run: FinishedRun, key: str, words: str, turn: int | None = None) -> Updates:
         """Put a finished run on the page as it was: picture, question, settings and answers.
 
         Args:
             run: one that is kept.
             key: its key.
             words: for the status line.
+            turn: number of the picture; a new one where there is none.
         """
         progress, controls = run.progress, self.controls
         recipe = recipe_of(run, self.examples, self.comparison.suite.key)
         return {
-            **self._fresh(self._phrases_for(run), words),
+            **self._fresh(self._phrases_for(run), words, turn),
             **{each.component: control_value(recipe.options, each) for each in controls.options},
             controls.image: progress.view.image,
             controls.phrase: progress.phrase,
@@ -316,17 +321,17 @@ class ComparePage:
     def _no_download(self) -> Updates:
         return {self.download: gr.update(interactive=False), self.archive: None}
 
-    def _fresh(self, phrases: Sequence[str], words: str) -> Updates:
+    def _fresh(self, phrases: Sequence[str], words: str, turn: int | None = None) -> Updates:
         return {
             self.controls.phrase: phrases[0] if phrases else "",
             self.controls.chips: phrase_buttons(phrases),
             self.status: wording.hint(words),
-            **self._emptied(),
+            **self._emptied(turn=turn),
         }
 
-    def _emptied(self, payload: object = None) -> Updates:
-        """Begin with another picture: an uploaded one where there is a payload."""
-        turn = self.versions.begin(_file_of(payload))
+    def _emptied(self, payload: object = None, turn: int | None = None) -> Updates:
+        """Begin with another picture: an uploaded one where there is a payload, or that of a number."""
+        turn = self.versions.begin(_file_of(payload)) if turn is None else turn
         nothing = {self.last_run: None, self.turn: turn, self.query: "", self.note: ""}
         return {**nothing, **self._no_download(), **self._at_rest(), **self.introduce()}
 

@@ -28,6 +28,17 @@ def test_a_run_on_an_upload_is_current_before_the_page_has_its_number(turns: Ima
     assert not turns.is_current(before, "/uploads/dog.png")
 
 
+def test_the_page_opens_with_a_picture_only_where_none_was_taken(turns: ImageVersions) -> None:
+    opening = turns.arrive()
+
+    assert opening is not None
+    assert turns.is_current(opening)
+    assert turns.arrive() is None
+    taken = turns.begin()
+    assert turns.is_current(taken)
+    assert not turns.is_current(opening)
+
+
 def test_a_visitor_from_before_a_restart_is_heard(turns: ImageVersions) -> None:
     assert turns.is_current(7)
 
