@@ -136,7 +136,7 @@ def test_files_are_fetched_before_the_call_and_a_failed_fetch_fails_one_strategy
     spaces: FakeSpaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fetch(self: HubEntry) -> None:
-        raise CheckpointError(f"{self.title}: the disk is full")
+        raise CheckpointError(f"{self.card.title}: the disk is full")
 
     monkeypatch.setattr(HubEntry, "fetch", fetch)
     mixed = suite_of(tmp_path, left="load_bright", right="load_bright")
