@@ -22,6 +22,7 @@ STOPS: Final = (
     "columns",
     "panels",
     "image",
+    "image-address",
     "new-scene",
     "examples",
     "strategies",

@@ -98,7 +98,7 @@ def test_the_arrow_up_brings_an_earlier_phrase_and_the_strip_an_earlier_run(page
     expect(page.locator(PHRASE)).to_have_value("the first")
     page.keyboard.press("ArrowDown")
     expect(page.locator(PHRASE)).to_have_value("the second")
-    expect(page.locator("#recent button")).to_have_count(2)
+    expect(page.locator("#recent li")).to_have_count(2)
     page.locator("#recent button", has_text="the first").click()
     expect(page.locator(PHRASE)).to_have_value("the first")
     expect(page.locator("#overlay-evf-sam img")).to_have_attribute(

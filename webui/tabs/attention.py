@@ -40,8 +40,13 @@ OWN_SCALE, ONE_SCALE = "own", "one"
 SCRIPT: Final = Path(__file__).with_name("attention.js")
 
 _NONE: Final = "None of these answers has attention to show. EVF-SAM, which reads image and phrase together, has."
-_FOCUS: Final = "() => setTimeout(() => document.querySelector('#PANEL [aria-pressed=true]')?.focus(), 60)"
-"""The buttons are written anew: keep the keyboard's place on the one that was pressed."""
+_FOCUS: Final = """
+() => setTimeout(() => {
+  const isElsewhere = document.activeElement?.matches('body *') && !document.activeElement.closest('#PANEL');
+  if (!isElsewhere) document.querySelector('#PANEL [aria-pressed=true]')?.focus();
+}, 60)
+"""
+"""The buttons are written anew: keep the keyboard's place on the one that was pressed, unless it has gone on."""
 _MEDIA: Final = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png"}
 
 

@@ -142,7 +142,7 @@ def _place(number: object, step: int, count: int) -> int:
 def _page_of(exhibit: Exhibit, answers: Sequence[Answer], place: int, count: int) -> str:
     place_told = translate("{number} of {count}", number=f"{place:,}", count=f"{count:,}")
     details = f"{place_told} · {exhibit.kind} · {exhibit.sample_id}"
-    head = f'<h3><q lang="en">{escape(exhibit.phrase)}</q></h3><p class="caption">{escape(details)}</p>'
+    head = f'<h2><q lang="en">{escape(exhibit.phrase)}</q></h2><p class="caption">{escape(details)}</p>'
     drawn = [_plate(exhibit, label) for label in exhibit.pictures]
     pictures = figures.plates(drawn) if drawn else figures.nothing(translate(_NO_PICTURES))
     return head + pictures + _table(answers)
