@@ -100,3 +100,5 @@ def test_a_scene_brings_its_own_mask_and_a_drawing_takes_its_place(page: Page) -
     open_differences(page)
     choose_kind(page, "Draw one")
     expect(page.locator("#differences-reference")).not_to_contain_text("Your drawing")
+    # Gradio's editor raises an error where the page is closed while it is being set up.
+    expect(page.locator("#reference-editor canvas").first).to_be_visible()
