@@ -113,20 +113,6 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             limits=_PAGE_LIMITS,
             is_of_page=True,
         ),
-        "mllm-wordings": Card(
-            title="LLaVA mini for SAM4MLLM dialogues",
-            pipeline="image-text-to-text",
-            summary="A LLaVA of transformers' classes: a small CLIP's vision tower at 128 pixels, 64 image tokens, a "
-            "Llama of width 160 and 5 layers.",
-            recipe="Dialogues of SAM4MLLM (arXiv:2409.10542) about scenes of the page in every wording of "
-            "`workbench/datasets/grammar.toml` that is not held out: boxes, Yes or No for single points, box with "
-            "points in one answer, and beside them names of points. Cross-entropy of the answers; all weights are "
-            "trained.",
-            measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits, "
-            "on scenes of the page.",
-            limits=_PAGE_LIMITS + " It answers one point a turn; lists of points were not trained.",
-            is_of_page=True,
-        ),
         "sight-text": Card(
             title="LLaVA mini for SAM4MLLM dialogues",
             pipeline="image-text-to-text",

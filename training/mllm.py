@@ -44,7 +44,6 @@ from training.tower import image_tokens
 from workbench.datasets.expressions import KINDS, ExpressionKind
 
 PRETRAIN_SCHEDULE = Schedule(steps=2500, learning_rate=7e-4, warmup=200, validate_every=500)
-WORDINGS_SCHEDULE = Schedule(steps=330, learning_rate=3e-4, warmup=20, validate_every=165)
 SCHEDULE = Schedule(steps=400, learning_rate=2e-4, warmup=50, validate_every=200)
 SCENES_A_STEP = 32
 PHRASES_A_SCENE = 4

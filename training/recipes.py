@@ -287,25 +287,9 @@ def blend(places: Places) -> None:
         card.write(f"\n**Blended.** {finetune.BLEND:.0%} of these weights, the rest those of `{places.start_name}`.\n")
 
 
-def train_mllm_wordings(places: Places) -> None:
-    """What people type, for an earlier suite's LLaVA, at its own sizes."""
-    if places.start is None:
-        raise ConfigurationError("expected --start with the suite whose LLaVA is to learn more wordings, got none")
-    start = places.start / "point-query" / "mllm"
-    model = LlavaForConditionalGeneration.from_pretrained(start, dtype=torch.float32, attn_implementation="eager")
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
-    stage = mllm.MllmStage(
-        SceneSource(places.pictures, shares={"page": 1.0}, side=256), tokenizer, model, places.held_out
-    )
-    measured = places.train("mllm-wordings", stage, mllm.WORDINGS_SCHEDULE)
-    directory = places.out / "point-query" / "mllm"
-    stage.save(directory)
-    write_card(directory, CARDS["mllm-wordings"], measured)
-
-
 def _pool(places: Places) -> ScenePool:
     source = SceneSource(places.pictures, shares=sight.SHARES, side=tower.SIDE)
-    size = sight.POOL if places.steps is None else (sight.POOL if places.steps > 100 else 8 * places.steps)
+    size = sight.POOL if places.steps is None or places.steps > 100 else 8 * places.steps
     return ScenePool(
         source, places.work / "pool" / source.digest()[:12], size, tower.Convolutions(places.pictures / tower.PACKAGE)
     )
@@ -479,7 +463,6 @@ FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
         "wordings": Recipe(train_wordings, (), finetune.WORDINGS_SCHEDULE),
         "absent": Recipe(train_absent, (), finetune.ABSENT_SCHEDULE),
         "blend": Recipe(blend, (), Schedule(steps=1, learning_rate=0.0)),
-        "mllm-wordings": Recipe(train_mllm_wordings, (), mllm.WORDINGS_SCHEDULE),
         "sight": Recipe(train_sight, (), sight.TOWER_SCHEDULE),
         "sight-pointing": Recipe(train_sight_pointing, ("sight",), sight.POINTING_SCHEDULE),
         "sight-text": Recipe(train_sight_text, ("sight-pointing",), sight.TEXT_SCHEDULE),
