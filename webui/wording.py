@@ -201,13 +201,13 @@ def embedding_in_words(results: Sequence[StrategyResult]) -> str:
     answered = [result.segmentation for result in results if result.segmentation.verdict.kind != "failed"]
     if not answered:
         return ""
-    if all(segmentation.embedding_was_cached for segmentation in answered):
+    count = sum(not segmentation.embedding_was_cached for segmentation in answered)
+    if count == 0:
         return translate("The image embedding was reused: nothing was encoded again.")
-    return (
-        translate("The image was encoded once and shared.")
-        if len(answered) > 1
-        else translate("The image was encoded once.")
-    )
+    if count > 1:
+        return translate("The image was encoded {count} times: not all strategies share one SAM.", count=count)
+    shared = translate("The image was encoded once and shared.")
+    return shared if len(answered) > 1 else translate("The image was encoded once.")
 
 
 def problem(message: str) -> str:

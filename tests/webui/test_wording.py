@@ -141,7 +141,12 @@ def test_a_strategy_without_a_place_says_so_and_what_is_drawn_instead() -> None:
 
 @pytest.mark.parametrize(
     ("cached", "words"),
-    [((False, True), "encoded once and shared"), ((True, True), "reused"), ((False,), "encoded once.")],
+    [
+        ((False, True), "encoded once and shared"),
+        ((True, True), "reused"),
+        ((False,), "encoded once."),
+        ((False, True, False), "2 times"),
+    ],
 )
 def test_the_status_says_whether_the_image_was_encoded(cached: tuple[bool, ...], words: str) -> None:
     results = [answer(embedding_was_cached=was) for was in cached]
