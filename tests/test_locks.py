@@ -82,6 +82,18 @@ def test_what_the_locked_packages_need_is_locked_too_and_fits() -> None:
             assert needed in ALL_LOCKED, f"{name} needs {need}, which is not locked: run .ci/lock"
 
 
+def test_what_the_lock_says_that_sam2_needs_is_what_it_needs() -> None:
+    """`.ci/lock` tells uv, which would install the whole of torch to find it out."""
+    told = re.search(
+        r"<<'TOLD'\n(.*?)^TOLD$", (ROOT / ".ci" / "lock").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert told
+    (entry,) = tomllib.loads(told[1])["dependency-metadata"]
+    assert entry["version"] == ALL_LOCKED["sam2"] == importlib.metadata.version("sam2")
+    needs = [need for need in importlib.metadata.requires("sam2") or () if "extra ==" not in need]
+    assert sorted(map(str, map(Requirement, entry["requires-dist"]))) == sorted(map(str, map(Requirement, needs)))
+
+
 def test_the_highest_torch_is_taken_for_cpus_and_for_cuda_alike() -> None:
     for name in OWN_CHOICE:
         requirement, version = locked("requirements.txt")[name], ALL_LOCKED[name]
