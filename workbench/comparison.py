@@ -32,9 +32,8 @@ from evfsam.types import (
 from workbench.embedding_cache import EmbeddingCache
 from workbench.names import unknown_name
 from workbench.request_memory import check_memory
-from workbench.suites.configured import configured
 from workbench.suites.memory_plan import is_out_of_memory, out_of_memory_reason
-from workbench.suites.registry import Suite
+from workbench.suites.registry import Suite, configured
 from workbench.turns import Turns
 
 logger = logging.getLogger(__name__)

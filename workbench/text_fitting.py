@@ -1,7 +1,14 @@
-"""Text of other people made fit for where it is written: a terminal, a spreadsheet, XML, the name of a file."""
+"""Text of other people: read from their files without a guess, and made fit for where it is written.
 
+That is a terminal, a spreadsheet, XML or the name of a file.
+"""
+
+import codecs
 import re
+from collections.abc import Sequence
 from typing import Final
+
+from evfsam.errors import EvfSamError
 
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters, with which terminals are steered
@@ -12,6 +19,13 @@ _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 _FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin|conout|clock|(com|lpt)[0-9])")
 _SLUG_LENGTH: Final = 32
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def visible(text: str) -> str:
@@ -47,3 +61,37 @@ def file_slug(text: str) -> str:
 def _escaped(character: str) -> str:
     number = ord(character)
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+def named_once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of JSON, of which each name stands once; an `object_pairs_hook` of `json.loads`.
+
+    Raises:
+        ValueError: a name stands twice; the later value would replace the first without a word.
+    """
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:60]!r} twice in one object")
+    return made
+
+
+class TextEncodingError(EvfSamError):
+    """Bytes are no text that can be read without guessing."""
+
+
+def decoded_text(content: bytes) -> str:
+    """Return the text of a file, without the mark that spreadsheets and editors put in front.
+
+    Raises:
+        TextEncodingError: it is neither UTF-8 nor marked as UTF-16 or UTF-32; the message names the line.
+    """
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TextEncodingError(
+            "expected UTF-8 text, got other bytes in line {line}; save it again as UTF-8", line=line
+        ) from error

@@ -18,7 +18,7 @@ from webui.tabs.video.components import build_parts
 from webui.tabs.video.tab import VideoTab
 from workbench.limits import LARGEST_FILE_MB
 from workbench.video import clips as video_clips
-from workbench.video.zero_gpu import clip_asker
+from workbench.zero_gpu import clip_asker
 
 Updates = dict[object, object]
 

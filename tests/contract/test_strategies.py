@@ -14,8 +14,7 @@ from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
 from tests.baselines.tiny_models import PHRASE
 from tests.contract.tiny_checkpoints import SAVERS, load
-from workbench.suites.configured import ConfigurableStrategy
-from workbench.suites.registry import SUITES
+from workbench.suites.registry import SUITES, ConfigurableStrategy
 
 KEYS = tuple(SUITES["mini"].strategies)
 FORMS: Mapping[str, tuple[str, dict[str, object]]] = {

@@ -26,7 +26,7 @@ from tests.hub.tiny_hub import (
     SAM3_LITE_TEXT,
     lay_down,
 )
-from workbench.suites.configured import ConfigurableStrategy
+from workbench.suites.registry import ConfigurableStrategy
 
 Loader = Callable[..., ConfigurableStrategy]
 LOOSE = {"points_per_side": 2, "pred_iou_threshold": 0, "stability_threshold": 0}

@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 import pytest
 
-from webui import heap, process
+from webui import process
 from webui.api.guard import Hosts
 
 STATUS = Path("/proc/self/status")
@@ -25,20 +25,20 @@ def test_memory_between_pieces_in_use_is_given_back() -> None:
     kept = pieces[::40]
     del pieces, piece
     before = resident()
-    assert heap.trim_heap()
+    assert process.trim_heap()
     assert before - resident() > 100_000_000
     assert len(kept) == 100
 
 
 def test_a_c_library_that_cannot_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: object())
-    assert not heap.trim_heap()
-    assert not heap.bound_arenas()
+    monkeypatch.setattr(process.ctypes, "CDLL", lambda _: object())
+    assert not process.trim_heap()
+    assert not process.bound_arenas()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has arenas")
 def test_threads_share_a_few_arenas() -> None:
-    assert heap.bound_arenas()
+    assert process.bound_arenas()
 
 
 def test_a_page_is_served_with_few_arenas_and_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +63,8 @@ def test_a_page_is_served_with_few_arenas_and_trimmed(monkeypatch: pytest.Monkey
 
 def test_trimming_goes_on_until_it_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     trimmed, ended = Event(), Event()
-    monkeypatch.setattr(heap, "trim_heap", trimmed.set)
-    thread = Thread(target=heap.trim_until, args=(ended, 0.001))
+    monkeypatch.setattr(process, "trim_heap", trimmed.set)
+    thread = Thread(target=process.trim_until, args=(ended, 0.001))
     thread.start()
     assert trimmed.wait(60)
     ended.set()

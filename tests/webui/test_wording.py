@@ -6,7 +6,7 @@ import torch
 from evfsam.errors import Sentence
 from evfsam.types import PromptPoint, SamPrompt, Segmentation, StrategyCard, TraceEntry, Verdict
 from webui import wording
-from webui.tabs.compare.trace import stages_of, steps_of
+from webui.tabs.steps import stages_of, steps_of
 from workbench.analysis.absence import AbsenceJudgement, Outcome
 from workbench.comparison import PhraseResult, StrategyResult
 

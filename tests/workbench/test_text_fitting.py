@@ -5,8 +5,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from workbench.text_encodings import TextEncodingError, decoded_text
-from workbench.text_fitting import file_slug, spreadsheet_cell, visible, visible_lines, xml_text
+from workbench.text_fitting import (
+    TextEncodingError,
+    decoded_text,
+    file_slug,
+    spreadsheet_cell,
+    visible,
+    visible_lines,
+    xml_text,
+)
 
 
 def test_what_steers_a_terminal_is_shown_instead_of_sent() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from webui.api.refusals import RequestError
-from workbench.json_text import named_once
+from workbench.text_fitting import named_once
 
 MOST_VALUES: Final = 50_000
 """Values in one body, counted by the marks before them: a value costs Python some sixty times its byte in JSON."""

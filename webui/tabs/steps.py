@@ -1,19 +1,19 @@
 """How one answer came about, as a story: each step with its pictures, P(yes) at every point, SAM's candidates."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 
 import gradio as gr
 
-from evfsam.types import PromptPoint, Segmentation
+from evfsam.types import PromptPoint, Segmentation, TraceEntry
 from webui import figures
 from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.columns import Updates
-from webui.tabs.compare.story import step_name
+from webui.tabs.compare.story import step_name, step_told
 from webui.tabs.compare.tab import ComparePage
-from webui.tabs.compare.trace import stages_of, steps_of
 from webui.tabs.opened_run import (
     answers_to,
     asked_in_words,
@@ -186,3 +186,30 @@ def _candidates_title(count: int, prompt: int | None) -> str:
 
 def _folded(title: str, body: str) -> str:
     return f'<details class="folded"><summary>{escape(title)}</summary>{body}</details>'
+
+
+def steps_of(segmentation: Segmentation, drawn: Sequence[str] = (), after: str = "") -> str:
+    """Write the steps of one answer as a list.
+
+    Args:
+        segmentation: the answer.
+        drawn: pictures as HTML; the first belongs to the first step that asked about points, and so on.
+        after: one more step as HTML, what SAM made of it.
+    """
+    trace = segmentation.trace
+    if not trace and not after:
+        return f'<p class="empty">{translate("It left no trace.")}</p>'
+    pictures = iter(drawn)
+    steps = [step_told(entry, next(pictures, "") if _asks_of_points(entry) else "") for entry in trace]
+    steps += [*pictures, after]
+    return "<ol>" + "".join(f"<li>{step}</li>" for step in steps if step) + "</ol>"
+
+
+def stages_of(segmentation: Segmentation) -> str:
+    """Say how long each stage took."""
+    stages = ", ".join(f"{translate_message(stage)} {seconds:.2f}" for stage, seconds in segmentation.seconds.items())
+    return f'<p class="caption">{escape(translate("Seconds a stage: {stages}.", stages=stages))}</p>' if stages else ""
+
+
+def _asks_of_points(entry: TraceEntry) -> bool:
+    return "questions" in entry.values

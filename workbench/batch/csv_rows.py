@@ -9,7 +9,7 @@ from typing import Final
 
 from evfsam.errors import EvfSamError, Sentence
 from workbench.batch.batch_files import BatchTable
-from workbench.text_encodings import TextEncodingError, decoded_text
+from workbench.text_fitting import TextEncodingError, decoded_text
 
 _COLUMNS: Final = ("image", "phrase")
 _DELIMITERS: Final = (",", ";", "\t")

@@ -17,12 +17,10 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from workbench.datasets.absent import some_absent
-from workbench.datasets.comparisons import Describable
+from workbench.datasets.comparisons import Describable, Scenery
 from workbench.datasets.grammar import read_grammar
-from workbench.datasets.meanings import Meaning, meanings_of
+from workbench.datasets.meanings import Meaning, meanings_of, some_absent
 from workbench.datasets.phrasing import Wordings, phrase
-from workbench.datasets.scenery import Scenery
 
 ExpressionKind = Literal[
     "category",

@@ -8,14 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, product
 from typing import Final
 
-from workbench.datasets.absent import absent_colours, absent_things
-from workbench.datasets.comparisons import Describable
+from workbench.datasets.comparisons import Describable, Scenery
 from workbench.datasets.expressions import KINDS, Expression, ExpressionKind
 from workbench.datasets.grammar import read_grammar
-from workbench.datasets.meanings import Meaning, meanings_of
+from workbench.datasets.meanings import Meaning, absent_colours, absent_things, meanings_of
 from workbench.datasets.naming import Word, covers_nothing, known_words
 from workbench.datasets.phrasing import possible_wordings, possible_words
-from workbench.datasets.scenery import Scenery
 
 _ARTICLE: Final = re.compile(r"\b(?:the|an?) ")
 

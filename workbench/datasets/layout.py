@@ -17,8 +17,7 @@ from evfsam.image_files import opened_picture
 from evfsam.preprocess import load_image
 from evfsam.types import RgbImage
 from workbench.datasets.contract import DatasetError, SampleError
-from workbench.json_text import named_once
-from workbench.text_encodings import TextEncodingError, decoded_text
+from workbench.text_fitting import TextEncodingError, decoded_text, named_once
 
 _STRETCHED_BY: Final = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies greys of 2 and 4 bits by."""

@@ -1,4 +1,4 @@
-"""What can be meant in a scene: for each section of the grammar, the objects that its wordings mean.
+"""What can be meant in a scene, by sections of the grammar: the objects that its wordings mean, and what is absent.
 
 Each function here is named after the sections it stands for; `means` there says the same in English. Comparisons are
 made where they are clear only: see `comparisons.py`.
@@ -6,15 +6,33 @@ made where they are clear only: see `comparisons.py`.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, product
+from random import Random
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from workbench.datasets.comparisons import SIDES, Layout, Side, Size
-from workbench.datasets.naming import Head
-from workbench.datasets.scenery import Scenery, are_neighbours
+from workbench.datasets.comparisons import SIDES, Layout, Scenery, Side, Size, are_neighbours
+from workbench.datasets.naming import Head, Word, covers_nothing, known_words
+from workbench.datasets.vocabulary import COLOURS, GROUPS
 
 _MOST_RANKED: Final = 5
 _SIZES: Final[tuple[Size, ...]] = ("big", "small")
+_CORNERS: Final[tuple[tuple[Side, Side], ...]] = (
+    ("top", "left"),
+    ("top", "right"),
+    ("bottom", "left"),
+    ("bottom", "right"),
+)
+_BESIDES: Final[tuple[tuple[Side, str, str], ...]] = (
+    ("left", "left", ""),
+    ("right", "right", ""),
+    ("top", "above", "over"),
+    ("bottom", "below", "under"),
+)
+"""Sides of a thing, the word for what is there, and the word for what is also in line with it."""
+_WORDS: Final = 4
+"""Words and colours that a scene is asked about in vain."""
+_PLAIN_SHARE: Final = 0.5
+"""Share of the words that stand alone, without a place, a size, a colour or the like."""
 
 
 class Meaning(NamedTuple):
@@ -63,14 +81,6 @@ def _position(head: Head, scenery: Scenery) -> Iterator[Meaning]:
         yield Meaning("position.centre", (found,), head, ("middle",))
 
 
-_CORNERS: Final[tuple[tuple[Side, Side], ...]] = (
-    ("top", "left"),
-    ("top", "right"),
-    ("bottom", "left"),
-    ("bottom", "right"),
-)
-
-
 def _ordinal(head: Head, scenery: Scenery) -> Iterator[Meaning]:
     if 3 <= len(head.indices) <= _MOST_RANKED:
         for side in SIDES:
@@ -112,15 +122,6 @@ def _sides_of(indices: Sequence[int], anchor: Head, layout: Layout) -> Iterator[
             yield (word,), tuple(found)
             if aligned and layout.is_aligned(found[0], anchor.indices[0]):
                 yield (aligned,), tuple(found)
-
-
-_BESIDES: Final[tuple[tuple[Side, str, str], ...]] = (
-    ("left", "left", ""),
-    ("right", "right", ""),
-    ("top", "above", "over"),
-    ("bottom", "below", "under"),
-)
-"""Sides of a thing, the word for what is there, and the word for what is also in line with it."""
 
 
 def _several(head: Head, scenery: Scenery) -> Iterator[Meaning]:
@@ -229,3 +230,40 @@ def meanings_of(kind: str, scenery: Scenery) -> list[Meaning]:
     heads = (*scenery.names, *scenery.groups) if kind == "negation" else scenery.names
     found = [meaning for head in heads for meaning in _OF_NAMES[kind](head, scenery)]
     return found + list(_lists(scenery)) if kind == "several" else found
+
+
+def absent_things(word: Word, scenery: Scenery) -> Iterator[Meaning]:
+    """Yield what can be said with a word that covers nothing in a scene, the plain ways first."""
+    head = Head((word,), (), "group" if word.text in GROUPS else "name")
+    for section in ("category.only", "category.there", "several.any", "several.each"):
+        yield Meaning(section, (), head)
+    for side in SIDES:
+        yield Meaning("position.side", (), head, (side,))
+    for size in ("big", "small"):
+        yield Meaning("size.extreme", (), head, (size,))
+    for colour in COLOURS:
+        yield Meaning("colour.only", (), head, (colour,))
+    for other, where in product(scenery.singles, ("left", "right", "above", "below")):
+        yield Meaning("relation.side", (), head, (where,), (other,))
+
+
+def absent_colours(scenery: Scenery) -> Iterator[Meaning]:
+    """Yield colours that none of some objects has, nor one like it, where each of them has a clear colour."""
+    for head in (*scenery.names, *scenery.groups):
+        present = scenery.by_colour(head.indices)
+        for colour in COLOURS if present else ():
+            if colour not in present and not any(are_neighbours(colour, other) for other in present):
+                yield Meaning("colour.only", (), head, (colour,))
+
+
+def some_absent(scenery: Scenery, rng: Random) -> list[Meaning]:
+    """Draw a few words and colours that nobody would find in a scene."""
+    words = list(known_words().values())
+    absent = [word for word in rng.sample(words, 3 * _WORDS) if covers_nothing(word, scenery.categories)]
+    things = []
+    for word in absent[:_WORDS]:
+        possible = list(absent_things(word, scenery))
+        plain = [meaning for meaning in possible if not meaning.keys]
+        things.append(rng.choice(plain if rng.random() < _PLAIN_SHARE else possible))
+    colours = list(absent_colours(scenery))
+    return things + rng.sample(colours, min(len(colours), _WORDS))

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from evfsam.errors import ConfigurationError
 from workbench.evaluation.result_lines import FORMAT, read_results
-from workbench.json_text import named_once
+from workbench.text_fitting import named_once
 
 _IMAGE_FIELDS: Final = ("sample_id", "image_id", "image", "file_name")
 _PHRASE_FIELDS: Final = ("phrase", "caption", "sentence", "sent", "expression", "text")

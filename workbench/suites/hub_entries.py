@@ -14,12 +14,11 @@ from safetensors import SafetensorError
 
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from evfsam.types import MaskBackbone, Strategy, StrategyCard
-from workbench.suites.configured import configured, options_text
 from workbench.suites.load_status import LoadingState, LoadStatus
 from workbench.suites.memory_plan import is_out_of_memory, out_of_memory_reason
 from workbench.suites.model_lock import LockedModel
 from workbench.suites.model_store import ModelStore
-from workbench.suites.weight_files import directory_digest, directory_name, with_options_digest
+from workbench.suites.registry import configured, directory_digest, directory_name, options_text, with_options_digest
 
 SAM_ROLE: Final = "sam"
 _SHOWN_CHARACTERS: Final = 200

@@ -1,11 +1,14 @@
 """Named sets of strategies and weights. A new strategy is one file elsewhere and one entry here."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import file_digest, sha256
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, cast, runtime_checkable
 
 import torch
 
@@ -15,9 +18,76 @@ from evfsam.strategy_cards import EVF_SAM
 from evfsam.types import Strategy, StrategyCard
 from workbench.bundled import CHECKPOINTS
 from workbench.names import unknown_name
-from workbench.suites.configured import configured, options_text
 from workbench.suites.load_status import LoadStatus
-from workbench.suites.weight_files import directory_digest, directory_name, with_options_digest
+
+_SUFFIXES: Final = frozenset({".json", ".jinja", ".safetensors", ".bin", ".pt", ".pth", ".model"})
+
+
+def directory_digest(directory: Path) -> str:
+    """Return a digest of the weights and settings below a directory, by their content.
+
+    A file is read once in a process; after that its time and size tell whether it changed.
+    """
+    digest = sha256()
+    for path in sorted(directory.rglob("*")):
+        if path.suffix in _SUFFIXES and path.is_file():
+            state = path.stat()
+            content = _content_digest(path, state.st_mtime_ns, state.st_size)
+            digest.update(f"{path.relative_to(directory).as_posix()} {content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def with_options_digest(digest: str, options: Mapping[str, object]) -> str:
+    """Return a digest that tells options apart too; without options, the digest itself."""
+    if not options:
+        return digest
+    return sha256(f"{digest} {json.dumps(dict(options), sort_keys=True)}".encode()).hexdigest()[:16]
+
+
+def directory_name(directory: Path) -> str:
+    """Name a directory of weights for people: its last two parts, since those above are one machine's own."""
+    return "/".join(directory.resolve().parts[-2:])
+
+
+@lru_cache(maxsize=256)
+def _content_digest(path: Path, _changed_ns: int, _nbytes: int) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+@runtime_checkable
+class ConfigurableStrategy(Protocol):
+    """A strategy that can be had with other options."""
+
+    def with_options(self, /, **options: object) -> Strategy:
+        """Return a copy with these options, sharing the weights.
+
+        Raises:
+            ConfigurationError: an option is unknown or out of range.
+        """
+        ...
+
+
+def configured(strategy: Strategy, key: str, options: Mapping[str, object]) -> Strategy:
+    """Return a strategy with options; the strategy itself where there are none.
+
+    Raises:
+        ConfigurationError: it has no options, or not these.
+    """
+    if not options:
+        return strategy
+    if not isinstance(strategy, ConfigurableStrategy):
+        raise ConfigurationError(
+            "strategy {strategy} has no options, got {options}; leave them out",
+            strategy=key,
+            options=", ".join(sorted(options)),
+        )
+    return strategy.with_options(**options)
+
+
+def options_text(options: Mapping[str, object]) -> str:
+    """Write options for people, such as "threshold=0.8, grid_size=6"."""
+    return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
 class Entry(Protocol):

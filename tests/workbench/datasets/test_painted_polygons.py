@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workbench.datasets.painted_polygons import painted_polygon
+from workbench.datasets.reason_seg import painted_polygon
 
 
 def drawn(*rows: str) -> np.ndarray:

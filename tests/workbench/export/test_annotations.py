@@ -17,8 +17,14 @@ from pycocotools.coco import COCO
 
 from tests.workbench.export.runs import HEIGHT, PHRASES, WIDTH, decoded_label_studio, ring, run_of_two_phrases
 from workbench.analysis.finishing import FinishingOptions
-from workbench.export.annotations import coco_dict, label_studio_config, label_studio_tasks, labelme_dict, sa1b_dict
-from workbench.export.label_studio_rle import label_studio_rle
+from workbench.export.annotations import (
+    coco_dict,
+    label_studio_config,
+    label_studio_rle,
+    label_studio_tasks,
+    labelme_dict,
+    sa1b_dict,
+)
 from workbench.metrics.masks import Mask, mask_iou
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=20))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from evfsam.errors import GeometryError
+from workbench.pictures.answer_figures import phrase_overlay
 from workbench.pictures.colours import PHRASE_COLOURS, phrase_colour
-from workbench.pictures.phrase_overlay import phrase_overlay
 
 GREY = np.full((80, 120, 3), 100, dtype=np.uint8)
 

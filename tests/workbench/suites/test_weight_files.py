@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.workbench.doubles import suite_of
-from workbench.suites.weight_files import directory_digest, directory_name
+from workbench.suites.registry import directory_digest, directory_name
 
 
 def test_other_weights_make_another_digest_and_notes_beside_them_do_not(tmp_path: Path) -> None:

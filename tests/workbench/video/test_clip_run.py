@@ -20,8 +20,7 @@ from workbench.video.clip_export import clip_files, write_clip
 from workbench.video.clip_run import ClipAsker, ClipOrder, ClipProgress, StopFlag, chosen_strategy, run_clip
 from workbench.video.clips import FRAME_LIMIT, open_part
 from workbench.video.video_files import VideoFrames
-from workbench.video.zero_gpu import LentClipAsker, clip_asker
-from workbench.zero_gpu import LONGEST_SECONDS, GpuUnavailableError, ZeroGpuComparison
+from workbench.zero_gpu import LONGEST_SECONDS, GpuUnavailableError, LentClipAsker, ZeroGpuComparison, clip_asker
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from evfsam.types import TraceEntry
 from webui.i18n.translate import in_language
 from webui.tabs.compare.story import step_told
-from webui.tabs.compare.trace import steps_of
+from webui.tabs.steps import steps_of
 from workbench.bundled import EXAMPLES
 from workbench.comparison import Comparison
 from workbench.kept_run import read_kept_run

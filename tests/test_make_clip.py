@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from evfsam.errors import ConfigurationError
-from examples.make_clip import CLIP_NAME, FRAME_COUNT, RATE, SEED, SIDE
-from workbench.datasets.moving_scenes import moving_scene
+from examples.make_clip import CLIP_NAME, FRAME_COUNT, RATE, SEED, SIDE, moving_scene
 from workbench.datasets.scenes import scene, split_seeds
 from workbench.video.video_files import VideoFrames
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / CLIP_NAME
+EXAMPLE = Path(__file__).parents[1] / "examples" / CLIP_NAME
 
 
 def test_a_clip_begins_with_the_scene_of_its_seed_and_its_masks() -> None:
