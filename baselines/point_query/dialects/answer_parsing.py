@@ -26,7 +26,7 @@ _PLACE_IN_QUOTES: Final = re.compile(r'"[\[\]\s\d.,+-]*"')
 _CUT_PLACE: Final = re.compile(r"\[[\s\d.,+-]*\Z")
 _LOCATIONS: Final = re.compile(r"(?:<loc_\d{1,9}>)+")
 _LOCATION: Final = re.compile(r"<loc_(\d{1,9})>")
-_COORDS: Final = re.compile(r"<(points|boxes)\b[^<>]*?\bcoords=\"([^\"<>]*)")
+_COORDS: Final = re.compile(r"<(points|boxes)\b[^<>]*?\bcoords=\"([^\"<>]*)(\"?)")
 _FRAME_SEPARATORS: Final = re.compile(r"[\t;:,]")
 
 
@@ -112,16 +112,20 @@ def parse_coords(text: str, grid: CoordinateGrid) -> ParsedPromptPoints:
     groups: list[PromptGroup] = []
     problems: list[str] = []
     found = _COORDS.findall(text)
-    for kind, content in found:
+    for kind, content, end in found:
         width, last = (2 if kind == "points" else 4), 0
         for part in _FRAME_SEPARATORS.split(content):
-            numbers, last = _numbered(part, last, width, problems)
+            numbers, last = _numbered(part, last, width, bool(end), problems)
             groups += [group for values in numbers if (group := _coords_group(values, grid, problems)) is not None]
     return ParsedPromptPoints(tuple(groups), tuple(problems), not found and says_no_object(text))
 
 
-def _numbered(part: str, last: int, width: int, problems: list[str]) -> tuple[list[tuple[int, ...]], int]:
+def _numbered(
+    part: str, last: int, width: int, is_closed: bool, problems: list[str]
+) -> tuple[list[tuple[int, ...]], int]:
     """Read the places of one part of `coords`, each behind its number, which counts on from `last`.
+
+    A part that has one number too many for its places has its image's number in front, unless it was cut off.
 
     Returns:
         What stands behind each number, and the last number.
@@ -134,6 +138,7 @@ def _numbered(part: str, last: int, width: int, problems: list[str]) -> tuple[li
         return [], last
     values = [int(piece) for piece in pieces]
     has_no_image = values[:1] == [last + 1] and values[1:2] != [last + 1]
+    has_no_image &= not is_closed or len(values) % (width + 1) != 1
     values = values if has_no_image else values[1:]
     whole = len(values) // (width + 1) * (width + 1)
     places = [tuple(values[start + 1 : start + 1 + width]) for start in range(0, whole, width + 1)]
