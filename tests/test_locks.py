@@ -47,6 +47,15 @@ def locked_version(name: str, requirement: Requirement) -> str:
 ALL_LOCKED = {name: locked_version(name, each) for lock in LOCKS for name, each in locked(lock).items()}
 
 
+def test_the_upload_of_a_third_party_is_held_to_its_digest_and_the_readme_says_so() -> None:
+    assert str(locked("requirements.txt")["sam2"].url).endswith(
+        "/sam2-1.1.0.tar.gz#sha256=7e0ea252d43c10d853e3acfce0b5770ac683c30481bd6de311300e9d44f45b74"
+    )
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert "`sam2` on PyPI is a third party's upload" in readme
+    assert "held to its SHA-256" in readme
+
+
 @pytest.mark.parametrize("part", ["", "train", "dev"])
 def test_every_direct_requirement_has_both_bounds(part: str) -> None:
     for name, requirement in ranges(part).items():
