@@ -11,22 +11,15 @@ repeat tells what the page costs; the others tell what else the machine did.
 import argparse
 import os
 import statistics
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
-from urllib.error import URLError
 
 from playwright.sync_api import Browser, sync_playwright
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+from benchmarks.serving import PATIENCE_S, ServedPage, served
+
 PORT: Final = 7998
-PATIENCE_S: Final = 240
 BOUND_S: Final = 3.0
 _PAINTED: Final = """
 () => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN
@@ -82,36 +75,6 @@ def open_once(browser: Browser, url: str) -> PaintTimes:
     return PaintTimes(painted / 1000, usable / 1000, sum(sizes) / 1000, len(sizes))
 
 
-@contextmanager
-def served(url: str | None) -> Iterator[str]:
-    """Give the address of the page; start one, and end it, where none is given."""
-    if url is not None:
-        yield url
-        return
-    started = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(PORT)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        address = f"http://127.0.0.1:{PORT}/"
-        _wait_for(address)
-        yield address
-    finally:
-        started.terminate()
-        started.wait()
-
-
-def _wait_for(address: str) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
-        except (URLError, OSError):
-            time.sleep(0.3)
-        else:
-            return
-    raise TimeoutError(f"expected the page at {address} within {PATIENCE_S} s; start app.py by hand and give --url")
-
-
 def main() -> None:
     """Print every repeat, then the best and the median."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -119,12 +82,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     chosen = parser.parse_args()
     executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-    with served(chosen.url) as url, sync_playwright() as playwright:
+    page = nullcontext(ServedPage(chosen.url)) if chosen.url else served(PORT)
+    with page as there, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         openings = []
         for number in range(1, chosen.repeats + 1):
             load = os.getloadavg()[0]
-            opening = open_once(browser, url)
+            opening = open_once(browser, there.address)
             openings.append(opening)
             print(
                 f"{number}: first paint {opening.painted:.2f} s, usable {opening.usable:.2f} s, "
