@@ -1,8 +1,8 @@
 """What every data set offers: images with phrases and known masks, read when they are needed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NoReturn, Protocol, runtime_checkable
+from typing import Final, Generic, Literal, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.phrases import ALL_OF_CLASS
 from evfsam.types import RgbImage
 from workbench.metrics.masks import ReferenceMask
+
+Item = TypeVar("Item")
 
 ABSENT: Final = "absent"
 """The kind of expressions that name nothing in the image. They have no place in cIoU, gIoU and Pr@X."""
@@ -140,3 +142,28 @@ class ListedDataset:
 
     def __getitem__(self, index: int) -> Sample:
         return self.samples[index]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadDataset(Generic[Item]):
+    """A data set whose samples are made when they are asked for.
+
+    Attributes:
+        name, split: see `Dataset`.
+        items: what is known of each image beforehand, in their order.
+        read: makes the sample of an item.
+    """
+
+    name: str
+    split: str
+    items: Sequence[Item]
+    read: Callable[[Item], Sample]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(self.read, self.items)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.read(self.items[index])

@@ -7,7 +7,7 @@ from typing import Final, get_args
 
 from evfsam.errors import ConfigurationError
 from workbench.datasets.coco_files import read_coco_phrases
-from workbench.datasets.coco_panoptic import CocoPanoptic
+from workbench.datasets.coco_panoptic import read_coco_panoptic
 from workbench.datasets.contract import Dataset, DatasetError
 from workbench.datasets.cutouts import FETCHED
 from workbench.datasets.grefcoco import read_grefcoco
@@ -15,23 +15,23 @@ from workbench.datasets.hub_stream import open_hub_stream
 from workbench.datasets.label_maps import read_ade20k, read_human_parsing
 from workbench.datasets.own_folder import read_folder
 from workbench.datasets.parts import read_part_imagenet, read_pascal_part
-from workbench.datasets.reason_seg import ReasonSeg
+from workbench.datasets.reason_seg import read_reason_seg
 from workbench.datasets.refcoco_m import RefCocoM
 from workbench.datasets.refer import SPLIT_SETS, read_refer
-from workbench.datasets.scene_dataset import SceneDataset, SceneName
+from workbench.datasets.scene_dataset import SceneName, open_scenes
 from workbench.names import DATASET_NAMES, unknown_name
 
 _SCENE_KINDS: Final[Mapping[str, SceneName]] = {name: name for name in get_args(SceneName)}
 _READERS: Final[Mapping[str, Callable[[str, Path], Dataset]]] = MappingProxyType(
     {
         "grefcoco": read_grefcoco,
-        "reasonseg": ReasonSeg,
+        "reasonseg": read_reason_seg,
         "refcoco-m": RefCocoM,
         "ade20k": read_ade20k,
         "pascal-part": read_pascal_part,
         "part-imagenet": read_part_imagenet,
         "human-parsing": read_human_parsing,
-        "coco-panoptic": CocoPanoptic,
+        "coco-panoptic": read_coco_panoptic,
     }
 )
 
@@ -67,7 +67,7 @@ def open_dataset(name: str, root: Path | None = None) -> Dataset:
     ):
         raise ConfigurationError(unknown_name("data set", name, DATASET_NAMES))
     if base in _SCENE_KINDS:
-        return SceneDataset(rest, _SCENE_KINDS[base], root or FETCHED)
+        return open_scenes(rest, _SCENE_KINDS[base], root or FETCHED)
     return _open_files(base, split_set, rest, root)
 
 

@@ -7,7 +7,7 @@ Layouts below the root, as they are given out:
 Source: EVF-SAM, arXiv:2406.20076, section 4.1, whose multi-task training asks them so.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ import numpy as np
 from workbench.datasets.contract import (
     SEMANTIC_PREFIX,
     DatasetError,
+    ReadDataset,
     Sample,
     SampleError,
     SampleQuestion,
@@ -50,50 +51,7 @@ HUMAN_PARTS: Final = (
 """By label. Left and right are the viewer's, as in referring expressions; the data set's own are the person's."""
 
 
-class LabelMaps:
-    """One split; label maps are read as the questions are.
-
-    Args:
-        name, split: see `Dataset`.
-        images, maps: folders with files of the same names, NAME.jpg and NAME.png.
-        class_names: by label; other labels are asked about by nobody.
-
-    Raises:
-        DatasetError: there is no label map.
-    """
-
-    def __init__(self, name: str, split: str, images: Path, maps: Path, class_names: Mapping[int, str]) -> None:
-        self.name = name
-        self.split = split
-        self._images = images
-        self._class_names = class_names
-        self._maps = files_in(maps, [".png"])
-        if not self._maps:
-            raise DatasetError(f"{name}: expected label maps NAME.png in {maps}, found none")
-
-    def __len__(self) -> int:
-        return len(self._maps)
-
-    def __iter__(self) -> Iterator[Sample]:
-        return map(self._sample, self._maps)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._sample(self._maps[index])
-
-    def _sample(self, path: Path) -> Sample:
-        image = image_reader(self._images / f"{path.stem}.jpg")
-        try:
-            present = np.unique(label_reader(path)).tolist()
-        except SampleError as error:
-            return unreadable_sample(path.stem, KIND, str(error))
-        named = [(label, self._class_names[label]) for label in present if label in self._class_names]
-        questions = (
-            SampleQuestion(f"{SEMANTIC_PREFIX}{name}", KIND, partial(_pixels, path, label)) for label, name in named
-        )
-        return Sample(image, tuple(questions), path.stem)
-
-
-def read_ade20k(split: str, root: Path) -> LabelMaps:
+def read_ade20k(split: str, root: Path) -> ReadDataset[Path]:
     """Read "training" or "validation" of ADE20K's 150 classes; the first of a class's names is asked.
 
     Raises:
@@ -107,10 +65,10 @@ def read_ade20k(split: str, root: Path) -> LabelMaps:
     names = {int(line[0]): line[-1].split(",")[0].strip() for line in lines}
     images = expected_folder("ade20k", listing.parent / "images" / split)
     maps = expected_folder("ade20k", listing.parent / "annotations" / split)
-    return LabelMaps("ade20k", split, images, maps, names)
+    return _label_maps("ade20k", split, images, maps, names)
 
 
-def read_human_parsing(split: str, root: Path) -> LabelMaps:
+def read_human_parsing(split: str, root: Path) -> ReadDataset[Path]:
     """Read HumanParsing, background included; `split` is "all".
 
     Raises:
@@ -120,7 +78,28 @@ def read_human_parsing(split: str, root: Path) -> LabelMaps:
         raise DatasetError(f"human-parsing: expected the split all, since the data set has no other, got {split}")
     images = expected_folder("human-parsing", root / "JPEGImages", root / "humanparsing" / "JPEGImages")
     maps = expected_folder("human-parsing", images.with_name("SegmentationClassAug"))
-    return LabelMaps("human-parsing", split, images, maps, dict(enumerate(HUMAN_PARTS)))
+    return _label_maps("human-parsing", split, images, maps, dict(enumerate(HUMAN_PARTS)))
+
+
+def _label_maps(name: str, split: str, images: Path, maps: Path, class_names: Mapping[int, str]) -> ReadDataset[Path]:
+    """Open folders with files of the same names, NAME.jpg and NAME.png; labels without a name are never asked about."""
+    files = files_in(maps, [".png"])
+    if not files:
+        raise DatasetError(f"{name}: expected label maps NAME.png in {maps}, found none")
+    return ReadDataset(name, split, files, partial(_sample, images=images, class_names=class_names))
+
+
+def _sample(path: Path, images: Path, class_names: Mapping[int, str]) -> Sample:
+    image = image_reader(images / f"{path.stem}.jpg")
+    try:
+        present = np.unique(label_reader(path)).tolist()
+    except SampleError as error:
+        return unreadable_sample(path.stem, KIND, str(error))
+    named = [(label, class_names[label]) for label in present if label in class_names]
+    questions = (
+        SampleQuestion(f"{SEMANTIC_PREFIX}{name}", KIND, partial(_pixels, path, label)) for label, name in named
+    )
+    return Sample(image, tuple(questions), path.stem)
 
 
 def _pixels(path: Path, label: int) -> Mask:

@@ -4,7 +4,7 @@ Source: Lai et al., LISA, arXiv:2308.00692, as its own evaluation reads them: po
 are painted first, and of several questions about an image the first is asked. The split "train" asks all of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import pixel_coordinates
-from workbench.datasets.contract import DatasetError, Sample, SampleError, SampleQuestion, unreadable_sample
+from workbench.datasets.contract import (
+    DatasetError,
+    ReadDataset,
+    Sample,
+    SampleError,
+    SampleQuestion,
+    unreadable_sample,
+)
 from workbench.datasets.layout import expected_folder, files_in, image_reader, plain_text, read_json, records
 from workbench.metrics.masks import IGNORED_LABEL, Mask
 
@@ -24,8 +31,8 @@ _IGNORED: Final = "ignore"
 _ALL_ASKED: Final = "train"
 
 
-class ReasonSeg:
-    """One split, its JSON files read one by one.
+def read_reason_seg(split: str, root: Path) -> ReadDataset[Path]:
+    """Read one split, its JSON files one by one.
 
     Args:
         split: folder below the root, such as "val".
@@ -34,24 +41,11 @@ class ReasonSeg:
     Raises:
         DatasetError: there is no such folder, or no JSON file in it.
     """
-
-    name = _NAME
-
-    def __init__(self, split: str, root: Path) -> None:
-        self.split = split
-        folder = expected_folder(_NAME, root / split, root / "ReasonSeg" / split, root / "reason_seg/ReasonSeg" / split)
-        self._files = files_in(folder, [".json"])
-        if not self._files:
-            raise DatasetError(f"{_NAME}: expected files NAME.json beside NAME.jpg in {folder}, found none")
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (_sample(path, self.split) for path in self._files)
-
-    def __getitem__(self, index: int) -> Sample:
-        return _sample(self._files[index], self.split)
+    folder = expected_folder(_NAME, root / split, root / "ReasonSeg" / split, root / "reason_seg/ReasonSeg" / split)
+    files = files_in(folder, [".json"])
+    if not files:
+        raise DatasetError(f"{_NAME}: expected files NAME.json beside NAME.jpg in {folder}, found none")
+    return ReadDataset(_NAME, split, files, partial(_sample, split=split))
 
 
 def _sample(path: Path, split: str) -> Sample:

@@ -1,6 +1,5 @@
 """The generated scenes as data sets: `scenes`, drawn, and `photo-scenes`, of photographs."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -8,7 +7,7 @@ from typing import Final, Literal, get_args
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
 from workbench.datasets.composites import composite, picture_library
-from workbench.datasets.contract import Sample, SampleQuestion
+from workbench.datasets.contract import ReadDataset, Sample, SampleQuestion
 from workbench.datasets.cutouts import FETCHED
 from workbench.datasets.scenes import Scene, Split, scene, split_seeds
 from workbench.metrics.masks import Mask
@@ -17,8 +16,8 @@ SceneName = Literal["scenes", "photo-scenes"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 
-class SceneDataset:
-    """One split, drawn as it is asked for, in the order of the seeds.
+def open_scenes(split: str, name: SceneName = "scenes", folder: Path = FETCHED) -> ReadDataset[int]:
+    """Open one split, drawn as it is asked for, in the order of the seeds.
 
     Args:
         split: "train", "val" or "test".
@@ -28,25 +27,12 @@ class SceneDataset:
     Raises:
         ConfigurationError: there is no such split, or its pictures are not there.
     """
-
-    def __init__(self, split: str, name: SceneName = "scenes", folder: Path = FETCHED) -> None:
-        known = {str(each): each for each in SPLITS}
-        if split not in known:
-            raise ConfigurationError(f"{name}: expected a split out of {', '.join(SPLITS)}, got {split!r}")
-        if name == "photo-scenes":
-            picture_library(name, known[split], folder)
-        self.name: SceneName = name
-        self.split, self.folder = split, folder
-        self._seeds = split_seeds(known[split])
-
-    def __len__(self) -> int:
-        return len(self._seeds)
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (scene_sample(seed, self.name, self.folder) for seed in self._seeds)
-
-    def __getitem__(self, index: int) -> Sample:
-        return scene_sample(self._seeds[index])
+    known = {str(each): each for each in SPLITS}
+    if split not in known:
+        raise ConfigurationError(f"{name}: expected a split out of {', '.join(SPLITS)}, got {split!r}")
+    if name == "photo-scenes":
+        picture_library(name, known[split], folder)
+    return ReadDataset(name, split, split_seeds(known[split]), partial(scene_sample, kind=name, folder=folder))
 
 
 def scene_sample(seed: int, kind: SceneName = "scenes", folder: Path = FETCHED) -> Sample:

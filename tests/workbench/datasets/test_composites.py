@@ -17,6 +17,7 @@ from workbench.datasets.composites import (
     painted,
     picture_library,
 )
+from workbench.datasets.contract import IndexedDataset
 from workbench.datasets.expressions import Expression
 from workbench.datasets.known_datasets import open_dataset
 from workbench.datasets.scenes import Scene
@@ -90,16 +91,29 @@ def test_missing_photographs_are_said_with_the_command_that_fetches_them(tmp_pat
         open_dataset("photo-scenes:test", tmp_path)
 
 
-def test_photographic_composites_are_made_of_held_out_photographs(tmp_path: Path) -> None:
-    Image.new("RGBA", (40, 30), (200, 60, 20, 255)).save(tmp_path / "cat.webp", lossless=True)
-    Image.new("RGB", (64, 64), (10, 120, 40)).save(tmp_path / "lawn.jpg")
+def photographs(folder: Path) -> Path:
+    """Write a library of one held-out thing and one that training may show, before a lawn."""
+    Image.new("RGBA", (40, 30), (200, 60, 20, 255)).save(folder / "cat.webp", lossless=True)
+    Image.new("RGB", (64, 64), (10, 120, 40)).save(folder / "lawn.jpg")
     picture = {"file": "cat.webp", "name": "cat", "style": "photo", "colour": None}
     cutouts = [picture | {"split": "test"}, picture | {"split": "train", "name": "dog"}]
     backgrounds = [{"file": "lawn.jpg", "split": "test", "contains": ["tree"]}]
-    (tmp_path / "index.json").write_text(json.dumps({"cutouts": cutouts, "backgrounds": backgrounds}))
-    samples = list(itertools.islice(open_dataset("photo-scenes:test", tmp_path), 8))
+    (folder / "index.json").write_text(json.dumps({"cutouts": cutouts, "backgrounds": backgrounds}))
+    return folder
+
+
+def test_photographic_composites_are_made_of_held_out_photographs(tmp_path: Path) -> None:
+    samples = list(itertools.islice(open_dataset("photo-scenes:test", photographs(tmp_path)), 8))
     phrases = [
         question.phrase.lower() for sample in samples for question in sample.questions if question.kind != "absent"
     ]
     assert any("cat" in phrase for phrase in phrases)
     assert not any("dog" in phrase for phrase in phrases)
+
+
+def test_a_photographic_composite_is_the_same_by_its_number(tmp_path: Path) -> None:
+    dataset = open_dataset("photo-scenes:test", photographs(tmp_path))
+    assert isinstance(dataset, IndexedDataset)
+    first = next(iter(dataset))
+    assert np.array_equal(dataset[0].image, first.image)
+    assert [each.phrase for each in dataset[0].questions] == [each.phrase for each in first.questions]
