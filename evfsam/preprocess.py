@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from evfsam.errors import ImageFormatError
 from evfsam.geometry import Frame, longest_side_frame, pad_to_square, stretched_frame
 from evfsam.image_colours import as_srgb
-from evfsam.image_files import as_shown, check_size, decoding_in_words, opened_picture, to_8_bit
+from evfsam.image_files import as_shown, opened_picture, to_8_bit
 from evfsam.types import RgbImage
 
 SAM_MEAN: Final = (123.675, 116.28, 103.53)
@@ -49,37 +49,6 @@ def load_image(source: str | Path | bytes | BinaryIO) -> RgbImage:
     """
     with opened_picture(source) as picture:
         return _pil_to_rgb(picture)
-
-
-def as_rgb(image: NDArray[np.generic] | Image.Image) -> RgbImage:
-    """Turn a decoded picture into RGB: PIL in any mode, or a uint8 or uint16 array of 1, 3 or 4 channels.
-
-    Returns:
-        (H, W, 3) uint8, a new array.
-
-    Raises:
-        ImageFormatError: the size, type or channel count does not fit.
-    """
-    if isinstance(image, Image.Image):
-        check_size(*image.size)
-        with decoding_in_words():
-            return _pil_to_rgb(image)
-    array = np.asarray(image)
-    shape_fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-    if array.dtype not in (np.uint8, np.uint16) or not shape_fits:
-        raise ImageFormatError(
-            "expected a uint8 or uint16 array (H, W) or (H, W, 1, 3 or 4), got {dtype} {shape}; convert it to "
-            "0..255 first",
-            dtype=array.dtype,
-            shape=array.shape,
-        )
-    check_size(array.shape[1], array.shape[0])
-    pixels = to_8_bit(array) if array.dtype == np.uint16 else array.astype(np.uint8)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.shape[2] == 4:
-        return _pil_to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
-    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def sam_pixels(image: RgbImage, target: int) -> tuple[torch.Tensor, Frame]:

@@ -98,7 +98,7 @@ class EvfSamProcessor:
         """Prepare one image and one or several phrases; see `batch`.
 
         Args:
-            image: (H, W, 3) uint8 from `evfsam.preprocess.load_image` or `as_rgb`.
+            image: (H, W, 3) uint8 from `evfsam.preprocess.load_image`.
             phrases: what to segment: a list of phrases taken as they are, or one text with ";" between phrases.
 
         Raises:

@@ -16,8 +16,7 @@ from mcp.types import CallToolResult
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tests.webui.fakes import channel_mask, three_colours
-from webui.api.functions import TOOL_NAMES
+from tests.webui.fakes import TOOL_NAMES, channel_mask, three_colours
 from workbench.export.results import png_bytes
 
 IMAGE = "data:image/png;base64," + b64encode(png_bytes(three_colours())).decode()

@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 
 from evfsam.types import RgbImage
-from tests.webui.fakes import channel_mask, fake_comparison, three_colours
-from webui.api.functions import TOOL_NAMES
+from tests.webui.fakes import TOOL_NAMES, channel_mask, fake_comparison, three_colours
 from webui.blocks import LAUNCH_LIMITS, build_demo, launch_arguments
 from webui.known_scenes import read_examples
 from webui.tabs.compare.tab import ComparePage, build_compare

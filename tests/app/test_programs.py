@@ -18,8 +18,7 @@ from openapi_spec_validator import validate
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tests.webui.fakes import GRID, channel_mask, fake_comparison, three_colours
-from webui.api.functions import TOOL_NAMES
+from tests.webui.fakes import GRID, TOOL_NAMES, channel_mask, fake_comparison, three_colours
 from webui.blocks import build_demo
 from workbench.datasets.scenes import scene
 from workbench.export.results import png_bytes

@@ -1,12 +1,13 @@
 """The gallery of failures, in a real browser, with the answers that are kept, and tried over fake strategies."""
 
 import re
+from typing import get_args
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_page import KEYS, PHRASE, expect_three_answers
-from workbench.failures.cases import FAILURE_CASES, FAILURE_KINDS
+from workbench.failures.cases import FAILURE_CASES, FailureKind
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +20,7 @@ def open_gallery(page: Page) -> None:
 def test_every_kind_of_question_is_shown_with_three_answers_and_why(page: Page) -> None:
     open_gallery(page)
     expect(page.locator("#failures .failure")).to_have_count(len(FAILURE_CASES))
-    assert {case.kind for case in FAILURE_CASES} == set(FAILURE_KINDS)
+    assert {case.kind for case in FAILURE_CASES} == set(get_args(FailureKind))
     for section in page.locator("#failures .failure").all():
         pictures = section.locator("img")
         assert pictures.count() == 1 + len(KEYS)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from evfsam.errors import ImageFormatError
-from evfsam.preprocess import as_rgb, beit3_pixels, clip_pixels, load_image, sam_pixels
+from evfsam.preprocess import beit3_pixels, clip_pixels, load_image, sam_pixels
 from tests.evfsam.tiny import noise_image
 
 
@@ -318,29 +318,6 @@ def test_several_frames_are_refused(kind: str) -> None:
 def test_the_size_is_refused_before_decoding(width: int, height: int, message: str) -> None:
     with pytest.raises(ImageFormatError, match=message):
         load_image(png_header(width, height))
-
-
-def test_arrays_of_every_kind_become_rgb() -> None:
-    grey = np.full((3, 4), 7, dtype=np.uint8)
-    for array in (grey, grey[..., None], np.repeat(grey[..., None], 3, axis=2)):
-        np.testing.assert_array_equal(as_rgb(array), np.full((3, 4, 3), 7, dtype=np.uint8))
-    clear = np.zeros((3, 4, 4), dtype=np.uint8)
-    assert as_rgb(clear).min() == 255
-    assert as_rgb(np.full((3, 4), 65535, dtype=np.uint16)).min() == 255
-    assert as_rgb(Image.new("L", (4, 3), 9)).shape == (3, 4, 3)
-
-
-def test_the_array_given_is_never_shared() -> None:
-    image = noise_image(3, 4)
-    assert not np.shares_memory(as_rgb(image), image)
-
-
-@pytest.mark.parametrize(
-    "array", [np.zeros((3, 4)), np.zeros((3, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros(3, np.uint8)]
-)
-def test_arrays_that_are_no_image_are_refused(array: np.ndarray) -> None:
-    with pytest.raises(ImageFormatError, match="expected a"):
-        as_rgb(array)
 
 
 def test_sam_pads_with_zeros_after_normalising() -> None:

@@ -31,6 +31,8 @@ from workbench.comparison import Comparison
 from workbench.suites.registry import StrategyEntry, Suite
 
 LAYERS, HEADS, GRID = 3, 4, 8
+TOOL_NAMES = ("list_strategies", "segment", "compare_strategies", "explain_attention", "draw_scene")
+"""All public endpoints, each a tool too."""
 
 
 class FakeBackbone:

@@ -21,8 +21,6 @@ from workbench.export.answer_json import attention_answer, compare_answer, scene
 from workbench.export.answer_types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
 from workbench.export.json_schema import About
 
-TOOL_NAMES: Final = ("list_strategies", "segment", "compare_strategies", "explain_attention", "draw_scene")
-"""All public endpoints, each a tool too."""
 _LARGEST_SEED: Final = 2**31 - 1
 _MOST_OPTIONS: Final = 20
 

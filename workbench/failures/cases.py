@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 
@@ -13,7 +13,6 @@ SCENE_SIZE: Final = 512
 """Side of the scenes in pixels: the one that the page draws."""
 
 FailureKind = Literal["position", "count", "parts", "negation", "absent", "crowded", "languages"]
-FAILURE_KINDS: Final[tuple[FailureKind, ...]] = get_args(FailureKind)
 
 
 @dataclass(frozen=True)

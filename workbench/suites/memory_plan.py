@@ -50,9 +50,6 @@ class Budget:
 T4: Final = Budget("T4, 16 GB", 15 * GB, torch.float16)
 GPU_24: Final = Budget("24 GB", 23 * GB, torch.bfloat16)
 GPU_48: Final = Budget("48 GB", 46 * GB, torch.bfloat16)
-CPU: Final = Budget("CPU", 64 * GB, torch.float32)
-BUDGETS: Final = (T4, GPU_24, GPU_48, CPU)
-"""The plans that are stated and tested; a device of another size gets one of its own."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The gallery of failures: what is meant is what is said, outcomes are told apart, and what is kept is up to date."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from workbench.comparison import Comparison
 from workbench.datasets.known_phrases import known_expression
 from workbench.datasets.scenes import scene, split_seeds
 from workbench.export.manifest import weight_digests
-from workbench.failures.cases import FAILURE_CASES, FAILURE_KINDS, FailureCase
+from workbench.failures.cases import FAILURE_CASES, FailureCase, FailureKind
 from workbench.failures.gallery import (
     FAILURES,
     LISTING,
@@ -40,7 +41,7 @@ def objects_mask(case: FailureCase, *indices: int) -> Mask:
 
 
 def test_every_kind_has_a_case_and_none_is_of_the_test_split() -> None:
-    assert {case.kind for case in FAILURE_CASES} == set(FAILURE_KINDS)
+    assert {case.kind for case in FAILURE_CASES} == set(get_args(FailureKind))
     assert not any(case.seed in split_seeds("test") for case in FAILURE_CASES)
 
 

@@ -7,10 +7,9 @@ from workbench.comparison import failure
 from workbench.suites.full import full_suite
 from workbench.suites.hub_entries import HubEntry
 from workbench.suites.memory_plan import (
-    BUDGETS,
-    CPU,
     GB,
     GPU_24,
+    GPU_48,
     T4,
     Budget,
     budget_of,
@@ -19,6 +18,9 @@ from workbench.suites.memory_plan import (
     plan,
 )
 from workbench.suites.model_lock import LockedModel, locked_models
+
+CPU = Budget("CPU", 64 * GB, torch.float32)
+BUDGETS = (T4, GPU_24, GPU_48, CPU)
 
 
 def needs() -> dict[str, tuple[LockedModel, ...]]:
