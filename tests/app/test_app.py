@@ -1,20 +1,24 @@
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import pytest
 
 import app
 from evfsam.errors import CheckpointError
-from tests.webui.fakes import fake_comparison
+from tests.webui.fakes import fake_comparison, three_colours
+from workbench.export.results import png_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,19 +129,69 @@ def _left_by_a_killed_process(folder: Path) -> Path:
     return left
 
 
+ALONE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+"""Makes a command the first process of a room of its own, as a container does."""
+
+
+def _may_be_first() -> bool:
+    try:
+        return subprocess.run([*ALONE, "true"], capture_output=True, timeout=20, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def test_as_the_first_process_of_a_container_it_ends_within_seconds_and_leaves_nothing(tmp_path: Path) -> None:
+    """A system passes the first process no signal that it has not asked for: without a handler SIGTERM does nothing."""
+    if not _may_be_first():
+        pytest.skip("this machine lets nobody begin a room of processes (unshare)")
+    with _serving(tmp_path, seconds=60, before=ALONE) as (room, address):
+        children = Path(f"/proc/{room.pid}/task/{room.pid}/children").read_text(encoding="ascii")
+        (first,) = map(int, children.split())
+        assert Path(f"/proc/{first}/status").read_text(encoding="ascii").count("\t1\n"), "it is number 1 in its room"
+        before = set(tmp_path.rglob("*"))
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(_segmented, address)
+            while set(tmp_path.rglob("*")) == before and not asked.done():
+                time.sleep(0.05)  # until the picture lies there
+            told = time.monotonic()
+            os.kill(first, signal.SIGTERM)
+            assert room.wait(timeout=12) == 0
+            assert time.monotonic() - told < 10, "where an answer under way takes a minute"
+            refusal = asked.exception(timeout=60)
+            assert isinstance(refusal, HTTPError), "whoever waits is told, and when to come again"
+            assert (refusal.code, int(refusal.headers["Retry-After"]) > 0) == (503, True)
+            assert "is being stopped" in refusal.read().decode()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def _segmented(address: str) -> bytes:
+    image = "data:image/png;base64," + b64encode(png_bytes(three_colours())).decode()
+    body = json.dumps({"image": image, "phrase": "a square"}).encode()
+    with urlopen(Request(f"{address}programs/segment", body, {"Content-Type": "application/json"})) as answer:
+        return bytes(answer.read())
+
+
 @contextmanager
-def _serving(temporary: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """Serve fake strategies as the command does, in a process of their own."""
+def _serving(
+    temporary: Path, seconds: float = 0.0, before: Sequence[str] = ()
+) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """Serve fake strategies as the command does, in a process of their own.
+
+    Args:
+        temporary: where its folder for everything temporary is made.
+        seconds: that an answer takes.
+        before: words before the command.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = (
         "from webui import launch; from tests.webui.fakes import fake_comparison; from webui.blocks import build_demo; "
-        "comparison, _ = fake_comparison(); launch.create_demo = lambda _: (build_demo(comparison), comparison); "
-        "launch.serve()"
+        f"comparison, _ = fake_comparison({seconds}); "
+        "launch.create_demo = lambda _: (build_demo(comparison), comparison); launch.serve()"
     )
     told = {**os.environ, "GRADIO_TEMP_DIR": str(temporary)}
-    command = [sys.executable, "-c", code, "--port", str(port)]
+    command = [*before, sys.executable, "-c", code, "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.DEVNULL) as server:
         try:
             address = f"http://127.0.0.1:{port}/"

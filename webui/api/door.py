@@ -34,7 +34,10 @@ MOST_WAITING: Final = 32
 """Questions in one queue; more are told to come again."""
 _MOST_AT_ONCE: Final = 4
 """Questions that run no model and are answered side by side."""
-_TELL_EVERY: Final = 2.0
+_LOOK_EVERY: Final = 0.5
+"""Seconds; shorter than the moment that a server which is told to end leaves to answers under way."""
+_LOOKS_A_WORD: Final = 4
+_STOPPED: Final = "this server is being stopped; try again in a while"
 _GONE: Final = 499
 _JOIN: Final = "/gradio_api/queue/join"
 
@@ -144,7 +147,7 @@ class Door:
             is_in, event_id, state = await queue.push(body=body, request=body.request, username=None)
             if not is_in:
                 raise RequestError(503 if state == "queue_full" else 422, str(event_id))
-            return await _outputs(queue.pending_messages_per_session[body.session_hash], tell, is_gone)
+            return await _outputs(queue, str(body.session_hash), tell, is_gone)
         finally:
             await queue.clean_events(session_hash=body.session_hash)
 
@@ -185,26 +188,29 @@ def check_room(blocks: gr.Blocks, function: BlockFunction) -> None:
         RequestError: see above.
     """
     if blocks._queue.stopped:
-        raise RequestError(503, "this server is being stopped; try again in a while")
+        raise RequestError(503, _STOPPED)
     queue = blocks._queue.event_queue_per_concurrency_id.get(function.concurrency_id)
     if queue is not None and len(queue.queue) >= MOST_WAITING:
         raise RequestError(503, f"{len(queue.queue)} questions wait here, and no more can; try again in a while")
 
 
 async def _outputs(
-    messages: "Messages[Any]", tell: Progress | None, is_gone: Callable[[], Awaitable[bool]] | None
+    queue: Any, session: str, tell: Progress | None, is_gone: Callable[[], Awaitable[bool]] | None
 ) -> list[Any]:
     """Wait for the outputs of an event in Gradio's queue."""
-    seconds, where = 0.0, "working"
+    messages: Messages[Any] = queue.pending_messages_per_session[session]
+    looks, where = 0, "working"
     while True:
         try:
-            message = await asyncio.wait_for(messages.get(), _TELL_EVERY)
+            message = await asyncio.wait_for(messages.get(), _LOOK_EVERY)
         except TimeoutError:
-            seconds += _TELL_EVERY
+            looks += 1
+            if queue.stopped:
+                raise RequestError(503, _STOPPED) from None
             if is_gone is not None and await is_gone():
                 raise RequestError(_GONE, "nobody waits for the answer any more") from None
-            if tell is not None:
-                await tell(seconds, where)
+            if tell is not None and looks % _LOOKS_A_WORD == 0:
+                await tell(looks * _LOOK_EVERY, where)
             continue
         if isinstance(message, ProcessCompletedMessage):
             if not message.success:
