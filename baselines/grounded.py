@@ -20,7 +20,7 @@ from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import GROUNDED_SAM
 from baselines.strategy_options import changed, check_number
 from baselines.weight_loading import raise_unless_complete, without_progress_bars
-from evfsam.errors import CheckpointError, Sentence
+from evfsam.errors import CheckpointError, Sentence, joined
 from evfsam.phrases import check_phrase, in_words
 from evfsam.types import (
     BoxXyxy,
@@ -173,7 +173,7 @@ class GroundedStrategy:
     def _nothing(self, problems: list[str]) -> Verdict:
         if problems:
             return Verdict(
-                "failed", Sentence("The detector gave no usable box: {problems}.", problems="; ".join(problems[:3]))
+                "failed", Sentence("The detector gave no usable box: {problems}.", problems=joined(problems[:3]))
             )
         threshold = self.options.box_threshold
         return Verdict(
@@ -222,7 +222,9 @@ def usable_boxes(detections: list[Detection], size: tuple[int, int]) -> tuple[li
         if box[2] - box[0] >= _SMALLEST_SIDE and box[3] - box[1] >= _SMALLEST_SIDE:
             inside.append(replace(detection, box=box))
         else:
-            problems.append(f"{shown} has no area within the {width} x {height} image")
+            problems.append(
+                Sentence("{box} has no area within the {width} x {height} image", box=shown, width=width, height=height)
+            )
     if not inside:
         return [], problems
     boxes = torch.tensor([detection.box for detection in inside], dtype=torch.float32)

@@ -5,7 +5,8 @@ An error takes a sentence with `{names}` in it and their values apart, as in
 a translation is looked up by, and it reads the same each time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 
 
 class Sentence(str):
@@ -37,6 +38,15 @@ class Sentence(str):
 def sentence_of(template: str, values: Mapping[str, object]) -> Sentence:
     """Return a sentence from its parts."""
     return Sentence(template, **values)
+
+
+def joined(sentences: Iterable[str]) -> Sentence:
+    """Return sentences in one, with semicolons between; at least one."""
+    return reduce(lambda one, other: Sentence("{one}; {other}", one=one, other=other), map(_whole, sentences))
+
+
+def _whole(words: str) -> Sentence:
+    return words if isinstance(words, Sentence) else Sentence(words)
 
 
 class EvfSamError(Exception):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Final
 
-from evfsam.errors import ImageFormatError
+from evfsam.errors import ImageFormatError, Sentence
 
 _SUMMED: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 """Chunks of a PNG that decide its pixels."""
@@ -39,7 +39,7 @@ def check_png(file: BinaryIO) -> None:
                 continue
             found, told = _sum_of(file, name, length), file.read(4)
             if len(told) == 4 and found != int.from_bytes(told, "big"):  # what is cut off, the decoder tells
-                raise _damaged(f"the sum of a chunk {name.decode('ascii')} does not fit")
+                raise _damaged(Sentence("the sum of a chunk {name} does not fit", name=name.decode("ascii")))
 
 
 def check_tiff(file: BinaryIO, fields: Mapping[int, Any]) -> None:
@@ -57,13 +57,13 @@ def check_tiff(file: BinaryIO, fields: Mapping[int, Any]) -> None:
     )
     expected = _part_count(fields)
     if len(places) < expected:
-        raise _damaged(f"{len(places)} of its {expected} parts are there")
+        raise _damaged(Sentence("{count} of its {expected} parts are there", count=len(places), expected=expected))
     left = _unpacked_bytes(fields) if fields.get(_COMPRESSION) in _DEFLATE else 0
     with _kept_place(file):
         end = file.seek(0, 2)
         for place, length in zip(places, lengths, strict=False):
             if place + length > end:
-                raise _damaged("a part of it lies behind its end")
+                raise _damaged(Sentence("a part of it lies behind its end"))
             if left > 0:  # strips may lie one on another, and be unpacked to more than there is
                 file.seek(place)
                 left -= _checked_zlib(file.read(length), left)

@@ -103,12 +103,19 @@ class Fetcher:
         except (OSError, HTTPException, ValueError, zlib.error) as error:
             if monotonic() >= ends:
                 raise FetchError(
-                    f"cannot fetch {_shown(address)}: it took longer than {self.seconds:g} s; send the file itself"
+                    "cannot fetch {address}: it took longer than {seconds:g} s; send the file itself",
+                    address=_shown(address),
+                    seconds=self.seconds,
                 ) from error
-            reason = str(error)[:200] or type(error).__name__
-            raise FetchError(f"cannot fetch {_shown(address)} ({reason}); check it, or send the file itself") from error
+            raise FetchError(
+                "cannot fetch {address} ({reason}); check it, or send the file itself",
+                address=_shown(address),
+                reason=str(error)[:200] or type(error).__name__,
+            ) from error
         raise FetchError(
-            f"cannot fetch {_shown(address)}: it leads on more than {_MOST_REDIRECTS} times; send the file"
+            "cannot fetch {address}: it leads on more than {most} times; send the file",
+            address=_shown(address),
+            most=_MOST_REDIRECTS,
         )
 
     def _ask(self, address: str, ends: float) -> bytes | str:
@@ -125,8 +132,11 @@ class Fetcher:
                 if response.status in _REDIRECTS and (place := response.getheader("Location")):
                     return place
                 if response.status != 200:
-                    told = f"{response.status} {response.reason[:60]}"
-                    raise FetchError(f"cannot fetch {_shown(address)}: it answered {told}; check it")
+                    raise FetchError(
+                        "cannot fetch {address}: it answered {answer}; check it",
+                        address=_shown(address),
+                        answer=f"{response.status} {response.reason[:60]}",
+                    )
                 answer = self._read(response, address)
                 _left(ends)  # what was hung up on looks like an end
                 return answer
@@ -153,7 +163,7 @@ class Fetcher:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         allowed = sorted(filter(self.allows, found), key=lambda numbers: ":" in numbers)
         if not allowed:
-            raise FetchError(f"expected a public address, got {host}, which is none; send the file itself")
+            raise FetchError("expected a public address, got {host}, which is none; send the file itself", host=host)
         problem = OSError("no answer")
         for numbers in allowed:
             try:
@@ -170,15 +180,20 @@ class Fetcher:
         encoding = (response.getheader("Content-Encoding") or "identity").lower()
         if encoding not in ("identity", "gzip", "deflate"):
             raise FetchError(
-                f"expected {_shown(address)} as it is or as gzip, got {encoding[:40]}; send the file itself"
+                "expected {address} as it is or as gzip, got {encoding}; send the file itself",
+                address=_shown(address),
+                encoding=encoding[:40],
             )
         unpack = None if encoding == "identity" else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
         read = bytearray()
         while chunk := response.read1(_CHUNK):
             read += chunk if unpack is None else unpack.decompress(chunk, self.largest + 1 - len(read))
             if len(read) > self.largest:
-                most = f"{self.largest / 1e6:g} MB"
-                raise FetchError(f"expected a file of at most {most} at {_shown(address)}, got more; shrink it")
+                raise FetchError(
+                    "expected a file of at most {most:g} MB at {address}, got more; shrink it",
+                    most=self.largest / 1e6,
+                    address=_shown(address),
+                )
         if response.length or (unpack is not None and not unpack.eof):
             raise HTTPException("it ended early")
         return bytes(read)
@@ -188,14 +203,18 @@ def _parts(address: str) -> tuple[str, int, str, bool]:
     """Return host, port, path with query, and whether it is https."""
     if len(address) > _LONGEST_ADDRESS:
         raise FetchError(
-            f"expected an address of at most {_LONGEST_ADDRESS} characters, got {len(address)}; shorten it"
+            "expected an address of at most {most} characters, got {got}; shorten it",
+            most=_LONGEST_ADDRESS,
+            got=len(address),
         )
     parts = urlsplit(address)
     if parts.scheme not in _PORTS or not parts.hostname or parts.username is not None:
-        raise FetchError(f"expected a public http(s) address without a password, got {_shown(address)}; check it")
+        raise FetchError(
+            "expected a public http(s) address without a password, got {address}; check it", address=_shown(address)
+        )
     port = parts.port or _PORTS[parts.scheme]
     if port not in _PORTS.values() and port < _FIRST_FREE_PORT:
-        raise FetchError(f"expected port 80, 443 or one from 1024 on, got {port}; send the file itself")
+        raise FetchError("expected port 80, 443 or one from 1024 on, got {port}; send the file itself", port=port)
     host = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode("ascii")
     query = "?" + quote(parts.query, safe=_QUERY) if parts.query else ""
     return host, port, quote(parts.path or "/", safe=_PATH) + query, parts.scheme == "https"

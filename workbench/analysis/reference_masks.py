@@ -72,7 +72,7 @@ def read_reference(source: str | Path | bytes, size: tuple[int, int], *, is_inve
         mask, reading = _read(picture)
     if is_inverted:
         mask = ~mask if mask.dtype == np.bool_ else np.where(mask == IGNORED_LABEL, mask, 1 - mask)
-        reading = f"{reading}; then swapped with the background"
+        reading = Sentence("{reading}; then swapped with the background", reading=reading)
     return UploadedMask(mask, reading)
 
 

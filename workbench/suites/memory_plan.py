@@ -125,30 +125,37 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory_reason(error: BaseException) -> Sentence:
     """Say that a device ran out of memory, and what helps."""
-    asked = str(error).split(". ")[0].removeprefix("CUDA out of memory").strip(" .")
+    advice = Sentence(
+        "ask fewer strategies at once, take a smaller picture, or start with --dtype float16 or --device cpu"
+    )
+    asked: str = str(error).split(". ")[0].removeprefix("CUDA out of memory").strip(" .")
     if found := _CPU_ASKED.search(str(error)):
-        asked = f"{_gb(int(found[1]))} were asked for"
-    detail = f" ({asked})" if asked else ""
-    return Sentence(
-        "the device ran out of memory{detail}; ask fewer strategies at once, take a smaller picture, or start with "
-        "--dtype float16 or --device cpu",
-        detail=detail,
-    )
+        asked = Sentence("{size} were asked for", size=_gb(int(found[1])))
+    if not asked:
+        return Sentence("the device ran out of memory; {advice}", advice=advice)
+    return Sentence("the device ran out of memory ({asked}); {advice}", asked=asked, advice=advice)
 
 
-def _refusal(nbytes: int, used: int, budget: Budget, dtype: torch.dtype) -> str:
-    free = max(budget.for_weights - used, 0)
-    text = (
-        f"its models need {_gb(nbytes)} in {str(dtype).removeprefix('torch.')}, and {budget.title} leaves {_gb(free)} "
-        f"beside {_gb(used)} of others"
-    )
+def _refusal(nbytes: int, used: int, budget: Budget, dtype: torch.dtype) -> Sentence:
     fitting = next((known.title for known in (T4, GPU_24, GPU_48) if used + nbytes <= known.for_weights), None)
-    advice = [f"{fitting} would hold all of them"] if fitting else []
+    ways = [Sentence("{place} would hold all of them", place=fitting)] if fitting else []
     if nbytes <= budget.for_weights:
-        advice.append("it fits alone (--strategies)")
+        ways.append(Sentence("it fits alone (--strategies)"))
     if dtype == torch.float32:
-        advice.append(f"--dtype {'float16' if budget.dtype == torch.float16 else 'bfloat16'} halves it")
-    return f"{text}; {', or '.join(advice) or 'choose a smaller model with --weights'}"
+        smaller = "float16" if budget.dtype == torch.float16 else "bfloat16"
+        ways.append(Sentence("--dtype {dtype} halves it", dtype=smaller))
+    advice = ways[0] if ways else Sentence("choose a smaller model with --weights")
+    for way in ways[1:]:
+        advice = Sentence("{one}, or {other}", one=advice, other=way)
+    return Sentence(
+        "its models need {needed} in {dtype}, and {place} leaves {free} beside {used} of others; {advice}",
+        needed=_gb(nbytes),
+        dtype=str(dtype).removeprefix("torch."),
+        place=budget.title,
+        free=_gb(max(budget.for_weights - used, 0)),
+        used=_gb(used),
+        advice=advice,
+    )
 
 
 def _gb(nbytes: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Protocol
 
-from evfsam.errors import CheckpointError
+from evfsam.errors import CheckpointError, Sentence
 from evfsam.weights.hub import fault_in_words, snapshot
 from workbench.suites.model_lock import MAIN, LockedModel, find_model
 from workbench.suites.model_record import ModelRecord, RecordedModel, recorded_files
@@ -135,8 +135,12 @@ def _incomplete(model: LockedModel, directory: Path) -> str | None:
     has_weights = any(path.is_file() for pattern in _WEIGHTS for path in directory.glob(pattern))
     if has_weights and (directory / "config.json").is_file():
         return None
-    missing = "its weights" if not has_weights else "config.json"
-    return f"{model.id} is not whole: {missing} are missing in {directory}; connect to the Hub and ask again"
+    return Sentence(
+        "{model} is not whole: {missing} are missing in {directory}; connect to the Hub and ask again",
+        model=model.id,
+        missing=Sentence("its weights") if not has_weights else "config.json",
+        directory=directory,
+    )
 
 
 def _progress_class(on_bytes: OnBytes) -> Any:

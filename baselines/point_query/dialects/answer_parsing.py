@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from baselines.point_query.dialects.conventions import CoordinateGrid, SpokenBox, SpokenPoint
+from evfsam.errors import Sentence
 
 _BRACKETED: Final = re.compile(r"\[([^\[\]]*)\]")
 _PARENTHESISED: Final = re.compile(r"\(([^()]*)\)")
@@ -94,7 +95,7 @@ def parse_locations(text: str, grid: CoordinateGrid) -> ParsedBoxes:
             part = bins[start : start + 4]
             shown = "".join(f"<loc_{value}>" for value in part)
             if len(part) < 4:
-                problems.append(f"{shown} does not hold 4 whole numbers")
+                problems.append(Sentence("{place} does not hold {count} whole numbers", place=shown, count=4))
                 continue
             box = _checked_box(tuple(part), shown, grid, problems)
             if box is not None:
@@ -131,8 +132,8 @@ def _numbered(
         What stands behind each number, and the last number.
     """
     pieces = part.split()
-    what = "triples of number, x and y" if width == 2 else "five numbers a box: its own, then its corners"
-    refusal = f'coords="{part}" does not hold an image number and {what}'
+    what = Sentence("triples of number, x and y" if width == 2 else "five numbers a box: its own, then its corners")
+    refusal = Sentence('coords="{part}" does not hold an image number and {what}', part=part, what=what)
     if not all(_INTEGER.fullmatch(piece) for piece in pieces):
         problems.append(refusal)
         return [], last
@@ -143,7 +144,7 @@ def _numbered(
     whole = len(values) // (width + 1) * (width + 1)
     places = [tuple(values[start + 1 : start + 1 + width]) for start in range(0, whole, width + 1)]
     if whole != len(values) or not places:
-        problems.append(f"{refusal}; what is whole was taken" if places else refusal)
+        problems.append(Sentence("{refusal}; what is whole was taken", refusal=refusal) if places else refusal)
     return places, (values[whole - width - 1] if places else last)
 
 
@@ -153,7 +154,7 @@ def _coords_group(values: tuple[int, ...], grid: CoordinateGrid, problems: list[
         return None if box is None else PromptGroup(box, (), ())
     x, y = grid.in_xy(values)
     if not grid.holds((x, y)):
-        problems.append(f"({x}, {y}) leaves the range {grid.range_words}")
+        problems.append(_out_of_range(f"({x}, {y})", grid))
         return None
     return PromptGroup(None, ((x, y),), ())
 
@@ -171,9 +172,13 @@ def without_labels(text: str) -> str:
 def note_cut_end(text: str, problems: list[str]) -> None:
     """Say that an answer ends within a place, or within a list of them: it was cut off."""
     if found := _CUT_PLACE.search(text):
-        problems.append(f"the answer was cut off within {found[0].strip()!r}; what is whole before it was taken")
+        problems.append(
+            Sentence(
+                "the answer was cut off within {place!r}; what is whole before it was taken", place=found[0].strip()
+            )
+        )
     elif text.count("[") > text.count("]"):
-        problems.append("the answer was cut off within a list; what is whole was taken")
+        problems.append(Sentence("the answer was cut off within a list; what is whole was taken"))
 
 
 def says_no_object(text: str) -> bool:
@@ -205,8 +210,12 @@ def read_points(text: str, grid: CoordinateGrid, problems: list[str]) -> tuple[S
         if grid.holds((x, y)):
             points.append((x, y))
         else:
-            problems.append(f"{shown} leaves the range {grid.range_words}")
+            problems.append(_out_of_range(shown, grid))
     return tuple(points)
+
+
+def _out_of_range(shown: str, grid: CoordinateGrid) -> Sentence:
+    return Sentence("{place} leaves the range {range}", place=shown, range=grid.range_words)
 
 
 def _read_numbers(content: str, expected_count: int, shown: str, problems: list[str]) -> tuple[int, ...] | None:
@@ -214,7 +223,7 @@ def _read_numbers(content: str, expected_count: int, shown: str, problems: list[
     pieces = [piece.strip() for piece in content.split(",")]
     are_numbers = len(pieces) == expected_count and all(_NUMBER.fullmatch(piece) for piece in pieces)
     if not are_numbers or ("." in content and all(abs(float(piece)) <= 1 for piece in pieces)):
-        problems.append(f"{shown} does not hold {expected_count} whole numbers")
+        problems.append(Sentence("{place} does not hold {count} whole numbers", place=shown, count=expected_count))
         return None
     return tuple(round(float(piece)) for piece in pieces)
 
@@ -222,16 +231,22 @@ def _read_numbers(content: str, expected_count: int, shown: str, problems: list[
 def _checked_box(written: tuple[int, ...], shown: str, grid: CoordinateGrid, problems: list[str]) -> SpokenBox | None:
     within = grid.clipped(grid.in_xy(written))
     if within is None:
-        problems.append(f"{shown} leaves the range {grid.range_words}")
+        problems.append(_out_of_range(shown, grid))
         return None
     x1, y1, x2, y2 = within
     if x1 > x2 or y1 > y2:
-        first = "left, top, right, bottom" if grid.order == "xy" else "top, left, bottom, right"
-        problems.append(f"{shown} has its corners reversed: expected {first}")
+        first = Sentence("left, top, right, bottom" if grid.order == "xy" else "top, left, bottom, right")
+        problems.append(Sentence("{place} has its corners reversed: expected {first}", place=shown, first=first))
     elif x1 == x2 or y1 == y2:
-        problems.append(f"{shown} has no area")
+        problems.append(Sentence("{place} has no area", place=shown))
     else:
         if not grid.holds(grid.in_xy(written)):
-            problems.append(f"{shown} leaves the range {grid.range_words} by a little, and was cut to it")
+            problems.append(
+                Sentence(
+                    "{place} leaves the range {range} by a little, and was cut to it",
+                    place=shown,
+                    range=grid.range_words,
+                )
+            )
         return x1, y1, x2, y2
     return None

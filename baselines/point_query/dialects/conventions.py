@@ -8,7 +8,7 @@ no other number.
 from dataclasses import dataclass
 from typing import Literal
 
-from evfsam.errors import ConfigurationError
+from evfsam.errors import ConfigurationError, Sentence
 from evfsam.types import BoxXyxy
 
 SpokenBox = tuple[int, int, int, int]
@@ -108,10 +108,10 @@ class CoordinateConvention:
             ConfigurationError: the convention counts pixels and the resized size is not known.
         """
         if self.unit == "relative":
-            words = f"0..{self.steps} of relative coordinates"
+            words = Sentence("0..{last} of relative coordinates", last=self.steps)
             return CoordinateGrid(size, (self.steps,) * 2, (self.steps,) * 2, 0.0, self.order, words)
         if self.unit == "bins":
-            words = f"0..{self.steps - 1} of location bins"
+            words = Sentence("0..{last} of location bins", last=self.steps - 1)
             return CoordinateGrid(size, (self.steps,) * 2, (self.steps - 1,) * 2, _BIN_CENTRE, self.order, words)
         if resized_size is None:
             raise ConfigurationError(
@@ -119,5 +119,9 @@ class CoordinateConvention:
                 "choose the dialect of this model's family"
             )
         height, width = resized_size
-        words = f"0..{width} x 0..{height} pixels (x, y) of the image as the processor resized it"
+        words = Sentence(
+            "0..{width} x 0..{height} pixels (x, y) of the image as the processor resized it",
+            width=width,
+            height=height,
+        )
         return CoordinateGrid(size, (width, height), (width, height), 0.0, self.order, words, _PATCH)

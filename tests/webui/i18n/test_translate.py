@@ -64,9 +64,17 @@ def sentences_of(node: ast.expr, assigned: dict[str, ast.expr]) -> Iterator[str]
 ROOT = Path(webui.__file__).parents[1]
 UNTOLD = (
     *("workbench/cli/", "workbench/datasets/"),
-    *("workbench/evaluation/", "workbench/reporting/", "webui/api/", "webui/fetching.py", "webui/command.py"),
+    *("workbench/evaluation/", "workbench/reporting/", "webui/api/", "webui/command.py"),
 )
 """What only programs and the command line are told: it stays English."""
+ENTRY_POINTS = ("webui/launch.py", "webui/process.py", "webui/blocks.py")
+ASKED_BY_THE_PAGE = {
+    *(f"workbench.datasets.{name}" for name in ("scenes", "known_phrases", "grammar", "naming", "typos", "vocabulary")),
+    "workbench.evaluation.measured_answers",
+    *(f"workbench.reporting.{name}" for name in ("browsing", "showcase", "tables")),
+    "webui.api.refusals",
+}
+"""Modules of these folders that the page may ask: nothing that a visitor enters makes them refuse."""
 
 
 SPEAKERS = {"Sentence": 0, "Verdict": 1, "Fault": 1}
@@ -126,6 +134,17 @@ def test_every_message_that_a_visitor_can_meet_has_a_translation_and_every_trans
 
 def test_messages_keep_their_values_apart() -> None:
     assert [place for place, template in messages_in_code() if not template] == []
+
+
+def test_the_page_asks_nothing_whose_messages_stay_english() -> None:
+    asked = set()
+    for source in SOURCES:
+        name = source.relative_to(ROOT).as_posix()
+        if not name.startswith((*UNTOLD, *ENTRY_POINTS)):
+            imports = (node for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
+            asked |= {str(node.module) for node in imports if isinstance(node, ast.ImportFrom)}
+    untold = {module for module in asked if f"{module.replace('.', '/')}.py".startswith(UNTOLD)}
+    assert untold == ASKED_BY_THE_PAGE
 
 
 @pytest.mark.parametrize("language", TRANSLATED)

@@ -99,7 +99,7 @@ def _boxes(values: Values) -> list[str]:
         rows = [[f"{number}", spoken[number - 1], *_ends(box).values()] for number, box in enumerate(plain, start=1)]
         head = ["", translate("As it was said"), translate("From"), translate("To")]
         told.append(figures.table(translate("Boxes"), head, rows))
-    problems = "; ".join(translate_message(str(each)) for each in _listed(values, "problems"))
+    problems = "; ".join(translate_message(each) for each in _listed(values, "problems") if isinstance(each, str))
     if problems:
         told.append(_sentence(translate("What could not be used: {problems}.", problems=problems)))
     left_out = _number(values, "boxes_left_out")

@@ -1,12 +1,15 @@
 """A picture by its address: fetched within bounds, and refused in words."""
 
 import dataclasses
+import re
 
 import gradio as gr
 import numpy as np
+import pytest
 
 from tests.webui.fakes import fake_comparison, three_colours
 from webui.fetching import Fetcher
+from webui.i18n.translate import in_language
 from webui.tabs.compare.tab import ComparePage, build_compare
 from workbench.export.results import png_bytes
 
@@ -48,3 +51,13 @@ def test_what_is_no_picture_or_no_address_leaves_the_page_as_it_is() -> None:
         refused = page.take_address(address)
         assert list(refused) == [page.status]
         assert words in str(refused[page.status])
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1/a.png", "http://example.org:22/a.png", "http://" + "x" * 3000])
+def test_why_nothing_came_from_an_address_is_said_in_chinese_too(address: str) -> None:
+    with gr.Blocks():
+        page = build_compare(fake_comparison()[0], ())
+    with in_language("zh"):
+        told = str(page.take_address(address)[page.status])
+    assert "这个网址没有给出图像" in told
+    assert not re.search(r"expected|check it|send the file|shorten", told)

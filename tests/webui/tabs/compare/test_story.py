@@ -2,6 +2,8 @@ import re
 
 import pytest
 
+from baselines.point_query.dialects.answer_parsing import parse_brackets
+from baselines.point_query.dialects.conventions import CoordinateConvention
 from evfsam.types import TraceEntry
 from webui.i18n.translate import in_language
 from webui.tabs.compare.story import step_told
@@ -103,3 +105,11 @@ def test_values_that_nobody_has_words_for_are_folded_as_they_are() -> None:
     assert "&quot;odd&quot;" in written
     assert "0.1235" in written
     assert "odd" not in in_sight(written)
+
+
+def test_what_could_not_be_used_of_an_answer_is_said_in_chinese_too() -> None:
+    grid = CoordinateConvention().grid((480, 640))
+    problems = parse_brackets("[1, 2, 3] and [900, 10, 20, 30] and [1, 2, 3, 4000]", grid).problems
+    with in_language("zh"):
+        told = step_told(TraceEntry("ask for the box", values={"problems": list(problems)}))
+    assert all(words in told for words in ("不是 4 个整数", "应为左、上、右、下", "超出范围 0..1000 的相对坐标"))
