@@ -3,7 +3,8 @@
 The dialogue's beginning, with the image, is in the cache once. What follows it in different ways, such as sixteen
 phrases or twenty-five questions, is fed together as one sequence: a mask lets every token see the beginning and its own
 branch alone, and positions count along the branch. So nothing of the cache is repeated, and one forward pass reads them
-all. Shapes: N branches, S tokens fed together, T tokens in the cache, V vocabulary.
+all. Words that branches begin with alike are fed once, such as the box before the points in it. Shapes: N branches, S
+tokens fed together, T tokens in the cache, V vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,38 @@ class Branch:
         return Branch(self.ids[:length], seen, self.position - dropped)
 
 
+class _Twigs:
+    """Tokens to feed after branches, each once where branches of one parent go the same way.
+
+    Attributes:
+        ids, positions: of each token.
+        branches: the parent that each token grows from.
+        befores: index of the token before each; None right after the parent.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.branches: list[Branch] = []
+        self.befores: list[int | None] = []
+        self._known: dict[tuple[int, int | None, int], int] = {}
+
+    def add(self, parent: Branch, tokens: Sequence[int]) -> int:
+        """Take in tokens, at least one, that follow a branch; return the index of the last."""
+        before: int | None = None
+        for depth, token in enumerate(tokens):
+            step = id(parent), before, token
+            if step not in self._known:
+                self._known[step] = len(self.ids)
+                self.ids.append(token)
+                self.positions.append(parent.position + depth)
+                self.branches.append(parent)
+                self.befores.append(before)
+            before = self._known[step]
+        assert before is not None
+        return before
+
+
 class BranchingCache:
     """A dialogue's beginning and the branches that grow from it.
 
@@ -61,15 +94,12 @@ class BranchingCache:
         self._length = int(cache.get_seq_length())
         self.root = Branch((), np.ones(self._length, dtype=np.bool_), self._length + _position_offset(model))
 
-    def grow(
-        self, parents: Sequence[Branch], tokens: Sequence[Sequence[int]], *, is_kept: bool = True
-    ) -> tuple[list[Branch], torch.Tensor]:
-        """Feed tokens after branches, all in one forward pass.
+    def grow(self, parents: Sequence[Branch], tokens: Sequence[Sequence[int]]) -> tuple[list[Branch], torch.Tensor]:
+        """Feed tokens after branches, all in one forward pass; they stay in the cache.
 
         Args:
             parents: N branches; one may be named more than once.
             tokens: at least one for each.
-            is_kept: whether the tokens stay in the cache; else the longer branches must not be used again.
 
         Returns:
             The N longer branches, and (N, V) logits after the last token of each.
@@ -88,10 +118,7 @@ class BranchingCache:
             np.arange(parent.position, parent.position + count) for parent, count in zip(parents, counts, strict=True)
         ]
         logits = self._forward(allowed, np.concatenate(tokens), np.concatenate(positions), ends - 1)
-        if is_kept:
-            self._length += int(ends[-1])
-        else:
-            self._cache.crop(-int(ends[-1]))
+        self._length += int(ends[-1])
         return grown, logits
 
     def read_ends(self, parents: Sequence[Branch], tokens: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -103,13 +130,29 @@ class BranchingCache:
         ends = []
         for part in parts:
             tree, own = self._narrowed(parents[part])
-            ends.append(tree.grow(own, tokens[part], is_kept=False)[1])
+            ends.append(tree._read(own, tokens[part]))
         return torch.cat(ends)
+
+    def _read(self, parents: Sequence[Branch], tokens: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Do as `read_ends` in one forward pass: what branches of one parent begin with alike is fed once."""
+        fed = _Twigs()
+        ends = [fed.add(parent, each) for parent, each in zip(parents, tokens, strict=True)]
+        allowed = np.zeros((len(fed.ids), self._length + len(fed.ids)), dtype=np.bool_)
+        for row, (branch, before) in enumerate(zip(fed.branches, fed.befores, strict=True)):
+            if before is None:
+                allowed[row, : len(branch.seen)] = branch.seen
+            else:
+                allowed[row] = allowed[before]
+            allowed[row, self._length + row] = True
+        logits = self._forward(allowed, np.array(fed.ids), np.array(fed.positions), np.array(ends))
+        self._cache.crop(-len(fed.ids))
+        return logits
 
     def _narrowed(self, parents: Sequence[Branch]) -> tuple["BranchingCache", list[Branch]]:
         """Return a cache of what these branches have seen alone, and the branches in it."""
-        seen = np.zeros((len(parents), self._length), dtype=np.bool_)
-        for row, parent in zip(seen, parents, strict=True):
+        each = {id(parent): parent for parent in parents}
+        seen = np.zeros((len(each), self._length), dtype=np.bool_)
+        for row, parent in zip(seen, each.values(), strict=True):
             row[: len(parent.seen)] = parent.seen
         kept = np.flatnonzero(seen.any(axis=0))
         if len(kept) == self._length:
@@ -118,8 +161,11 @@ class BranchingCache:
         places = torch.from_numpy(kept).to(self._model.device)
         for index, layer in enumerate(self._cache.layers):
             cache.update(layer.keys[:, :, places], layer.values[:, :, places], index)
-        own = [Branch(parent.ids, row[kept], parent.position) for row, parent in zip(seen, parents, strict=True)]
-        return BranchingCache(self._model, cache), own
+        own = {
+            key: Branch(parent.ids, row[kept], parent.position)
+            for row, (key, parent) in zip(seen, each.items(), strict=True)
+        }
+        return BranchingCache(self._model, cache), [own[id(parent)] for parent in parents]
 
     def speak(
         self, branches: Sequence[Branch], logits: torch.Tensor, *, most: int

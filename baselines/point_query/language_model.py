@@ -12,6 +12,7 @@ list; independent questions are our departure, because models that were not tune
 
 import copy
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -387,10 +388,14 @@ class Conversation:
         start = len(together.beginning)
         groups: dict[int, list[int]] = {}
         answers = [[*branch.ids, -1] for branch in together.answers]
+        in_order = sorted(range(len(answers)), key=answers.__getitem__)
         for index, ids in enumerate(texts):
             own = ids[start:]
-            shared = [_shared_length([own, answer]) for answer in answers]
-            groups.setdefault(int(np.argmax(shared)), []).append(index)
+            # In the order of words, the answer that shares most with it stands right before it or behind.
+            place = bisect_left(in_order, own, key=answers.__getitem__)
+            beside = in_order[max(place - 1, 0) : place + 1]
+            nearest = max(beside, key=lambda answer: _shared_length([own, answers[answer]]))
+            groups.setdefault(nearest, []).append(index)
         stems, rests, order = [], [], []
         for answer, members in groups.items():
             followed = [texts[index][start:] for index in members]

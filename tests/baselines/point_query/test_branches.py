@@ -92,6 +92,36 @@ def test_a_pass_is_shown_only_what_its_own_branches_have_seen(
     torch.testing.assert_close(read.p_yes, alone(language, dialogues).p_yes, rtol=0, atol=FLOAT32_NOISE)
 
 
+def test_what_branches_begin_with_alike_is_fed_once(language: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = [BOX, (10, 20, 300, 400)]
+    fed: list[NDArray[np.int_]] = []
+    forward = BranchingCache._forward
+
+    def noted(tree: BranchingCache, allowed: NDArray[np.bool_], *given: NDArray[np.int_]) -> torch.Tensor:
+        fed.append(given[0])
+        return forward(tree, allowed, *given)
+
+    monkeypatch.setattr(BranchingCache, "_forward", noted)
+    dialogues = [
+        [
+            *asked(PHRASE),
+            dialects.assistant_turn("as was said"),
+            dialects.user_turn(dialects.points_question(box, [(x, y)])),
+        ]
+        for box in boxes
+        for y in (100, 400)
+        for x in (120, 125)
+    ]
+    with language.conversation(IMAGE) as chat:
+        read = chat.ask_each(dialogues)
+    (ids,) = fed
+    texts = [tuple(each) for each in language.encode_texts(dialogues)]
+    beginnings = {text[: end + 1] for text in texts for end in range(len(text))}
+    shared = max(end for end in range(len(texts[0])) if len({text[:end] for text in texts}) == 1)
+    assert len(ids) == len(beginnings) - shared
+    torch.testing.assert_close(read.p_yes, alone(language, dialogues).p_yes, rtol=0, atol=FLOAT32_NOISE)
+
+
 def test_a_branch_is_cut_back_from_its_end() -> None:
     branch = Branch((5, 6, 7), np.array([True, True, False, True, True, True, False]), 9)
     cut = branch.cut(1)
