@@ -152,6 +152,17 @@ def load_slowly(directory: Path, *, device: torch.device, dtype: torch.dtype) ->
     return load_bright(directory, device=device, dtype=dtype)
 
 
+_ALONE = Lock()
+
+
+def load_alone(directory: Path, *, device: torch.device, dtype: torch.dtype) -> BrightStrategy:
+    assert _ALONE.acquire(blocking=False), "two strategies are read at once"
+    try:
+        return load_slowly(directory, device=device, dtype=dtype)
+    finally:
+        _ALONE.release()
+
+
 def load_refused(directory: Path, *, device: torch.device, dtype: torch.dtype) -> RaisingStrategy:
     return RaisingStrategy(directory.name, ConfigurationError("expected daylight, got night; wait"))
 

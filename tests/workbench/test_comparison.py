@@ -57,6 +57,15 @@ def test_several_visitors_at_once_read_the_weights_once(tmp_path: Path) -> None:
     assert [len(loads_of(comparison, key)) for key in comparison.keys] == [1, 1]
 
 
+def test_one_strategy_is_read_at_a_time_whoever_asks(tmp_path: Path) -> None:
+    """Two threads that have transformers import its modules at once may find one half imported."""
+    loaders = {f"strategy-{number}": "load_alone" for number in range(6)}
+    comparison = Comparison(suite_of(tmp_path, **loaders), at_once=6)
+    with ThreadPoolExecutor(6) as pool:
+        runs = list(pool.map(lambda key: list(comparison.run(half_lit(), "the light", [key])), loaders))
+    assert [run[0].segmentation.verdict.reason for run in runs] == [""] * 6
+
+
 def test_visitors_get_the_masks_of_their_own_images(comparison: Comparison) -> None:
     images = [half_lit(20, 4 + 2 * step) for step in range(8)]
     with ThreadPoolExecutor(8) as pool:

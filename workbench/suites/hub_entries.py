@@ -1,9 +1,8 @@
 """A strategy whose models come from the Hub, or from directories that replace them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from threading import Lock
@@ -18,7 +17,15 @@ from workbench.suites.load_status import LoadingState, LoadStatus
 from workbench.suites.memory_plan import is_out_of_memory, out_of_memory_reason
 from workbench.suites.model_lock import LockedModel
 from workbench.suites.model_store import ModelStore
-from workbench.suites.registry import configured, directory_digest, directory_name, options_text, with_options_digest
+from workbench.suites.registry import (
+    READING,
+    configured,
+    directory_digest,
+    directory_name,
+    loader_of,
+    options_text,
+    with_options_digest,
+)
 
 SAM_ROLE: Final = "sam"
 _SHOWN_CHARACTERS: Final = 200
@@ -104,11 +111,10 @@ class HubEntry:
         with self.load_status.outcome(self.key):
             places = self._places()
             self.load_status.put(self.key, LoadingState("loading"))
-            module_name, _, function_name = self.loader.partition(":")
-            function = cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))
             given = next(iter(places.values())) if self.takes_directory else places
             try:
-                strategy = function(given, device=device, dtype=dtype)
+                with READING:
+                    strategy = loader_of(self.loader)(given, device=device, dtype=dtype)
             except (SafetensorError, UnpicklingError, EOFError) as error:
                 raise self._unreadable(places, error) from error
             except (RuntimeError, MemoryError) as error:

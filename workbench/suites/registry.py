@@ -7,6 +7,7 @@ from functools import lru_cache
 from hashlib import file_digest, sha256
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Final, Protocol, cast, runtime_checkable
 
@@ -20,6 +21,9 @@ from workbench.bundled import CHECKPOINTS
 from workbench.names import unknown_name
 from workbench.suites.load_status import LoadStatus
 
+READING: Final = Lock()
+"""Held while a strategy is made of its weights. transformers imports its modules when they are first asked for, and of
+two threads that do so at once one may find a module half imported: an ImportError, where nothing is missing."""
 _SUFFIXES: Final = frozenset({".json", ".jinja", ".safetensors", ".bin", ".pt", ".pth", ".model"})
 
 
@@ -118,6 +122,16 @@ class Entry(Protocol):
         ...
 
 
+def loader_of(name: str) -> Callable[..., Strategy]:
+    """Import what loads a strategy; to be called while `READING` is held.
+
+    Args:
+        name: "module:function".
+    """
+    module_name, _, function_name = name.partition(":")
+    return cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))
+
+
 @dataclass(frozen=True)
 class StrategyEntry:
     """An entry whose weights lie in a directory.
@@ -159,9 +173,9 @@ class StrategyEntry:
                 suite=self.directory.parent.name,
                 directory=self.directory.name,
             )
-        module_name, _, function_name = self.loader.partition(":")
-        function = cast(Callable[..., Strategy], getattr(import_module(module_name), function_name))
-        return configured(function(self.directory, device=device, dtype=dtype), self.card.title, self.options)
+        with READING:
+            loaded = loader_of(self.loader)(self.directory, device=device, dtype=dtype)
+        return configured(loaded, self.card.title, self.options)
 
 
 @dataclass(frozen=True)
