@@ -35,14 +35,15 @@ def served(port: int) -> Iterator[ServedPage]:
     Raises:
         TimeoutError: it did not answer in time.
     """
-    started = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, "app.py", "--port", str(port)]
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}/"
         _wait_for(address)
         yield ServedPage(address, started.pid)
     finally:
+        if started.poll() is not None:
+            print(f"the page ended by itself, with exit code {started.returncode}", file=sys.stderr)
         started.terminate()
         started.wait()
 
