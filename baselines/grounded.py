@@ -20,7 +20,7 @@ from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import GROUNDED_SAM
 from baselines.strategy_options import changed, check_number
 from baselines.weight_loading import raise_unless_complete, without_progress_bars
-from evfsam.errors import CheckpointError, Sentence, joined
+from evfsam.errors import CheckpointError, Sentence, joined_sentences
 from evfsam.phrases import check_phrase, in_words
 from evfsam.types import (
     BoxXyxy,
@@ -173,7 +173,8 @@ class GroundedStrategy:
     def _nothing(self, problems: list[str]) -> Verdict:
         if problems:
             return Verdict(
-                "failed", Sentence("The detector gave no usable box: {problems}.", problems=joined(problems[:3]))
+                "failed",
+                Sentence("The detector gave no usable box: {problems}.", problems=joined_sentences(problems[:3])),
             )
         threshold = self.options.box_threshold
         return Verdict(

@@ -40,7 +40,7 @@ def sentence_of(template: str, values: Mapping[str, object]) -> Sentence:
     return Sentence(template, **values)
 
 
-def joined(sentences: Iterable[str]) -> Sentence:
+def joined_sentences(sentences: Iterable[str]) -> Sentence:
     """Return sentences in one, with semicolons between; at least one."""
     return reduce(lambda one, other: Sentence("{one}; {other}", one=one, other=other), map(_whole, sentences))
 

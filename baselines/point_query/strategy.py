@@ -33,7 +33,7 @@ from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import PointQueryOptions, check_options
 from baselines.strategy_cards import POINT_QUERY
 from baselines.strategy_options import changed
-from evfsam.errors import Sentence, joined
+from evfsam.errors import Sentence, joined_sentences
 from evfsam.phrases import check_phrases, in_words
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import (
@@ -47,8 +47,6 @@ from evfsam.types import (
     TraceEntry,
     Verdict,
 )
-
-__all__ = ["PointQueryOptions", "PointQueryStrategy", "grid_points", "load_strategy", "random_points"]
 
 MAX_OBJECTS: Final = 8
 """Boxes used of one answer; a model that repeats itself would otherwise be asked for minutes."""
@@ -438,7 +436,7 @@ def _nothing_usable(answer: str, parsed: ParsedBoxes | ParsedPromptPoints, wante
     if parsed.says_no_object:
         return Verdict("absent", Sentence('The language model answered "{answer}"', answer=shown))
     if parsed.problems:
-        problems = joined(parsed.problems[:3])
+        problems = joined_sentences(parsed.problems[:3])
         return Verdict(
             "failed",
             Sentence(

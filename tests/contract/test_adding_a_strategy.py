@@ -15,8 +15,9 @@ import pytest
 from baselines import strategy_cards
 from evfsam.types import Strategy
 from tests.baselines.tiny_models import tiny_sam
+from workbench.bundled import CHECKPOINTS
 from workbench.comparison import Comparison
-from workbench.suites.registry import CHECKPOINTS, StrategyEntry, Suite
+from workbench.suites.registry import StrategyEntry, Suite
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 MODULE, KEY = "baselines.middle_box", "middle-box"

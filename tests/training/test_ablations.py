@@ -12,8 +12,8 @@ from evfsam.model.strategy import load_strategy
 from training import ablation_command, ablations
 from training.ablations import TRAINED_ROWS, run_asked, run_trained
 from training.recipes import STAGES, Places
+from workbench.bundled import CHECKPOINTS
 from workbench.reporting.ablation_tables import read_figures
-from workbench.suites.registry import CHECKPOINTS
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
 from workbench.batch.batch_files import BatchError, Fault
 from workbench.batch.own_results import (
-    ARCHIVE_NAME,
     BATCH_FORMAT,
     FAULTS_NAME,
     FIGURES_NAME,
@@ -35,8 +34,6 @@ from workbench.metrics.masks import Mask
 from workbench.pictures.rendering import overlay
 from workbench.pictures.shown_pictures import shown_pair
 from workbench.text_fitting import file_slug, spreadsheet_cell
-
-__all__ = ["ARCHIVE_NAME", "BatchAnswer", "BatchFolder", "ReadImage"]
 
 _QUALITY: Final = 90
 

@@ -22,7 +22,8 @@ from workbench.names import VIDEO_CHECKPOINT
 from workbench.pictures.rendering import overlay
 from workbench.text_fitting import visible
 from workbench.video.clip_run import PackedMask, chosen_strategy
-from workbench.video.video_files import VideoFileError, VideoFrames, VideoWriter, check_output
+from workbench.video.decoding import VideoFileError
+from workbench.video.video_files import VideoFrames, VideoWriter, check_output
 
 _KEY = "evf-sam"
 

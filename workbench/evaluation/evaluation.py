@@ -27,8 +27,6 @@ from workbench.evaluation.measured_answers import (
 from workbench.metrics.masks import ReferenceMask
 from workbench.names import SCENES_LIMIT
 
-__all__ = ["ABSENT", "Sample", "SampleQuestion", "Scores", "Shard", "evaluate", "load_dataset", "measure"]
-
 PHRASES_AT_ONCE: Final = 16
 """Most phrases asked together; bounds memory."""
 

@@ -127,7 +127,7 @@ def measured_answer(case: FailureCase, key: str, segmentation: Segmentation) -> 
         reason=segmentation.verdict.reason,
         area_share=round(segmentation.area_share, 4),
         iou=round(mask_iou(segmentation.mask, case.wanted_mask), 3),
-        outcome=outcome_of(case, segmentation.mask, is_failed=segmentation.verdict.kind == "failed"),
+        outcome=case_outcome(case, segmentation.mask, is_failed=segmentation.verdict.kind == "failed"),
         others=tuple(case.name_of(index) for index in taken if index not in case.wanted),
         facts=facts_of(case, segmentation),
     )
@@ -142,7 +142,7 @@ def taken_objects(case: FailureCase, mask: Mask) -> tuple[int, ...]:
     )
 
 
-def outcome_of(case: FailureCase, mask: Mask, *, is_failed: bool = False) -> Outcome:
+def case_outcome(case: FailureCase, mask: Mask, *, is_failed: bool = False) -> Outcome:
     """Compare a mask with what was meant."""
     if is_failed:
         return "failed"

@@ -11,7 +11,8 @@ from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
 from workbench.comparison import Comparison
 from workbench.names import FULL_KEY
-from workbench.video.video_files import FrameSequence, VideoFileError, VideoFrames
+from workbench.video.decoding import VideoFileError
+from workbench.video.video_files import FrameSequence, VideoFrames
 
 FRAME_LIMIT: Final = 240
 """Frames that are segmented at one time: 10 seconds at 24 a second."""

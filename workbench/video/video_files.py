@@ -34,8 +34,6 @@ from workbench.video.decoding import (
     whole_frames,
 )
 
-__all__ = ["FrameSequence", "FrameTimes", "VideoFileError", "VideoFrames", "VideoWriter", "check_output"]
-
 _CODECS: Final = {".mp4": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 _QUALITY: Final = {"libx264": {"crf": "18"}, "libvpx-vp9": {"crf": "30", "b": "0"}}
 _BLOCK_BYTES: Final = 128 * 2**20

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from baselines.point_query import dialects
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.point_query.language_model import LanguageModel
-from baselines.point_query.options import default_options
-from baselines.point_query.strategy import PointQueryOptions, PointQueryStrategy, grid_points, load_strategy
+from baselines.point_query.options import PointQueryOptions, default_options
+from baselines.point_query.strategy import PointQueryStrategy, grid_points, load_strategy
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from evfsam.geometry import stretched_frame
 from evfsam.types import (

@@ -19,9 +19,9 @@ from tests.workbench.doubles import suite_of
 from tests.workbench.test_zero_gpu import FakeSpaces
 from workbench.__main__ import main
 from workbench.batch.batch_files import COMMAND_LIMITS, BatchError, read_sources
-from workbench.batch.batch_folder import ARCHIVE_NAME
 from workbench.batch.batch_plan import plan_batch
 from workbench.batch.batch_run import BatchRun, open_batch
+from workbench.batch.own_results import ARCHIVE_NAME
 from workbench.comparison import Comparison
 from workbench.zero_gpu import LONGEST_SECONDS, GpuUnavailableError, ZeroGpuComparison
 

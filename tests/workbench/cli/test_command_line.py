@@ -16,7 +16,8 @@ from PIL import Image
 
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.__main__ import main
-from workbench.evaluation.evaluation import ABSENT, load_dataset
+from workbench.datasets.contract import ABSENT
+from workbench.evaluation.evaluation import load_dataset
 
 ROOT = Path(__file__).parents[3]
 Run = Callable[..., tuple[int, list[str], list[str]]]

@@ -13,20 +13,10 @@ from evfsam.types import ImageView, Segmentation
 from tests.workbench import doubles
 from tests.workbench.doubles import BrightStrategy, half_lit, suite_of
 from workbench.comparison import Comparison
-from workbench.datasets.contract import SampleError
+from workbench.datasets.contract import ABSENT, Sample, SampleError, SampleQuestion
 from workbench.datasets.scenes import scene, split_seeds
-from workbench.evaluation.evaluation import (
-    ABSENT,
-    PHRASES_AT_ONCE,
-    ChangedDataError,
-    Sample,
-    SampleQuestion,
-    Scores,
-    Shard,
-    evaluate,
-    load_dataset,
-    measure,
-)
+from workbench.evaluation.evaluation import PHRASES_AT_ONCE, ChangedDataError, Shard, evaluate, load_dataset, measure
+from workbench.evaluation.measured_answers import Scores
 from workbench.metrics.masks import AbsentTally, Tally
 from workbench.reporting.scores import scores_dict, scores_table
 

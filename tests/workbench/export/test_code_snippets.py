@@ -10,11 +10,12 @@ import pytest
 
 from evfsam.preprocess import load_image
 from workbench.analysis.finishing import FinishingOptions, decision_logits, finish
+from workbench.bundled import CHECKPOINTS
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import scene
 from workbench.export.code_snippets import client_snippet, curl_snippet, library_snippet
 from workbench.export.run_recipes import ExampleSource, GeneratedScene, RunRecipe, UploadSource
-from workbench.suites.registry import CHECKPOINTS, MINI
+from workbench.suites.registry import MINI
 
 COLOUR = ExampleSource("scene-colour.png")
 HARD_PHRASE = 'the "red" one\'s $HOME `id` \\ 蓝色'

@@ -22,9 +22,9 @@ from workbench.failures.gallery import (
     REFRESH_COMMAND,
     WANTED,
     ask,
+    case_outcome,
     make_failures,
     measured_answer,
-    outcome_of,
     read_failures,
 )
 from workbench.metrics.masks import Mask
@@ -68,7 +68,7 @@ def test_what_a_phrase_of_the_scene_means_is_what_the_scene_says(key: str) -> No
 )
 def test_an_outcome_tells_what_was_taken(key: str, taken: tuple[int, ...], outcome: str) -> None:
     case = BY_KEY[key]
-    assert outcome_of(case, objects_mask(case, *taken)) == outcome
+    assert case_outcome(case, objects_mask(case, *taken)) == outcome
 
 
 def test_a_ragged_mask_of_the_right_object_is_rough_and_specks_are_scattered() -> None:
@@ -77,9 +77,9 @@ def test_a_ragged_mask_of_the_right_object_is_rough_and_specks_are_scattered() -
     ragged[::3] = False
     ragged[1::9] = False
     specks[np.arange(len(specks)) % 5 > 0] = False
-    assert outcome_of(case, ragged) == "rough"
-    assert outcome_of(case, specks) == "scattered"
-    assert outcome_of(case, specks, is_failed=True) == "failed"
+    assert case_outcome(case, ragged) == "rough"
+    assert case_outcome(case, specks) == "scattered"
+    assert case_outcome(case, specks, is_failed=True) == "failed"
 
 
 def test_an_answer_names_the_objects_that_were_not_meant() -> None:

@@ -14,7 +14,7 @@ from workbench.suites.registry import MINI
 from workbench.video import clips as video_clips
 from workbench.video.clip_run import PackedMask
 from workbench.video.clips import FRAME_LIMIT, SLOW_FRAME_LIMIT, Clip, frame_limit, open_part, read_clip
-from workbench.video.video_files import VideoFileError
+from workbench.video.decoding import VideoFileError
 
 
 def write_gif(path: Path, count: int = 4) -> Path:

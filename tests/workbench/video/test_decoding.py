@@ -13,7 +13,8 @@ from av.video.reformatter import Colorspace
 from tests.workbench.videos import grey_frame, number_of, write_video
 from workbench.video import decoding
 from workbench.video.clips import open_part, read_clip
-from workbench.video.video_files import VideoFileError, VideoFrames, VideoWriter
+from workbench.video.decoding import VideoFileError
+from workbench.video.video_files import VideoFrames, VideoWriter
 
 KINDS = {"ts": "libx264", "mpg": "mpeg2video", "avi": "libx264", "mkv": "libx264", "webm": "libvpx", "flv": "libx264"}
 BACK_AND_FORTH = [*range(23), *range(22, -1, -1), 7, 3, 22, 0, 11]

@@ -9,7 +9,8 @@ from PIL import Image
 
 from tests.workbench.videos import grey_frame, number_of, write_tone, write_video
 from workbench.video import video_files
-from workbench.video.video_files import VideoFileError, VideoFrames, VideoWriter
+from workbench.video.decoding import VideoFileError
+from workbench.video.video_files import VideoFrames, VideoWriter
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.option_controls import chosen_options, only_of
 from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
 from workbench.batch.batch_files import PAGE_LIMITS
-from workbench.batch.batch_folder import ARCHIVE_NAME, BatchAnswer
+from workbench.batch.batch_folder import BatchAnswer
+from workbench.batch.own_results import ARCHIVE_NAME
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from workbench.pictures.shown_pictures import shrunk
 from workbench.video.clip_export import clip_files, write_clip
 from workbench.video.clip_run import PREVIEW_SIDE, ClipAsker, ClipOrder, ClipProgress, StopFlag, run_clip
 from workbench.video.clips import Clip, frame_limit, open_part, read_clip
-from workbench.video.video_files import VideoFileError
+from workbench.video.decoding import VideoFileError
 from workbench.zero_gpu import clip_asker
 
 logger = logging.getLogger(__name__)

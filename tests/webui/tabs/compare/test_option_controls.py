@@ -1,6 +1,6 @@
 import gradio as gr
 
-from baselines.point_query.strategy import PointQueryOptions
+from baselines.point_query.options import PointQueryOptions
 from webui.tabs.compare.option_controls import OptionControl, build_options, chosen_options, only_of
 
 
