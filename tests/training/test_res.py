@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -320,9 +321,9 @@ def test_memory_that_does_not_suffice_is_said_in_words(
 def test_only_the_scenes_that_are_drawn_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 
-    def remembered(seed: int) -> Sample:
+    def remembered(seed: int, **of_what: Any) -> Sample:
         made.append(seed)
-        return scene_sample(seed)
+        return scene_sample(seed, **of_what)
 
     monkeypatch.setattr("workbench.datasets.scene_dataset.scene_sample", remembered)
     mixture = Mixture.of([open_dataset("scenes:train")], [1.0])
