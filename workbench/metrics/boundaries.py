@@ -14,6 +14,8 @@ from workbench.pictures.rendering import contour
 
 TOLERANCE_SHARE: Final = 0.008
 """Outlines this share of the image's diagonal apart, rounded up to whole pixels, still agree."""
+_PLACES_AT_ONCE: Final = 2**18
+"""Pixels that are marked by one step: bounds memory, and a small outline needs few steps."""
 
 
 def boundary_f(mask: Mask, reference: ReferenceMask) -> float:
@@ -41,6 +43,9 @@ def _widened(outline: Mask, radius: int) -> Mask:
     offsets: NDArray[np.intp] = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, -1)
     offsets = offsets[:, (offsets**2).sum(axis=0) <= radius**2]
     wide = np.zeros((height + 2 * radius, width + 2 * radius), dtype=np.bool_)
-    for down, right in offsets.T + radius:
-        wide[rows + down, columns + right] = True
+    places = rows * wide.shape[1] + columns
+    steps = np.array([wide.shape[1], 1]) @ (offsets + radius)
+    at_once = max(1, _PLACES_AT_ONCE // len(places))
+    for start in range(0, len(steps), at_once):
+        wide.ravel()[places + steps[start : start + at_once, None]] = True
     return wide[radius : radius + height, radius : radius + width]

@@ -1,5 +1,6 @@
 """`python -m workbench`: one line a strategy, files whole or not at all, one line and exit code 2 for bad input."""
 
+import gc
 import json
 import re
 import struct
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evfsam.preprocess import load_image
+from evfsam.types import RgbImage
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.__main__ import main
 from workbench.datasets.contract import ABSENT
@@ -128,6 +131,23 @@ def test_the_exit_code_is_1_where_every_strategy_failed(run: Run, image: Path, t
     code, _, _ = run("compare", image, "the light", "--strategies", "broken,refused", "--out", tmp_path / "out")
     assert code == 1
     assert (tmp_path / "out" / "result.json").exists()
+
+
+def test_garbage_is_looked_for_seldom_while_a_command_runs_and_as_before_afterwards(
+    run: Run, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thresholds = []
+
+    def noted(path: Path) -> RgbImage:
+        thresholds.append(gc.get_threshold()[0])
+        return load_image(path)
+
+    before = gc.get_threshold()
+    monkeypatch.setattr("workbench.cli.compare.load_image", noted)
+    code, _, _ = run("compare", image, "the light", "--out", tmp_path / "out")
+    assert code == 0
+    assert thresholds[0] > 10 * before[0]
+    assert gc.get_threshold() == before
 
 
 def test_ctrl_c_ends_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
