@@ -141,7 +141,7 @@ def fault_in_words(model_id: str, error: BaseException, revision: str | None = N
         name = f"{model_id}@{revision}" if revision else model_id
         return Sentence(
             "{name} is not whole in the cache {cache}, and the Hub was not reached; check the connection and "
-            "HF_HUB_OFFLINE and ask again, or bring a directory with --weights",
+            "HF_HUB_OFFLINE and ask again, or give a directory instead (with --weights, of a video with --checkpoint)",
             name=name,
             cache=cache,
         )

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,8 +13,9 @@ from evfsam.errors import ConfigurationError
 from workbench.cli.evaluate import LINES_SUFFIX, scores_text
 from workbench.cli.parser import EXIT_FAULTS
 from workbench.datasets.known_datasets import open_dataset
-from workbench.evaluation.evaluation import Shard, checked_limit, limited
-from workbench.evaluation.measured_answers import Scores, scores_of
+from workbench.evaluation.evaluation import ChangedDataError, Shard, checked_limit, limited
+from workbench.evaluation.measured_answers import Answer, Scores, scores_of
+from workbench.evaluation.raising import raise_limit
 from workbench.evaluation.result_lines import ResultsFile
 from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest
 from workbench.evaluation.saved_masks import SavedMasks, read_saved_masks
@@ -31,7 +33,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     scoring = Scoring(saved, is_missing_empty=arguments.is_missing_empty)
     scores = _scores(arguments, scoring, saved)
     print(scores_text(arguments.dataset, "saved masks", scores))
-    notes = _unused_notes(arguments.dataset, scoring, saved)
+    notes = _missing_notes(arguments.dataset, scoring, saved) + _unused_notes(arguments.dataset, scoring, saved)
     for note in notes:
         print(note, file=sys.stderr)
     return 0 if not notes and all(score.is_sound for score in scores.values()) else EXIT_FAULTS
@@ -59,11 +61,16 @@ def _scores(arguments: argparse.Namespace, scoring: Scoring, saved: Mapping[str,
     bar = tqdm(limited(dataset, limit), total=total, desc=arguments.dataset, unit="image", delay=1)
     answers = [answer for of_image in scoring.answers(bar) for answer in of_image]
     scores = scores_of(answers, saved)
-    if out is None:
-        return scores
-    if out.suffix != LINES_SUFFIX:
+    if out is not None and out.suffix == LINES_SUFFIX:
+        header = _header(arguments, limit, saved, questions_digest(limited(dataset, limit)))
+        raise_limit(out, header, partial(limited, dataset))
+        _write_lines(out, header, answers)
+    elif out is not None:
         write_whole(out, json_bytes(as_json_value(scores_dict(arguments.dataset, SUITE_KEY, scores))))
-        return scores
+    return scores
+
+
+def _header(arguments: argparse.Namespace, limit: int | None, saved: Mapping[str, SavedMasks], samples: str) -> Header:
     run = RunIdentity(
         suite=SUITE_KEY,
         dataset=arguments.dataset,
@@ -71,21 +78,44 @@ def _scores(arguments: argparse.Namespace, scoring: Scoring, saved: Mapping[str,
         strategies={key: masks.digest for key, masks in saved.items()},
         device="",
         dtype="",
-        samples=questions_digest(limited(dataset, limit)),
+        samples=samples,
     )
     facts = Facts(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         weights={key: masks.source for key, masks in saved.items()},
     )
-    root = "" if arguments.root is None else str(arguments.root.resolve())
-    with ResultsFile(out, Header(run, Shard(), root, facts)) as file:
-        done = file.done
-        places = ((answer, answer.place) for answer in answers)
-        file.append(
-            answer for answer, place in places if (place.sample_index, place.question_index, place.strategy) not in done
-        )
+    return Header(run, Shard(), "" if arguments.root is None else str(arguments.root.resolve()), facts)
+
+
+def _write_lines(out: Path, header: Header, answers: Sequence[Answer]) -> None:
+    """Write the answers that a file of the same run lacks.
+
+    Raises:
+        ResultsError: the file is of another run, or cannot be written.
+        ChangedDataError: an answer in it is another one now.
+    """
+    with ResultsFile(out, header) as file:
+        earlier = {answer.place: answer for answer in (file.earlier.answers if file.earlier else ())}
+        for answer in answers:
+            if earlier.get(answer.place, answer) != answer:
+                raise ChangedDataError(
+                    "the image {image} or the known mask of {phrase!r} is another than when {path} was written; "
+                    "choose another file with --out, or delete it",
+                    image=answer.place.sample_id,
+                    phrase=answer.phrase,
+                    path=out,
+                )
+        file.append(answer for answer in answers if answer.place not in earlier)
         file.finish()
-    return scores
+
+
+def _missing_notes(dataset: str, scoring: Scoring, saved: Mapping[str, SavedMasks]) -> list[str]:
+    return [
+        f"{len(places)} expressions of {dataset} have no mask of {key} in {saved[key].source}, such as "
+        f"{places[0][1]!r} about {places[0][0]}; --missing-is-empty counts them as answered with nothing"
+        for key, places in scoring.missing.items()
+        if places
+    ]
 
 
 def _unused_notes(dataset: str, scoring: Scoring, saved: Mapping[str, SavedMasks]) -> list[str]:

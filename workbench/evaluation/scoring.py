@@ -23,9 +23,13 @@ class Scoring:
         saved: by strategy.
         is_missing_empty: whether an expression without a saved mask counts as answered with nothing; else it is not
             counted, and told.
+
+    Attributes:
+        missing: image and phrase of the expressions that were not counted for want of a mask, by strategy.
     """
 
     def __init__(self, saved: Mapping[str, SavedMasks], *, is_missing_empty: bool = False) -> None:
+        self.missing: dict[str, list[tuple[str, str]]] = {key: [] for key in saved}
         self._saved = saved
         self._is_missing_empty = is_missing_empty
         self._used: set[int] = set()
@@ -55,6 +59,7 @@ class Scoring:
 
     def _answer(self, place: Place, question: SampleQuestion, view: ImageView | None, mask: SavedMask | None) -> Answer:
         if mask is None and not self._is_missing_empty:
+            self.missing[place.strategy].append((place.sample_id, question.phrase))
             return unread(place, question, "no mask was saved for this expression")
         if mask is not None:
             self._used.add(id(mask))

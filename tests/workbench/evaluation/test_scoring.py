@@ -13,12 +13,14 @@ from workbench.__main__ import main
 from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import merged_runs
+from workbench.evaluation.result_lines import read_results
 from workbench.evaluation.saved_masks import SavedMasksError, read_saved_masks
 from workbench.evaluation.scoring import Scoring
 
 RIGHT_MAN = rectangle(20, 4, 28, 20)
 """The known mask of "right man" in the tiny RefCOCO: 8 x 16 pixels; that of "left man" has 100 - 40 + 80 - 40 = 100."""
 UPPER_HALF = rectangle(20, 4, 28, 12)
+PHRASES = ("left man", "man in red", "right man")
 
 
 @pytest.fixture
@@ -172,12 +174,11 @@ def score(*words: object) -> int:
 def test_the_command_prints_figures_and_writes_answers_that_report_compares(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    phrases = ("left man", "man in red", "right man")
     masks = {"whole": (None, None, RIGHT_MAN), "half": (None, None, UPPER_HALF)}
     for name, found in masks.items():
         records = [
             {"image_id": 1, "phrase": phrase, "rle": None if mask is None else run_lengths(mask)}
-            for phrase, mask in zip(phrases, found, strict=True)
+            for phrase, mask in zip(PHRASES, found, strict=True)
         ]
         saved(tmp_path / f"{name}.json", *records)
     out = tmp_path / "scores.jsonl"
@@ -221,9 +222,39 @@ def test_missing_masks_and_masks_about_nothing_there_are_told(
     assert "2 expressions could not be asked and are in no figure" in said.out
     assert "1 masks of mine in mine.json are about no expression of refcoco:val" in said.err
     assert "'wrong man' about 1" in said.err
+    assert "2 expressions of refcoco:val have no mask of mine in mine.json, such as 'left man' about 1" in said.err
+    assert "--missing-is-empty" in said.err
     assert score(path, *data, "--missing-is-empty", "--out", tmp_path / "figures.json") == 3
     figures = json.loads((tmp_path / "figures.json").read_text())["strategies"]["mine"]
     assert (figures["count"], figures["gIoU"]) == (3, pytest.approx(1 / 3))
+
+
+def test_a_larger_limit_goes_on_with_a_file_and_ends_as_a_run_with_that_limit(root: Path, tmp_path: Path) -> None:
+    path = saved(tmp_path / "mine.json", *({"image_id": 1, "phrase": each, "rle": None} for each in PHRASES))
+    out, fresh = tmp_path / "scores.jsonl", tmp_path / "fresh.jsonl"
+    data = ("--dataset", "refcoco:val", "--root", root)
+    score(path, *data, "--limit", 2, "--out", out)
+    assert len(read_results(out).answers) == 2
+    assert score(path, *data, "--limit", 3, "--out", out) == score(path, *data, "--limit", 3, "--out", fresh) == 0
+    assert set(read_results(out).answers) == set(read_results(fresh).answers)
+    assert (read_results(out).header.run.limit, read_results(out).is_complete) == (3, True)
+
+
+def test_a_file_about_other_known_masks_is_not_gone_on_with(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path / "mine.json", *({"image_id": 1, "phrase": each, "rle": None} for each in PHRASES))
+    words = (path, "--dataset", "refcoco:val", "--root", root, "--out", tmp_path / "scores.jsonl")
+    assert score(*words) == 0
+    content = (tmp_path / "scores.jsonl").read_bytes()
+    instances = root / "refcoco/instances.json"
+    annotations = json.loads(instances.read_text())
+    for each in annotations["annotations"]:
+        each["segmentation"] = [polygon(0, 0, 4, 4)]
+    instances.write_text(json.dumps(annotations))
+    assert score(*words) == 2
+    assert "the known mask of 'left man' is another than when" in capsys.readouterr().err
+    assert (tmp_path / "scores.jsonl").read_bytes() == content
 
 
 def test_two_files_of_one_name_are_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
