@@ -2,12 +2,16 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+from gradio_client import Client, handle_file
 
 from webui.command import main
 from workbench.bundled import CHECKPOINTS, EXAMPLES
@@ -30,12 +34,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+COMMAND = (sys.executable, "-c", "import sys; from webui.command import main; sys.exit(main())")
+"""What `sam-workbench` runs."""
+
+
+def of(installed: Path) -> dict[str, str]:
+    """Return an environment where the wheel is on the path, and the repository is not."""
+    return {**os.environ, "PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"}
+
+
 def ran(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Call the command of the wheel in another folder, where the repository is on no path."""
-    environment = {**os.environ, "PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", "import sys; from webui.command import main; sys.exit(main())", *words]
+    """Call the command of the wheel in another folder."""
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [*COMMAND, *words], cwd=folder, env=of(installed), capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -46,6 +57,9 @@ def test_the_wheel_holds_weights_examples_types_and_the_command(installed: Path)
         files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
         assert {path for path in files if not (bundled / part / path).is_file()} == set()
     assert [room for room in PACKED[:4] if not (installed / room / "py.typed").is_file()] == []
+    sources = [path for room in PACKED[:4] for path in (ROOT / room).rglob("*") if path.is_file()]
+    sources = [path.relative_to(ROOT) for path in sources if path.suffix not in (".pyc", ".md")]
+    assert [path for path in sources if not (installed / path).is_file()] == []
     (entry,) = installed.glob("*.dist-info/entry_points.txt")
     assert "sam-workbench = webui.command:main" in entry.read_text()
     tops = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
@@ -60,9 +74,49 @@ def test_the_command_of_the_wheel_works_in_any_folder(installed: Path, tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("evf-sam      found:")
     assert (tmp_path / "out" / "evf-sam-mask.png").is_file()
-    done = ran(installed, tmp_path, "evaluate", "--limit", "2", "--strategies", "evf-sam", "--out", "figures.json")
-    assert done.returncode == 0
-    assert (tmp_path / "figures.json").is_file()
+    for words in (
+        ("evaluate", "--limit", "2", "--strategies", "a=evf-sam,b=evf-sam", "--out", "runs.jsonl"),
+        ("score", "runs.jsonl", "--limit", "2", "--out", "scores.jsonl"),
+        ("report", "runs.jsonl", "scores.jsonl", "--out", "report"),
+    ):
+        done = ran(installed, tmp_path, *words)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report" / "pairs.csv").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_the_page_of_the_wheel_answers_in_any_folder(installed: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    picture = installed / "workbench/_bundled/examples/scene-colour.png"
+    words = ("app", "--host", "127.0.0.1", "--port", str(port))
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen([*COMMAND, *words], cwd=tmp_path, env=of(installed), stdout=log, stderr=log) as process,
+    ):
+        try:
+            address = f"http://127.0.0.1:{port}"
+            await_page(address, process)
+            client = Client(address, verbose=False)
+            answer = client.predict(handle_file(picture), "the blue bus", "evf-sam", api_name="/segment")
+            assert answer["verdict"] == "found"
+        finally:
+            process.terminate()
+            process.wait(timeout=90)
+
+
+def await_page(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the page is served; at most 90 s."""
+    for _ in range(180):
+        assert process.poll() is None, "the server ended"
+        try:
+            urlopen(address, timeout=5).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError(f"nothing at {address} after 90 s")
 
 
 def test_the_command_says_what_it_can_do_and_where_the_page_is(capsys: pytest.CaptureFixture[str]) -> None:
