@@ -25,11 +25,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from benchmarks.measurements import chosen_device
 from evfsam.types import RgbImage
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import Scene, scene, split_seeds
 from workbench.names import DEVICE_NAMES
-from workbench.placement import resolve_device
 from workbench.suites.registry import SUITES, Suite, find_suite
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -163,11 +163,11 @@ def missing_weights(suite: Suite) -> list[Path]:
     return [entry.directory for entry in suite.strategies.values() if not entry.directory.is_dir()]
 
 
-def measure(suite_key: str, device: str, image_count: int) -> dict[str, Any]:
+def measure(suite_key: str, device: torch.device, image_count: int) -> dict[str, Any]:
     """Take all measurements; JSON values."""
-    with served_app(suite_key, device) as served:
+    with served_app(suite_key, device.type) as served:
         serving_s = served.seconds
-    comparison = Comparison(find_suite(suite_key), resolve_device(device))
+    comparison = Comparison(find_suite(suite_key), device)
     weights = time_weights(comparison)
     timings = []
     for seed in split_seeds("val")[1000 : 1000 + image_count]:
@@ -178,7 +178,7 @@ def measure(suite_key: str, device: str, image_count: int) -> dict[str, Any]:
         "machine": {
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "torch_threads": torch.get_num_threads(),
-            "device": device,
+            "device": device.type,
             "python": platform.python_version(),
             "torch": torch.__version__,
         },
@@ -229,12 +229,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=5, help="images in all (default: 5)")
     parser.add_argument("--out", type=Path, help="also write the figures as JSON")
     chosen = parser.parse_args(arguments)
+    device = chosen_device(parser, chosen.device)
     missing = missing_weights(find_suite(chosen.suite))
     if missing:
         names = ", ".join(str(path.relative_to(ROOT)) for path in missing)
         print(f"cannot measure suite {chosen.suite}: no weights in {names}", file=sys.stderr)
         return 2
-    measured = measure(chosen.suite, chosen.device, max(1, chosen.images))
+    measured = measure(chosen.suite, device, max(1, chosen.images))
     if chosen.out:
         chosen.out.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     print("\n".join(report(measured, WaitBounds())))

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.measurements import chosen_device
 from benchmarks.memory import GIB, peak_bytes, resident_bytes
 from evfsam.encoders.tokenizers import PhraseTokenizer
 from evfsam.model.configuration import EvfSamConfig
@@ -293,9 +294,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.child:
         child_main(json.loads(chosen.child))
         return 0
+    device = chosen_device(parser, chosen.device)
     measured = []
     for name in chosen.variant or list(VARIANTS):
-        measured.append(measure(name, chosen.device, chosen.dtype))
+        measured.append(measure(name, device.type, chosen.dtype))
         print("\n".join(report(measured[-1])), flush=True)
     if any(one["variant"] in REFERENCE for one in measured):
         print(f"reference: {REFERENCE_SOURCE}")

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.device_timing import copy_bandwidth, product_teraflops, synchronize, timed
 from benchmarks.full_size import VARIANTS, random_image, random_model, random_weights
-from benchmarks.measurements import HEADING, Goal, MeasuredRow, Report, describe_machine
+from benchmarks.measurements import HEADING, Goal, MeasuredRow, Report, chosen_device, describe_machine
 from benchmarks.memory import GIB
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.sam.image_encoder import ImageEncoder
@@ -36,7 +36,6 @@ from evfsam.types import ImageView
 from evfsam.weights.loading import assign_strictly, build_without_storage
 from workbench.comparison import Comparison
 from workbench.names import DEVICE_NAMES
-from workbench.placement import resolve_device
 from workbench.suites.registry import SUITES, StrategyEntry, Suite
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -389,7 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--small", action="store_true", help="small models: shows that everything runs, not how fast")
     parser.add_argument("--part", action="append", choices=[part.name for part in PARTS], help="may be repeated")
     chosen = parser.parse_args(arguments)
-    device = resolve_device(chosen.device)
+    device = chosen_device(parser, chosen.device)
     if chosen.small and device.type == "cpu":
         torch.set_num_threads(1)  # small products take 20 times as long where threads wait for a busy neighbour's core
     report = Report({**describe_machine(device), "small": chosen.small}, chosen.json)

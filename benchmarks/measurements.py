@@ -1,5 +1,6 @@
 """What a benchmark found: rows with a goal and whether it is met, as a table for people and as JSON."""
 
+import argparse
 import json
 import os
 import platform
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
+
+from evfsam.errors import ConfigurationError
+from workbench.placement import resolve_device
 
 
 @dataclass(frozen=True)
@@ -139,3 +143,11 @@ def processor_name() -> str:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
+
+
+def chosen_device(parser: argparse.ArgumentParser, name: str) -> torch.device:
+    """Return the device asked for; where this machine has none such, say so and leave with code 2."""
+    try:
+        return resolve_device(name)
+    except ConfigurationError as error:
+        parser.error(str(error))

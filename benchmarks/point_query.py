@@ -35,9 +35,9 @@ from baselines.point_query import dialects
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.strategy import grid_points
+from benchmarks.measurements import chosen_device
 from evfsam.types import RgbImage
 from workbench.names import DEVICE_NAMES
-from workbench.placement import resolve_device
 
 PHRASE: Final = "the dog to the left of the bench"
 ANSWER: Final = '```json\n[\n\t{"bbox_2d": [212, 305, 588, 871], "label": "dog"}\n]\n```'
@@ -261,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=2, help="the best of so many counts (default: 2)")
     parser.add_argument("--out", type=Path, help="also write the figures as JSON")
     chosen = parser.parse_args(arguments)
-    device, dtype = resolve_device(chosen.device), getattr(torch, chosen.dtype)
+    device, dtype = chosen_device(parser, chosen.device), getattr(torch, chosen.dtype)
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     measured = measure(build_language(SIZES[chosen.size], device, dtype), image, max(1, chosen.rounds))
     tolerance = TOLERANCE if dtype == torch.float32 else 10 * TOLERANCE

@@ -2,11 +2,13 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import comparison, full_size, point_query
 from benchmarks import gpu as benchmark
 from benchmarks.measurements import Goal, MeasuredRow, Report
 from evfsam.sam.sam import SamConfig, build_sam
@@ -112,3 +114,14 @@ def test_a_row_says_how_it_stands_to_its_goal(goal: Goal | None, value: float | 
     row = MeasuredRow("part", "title", value, goal=goal)
     assert row.verdict == verdict
     assert (row in Report({}, rows=[row]).missed()) == (goal is not None and verdict != "met")
+
+
+@pytest.mark.parametrize("program", [benchmark, comparison, full_size, point_query])
+def test_a_device_that_is_not_there_is_told_in_words(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as left:
+        program.main(["--device", "cuda"])
+    assert left.value.code == 2
+    assert "error: this machine has no cuda device that torch can use; choose auto or cpu" in capsys.readouterr().err
