@@ -334,6 +334,28 @@ def test_evaluate_does_not_go_on_with_another_run(run: Run, tmp_path: Path) -> N
     assert "holds another run: limit was 3 and is 2; choose another file" in err[0]
 
 
+def test_evaluate_does_not_go_on_with_other_phrases_or_another_picture(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    phrases = folder / "one.txt"
+    Image.fromarray(half_lit()).save(folder / "one.png")
+    Image.fromarray(half_lit()[..., 0] // 100 * 255).save(folder / "one.mask.png")
+    phrases.write_text("the light")
+    words = ("evaluate", "--dataset", f"folder:{folder}", "--strategies", "light", "--out", tmp_path / "results.jsonl")
+    assert run(*words)[0] == 0
+    content = (tmp_path / "results.jsonl").read_bytes()
+    phrases.write_text("the dark")
+    code, _, err = run(*words)
+    assert (code, len(err)) == (2, 1)
+    assert "holds another run: the data set's images or phrases were others" in err[0]
+    phrases.write_text("the light")
+    Image.fromarray(255 - half_lit()).save(folder / "one.png")
+    code, _, err = run(*words)
+    assert (code, len(err)) == (2, 1)
+    assert "the image one or the known mask of 'the light' has changed" in err[0]
+    assert (tmp_path / "results.jsonl").read_bytes() == content
+
+
 def test_a_shard_writes_a_file_of_its_own_and_report_names_the_missing_one(run: Run, tmp_path: Path) -> None:
     lines = tmp_path / "results.jsonl"
     code, out, _ = run("evaluate", "--limit", "12", "--strategies", "light", "--shard", "2/2", "--out", lines)

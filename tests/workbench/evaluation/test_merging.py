@@ -135,6 +135,15 @@ def test_rates_of_0_and_100_percent_have_intervals_with_a_width(tmp_path: Path) 
     assert "cIoU with absent" not in run.figure_names
 
 
+def test_other_rates_have_wilsons_interval_too(tmp_path: Path) -> None:
+    hits = [answer(sample, 0, intersection=40 if sample < 5 else 10, marked=40 * (sample > 1)) for sample in range(20)]
+    (run,) = merged_runs([written(tmp_path / "a.jsonl", hits)])
+    figures = run.figures["light"]
+    assert (figures["Pr@0.5"].value, figures["T-acc"].value) == (0.25, 0.9)
+    assert figures["Pr@0.5"].interval == pytest.approx(wilson_interval(0.25, 20))
+    assert figures["T-acc"].interval == pytest.approx(wilson_interval(0.9, 20))
+
+
 def test_one_image_tells_nothing_of_others(tmp_path: Path) -> None:
     (run,) = merged_runs([written(tmp_path / "a.jsonl", [answer(0, 0), answer(0, 1)])])
     assert (run.figures["light"]["cIoU"].value, run.figures["light"]["cIoU"].interval) == (0.6, None)

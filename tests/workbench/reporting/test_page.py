@@ -249,7 +249,10 @@ def test_labels_titles_and_legends_do_not_touch_and_lie_in_the_chart() -> None:
     names = ["several objects of one kind", "in", "expressions with a very long name"]
     groups = [Group(name, dict.fromkeys(keys[:1], Figure(0.5, None))) for name in names]
     groups.append(Group("last", dict.fromkeys(keys, Figure(0.5, None))))
-    root = ElementTree.fromstring(bar_chart("a title that is longer than the bars below it are wide " * 2, groups))
+    title = "a title that is longer than the bars below it are wide "
+    narrow = ElementTree.fromstring(bar_chart(title, [Group("one", {"a": Figure(0.5, None)})]))
+    assert float(narrow.get("width")) > 44 + len(title) * 0.6 * 13, "a title alone makes it wide enough"
+    root = ElementTree.fromstring(bar_chart(title * 2, groups))
     width = float(root.get("width"))
     rows: dict[str, list[tuple[float, float]]] = {}
     for text in root.iter("{http://www.w3.org/2000/svg}text"):
@@ -270,6 +273,8 @@ def test_what_was_marked_though_it_is_absent_is_shown_the_largest_first(tmp_path
     (run,) = merged_runs([written(tmp_path / "a.jsonl", answers, run=ONE)])
     shown = [each.phrase for each in exhibits(run, 2) if each.title == "marked by light though it is absent"]
     assert shown == ["moon 3", "moon 2"]
+    ranked = [each.phrase for each in exhibits(run, 2) if each.title in ("best of light", "worst of light")]
+    assert ranked == ["the light"] * 2, "what is absent is among neither"
 
 
 def test_one_report_holds_several_runs(tmp_path: Path) -> None:
