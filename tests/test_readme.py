@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,41 @@ def test_every_command_is_run_by_a_test_or_its_options_exist(command: str) -> No
     }
     usage = output_of_help(programs[words[2]], words[3])
     assert [word for word in words if word.startswith("--") and not re.search(rf"{word}\b", usage)] == []
+
+
+FOREIGN = {"--help", "--multi_gpu", "--num_processes", "--config_file", "--logdir", "--build-arg", "--gpus"}
+"""Options of argparse, accelerate, TensorBoard and Docker."""
+
+
+def test_modules_and_options_named_in_the_text_exist() -> None:
+    """Beside the blocks, the text names commands too: each module is there, and each option is declared in it."""
+    names = ("README.md", "CONTRIBUTING.md", "examples/README.md", "workbench/datasets/README.md")
+    paths = [*(ROOT / name for name in names), *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    everywhere = declared("evfsam", "baselines", "workbench", "webui", "training", "benchmarks", "examples", ".ci/run")
+    wrong = []
+    for said in inline:
+        named = re.search(r"python -m ([\w.]+)", said)
+        module = named[1] if named else ""
+        place = module.replace(".", "/") + (".py" if "." in module else "")
+        if module and not (ROOT / place).exists():
+            wrong.append(said)
+        known = declared(place) if module not in ("", "workbench") else everywhere
+        wrong += [said for option in re.findall(r"(?<!\S)--[a-z][\w-]*", said) if option not in known | FOREIGN]
+    assert wrong == []
+
+
+@cache
+def declared(*places: str) -> set[str]:
+    """Return the options that files of folders, or files, declare."""
+    files = [each for place in places for each in [ROOT / place, *(ROOT / place).rglob("*.py")] if each.is_file()]
+    texts = [each.read_text(encoding="utf-8") for each in files]
+    return {
+        option
+        for text in texts
+        for option in re.findall(r"(?<=\")--[a-z][\w-]*(?=\")|(?<=^    )--[a-z]+(?=\))", text, re.M)
+    }
 
 
 def test_every_python_and_json_block_is_run_here() -> None:
