@@ -5,9 +5,10 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from workbench.evaluation.measured_answers import Scores
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import Pair
-from workbench.evaluation.run_figures import Figure
+from workbench.evaluation.run_figures import Figure, ratios
 from workbench.text_fitting import spreadsheet_cell
 
 _RUN_COLUMNS: Final = (
@@ -50,11 +51,9 @@ def _figure_lines(run: MergedRun) -> Iterable[list[object]]:
         weights = run.facts.weights.get(key, "")
         made_with = [run.run.dataset, limit, run.is_whole, run.run.suite, key, weights, digest, run.run.dtype]
         made_with += [run.run.device, run.facts.started]
-        scores = run.scores[key]
-        images = len({each.place.sample_index for each in run.answers if each.place.strategy == key})
-        counts: list[object] = [scores.total.count + scores.absent.count, images]
+        images = list(run.images_of(key).values())
         for name, figure in run.figures[key].items():
-            yield [*made_with, "", "", name, *_figure_cells(figure), *counts]
+            yield [*made_with, "", "", name, *_figure_cells(figure), *_counts(run, name, images)]
         for criterion, groups in run.groups.items():
             for group, by_strategy in groups.items():
                 if key in by_strategy:
@@ -62,6 +61,13 @@ def _figure_lines(run: MergedRun) -> Iterable[list[object]]:
                     for name, figure in of_group.figures.items():
                         cells = _figure_cells(figure)
                         yield [*made_with, criterion, group, name, *cells, of_group.expressions, of_group.images]
+
+
+def _counts(run: MergedRun, name: str, images: Sequence[Scores]) -> tuple[int, int]:
+    """Return how many expressions a figure is of, and about how many images: all but cIoU divide by that number."""
+    ratio = ratios(run.run.dataset)[name.replace("cIoU", "gIoU")]
+    counts = [int(ratio(image)[1]) for image in images]
+    return sum(counts), sum(count > 0 for count in counts)
 
 
 def _figure_cells(figure: Figure) -> list[object]:

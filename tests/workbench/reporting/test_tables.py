@@ -121,6 +121,26 @@ def test_every_figure_is_a_line_of_csv_with_full_precision(run: MergedRun) -> No
     )
 
 
+def test_the_counts_of_a_line_are_those_that_its_figure_is_of(tmp_path: Path) -> None:
+    nothing = {"kind": "absent", "wanted": 0, "intersection": 0, "marked": 0, "boundary_f": None, "box_iou": None}
+    answers = [answer(0, 0), answer(0, 1), answer(1, 0), answer(1, 1, **nothing), answer(2, 0, **nothing)]
+    answers[1] = replace(answers[1], attention_mass=None)
+    one = replace(RUN, strategies={"light": "a1"})
+    counts = {}
+    for dataset in ("refcoco:val", "grefcoco:val"):
+        path = written(tmp_path / f"{dataset[:-4]}.jsonl", answers, run=replace(one, dataset=dataset))
+        lines = csv.DictReader(io.StringIO(figures_csv(merged_runs([path]))))
+        counts[dataset] = {
+            each["figure"]: (each["expressions"], each["images"]) for each in lines if not each["group_by"]
+        }
+    found = counts["refcoco:val"]
+    assert [found[name] for name in ("cIoU", "gIoU", "Pr@0.5", "T-acc")] == [("3", "2")] * 4
+    assert [found[name] for name in ("cIoU with absent", "gIoU with absent")] == [("5", "3")] * 2
+    assert (found["N-acc"], found["attention mass"]) == (("2", "2"), ("2", "2"))
+    of_gref = counts["grefcoco:val"]
+    assert (of_gref["cIoU"], of_gref["cIoU of targets"], of_gref["Pr@0.5"]) == (("5", "3"), ("3", "2"), ("3", "2"))
+
+
 def test_tables_for_spreadsheets_hold_no_formulas_of_others(run: MergedRun) -> None:
     odd = replace(run.run, dataset='coco:=HYPERLINK("x").json', strategies={"=cmd|calc!A1": "d1", "dark": "d2"})
     answers = [replace(each, kind="@SUM(A1)") for each in run.answers]
