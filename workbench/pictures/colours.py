@@ -53,6 +53,19 @@ def strategy_colour(key: str) -> Colour:
     return STRATEGY_COLOURS.get(key, _OTHERS[crc32(key.encode()) % len(_OTHERS)])
 
 
+def colours_apart(keys: Sequence[str]) -> dict[str, Colour]:
+    """Return a colour for each of some strategies that stand in one chart: its own, or where that is taken another.
+
+    Up to nine strategies are told apart; of more, colours come again.
+    """
+    chosen = {key: STRATEGY_COLOURS[key] for key in keys if key in STRATEGY_COLOURS}
+    for key in keys:
+        if key not in chosen:
+            wanted = (strategy_colour(key), *_OTHERS, *STRATEGY_COLOURS.values())
+            chosen[key] = next((each for each in wanted if each not in chosen.values()), wanted[0])
+    return {key: chosen[key] for key in keys}
+
+
 def phrase_colour(index: int) -> Colour:
     """Return the colour of a request's phrase, from 0; colours come again after six, numbers tell those apart."""
     return PHRASE_COLOURS[index % len(PHRASE_COLOURS)]

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Final
 
 from workbench.evaluation.run_figures import Figure
-from workbench.pictures.colours import strategy_colour
+from workbench.pictures.colours import Colour, colours_apart
 from workbench.text_fitting import xml_text
 
 _BAR: Final = 26
@@ -39,8 +39,8 @@ class Group:
 def bar_chart(title: str, groups: Sequence[Group], description: str = "") -> str:
     """Draw shares in [0, 1] as bars from 0 to 100 percent, with their intervals, as a whole SVG document.
 
-    Each bar has its strategy's colour and, where a pointer rests on it, its name and figure. Groups are as wide as
-    their bars and labels need, and the whole as wide as the title and the legend.
+    Each bar has its strategy's colour, or another where two would share one, and, where a pointer rests on it, its name
+    and figure. Groups are as wide as their bars and labels need, and the whole as wide as the title and the legend.
 
     Args:
         title: above the bars.
@@ -49,6 +49,7 @@ def bar_chart(title: str, groups: Sequence[Group], description: str = "") -> str
     """
     title, description = xml_text(title), xml_text(description)
     keys = list(dict.fromkeys(key for group in groups for key in group.bars))
+    colours = {key: _css(colour) for key, colour in colours_apart(keys).items()}
     widest_label = max((len(group.label) for group in groups), default=0) * _LETTER
     group_width = max(max(1, len(keys)) * _BAR, widest_label) + _GAP
     legend_width = sum(_legend_width(key) for key in keys)
@@ -66,11 +67,11 @@ def bar_chart(title: str, groups: Sequence[Group], description: str = "") -> str
         left = middle - len(keys) * _BAR / 2
         for place, key in enumerate(keys):
             if key in group.bars:
-                parts += _bar(left + place * _BAR, key, group.label, group.bars[key])
+                parts += _bar(left + place * _BAR, key, group.label, group.bars[key], colours[key])
         parts.append(
             f'<text x="{middle:.1f}" y="{_TOP + _HEIGHT + 14}" text-anchor="middle">{escape(group.label)}</text>'
         )
-    parts += _legend(keys, _TOP + _HEIGHT + 34)
+    parts += _legend(colours, _TOP + _HEIGHT + 34)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -83,11 +84,10 @@ def _axis(width: int) -> list[str]:
     return lines
 
 
-def _bar(left: float, key: str, label: str, figure: Figure) -> list[str]:
+def _bar(left: float, key: str, label: str, figure: Figure, colour: str) -> list[str]:
     if figure.value is None:
         return []
     top = _y(figure.value)
-    colour = "rgb({}, {}, {})".format(*strategy_colour(key))
     parts = [
         f'<rect x="{left + 2:.1f}" y="{top:.1f}" width="{_BAR - 4}" height="{_TOP + _HEIGHT - top:.1f}" '
         f'fill="{colour}" stroke="#333" stroke-width="0.5">'
@@ -102,15 +102,18 @@ def _bar(left: float, key: str, label: str, figure: Figure) -> list[str]:
     return parts
 
 
-def _legend(keys: Sequence[str], y: int) -> list[str]:
+def _legend(colours: Mapping[str, str], y: int) -> list[str]:
     parts = []
     left = _LEFT
-    for key in keys:
-        colour = "rgb({}, {}, {})".format(*strategy_colour(key))
+    for key, colour in colours.items():
         parts.append(f'<rect x="{left}" y="{y - 9}" width="10" height="10" fill="{colour}" stroke="#333"/>')
         parts.append(f'<text x="{left + 14}" y="{y}">{escape(key)}</text>')
         left += _legend_width(key)
     return parts
+
+
+def _css(colour: Colour) -> str:
+    return "rgb({}, {}, {})".format(*colour)
 
 
 def _legend_width(key: str) -> int:

@@ -267,6 +267,16 @@ def test_labels_titles_and_legends_do_not_touch_and_lie_in_the_chart() -> None:
         assert all(end <= start for (_, end), (start, _) in pairwise(ordered))
 
 
+def test_two_checkpoints_of_one_strategy_have_colours_of_their_own() -> None:
+    keys = ["old", "new", "evf-sam", "newest", "a", "b", "c", "clip-text", "sam3"]
+    root = ElementTree.fromstring(bar_chart("apart", [Group("cIoU", dict.fromkeys(keys, Figure(0.5, None)))]))
+    swatches = [each.get("fill") for each in root.iter("{http://www.w3.org/2000/svg}rect")]
+    bars, legend = swatches[: len(keys)], swatches[len(keys) :]
+    assert len(set(bars)) == len(keys)
+    assert bars == legend
+    assert (bars[2], bars[7], bars[8]) == ("rgb(230, 159, 0)", "rgb(86, 180, 233)", "rgb(213, 94, 0)"), "as anywhere"
+
+
 def test_what_was_marked_though_it_is_absent_is_shown_the_largest_first(tmp_path: Path) -> None:
     nothing = {"kind": "absent", "wanted": 0, "intersection": 0, "boundary_f": None, "box_iou": None}
     answers = [answer(0, 0), *(answer(0, n, **nothing, union=n, marked=n, phrase=f"moon {n}") for n in (1, 3, 2))]
