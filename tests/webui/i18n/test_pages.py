@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from webui.i18n.pages import LanguageMiddleware, SpokenBlocks, in_all_languages
 from webui.i18n.translate import in_language, translate
 
-DOCUMENT = '<!doctype html><html lang="en"><head></head><body>…</body></html>'
+DOCUMENT = '<!doctype html><html lang="en"><head></head><body><q lang="en">a bus</q>…</body></html>'
 
 
 def build() -> SpokenBlocks:
@@ -63,7 +63,7 @@ def test_a_document_is_marked_with_its_language_before_anything_runs_in_it() -> 
     answer = answered("/?lang=zh", {"accept": "text/html"})
     assert '<html lang="zh-CN"><head><script>' in answer.text
     assert '"tag": "zh-CN"' in answer.text
-    assert answer.text.endswith("…</body></html>")
+    assert answer.text.endswith('<q lang="en">a bus</q>…</body></html>'), "what is quoted keeps its language"
     assert answer.headers["content-language"] == "zh-CN"
     assert answer.headers["vary"] == "Accept-Language, Cookie"
     assert int(answer.headers["content-length"]) == len(answer.content)

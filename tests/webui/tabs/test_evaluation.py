@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 
 from tests.webui.fakes import fake_comparison
@@ -11,9 +12,10 @@ from webui.blocks import build_demo
 from webui.i18n.translate import in_language
 from webui.launch import create_demo, read_settings, serve
 from webui.tabs.compare.columns import Updates
-from webui.tabs.evaluation import EvaluationTab
+from webui.tabs.evaluation import EvaluationTab, _plate
 from workbench.evaluation.merging import merged_runs
 from workbench.reporting.browsing import Browsing
+from workbench.reporting.showcase import REFERENCE_LABEL, Exhibit
 
 
 @pytest.fixture
@@ -68,6 +70,14 @@ def test_another_choice_begins_at_its_first_question(tab: EvaluationTab) -> None
 def test_what_a_client_sends_instead_of_a_choice_is_the_first(tab: EvaluationTab, number: object) -> None:
     place, page = shown(tab, tab.show("no run", ["order"], {"a": 1}, 7, number))
     assert (place, "1 of 2" in page) == (1, True)
+
+
+def test_a_picture_bears_the_iou_of_its_mask_where_there_is_one() -> None:
+    pictures = dict.fromkeys((REFERENCE_LABEL, "light", "dark"), np.zeros((4, 6, 3), dtype=np.uint8))
+    exhibit = Exhibit("worst", "the bus", "category", "7", pictures, {REFERENCE_LABEL: 1.0, "light": 0.256})
+    plates = {label: _plate(exhibit, label) for label in pictures}
+    assert "light, IoU 0.26" in plates["light"]
+    assert all("IoU" not in plates[label] for label in (REFERENCE_LABEL, "dark"))
 
 
 def test_an_order_without_questions_says_so(tab: EvaluationTab) -> None:
