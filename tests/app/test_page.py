@@ -94,6 +94,15 @@ def test_each_picture_has_words_for_those_who_do_not_see_it(page: ComparePage, t
     assert "25 points" in evidence["alt_text"]
 
 
+def test_an_answer_without_a_place_shows_how_sure_it_is_of_each_pixel_and_an_absent_one_nothing(
+    page: ComparePage, tmp_path: Path
+) -> None:
+    column, given = page.columns[1], upload(tmp_path, three_colours())
+    for phrase, is_shown in (("a square", True), ("absent", False)):
+        evidence = list(ask(page, given, phrase))[2][column.evidence]
+        assert (evidence["visible"], evidence["value"] is not None) == (is_shown, is_shown)
+
+
 def test_no_answer_waits_for_a_file(page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webui.tabs.compare.tab.write_zip", lambda *_: pytest.fail("nobody asked for a zip"))
     run = ask(page, upload(tmp_path, three_colours()), "a square", ["evf-sam"])

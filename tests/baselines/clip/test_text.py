@@ -125,6 +125,8 @@ def test_phrases_asked_together_are_answered_as_alone_in_one_pass(
     monkeypatch.setattr(strategy.model.text_encoder, "forward", watched)
     together = strategy.segment_many(view, phrases)
     assert sizes == [3]
+    fresh = strategy.segment_many(ImageView(IMAGE[::-1].copy()), phrases)
+    assert [each.embedding_was_cached for each in fresh] == [False, True, True]
     for ours, theirs in zip(together, alone, strict=True):
         assert ours.trace == theirs.trace
         torch.testing.assert_close(
