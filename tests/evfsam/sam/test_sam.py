@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 from segment_anything import SamPredictor
+from segment_anything.modeling.transformer import Attention
 
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError
 from evfsam.model.modeling import EvfSamModel
-from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam, decode_prompts
+from evfsam.sam.sam import ImageToTokenAttention, SamConfig, SamMaskBackbone, build_sam, decode_prompts
 from evfsam.types import ImageEmbedding, PromptPoint, SamPrompt
 from tests.evfsam.tiny import SAM, noise_image, tiny_model
 
@@ -78,6 +79,16 @@ def test_points_and_boxes_reach_sam_as_its_own_predictor_sends_them(backbone: Sa
     ours = backbone.decode(backbone.encode_image(image), prompt, multimask=True)
     torch.testing.assert_close(ours.pred_ious, torch.from_numpy(their_ious), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(ours.mask_logits, torch.from_numpy(theirs[ours.chosen]), atol=1e-4, rtol=1e-4)
+
+
+def test_the_decoders_attention_to_tokens_is_the_published_one_up_to_rounding(backbone: SamMaskBackbone) -> None:
+    blocks = backbone.sam.mask_decoder.transformer.layers
+    assert [type(block.cross_attn_image_to_token) for block in blocks] == [ImageToTokenAttention] * len(blocks)
+    ours = blocks[0].cross_attn_image_to_token
+    published = Attention(ours.embedding_dim, ours.num_heads, downsample_rate=2)
+    published.load_state_dict(ours.state_dict())
+    q, k, v = (torch.randn(3, count, ours.embedding_dim, generator=torch.manual_seed(count)) for count in (64, 7, 7))
+    torch.testing.assert_close(ours(q, k, v), published(q, k, v), rtol=0, atol=1e-6)
 
 
 def test_dropped_points_never_reach_sam(backbone: SamMaskBackbone, embedding: ImageEmbedding) -> None:
