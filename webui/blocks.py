@@ -34,7 +34,7 @@ from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage, build_compare
 from webui.tabs.evaluation import build_evaluation
 from webui.tabs.export.tab import build_take_away
 from webui.tabs.failures.tab import build_failures
-from webui.tabs.refine.tab import build_refine
+from webui.tabs.canvas.tab import build_refine
 from webui.tabs.steps import build_steps
 from webui.tabs.verdict import build_verdict
 from webui.tabs.video.tab import build_video

@@ -1,7 +1,7 @@
 import pytest
 
 from evfsam.errors import ConfigurationError, EvfSamError, GeometryError
-from webui.tabs.refine.marks import MAX_MARKS, Mark, drawn_prompt, open_corner, prompt_of, with_mark
+from webui.tabs.canvas.marks import MAX_MARKS, Mark, drawn_prompt, open_corner, prompt_of, with_mark
 
 SIZE = (40, 60)
 

@@ -18,7 +18,7 @@ from webui.known_scenes import measured_iou
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
-from webui.tabs.refine.marks import (
+from webui.tabs.canvas.marks import (
     MARK_TITLES,
     Marks,
     drawn_prompt,
