@@ -28,13 +28,14 @@ from webui.known_scenes import Example, read_examples
 from webui.tabs.agreement import build_agreement
 from webui.tabs.attention import build_attention
 from webui.tabs.batch.tab import build_batch
+from webui.tabs.canvas.tab import build_canvas
+from webui.tabs.chosen_answer import build_choice
 from webui.tabs.compare.opening import build_opening
 from webui.tabs.compare.recent import build_recent
 from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage, build_compare
 from webui.tabs.evaluation import build_evaluation
 from webui.tabs.export.tab import build_take_away
 from webui.tabs.failures.tab import build_failures
-from webui.tabs.canvas.tab import build_refine
 from webui.tabs.steps import build_steps
 from webui.tabs.verdict import build_verdict
 from webui.tabs.video.tab import build_video
@@ -95,12 +96,14 @@ def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: S
         add_programs(comparison, MODEL_QUEUE)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(translate("Compare"), id="compare"):
-                page = build_compare(comparison, examples, _build_panels)
+                page = build_compare(comparison, examples, build_canvas, _build_panels)
                 recent = build_recent(page)
-            with gr.Tab(translate("Inspect"), id="inspect"), gr.Tabs(elem_id="inspect", overflow_behavior="wrap"):
-                build_attention(page, recent)
-                build_steps(page)
-                build_verdict(page)
+            with gr.Tab(translate("Inspect"), id="inspect"):
+                choice = build_choice(page)
+                with gr.Tabs(elem_id="inspect", overflow_behavior="wrap"):
+                    build_attention(page, choice, recent)
+                    build_steps(page, choice)
+                    build_verdict(page, choice)
             with gr.Tab(translate("Batch"), id="batch"):
                 build_batch(page)
             with gr.Tab(translate("Video"), id="video"):
@@ -121,8 +124,6 @@ def _build_panels(page: ComparePage) -> None:
     """Lay out what can be done with the answers, below them."""
     with gr.Tabs(elem_id="panels", overflow_behavior="wrap"):
         build_agreement(page)
-        with gr.Tab(translate("Refine"), id="refine"):
-            build_refine(page)
         with gr.Tab(translate("Take away"), id="take-away"):
             build_take_away(page)
 

@@ -6,12 +6,15 @@ from html import escape
 from io import BytesIO
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from evfsam.types import RgbImage
 from webui.i18n.translate import translate, translate_message
 from webui.wording import percent
 from workbench.analysis.agreement_picture import LegendEntry
+from workbench.export.results import png_bytes
 from workbench.pictures.shown_pictures import shrunk
 
 _SIDE: Final = 960
@@ -89,3 +92,8 @@ def data_uri(picture: RgbImage) -> str:
     buffer = BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode("ascii")
+
+
+def lossless_uri(picture: NDArray[np.uint8]) -> str:
+    """Write a picture, (H, W, 3 or 4) uint8, pixel by pixel as an address that holds it."""
+    return "data:image/png;base64," + b64encode(png_bytes(picture)).decode("ascii")

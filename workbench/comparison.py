@@ -386,6 +386,11 @@ class Comparison:
         """Answer a question that was checked, about a view of its image."""
         return (self._ask(key, view, question) for key in question.keys)
 
+    def takes_marks(self, key: str) -> bool | None:
+        """Whether a strategy takes points and a box beside the phrase; None as long as its weights are not read."""
+        strategy = self._strategies.get(key)
+        return None if strategy is None else isinstance(strategy, RefinableStrategy)
+
     def _ask(self, key: str, view: ImageView, question: Question) -> StrategyResult:
         with self.turns.taken():
             return self._answer(key, view, question)

@@ -44,8 +44,8 @@ def test_the_page_opens_with_an_answered_question_and_the_field_for_the_next_in_
         assert float(measured.nth(0).inner_text()) > 0.8
         assert float(page.locator("#card-clip-text dd:not(.note)").nth(0).inner_text()) < 0.5
         expect(page.locator("#differences-table tbody tr")).to_have_count(3)
-        open_tab(page, "Refine")
-        expect(page.locator("#refine-picture img")).to_be_visible()
+        page.locator("#column-clip-text .look-closer").click()
+        expect(page.locator("#canvas .stage")).to_have_attribute("data-key", "clip-text")
         open_tab(page, "Inspect", "Verdict")
         expect(page.locator("#verdict-masks img").first).to_be_visible()
 

@@ -59,15 +59,17 @@ def test_a_choice_made_as_the_options_open_stays(page: Page) -> None:
     assert not page.locator("#options input[value=pqpp]").is_checked()
 
 
-@pytest.mark.parametrize("selector", ["#refine-x input", "#refine-kind input[value=off]"])
-def test_what_is_entered_as_a_tab_opens_stays(page: Page, selector: str) -> None:
+@pytest.mark.parametrize(
+    ("tab", "selector"), [("Batch", "#batch-phrases textarea"), ("Take away", "#take-away input[value=curl]")]
+)
+def test_what_is_entered_as_a_tab_opens_stays(page: Page, tab: str, selector: str) -> None:
     page.locator("#examples button").first.click()
     expect_three_answers(page)
     enter_at_once(page, selector, "40")
-    page.get_by_role("tab", name="Refine").press("Enter")
+    page.get_by_role("tab", name=tab).press("Enter")
     wait_until_entered(page)
     field = page.locator(selector)
-    assert field.is_checked() if "value=off" in selector else field.input_value() == "40"
+    assert field.is_checked() if "value=curl" in selector else field.input_value() == "40"
 
 
 def test_what_is_entered_later_is_entered_once(page: Page) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 KEYS = ("evf-sam", "clip-text", "point-query")
 TABS = ("Compare", "Inspect", "Batch", "Video", "Where it fails")
-PANELS = ("Differences", "Refine", "Take away")
+PANELS = ("Differences", "Take away")
 PHRASE = "#phrase textarea, #phrase input"
 
 WATCH_STATUS = """

@@ -49,6 +49,7 @@ def test_the_steps_show_every_probability_and_the_candidates(page: Page, picture
     expect_three_answers(page)
     open_tab(page, "Inspect", "Steps")
     told = page.locator("#steps-told")
+    choose(page, "inspect-strategy", "Point query")
     expect(told.get_by_role("heading")).to_have_text("How Point query answered “the <b>blue</b> square”")
     expect(told.locator("pre").first).to_be_hidden()
     told.get_by_text("Word for word").first.click()
@@ -62,5 +63,5 @@ def test_the_steps_show_every_probability_and_the_candidates(page: Page, picture
     expect(candidates).to_have_text(
         ["Candidate 1: pred_iou 0.70, chosen.", "Candidate 2: pred_iou 0.20.", "Candidate 3: pred_iou 0.40."]
     )
-    choose(page, "steps-strategy", "CLIP text")
+    choose(page, "inspect-strategy", "CLIP text")
     expect(told).not_to_contain_text("P(yes)")

@@ -35,13 +35,12 @@ from webui.tabs.reference_source import (
 from workbench.analysis.agreement import (
     TwoWayRegions,
     answered_masks,
-    disagreement_map,
     pairwise_iou,
     regions_against_reference,
     regions_of_pair,
     vote_map,
 )
-from workbench.analysis.agreement_picture import LegendedPicture, disagreement_picture, regions_picture, votes_picture
+from workbench.analysis.agreement_picture import LegendedPicture, regions_picture, votes_picture
 from workbench.analysis.reference_masks import figures_against_references
 from workbench.comparison import StrategyResult
 from workbench.metrics.masks import Mask, ReferenceMask
@@ -50,7 +49,7 @@ from workbench.pictures.shown_pictures import shown_pair
 REFERENCE: Final = "reference"
 """Stands for the reference mask in place of a strategy's key."""
 
-_VIEWS: Final = {"votes": "Votes", "disagreement": "Disagreement", "pair": "A against B"}
+_VIEWS: Final = {"votes": "Votes", "pair": "A against B"}
 _NO_REFERENCE: Final = (
     "No reference mask is known here. Scenes and examples bring their own; for another image upload one, or draw one."
 )
@@ -212,17 +211,13 @@ def pictured(
     pair: tuple[str, str],
     reference: Reference | None,
 ) -> str:
-    """Draw one of the three pictures with its legend."""
+    """Draw one of the pictures with its legend."""
     masks = answered_masks(results)
     if view == "pair":
         return _pair_pictured(image, results, masks, pair, reference)
     shown = {key: shown_pair(image, mask) for key, mask in masks.items()}
     picture = next(iter(shown.values()))[0]
     small = {key: mask for key, (_, mask) in shown.items()}
-    if view == "disagreement":
-        drawn = disagreement_picture(picture, disagreement_map(small))
-        reading = translate("Bright: as divided as they can be. Dark: all agree.")
-        return _plate(drawn, translate("Where the strategies disagree"), reading)
     drawn = votes_picture(picture, vote_map(small), len(small))
     reading = translate("The more strategies marked a pixel, the brighter.")
     return _plate(drawn, translate("How many strategies marked each pixel"), reading)

@@ -19,6 +19,7 @@ from webui.tabs.attention_pictures import (
     NOBODY,
     Look,
     Plate,
+    attentive,
     head_grid,
     phrases_with_attention,
     pictured,
@@ -27,6 +28,7 @@ from webui.tabs.attention_pictures import (
     seen_in,
     token_buttons,
 )
+from webui.tabs.chosen_answer import AnswerChoice, answer_of
 from webui.tabs.compare.choices import checked_choice, choice_list, layer_choices
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.recent import Remembered
@@ -34,6 +36,7 @@ from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening
 from workbench.analysis.attention_figure import FigureFormat, FigureMap, attention_figure
 from workbench.analysis.attention_view import ALL_HEADS, CAVEAT, ROLLOUT, AttentionView
+from workbench.comparison import StrategyResult
 
 PATCHES, SMOOTH = "patches", "smooth"
 OWN_SCALE, ONE_SCALE = "own", "one"
@@ -55,8 +58,8 @@ class AttentionTab:
     """The components of the tab, and its handlers."""
 
     page: ComparePage
+    choice: AnswerChoice
     recent: gr.State
-    phrase: gr.Dropdown
     beside: gr.Dropdown
     layer: gr.Dropdown
     head: gr.State
@@ -74,30 +77,34 @@ class AttentionTab:
     @property
     def controls(self) -> list[gr.components.Component]:
         """What a visitor sets."""
-        return [self.phrase, self.beside, self.layer, self.head, self.token, self.drawing, self.scale]
+        return [self.page.chosen, self.beside, self.layer, self.head, self.token, self.drawing, self.scale]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What changes."""
         shown = [self.heads, self.tokens, self.picture, self.probe]
-        return [*self.controls, *shown, self.file_format, self.make, self.file]
+        return [*self.choice.components, *self.controls[1:], *shown, self.file_format, self.make, self.file]
 
     def show(self, key: str | None, recent: object, *chosen: object) -> Updates:
         """Draw what is chosen; what the run lacks falls back to the last layer, all heads and [CLS]."""
         run = run_or_words(self.page, key)
         if isinstance(run, str):
             return self.emptied(run)
-        seen = seen_in(run)
-        if not seen:
-            return self.emptied(translate(_NONE))
+        answer, *settings = chosen
+        result, number = answer_of(run.progress, answer)
+        offered = self.choice.offered(run.progress, result, number)
+        source = attentive(run, result.key)
+        if source is None:
+            return {**self.emptied(translate(_NONE)), **offered}
+        seen = seen_in(run, source.key)
         views = [each.view for each in seen]
         elsewhere = self._elsewhere(key, recent)
-        look = within(views, elsewhere, *chosen)
+        look = within(views, elsewhere, _place(views, run.progress.phrases[number]), *settings)
         view = views[look.phrase]
         phrases = [(each.phrase, index) for index, each in enumerate(views)]
         others = [(translate("No other"), NOBODY), *(pair for pair in phrases if pair[1] != look.phrase), *elsewhere]
         return {
-            self.phrase: gr.update(choices=phrases, value=look.phrase, visible=len(views) > 1),
+            **offered,
             self.beside: gr.update(choices=others, value=look.beside, visible=len(others) > 1),
             self.layer: gr.update(choices=layer_choices(view), value=look.layer, visible=True),
             self.head: look.head,
@@ -106,7 +113,7 @@ class AttentionTab:
             self.scale: gr.update(visible=True),
             self.heads: head_grid(view, look),
             self.tokens: token_buttons(view, look),
-            self.picture: pictured(self._plates(views, look), look),
+            self.picture: _instead(result, source) + pictured(self._plates(views, look), look),
             self.probe: probe(seen[look.phrase], look),
             self.file_format: gr.update(visible=True),
             self.make: gr.update(visible=True),
@@ -115,10 +122,10 @@ class AttentionTab:
 
     def show_head(self, event: gr.SelectData, key: str | None, recent: object, *chosen: object) -> Updates:
         """Show the layer and head that were pressed."""
-        phrase, beside, _, _, *rest = chosen
+        answer, beside, _, _, *rest = chosen
         number = _whole(event.index)
         layer, head = divmod(number if isinstance(number, int) else 0, LAYER_STEP)
-        return self.show(key, recent, phrase, beside, layer, head, *rest)
+        return self.show(key, recent, answer, beside, layer, head, *rest)
 
     def show_token(self, event: gr.SelectData, key: str | None, recent: object, *chosen: object) -> Updates:
         """Show where the word that was pressed looked."""
@@ -129,10 +136,16 @@ class AttentionTab:
         """Make a file of the maps that are seen, and link to it."""
         *asked, wanted = chosen
         run = run_or_words(self.page, key)
-        views = [] if isinstance(run, str) else [each.view for each in seen_in(run)]
-        if not views:
-            return figures.nothing(run if isinstance(run, str) else translate(_NONE))
-        look = within(views, self._elsewhere(key, recent), *asked)
+        if isinstance(run, str):
+            return figures.nothing(run)
+        answer, *settings = asked
+        result, number = answer_of(run.progress, answer)
+        source = attentive(run, result.key)
+        if source is None:
+            return figures.nothing(translate(_NONE))
+        views = [each.view for each in seen_in(run, source.key)]
+        place = _place(views, run.progress.phrases[number])
+        look = within(views, self._elsewhere(key, recent), place, *settings)
         maps = [FigureMap(each.view, each.token, each.peak) for each in self._plates(views, look)]
         try:
             content = attention_figure(
@@ -175,9 +188,8 @@ class AttentionTab:
         """Show that there is nothing yet, or why."""
         hidden = gr.update(visible=False)
         return {
-            **dict.fromkeys(
-                [self.phrase, self.beside, self.layer, self.drawing, self.scale, self.file_format, self.make], hidden
-            ),
+            **self.choice.hidden(),
+            **dict.fromkeys([self.beside, self.layer, self.drawing, self.scale, self.file_format, self.make], hidden),
             **dict.fromkeys([self.heads, self.tokens, self.probe, self.file], ""),
             self.head: ALL_HEADS,
             self.token: NO_TOKEN,
@@ -185,18 +197,18 @@ class AttentionTab:
         }
 
 
-def build_attention(page: ComparePage, recent: gr.State) -> None:
+def build_attention(page: ComparePage, choice: AnswerChoice, recent: gr.State) -> None:
     """Lay out the tab and wire its events.
 
     Args:
         page: whose runs.
+        choice: of the answer.
         recent: keys of this visit's last runs, from `build_recent`.
     """
     with gr.Tab(translate("Attention"), id="attention-maps") as tab:
         head, token = gr.State(ALL_HEADS), gr.State(NO_TOKEN)
         with gr.Row(elem_id="attention-maps", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
-                phrase = gr.Dropdown([], label=translate("Phrase"), visible=False, filterable=False)
                 beside = gr.Dropdown(
                     [], label=translate("Beside it"), visible=False, filterable=False, elem_id="attention-beside"
                 )
@@ -227,9 +239,9 @@ def build_attention(page: ComparePage, recent: gr.State) -> None:
                 tokens = choice_list("", "attention-tokens")
                 probed = gr.HTML("", js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="attention-probe")
                 gr.HTML(f'<p class="caption caveat">{escape(translate_message(CAVEAT))}</p>')
-        set_here = phrase, beside, layer, head, token, drawing, scale
+        set_here = beside, layer, head, token, drawing, scale
         shown = heads, tokens, picture, probed, file_format, make, file
-        made = AttentionTab(page, recent, *set_here, *shown)
+        made = AttentionTab(page, choice, recent, *set_here, *shown)
         inputs = [recent, *made.controls]
         wire_opening(page, tab, "attention-maps", made.show, made.emptied, controls=inputs, outputs=made.outputs)
     _wire(made)
@@ -266,6 +278,19 @@ def within(
     )
 
 
+def _place(views: Sequence[AttentionView], phrase: str) -> int:
+    return next((place for place, view in enumerate(views) if view.phrase == phrase), 0)
+
+
+def _instead(asked: StrategyResult, shown: StrategyResult) -> str:
+    """Say whose maps these are where the answer that is looked into has none."""
+    if asked.key == shown.key:
+        return ""
+    titles = {"title": translate_message(asked.card.title), "other": translate_message(shown.card.title)}
+    words = translate("{title} has no attention to show. These maps are those of {other}.", **titles)
+    return f'<p class="caption">{escape(words)}</p>'
+
+
 def _whole(value: object) -> object:
     """A button's number comes as a float from some browsers."""
     try:
@@ -284,7 +309,7 @@ def _link(content: bytes, name: str, media: str) -> str:
 def _wire(made: AttentionTab) -> None:
     inputs = [made.page.last_run, made.recent, *made.controls]
     quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-    for control in (made.phrase, made.beside, made.layer, made.drawing, made.scale):
+    for control in (made.beside, made.layer, made.drawing, made.scale):
         control.input(made.show, inputs, made.outputs, **quiet)
     pressed = ((made.heads, made.show_head, "attention-heads"), (made.tokens, made.show_token, "attention-tokens"))
     for buttons, handler, panel in pressed:

@@ -16,6 +16,7 @@ from webui.run_cache import FinishedRun
 from webui.wording import percent
 from workbench.analysis.attention_figure import map_title
 from workbench.analysis.attention_view import ALL_HEADS, ROLLOUT, AttentionView, attention_views, shares_between
+from workbench.comparison import StrategyResult
 from workbench.export.results import png_bytes
 from workbench.pictures.colours import HEAT_STOPS
 
@@ -74,15 +75,23 @@ class Plate:
     peak: float
 
 
-def seen_in(run: FinishedRun) -> tuple[Seen, ...]:
-    """Return the attention of every answer that has any, phrase by phrase."""
+def seen_in(run: FinishedRun, key: str | None = None) -> tuple[Seen, ...]:
+    """Return the attention of every answer that has any, or of one strategy's alone, phrase by phrase."""
     progress = run.progress
     seen: list[Seen] = []
     for result in progress.results:
+        if key not in (None, result.key):
+            continue
         records = [each.attention for each in result.by_phrase if each.attention is not None]
         views = attention_views(result, progress.view.image, progress.phrase)
         seen += [Seen(view, record) for view, record in zip(views, records, strict=True)]
     return tuple(seen)
+
+
+def attentive(run: FinishedRun, key: str) -> StrategyResult | None:
+    """Return a strategy's answers where they have attention, else those of the first strategy that has any."""
+    results = [each for each in run.progress.results if any(one.attention is not None for one in each.by_phrase)]
+    return next((each for each in results if each.key == key), results[0] if results else None)
 
 
 def phrases_with_attention(run: FinishedRun) -> list[str]:

@@ -67,15 +67,28 @@ def wire_opening(
 
     quiet = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
     tab.select(show, [page.last_run, *controls], [*outputs], **quiet)
-    seen = _ONLY_OPEN.replace("PANEL", panel_id)
+    seen = only_open(panel_id)
     followed = [page.last_run.change]
-    outer = tab.parent
-    while outer is not None and not isinstance(outer, gr.Tab):
-        outer = outer.parent
+    if page.chosen in controls:
+        followed.append(page.chosen.change)
+    outer = enclosing_tab(tab)
     if outer is not None:
         followed.append(outer.select)  # it shows the inner tab that was open before, which is not selected anew
     for changed in followed:
         changed(follow, [page.last_run, *controls, is_open], [*outputs], js=seen, **quiet)
+
+
+def only_open(panel_id: str) -> str:
+    """Return a script that puts in place of the last value whether the component of that `elem_id` can be seen."""
+    return _ONLY_OPEN.replace("PANEL", panel_id)
+
+
+def enclosing_tab(block: Block) -> gr.Tab | None:
+    """Return the tab in which a component or another tab lies."""
+    outer = block.parent
+    while outer is not None and not isinstance(outer, gr.Tab):
+        outer = outer.parent
+    return outer
 
 
 def run_or_words(page: ComparePage, key: str | None) -> FinishedRun | str:
@@ -111,8 +124,3 @@ def answers_to(progress: Progress, phrase: int) -> tuple[StrategyResult, ...]:
     if phrase == ALL_PHRASES or len(progress.phrases) == 1:
         return progress.results
     return tuple(replace(each, segmentation=each.by_phrase[phrase], answers=()) for each in progress.results)
-
-
-def asked_in_words(progress: Progress, phrase: int) -> str:
-    """Return the phrase, or all of them."""
-    return progress.phrase if phrase == ALL_PHRASES else progress.phrases[phrase]

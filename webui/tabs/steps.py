@@ -11,17 +11,11 @@ from evfsam.types import PromptPoint, Segmentation, TraceEntry
 from webui import figures
 from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
+from webui.tabs.chosen_answer import AnswerChoice, answer_of
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.story import step_name, step_told
 from webui.tabs.compare.tab import ComparePage
-from webui.tabs.opened_run import (
-    answers_to,
-    asked_in_words,
-    chosen_or_first,
-    phrase_choices,
-    run_or_words,
-    wire_opening,
-)
+from webui.tabs.opened_run import run_or_words, wire_opening
 from webui.wording import verdict_in_words
 from workbench.analysis.candidates import candidates_of
 from workbench.comparison import StrategyResult
@@ -43,69 +37,37 @@ class StepsTab:
     """The components of the tab, and its handler."""
 
     page: ComparePage
-    strategy: gr.Dropdown
-    phrase: gr.Dropdown
+    choice: AnswerChoice
     told: gr.HTML
-
-    @property
-    def controls(self) -> list[gr.components.Component]:
-        """What a visitor sets."""
-        return [self.strategy, self.phrase]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What changes."""
-        return [*self.controls, self.told]
+        return [*self.choice.components, self.told]
 
-    def show(self, key: str | None, strategy: object, phrase: object) -> Updates:
+    def show(self, key: str | None, chosen: object) -> Updates:
         """Tell how one answer came about."""
         run = run_or_words(self.page, key)
         if isinstance(run, str):
             return self.emptied(run)
-        phrases = phrase_choices(run.progress, with_all=False)
-        asked = chosen_or_first(phrase, phrases)
-        results = answers_to(run.progress, asked)
-        strategies = [(translate_message(result.card.title), result.key) for result in results]
-        # The point query has most to tell, so it comes first where nothing was chosen.
-        first = next((each for each in results if any(map(asked_points, each.segmentation.prompts))), results[0])
-        preferred = [(translate_message(first.card.title), first.key), *strategies]
-        chosen = chosen_or_first(strategy, preferred)
-        result = next(each for each in results if each.key == chosen)
+        result, number = answer_of(run.progress, chosen)
         return {
-            self.strategy: gr.update(choices=strategies, value=chosen, visible=True),
-            self.phrase: gr.update(choices=phrases, value=asked, visible=len(phrases) > 1),
-            self.told: told(run, result, asked_in_words(run.progress, asked)),
+            **self.choice.offered(run.progress, result, number),
+            self.told: told(run, result, run.progress.phrases[number]),
         }
 
     def emptied(self, words: str = "") -> Updates:
         """Show that there is nothing yet, or why."""
-        hidden = gr.update(visible=False)
-        return {self.strategy: hidden, self.phrase: hidden, self.told: figures.nothing(words) if words else ""}
+        return {**self.choice.hidden(), self.told: figures.nothing(words) if words else ""}
 
 
-def build_steps(page: ComparePage) -> None:
+def build_steps(page: ComparePage, choice: AnswerChoice) -> None:
     """Lay out the tab and wire its events."""
     with gr.Tab(translate("Steps"), id="steps") as tab:
-        with gr.Row(elem_id="steps", elem_classes=["deeper"]):
-            with gr.Column(elem_classes=["deeper-controls"]):
-                strategy = gr.Dropdown(
-                    [], label=translate("Strategy"), visible=False, filterable=False, elem_id="steps-strategy"
-                )
-                phrase = gr.Dropdown([], label=translate("Phrase"), visible=False, filterable=False)
-            with gr.Column(elem_classes=["deeper-answer"]):
-                shown = gr.HTML("", elem_id="steps-told")
-        made = StepsTab(page, strategy, phrase, shown)
-        wire_opening(page, tab, "steps", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
-    for control in made.controls:
-        control.input(
-            made.show,
-            [page.last_run, *made.controls],
-            made.outputs,
-            preprocess=False,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            api_visibility="private",
-        )
+        with gr.Column(elem_id="steps"):
+            shown = gr.HTML("", elem_id="steps-told")
+        made = StepsTab(page, choice, shown)
+        wire_opening(page, tab, "steps", made.show, made.emptied, controls=[page.chosen], outputs=made.outputs)
 
 
 def told(run: FinishedRun, result: StrategyResult, phrase: str) -> str:

@@ -13,17 +13,10 @@ from evfsam.types import Segmentation
 from webui import figures, wording
 from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
+from webui.tabs.chosen_answer import AnswerChoice, answer_of
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import ComparePage
-from webui.tabs.opened_run import (
-    answers_to,
-    asked_in_words,
-    chosen_or_first,
-    phrase_choices,
-    run_or_words,
-    strategy_choices,
-    wire_opening,
-)
+from webui.tabs.opened_run import run_or_words, wire_opening
 from webui.wording import percent
 from workbench.analysis.absence import AbsenceJudgement, judge_presence
 from workbench.analysis.finishing import FinishedMask, FinishingOptions, decision_logits, finish
@@ -51,8 +44,7 @@ class VerdictTab:
     """The components of the tab, and its handlers."""
 
     page: ComparePage
-    strategy: gr.Dropdown
-    phrase: gr.Dropdown
+    choice: AnswerChoice
     threshold: gr.Slider
     smoothing: gr.Slider
     largest_hole: gr.Number
@@ -70,39 +62,30 @@ class VerdictTab:
     @property
     def controls(self) -> list[gr.components.Component]:
         """What a visitor sets."""
-        return [self.strategy, self.phrase, *self.sliders]
+        return [self.page.chosen, *self.sliders]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What changes; the sliders stay as they are, also while they are dragged."""
-        return [self.strategy, self.phrase, self.verdict, self.masks, self.figures]
+        return [*self.choice.components, self.verdict, self.masks, self.figures]
 
-    def show(self, key: str | None, strategy: object, phrase: object, *finishing: object) -> Updates:
+    def show(self, key: str | None, chosen: object, *finishing: object) -> Updates:
         """Judge one answer and finish its mask."""
         run = run_or_words(self.page, key)
         if isinstance(run, str):
             return self.emptied(run)
-        phrases = phrase_choices(run.progress, with_all=False)
-        asked = chosen_or_first(phrase, phrases)
-        results = answers_to(run.progress, asked)
-        strategies = strategy_choices(results)
-        lists = {
-            self.phrase: gr.update(choices=phrases, value=asked, visible=len(phrases) > 1),
-            self.strategy: gr.update(choices=strategies, visible=len(strategies) > 1),
-        }
-        if not strategies:
-            words = translate("Every strategy failed on this phrase, so there is no mask to judge.")
-            return {**lists, self.verdict: figures.nothing(words), self.masks: "", self.figures: ""}
-        chosen = chosen_or_first(strategy, strategies)
-        lists[self.strategy] = gr.update(choices=strategies, value=chosen, visible=len(strategies) > 1)
-        result = next(each for each in results if each.key == chosen)
-        return {**lists, **self._judged(run, result, asked_in_words(run.progress, asked), finishing)}
+        result, number = answer_of(run.progress, chosen)
+        offered = self.choice.offered(run.progress, result, number)
+        if result.segmentation.verdict.kind == "failed":
+            title = translate_message(result.card.title)
+            words = translate("{title} failed on this phrase, so there is no mask to judge.", title=title)
+            return {**offered, self.verdict: figures.nothing(words), self.masks: "", self.figures: ""}
+        return {**offered, **self._judged(run, result, run.progress.phrases[number], finishing)}
 
     def emptied(self, words: str = "") -> Updates:
         """Show that there is nothing yet, or why."""
         return {
-            self.strategy: gr.update(visible=False),
-            self.phrase: gr.update(visible=False),
+            **self.choice.hidden(),
             self.verdict: figures.nothing(words) if words else "",
             self.masks: "",
             self.figures: "",
@@ -132,15 +115,11 @@ class VerdictTab:
         }
 
 
-def build_verdict(page: ComparePage) -> None:
+def build_verdict(page: ComparePage, choice: AnswerChoice) -> None:
     """Lay out the tab and wire its events."""
     with gr.Tab(translate("Verdict"), id="verdict") as tab:
         with gr.Row(elem_id="verdict", elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
-                strategy = gr.Dropdown(
-                    [], label=translate("Strategy"), visible=False, filterable=False, elem_id="verdict-strategy"
-                )
-                phrase = gr.Dropdown([], label=translate("Phrase"), visible=False, filterable=False)
                 threshold = gr.Slider(
                     -_MARGIN,
                     _MARGIN,
@@ -173,7 +152,7 @@ def build_verdict(page: ComparePage) -> None:
                 verdict = gr.HTML("", elem_id="verdict-words")
                 masks = gr.HTML("", elem_id="verdict-masks")
                 table = gr.HTML("", elem_id="verdict-figures")
-        made = VerdictTab(page, strategy, phrase, threshold, smoothing, hole, island, reset, verdict, masks, table)
+        made = VerdictTab(page, choice, threshold, smoothing, hole, island, reset, verdict, masks, table)
         wire_opening(page, tab, "verdict", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
     _wire(made)
 
@@ -239,7 +218,7 @@ def _link(mask: Mask, name: str) -> str:
 def _wire(made: VerdictTab) -> None:
     inputs = [made.page.last_run, *made.controls]
     quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-    for control in made.controls:
+    for control in made.sliders:
         control.input(made.show, inputs, made.outputs, **quiet)
     back = made.reset.click(lambda: _DEFAULTS, None, made.sliders, **quiet)
     back.then(made.show, inputs, made.outputs, **quiet)

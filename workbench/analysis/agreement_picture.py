@@ -105,26 +105,20 @@ def votes_picture(image: RgbImage, votes: VoteMap, strategy_count: int) -> Legen
     return LegendedPicture(picture, tuple(entries))
 
 
-def disagreement_picture(image: RgbImage, divided: NDArray[np.float32]) -> LegendedPicture:
-    """Draw where the strategies are divided: the more the brighter, agreement as the darkened image.
+def disagreement_layer(divided: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Colour where the strategies are divided, the more the brighter, and darken where they agree.
 
     Args:
-        image: (H, W, 3) uint8 RGB; not changed.
         divided: (H, W) in [0, 1] from `workbench.analysis.agreement.disagreement_map`.
 
-    Raises:
-        GeometryError: the map has another size than the image.
+    Returns:
+        (H, W, 4) uint8 RGBA, to be laid over the image.
     """
-    _check_size(image, divided)
-    picture = _dark_grey(image)
-    entries = [_entry("all agree", (0, 0, 0), divided == 0)]
+    layer = np.zeros((*divided.shape, 4), dtype=np.uint8)
+    layer[..., 3] = round(255 * (1 - _GREY_SHARE))
     for level in np.unique(divided[divided > 0]):
-        part = divided == level
-        colour = _scale_colour(float(level))
-        _tint(picture, part, colour, solid=np.True_)
-        label = Sentence("evenly divided") if level == 1 else Sentence("{share:.0%} divided", share=float(level))
-        entries.append(_entry(label, colour, part))
-    return LegendedPicture(picture, tuple(entries))
+        layer[divided == level] = (*_scale_colour(float(level)), round(255 * _TINT))
+    return layer
 
 
 def _scale_colour(share: float) -> Colour:

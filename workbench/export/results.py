@@ -94,7 +94,7 @@ def mask_box(mask: Mask) -> BoxXyxy | None:
 
 
 def png_bytes(picture: NDArray[np.uint8]) -> bytes:
-    """Encode (H, W) grey or (H, W, 3) RGB as a PNG that holds the pixels and nothing else.
+    """Encode (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA as a PNG that holds the pixels and nothing else.
 
     Masks and figures compress well at the lowest level, which takes a fraction of the time of the usual one.
     """

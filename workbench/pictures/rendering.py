@@ -1,5 +1,6 @@
 """Pictures of masks, evidence and attention: pure functions from arrays to new RGB arrays."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from evfsam.attention import to_image
 from evfsam.errors import GeometryError
-from evfsam.types import BoxXyxy, PromptPoint, RgbImage, Segmentation
+from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
 from workbench.metrics.masks import Mask
 from workbench.pictures.colours import (
     BLACK,
@@ -34,6 +35,8 @@ DIMMED: Final = 0.4
 Scale = tuple[float, float]
 """Pixels of a shown picture a pixel of the image, along x and along y."""
 
+HEAT_SHARES: Final = (0.35, 0.45)
+"""How much of a heat map's colour a pixel takes where the heat is 0, and how much more where it is 1."""
 _HEAT_LEVELS: Final = 1024
 
 
@@ -94,15 +97,28 @@ def evidence(image: RgbImage, segmentation: Segmentation, key: str) -> RgbImage:
     shown, shown_mask = shown_pair(image, mask)
     factor = shown.shape[1] / image.shape[1], shown.shape[0] / image.shape[0]
     picture = Image.fromarray(outlined(shown.copy(), shown_mask, strategy_colour(key)))
-    draw = ImageDraw.Draw(picture)
-    width = _line_width(shown.shape)
-    for prompt in segmentation.prompts:
+    draw_prompts(ImageDraw.Draw(picture), segmentation.prompts, factor, shown_mask.shape, strategy_colour(key))
+    return _labelled(np.asarray(picture), key)
+
+
+def draw_prompts(
+    draw: ImageDraw.ImageDraw, prompts: Sequence[SamPrompt], factor: Scale, size: tuple[int, ...], colour: Colour
+) -> None:
+    """Draw boxes and points as `evidence` does.
+
+    Args:
+        draw: of the picture that is drawn on.
+        prompts: in pixels of the image.
+        factor: pixels of the picture a pixel of the image.
+        size: (h, w) of the picture.
+        colour: of the boxes.
+    """
+    for prompt in prompts:
         if prompt.box is not None:
-            _draw_box(draw, prompt.box, factor, width, strategy_colour(key))
-        radius = _dot_radius(prompt.points, factor, shown.shape)
+            _draw_box(draw, prompt.box, factor, _line_width(size), colour)
+        radius = _dot_radius(prompt.points, factor, size)
         for point in prompt.points:
             _draw_point(draw, point, factor, radius)
-    return _labelled(np.asarray(picture), key)
 
 
 def heat_map(
@@ -171,7 +187,7 @@ def _blended(grey: NDArray[np.uint8], heat: NDArray[np.floating]) -> RgbImage:
     """Blend heat in [0, 1] over grey, both (H, W), through a table and channel by channel: images may be large."""
     levels = np.rint(np.clip(heat, 0, 1) * (_HEAT_LEVELS - 1)).astype(np.uint16)
     scale = np.linspace(0, 1, _HEAT_LEVELS, dtype=np.float32)
-    share = 0.35 + 0.45 * scale
+    share = HEAT_SHARES[0] + HEAT_SHARES[1] * scale
     colours = ramp(scale, HEAT_STOPS) * share[:, None]
     background = grey * (1 - share)[levels]
     picture = np.empty((*grey.shape, 3), dtype=np.uint8)
@@ -199,7 +215,9 @@ def dashed_outline(mask: Mask) -> NDArray[np.uint8]:
     return picture
 
 
-def outlined(picture: RgbImage, mask: Mask, colour: Colour, inner: Colour = BLACK) -> RgbImage:
+def outlined(
+    picture: NDArray[np.uint8], mask: Mask, colour: Sequence[int], inner: Sequence[int] = BLACK
+) -> NDArray[np.uint8]:
     """Draw the mask's border into `picture`: a colour, then another within, so that one of the two shows anywhere."""
     if not mask.any():
         return picture

@@ -5,7 +5,7 @@ import pytest
 
 from evfsam.errors import GeometryError
 from workbench.analysis.agreement import disagreement_map, regions_against_reference, regions_of_pair, vote_map
-from workbench.analysis.agreement_picture import disagreement_picture, regions_picture, votes_picture
+from workbench.analysis.agreement_picture import disagreement_layer, regions_picture, votes_picture
 from workbench.pictures.colours import BLUE, ORANGE, WHITE
 
 IMAGE = np.full((80, 120, 3), 100, dtype=np.uint8)
@@ -70,15 +70,13 @@ def test_more_votes_are_brighter_and_counted() -> None:
     ]
 
 
-def test_division_is_drawn_where_the_answers_differ() -> None:
-    drawn = disagreement_picture(IMAGE, disagreement_map({"a": LEFT, "b": MIDDLE}))
-    np.testing.assert_array_equal(drawn.picture[:, 30:60], DARK)
-    np.testing.assert_array_equal(drawn.picture[:, 90:], DARK)
-    assert (drawn.picture[:, :30] != DARK).any(axis=2).all()
-    assert [(entry.label, entry.pixel_count) for entry in drawn.legend] == [
-        ("all agree", 4800),
-        ("evenly divided", 4800),
-    ]
+def test_division_is_drawn_where_the_answers_differ_and_the_rest_is_darkened() -> None:
+    drawn = disagreement_layer(disagreement_map({"a": LEFT, "b": MIDDLE}))
+    agreed = drawn[:, 30:60]
+    assert (agreed[..., :3] == 0).all()
+    assert set(np.unique(agreed[..., 3])) == {102}
+    assert (drawn[:, :30, :3] != 0).any(axis=2).all()
+    assert (drawn[:, :30, 3] > 102).all()
 
 
 def test_a_map_of_another_size_is_refused() -> None:

@@ -1,1 +1,1 @@
-"""The tab Refine: a person's marks beside the phrase."""
+"""The large picture under Compare: one answer with layers to switch, corrected where it is seen."""

@@ -1,82 +1,49 @@
-"""Refine: add points or a box to what a strategy made of the phrase, and decode again at once."""
+"""The large picture: look at one answer closely, and correct it with points and a box where it is seen."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Final
 
 import gradio as gr
-import numpy as np
-from numpy.typing import NDArray
 
 from evfsam.errors import ConfigurationError, EvfSamError
-from evfsam.types import RgbImage
-from webui import wording
+from webui import figures, wording
 from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import measured_iou
 from webui.run_cache import FinishedRun
-from webui.tabs.compare.columns import Updates
-from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
 from webui.tabs.canvas.marks import (
     MARK_TITLES,
     Marks,
-    drawn_prompt,
     in_words,
     mark_title,
     open_corner,
     prompt_of,
     with_mark,
 )
+from webui.tabs.canvas.stage import Subject, stage, subject_of
+from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
+from webui.tabs.opened_run import enclosing_tab, only_open, run_or_words
 from workbench.analysis.absence import outcome_of
 from workbench.comparison import StrategyResult
-from workbench.pictures.rendering import evidence, overlay
-from workbench.pictures.shown_pictures import shown_pair
 
 logger = logging.getLogger(__name__)
 
-_EMPTY: Final = (
-    "Once a comparison is finished, its masks can be corrected here: click where the object is, where it is not, "
-    "or two corners of a box around it."
-)
-_START: Final = "Click in the picture, or give a pixel in numbers. The mask is decoded again with each mark."
+SCRIPT: Final = Path(__file__).with_name("canvas.js")
+_START: Final = "Click in the picture to correct the mask. It is decoded again with each mark."
+_NO_MARKS: Final = "{title} takes no marks. Choose another strategy to correct a mask; your marks stay."
 _OUR_FAULT: Final = "Something went wrong on our side. Your marks are still here: try once more."
-
-Pane = tuple[gr.HTML, gr.Image]
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What is refined: one strategy's answer to one phrase of a run.
-
-    Attributes:
-        run: it is part of.
-        phrase: that was asked.
-        before: the answer without marks.
-        known: (H, W) bool, what the phrase means; None where nobody knows.
-    """
-
-    run: FinishedRun
-    phrase: str
-    before: StrategyResult
-    known: NDArray[np.bool_] | None
-
-    @property
-    def image(self) -> RgbImage:
-        """(H, W, 3) uint8."""
-        return self.run.progress.view.image
+_ALL_FAILED: Final = "Every strategy failed on this phrase, so there is no mask to look at."
 
 
 @dataclass(frozen=True, eq=False)
-class RefineTab:
-    """The components of the tab, and the handlers of its events."""
+class Canvas:
+    """The components of the large picture, and the handlers of its events."""
 
     page: ComparePage
-    empty: gr.HTML
-    place: gr.Row
-    picture: gr.Image
-    strategy: gr.Radio
-    phrase: gr.Radio
+    stage: gr.HTML
     kind: gr.Radio
     column: gr.Number
     row: gr.Number
@@ -85,44 +52,61 @@ class RefineTab:
     reset: gr.Button
     status: gr.HTML
     listing: gr.HTML
-    before: Pane
-    after: Pane
+    after: gr.HTML
     marks: gr.State
 
-    def open(self, key: str | None) -> Updates:
-        """Show the visitor's latest run, or say what will be here."""
-        if key is None:
-            return {self.empty: gr.update(visible=True), self.place: gr.update(visible=False), self.marks: ()}
-        try:
-            run = self.page.runs.get(key)
-        except EvfSamError as error:
-            return {self.status: wording.problem(str(error))}
-        progress = run.progress
-        strategies = [(translate_message(result.card.title), result.key) for result in progress.results]
-        phrases = [(phrase, index) for index, phrase in enumerate(progress.phrases)]
-        height, width = progress.view.size
-        return {
-            self.empty: gr.update(visible=False),
-            self.place: gr.update(visible=True),
-            self.marks: (),
-            self.strategy: gr.update(choices=strategies, value=strategies[0][1]),
-            self.phrase: gr.update(choices=phrases, value=0),
-            self.column: gr.update(value=width // 2, info=translate("0 to {most}", most=width - 1)),
-            self.row: gr.update(value=height // 2, info=translate("0 to {most}", most=height - 1)),
-            **self._show(_subject(run, strategies[0][1], 0), None, (), wording.hint(translate(_START))),
-        }
+    @property
+    def shown(self) -> list[gr.components.Component]:
+        """What another answer or mark changes."""
+        return [self.stage, self.status, self.listing, self.undo, self.reset, self.after]
 
-    def mark_by_click(self, kind: object, marks: Marks, key: str | None, event: gr.SelectData) -> Updates:
-        """Add a mark where the picture was clicked."""
-        try:
-            return self.mark(kind, *_pixel(event.index, self._run(key)), marks, key)
-        except EvfSamError as error:
-            return {self.status: wording.problem(str(error))}
+    def follow(self, key: str | None, chosen: object, is_open: object) -> Updates:
+        """Begin without marks on another run; draw it where the picture is seen."""
+        limits: Updates = {}
+        if key is not None and isinstance(run := run_or_words(self.page, key), FinishedRun):
+            height, width = run.progress.view.size
+            limits = {
+                self.column: gr.update(value=width // 2, info=translate("0 to {most}", most=width - 1)),
+                self.row: gr.update(value=height // 2, info=translate("0 to {most}", most=height - 1)),
+            }
+        shown = self.show(key, chosen) if is_open is True or key is None else {self.stage: gr.skip()}
+        return {self.marks: (), **limits, **shown}
 
-    def mark(self, kind: object, column: object, row: object, marks: Marks, key: str | None) -> Updates:
+    def reopen(self, key: str | None, chosen: object, marks: Marks, is_open: object) -> Updates:
+        """Show what is chosen, unless it has to be decoded again with marks."""
+        return {self.stage: gr.skip()} if marks or is_open is not True else self.show(key, chosen)
+
+    def show(self, key: str | None, chosen: object) -> Updates:
+        """Show an answer as it was given."""
+        run = run_or_words(self.page, key)
+        if isinstance(run, str):
+            return self._without(figures.nothing(run))
+        subject = subject_of(run, chosen)
+        if subject is None:
+            return self._without(figures.nothing(translate(_ALL_FAILED)))
+        return self._show(subject, None, (), self._hint(subject))
+
+    def choose(self, chosen: object, event: gr.SelectData) -> object:
+        """Take a strategy's answer to look at; without its key, the one that is chosen."""
+        number = chosen[1] if isinstance(chosen, list | tuple) and len(chosen) == 2 else 0
+        return (event.value, number) if event.value else gr.skip()
+
+    def mark_in_picture(self, kind: object, marks: Marks, key: str | None, event: gr.SelectData) -> Updates:
+        """Add a point, a corner or a whole box where it was drawn."""
+        place = event.index if isinstance(event.index, list | tuple) else ()
+        if len(place) == 4:
+            first = self.mark("corner", place[0], place[1], marks, key)
+            return self.mark("corner", place[2], place[3], first.get(self.marks, marks), key)
+        if len(place) == 2:
+            return self.mark(kind, place[0], place[1], marks, key)
+        told = ConfigurationError("expected a pixel of the picture, got something else; click again")
+        return {self.status: wording.problem(str(told))}
+
+    def mark(self, kind: object, column: object, row: object, marks: object, key: str | None) -> Updates:
         """Add a mark at a pixel of the image; the marks' change decodes again."""
         try:
-            added = with_mark(marks, kind, column, row, self._run(key).progress.view.size)
+            before = marks if isinstance(marks, tuple) else ()
+            added = with_mark(before, kind, column, row, self._run(key).progress.view.size)
         except EvfSamError as error:
             return {self.status: wording.problem(str(error))}
         return {
@@ -134,20 +118,21 @@ class RefineTab:
         """Take the last mark away."""
         return marks[:-1]
 
-    def decode(self, key: str | None, strategy: object, phrase: object, marks: Marks) -> Updates:
+    def decode(self, key: str | None, chosen: object, marks: Marks) -> Updates:
         """Ask the strategy again with the marks; without any, show what it had answered."""
         if key is None:
-            return {}
+            return {self.stage: gr.skip()}
         try:
-            subject = _subject(self._run(key), strategy, phrase)
+            subject = subject_of(self._run(key), chosen)
             prompt = prompt_of(marks)
-            if prompt.box is None and not prompt.points:
-                words = translate("One corner is set. Click the opposite one.") if marks else translate(_START)
-                return self._show(subject, None, marks, wording.hint(words))
+            if subject is None or (prompt.box is None and not prompt.points):
+                return self._undecoded(subject, marks)
             asked, options = subject.before.key, subject.run.options
             taken = {asked: options[asked]} if asked in options else {}
             view = subject.run.progress.view
             (after,) = self.page.comparison.run(view, [subject.phrase], [asked], taken, refinement=prompt)
+            if self.page.comparison.takes_marks(asked) is False:
+                return self._show(subject, None, marks, self._hint(subject))
             return self._show(subject, after, marks, _outcome(after, marks))
         except EvfSamError as error:
             return {self.status: wording.problem(str(error))}
@@ -155,106 +140,100 @@ class RefineTab:
             logger.exception("a refinement failed")
             return {self.status: wording.problem(translate(_OUR_FAULT))}
 
+    def decode_again(self, key: str | None, chosen: object, marks: Marks, is_open: object) -> Updates:
+        """Decode what is chosen now with the marks that are there."""
+        return self.decode(key, chosen, marks) if marks and is_open is True else {self.stage: gr.skip()}
+
+    def _undecoded(self, subject: Subject | None, marks: Marks) -> Updates:
+        if subject is None:
+            return self._without(figures.nothing(translate(_ALL_FAILED)))
+        corner = wording.hint(translate("One corner is set. Click the opposite one."))
+        return self._show(subject, None, marks, corner if marks else self._hint(subject))
+
+    def _hint(self, subject: Subject) -> str:
+        if self.page.comparison.takes_marks(subject.before.key) is False:
+            return wording.hint(translate(_NO_MARKS, title=translate_message(subject.before.card.title)))
+        return wording.hint(translate(_START))
+
     def _run(self, key: str | None) -> FinishedRun:
         if key is None:
             raise ConfigurationError("There is no run to refine. Press Compare first.")
         return self.page.runs.get(key)
 
     def _show(self, subject: Subject, after: StrategyResult | None, marks: Marks, status: str) -> Updates:
-        before = subject.before
         is_answered = after is not None and after.segmentation.verdict.kind != "failed"
-        latest = after.segmentation if after is not None and is_answered else before.segmentation
-        picture = evidence(subject.image, replace(latest, prompts=(drawn_prompt(marks),)), before.key)
         items = "".join(f"<li>{escape(in_words(mark))}</li>" for mark in marks)
-        alt_text = translate(
-            "The image, the mask of {title} outlined, {count} marks. Click to add a mark.",
-            title=translate_message(before.card.title),
-            count=len(marks),
-        )
         return {
+            self.stage: stage(subject, after if is_answered else None, marks),
             self.status: status,
-            self.picture: gr.update(value=picture, alt_text=alt_text),
-            self.listing: f'<ol class="marks" aria-label="{translate("Marks")}">{items}</ol>' if marks else _no_marks(),
+            self.listing: f'<ol class="marks" aria-label="{translate("Marks")}">{items}</ol>' if marks else "",
             self.undo: gr.update(interactive=bool(marks)),
             self.reset: gr.update(interactive=bool(marks)),
-            **_pane(self.before, translate("Before"), subject, before),
-            **_pane(self.after, translate("After"), subject, after),
+            self.after: _card(subject, after) if after is not None and is_answered else "",
+        }
+
+    def _without(self, words: str) -> Updates:
+        still = gr.update(interactive=False)
+        return {
+            self.stage: words,
+            self.status: "",
+            self.listing: "",
+            self.undo: still,
+            self.reset: still,
+            self.after: "",
         }
 
 
-def build_refine(page: ComparePage) -> None:
-    """Lay out the tab and wire its events; it follows the visitor's latest run."""
-    empty = gr.HTML(f'<p class="empty">{translate(_EMPTY)}</p>')
-    with gr.Row(visible=False, elem_id="refine") as place:
-        with gr.Column(scale=5, min_width=300):
-            status = gr.HTML(wording.hint(translate(_START)), elem_id="refine-status")
-            picture = _picture(translate("Click to add a mark"), "refine-picture")
-        with gr.Column(scale=3, min_width=280, elem_id="refine-controls"):
-            strategy = gr.Radio([], label=translate("Strategy"), elem_id="refine-strategy")
-            phrase = gr.Radio([], label=translate("Phrase"), elem_id="refine-phrase")
+def build_canvas(page: ComparePage) -> None:
+    """Lay out the large picture and wire its events; it follows the visitor's latest run."""
+    with gr.Column(elem_id="canvas", min_width=0) as place:
+        with gr.Row(elem_id="refine-tools"):
             kinds = [(mark_title(kind), kind) for kind in MARK_TITLES]
             kind = gr.Radio(kinds, value="on", label=translate("A click adds"), elem_id="refine-kind")
-            with gr.Row():
-                column = gr.Number(0, label="x", precision=0, minimum=0, min_width=90, elem_id="refine-x")
-                row = gr.Number(0, label="y", precision=0, minimum=0, min_width=90, elem_id="refine-y")
+            undo = gr.Button(translate("Undo"), interactive=False, min_width=90, elem_id="refine-undo")
+            reset = gr.Button(translate("Start over"), interactive=False, min_width=90, elem_id="refine-reset")
+        picture = gr.HTML("", js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="canvas-stage")
+        status = gr.HTML("", elem_id="refine-status")
+        with gr.Row(elem_id="refine-numbers"):
+            column = gr.Number(0, label="x", precision=0, minimum=0, min_width=90, elem_id="refine-x")
+            row = gr.Number(0, label="y", precision=0, minimum=0, min_width=90, elem_id="refine-y")
             add = gr.Button(translate("Add at this pixel"), elem_id="refine-add")
-            with gr.Row():
-                undo = gr.Button(translate("Undo"), interactive=False, min_width=90, elem_id="refine-undo")
-                reset = gr.Button(translate("Start over"), interactive=False, min_width=90, elem_id="refine-reset")
-            listing = gr.HTML(_no_marks(), elem_id="refine-marks")
-        with gr.Column(scale=3, min_width=240):
-            before = gr.HTML(""), _picture(translate("Mask before"), "refine-before")
-        with gr.Column(scale=3, min_width=240):
-            after = gr.HTML("", elem_id="refine-after-card"), _picture(translate("Mask after"), "refine-after")
+        listing = gr.HTML("", elem_id="refine-marks")
+        after = gr.HTML("", elem_id="refine-after-card")
     marks = gr.State((), time_to_live=STATE_SECONDS)
-    controls = (strategy, phrase, kind, column, row, add, undo, reset)
-    _wire(RefineTab(page, empty, place, picture, *controls, status, listing, before, after, marks))
+    controls = (kind, column, row, add, undo, reset)
+    _wire(Canvas(page, picture, *controls, status, listing, after, marks), enclosing_tab(place))
 
 
-def _wire(tab: RefineTab) -> None:
-    key = tab.page.last_run
+def _wire(canvas: Canvas, tab: gr.Tab | None) -> None:
+    page = canvas.page
+    key, chosen, marks = page.last_run, page.chosen, canvas.marks
+    is_open = gr.Checkbox(visible=False, label="open")
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [tab.status, tab.picture, tab.listing, tab.undo, tab.reset, *tab.before, *tab.after]
-    opened = [tab.empty, tab.place, tab.marks, tab.strategy, tab.phrase, tab.column, tab.row, *shown]
-    key.change(tab.open, key, opened, queue=False, **quiet)
-    # Gradio tells of a state's change only where the event was queued.
-    marked = [tab.marks, tab.status]
-    clicked = [tab.kind, tab.marks, key]
-    tab.picture.select(tab.mark_by_click, clicked, marked, trigger_mode="multiple", **quiet)
-    given = [tab.kind, tab.column, tab.row, tab.marks, key]
-    gr.on([tab.add.click, tab.column.submit, tab.row.submit], tab.mark, given, marked, **quiet)
-    tab.undo.click(tab.undo_last, tab.marks, tab.marks, **quiet)
-    tab.reset.click(tuple, None, tab.marks, **quiet)
-    asked = [key, tab.strategy, tab.phrase, tab.marks]
     again = {"concurrency_limit": 1, "concurrency_id": MODEL_QUEUE, "trigger_mode": "always_last", **quiet}
-    for changed in (tab.marks.change, tab.strategy.input, tab.phrase.input):
-        changed(tab.decode, asked, shown, **again)
+    seen = only_open("canvas")
+    followed = [marks, canvas.column, canvas.row, *canvas.shown]
+    # Queued, or Gradio would not tell of the marks' change.
+    key.change(canvas.follow, [key, chosen, is_open], followed, js=seen, **quiet)
+    chose = canvas.stage.click(canvas.choose, chosen, chosen, **quiet)
+    for listen in [chose.success] if tab is None else [chose.success, tab.select]:
+        shown = listen(canvas.reopen, [key, chosen, marks, is_open], canvas.shown, js=seen, **quiet)
+        shown.success(canvas.decode_again, [key, chosen, marks, is_open], canvas.shown, js=seen, **again)
+    drawn = [canvas.kind, marks, key]
+    canvas.stage.select(canvas.mark_in_picture, drawn, [marks, canvas.status], trigger_mode="multiple", **quiet)
+    given = [canvas.kind, canvas.column, canvas.row, marks, key]
+    submitted = [canvas.add.click, canvas.column.submit, canvas.row.submit]
+    gr.on(submitted, canvas.mark, given, [marks, canvas.status], **quiet)
+    canvas.undo.click(canvas.undo_last, marks, marks, **quiet)
+    canvas.reset.click(tuple, None, marks, **quiet)
+    marks.change(canvas.decode, [key, chosen, marks], canvas.shown, **again)
 
 
-def _subject(run: FinishedRun, strategy: object, phrase: object) -> Subject:
-    """Look up what the controls name; a control that the browser has not drawn yet says nothing and means its first."""
-    progress = run.progress
-    wanted, phrase = strategy or progress.results[0].key, 0 if phrase is None else phrase
-    found = next((result for result in progress.results if result.key == wanted), None)
-    if found is None or not isinstance(phrase, int) or not 0 <= phrase < len(progress.phrases):
-        raise ConfigurationError("This strategy or phrase is not part of the run. Choose another.")
-    alone = replace(found, segmentation=found.by_phrase[phrase], answers=())
-    return Subject(run, progress.phrases[phrase], alone, progress.known_masks[phrase])
-
-
-def _pixel(index: object, run: FinishedRun) -> tuple[int, int]:
-    """Return column and row in the image of a pixel of the picture that the page shows."""
-    if not isinstance(index, Sequence) or len(index) != 2 or not all(isinstance(each, int | float) for each in index):
-        raise ConfigurationError("expected a pixel of the picture, got something else; click again")
-    image = run.progress.view.image
-    height, width = image.shape[:2]
-    shown, _ = shown_pair(image, np.zeros((height, width), dtype=bool))
-    column, row = (index[0] + 0.5) * width / shown.shape[1], (index[1] + 0.5) * height / shown.shape[0]
-    return min(max(int(column), 0), width - 1), min(max(int(row), 0), height - 1)
-
-
-def _no_marks() -> str:
-    return f'<p class="empty">{translate("No marks yet.")}</p>'
+def _card(subject: Subject, after: StrategyResult) -> str:
+    mask = after.segmentation.mask
+    outcome = None if subject.known is None else outcome_of(mask, subject.known)
+    head = f'<p class="section">{translate("With your marks")}</p>'
+    return head + wording.result_card(after, measured_iou(mask, subject.known), outcome=outcome)
 
 
 def _outcome(after: StrategyResult, marks: Marks) -> str:
@@ -267,38 +246,3 @@ def _outcome(after: StrategyResult, marks: Marks) -> str:
         told = translate("Decoded again with {count} marks in {seconds} s.", count=len(marks), seconds=seconds)
     waiting = translate("A corner waits for the opposite one.") if open_corner(marks) else ""
     return wording.hint(f"{told} {waiting}".rstrip())
-
-
-def _pane(pane: Pane, title: str, subject: Subject, result: StrategyResult | None) -> Updates:
-    card, picture = pane
-    head = f'<p class="section">{title}</p>'
-    if result is None or result.segmentation.verdict.kind == "failed":
-        words = (
-            translate("The mask with your marks appears here.") if result is None else translate("It did not answer.")
-        )
-        return {card: f'{head}<p class="empty">{words}</p>', picture: gr.update(value=None, visible=False)}
-    mask = result.segmentation.mask
-    drawn = overlay(*shown_pair(subject.image, mask), result.key)
-    found = wording.verdict_in_words(result.segmentation).rstrip(".。")
-    alt_text = translate("{title}: {words}.", title=title, words=found)
-    return {
-        card: head
-        + wording.result_card(
-            result,
-            measured_iou(mask, subject.known),
-            outcome=None if subject.known is None else outcome_of(mask, subject.known),
-        ),
-        picture: gr.update(value=drawn, visible=True, alt_text=alt_text),
-    }
-
-
-def _picture(label: str, elem_id: str) -> gr.Image:
-    return gr.Image(
-        label=label,
-        show_label=False,
-        interactive=False,
-        format="png",
-        buttons=["fullscreen", "download"],
-        container=False,
-        elem_id=elem_id,
-    )

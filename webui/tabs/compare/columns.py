@@ -146,6 +146,25 @@ def finished(
     return updates
 
 
+def mask_link(words: str, name: str, mask: NDArray[np.bool_], title: str) -> str:
+    """Write a link that saves a mask, and a button that copies it.
+
+    Args:
+        words: of the link.
+        name: of the file.
+        mask: (H, W) bool.
+        title: of the strategy, for screen readers.
+    """
+    data = b64encode(mask_png(mask)).decode("ascii")
+    return (
+        f'<a class="file save" download="{name}" href="data:image/png;base64,{data}">{escape(words)}'
+        f'<span class="unseen"> {escape(title)}</span></a>'
+        f'<button type="button" class="copy-mask" aria-live="polite" data-done="{escape(translate("Copied"))}" '
+        f'data-refused="{escape(translate("The browser did not allow it"))}"><span>{escape(translate("Copy"))}</span>'
+        f'<span class="unseen"> {escape(words)} {escape(title)}</span></button>'
+    )
+
+
 def _build_column(key: str, card: StrategyCard) -> AnswerColumn:
     with gr.Column(min_width=240, elem_id=f"column-{key}"):
         return AnswerColumn(
@@ -172,7 +191,7 @@ def _picture(label: str, elem_id: str) -> gr.Image:
 
 
 def _saving(result: StrategyResult, progress: Progress) -> str:
-    """Write a link that saves each mask, named after picture, phrase and strategy, and a button that copies it."""
+    """Offer to look closer, and each mask as a file that is named after picture, phrase and strategy."""
     picture = in_a_file_name(progress.name)
     names = [f"{picture}-{in_a_file_name(phrase)}-{result.key}-mask.png" for phrase in progress.phrases]
     masks = [(translate("Save mask (PNG)"), names[0], result.segmentation)]
@@ -182,22 +201,15 @@ def _saving(result: StrategyResult, progress: Progress) -> str:
             for number, answer in enumerate(result.answers, start=1)
         ]
     links = "".join(
-        _link(words, name, segmentation.mask, translate_message(result.card.title))
+        mask_link(words, name, segmentation.mask, translate_message(result.card.title))
         for words, name, segmentation in masks
         if segmentation.area_share > 0
     )
-    return f'<p class="files">{links}</p>' if links else ""
-
-
-def _link(words: str, name: str, mask: NDArray[np.bool_], title: str) -> str:
-    data = b64encode(mask_png(mask)).decode("ascii")
-    return (
-        f'<a class="file save" download="{name}" href="data:image/png;base64,{data}">{escape(words)}'
-        f'<span class="unseen"> {escape(title)}</span></a>'
-        f'<button type="button" class="copy-mask" aria-live="polite" data-done="{escape(translate("Copied"))}" '
-        f'data-refused="{escape(translate("The browser did not allow it"))}"><span>{escape(translate("Copy"))}</span>'
-        f'<span class="unseen"> {escape(words)} {escape(title)}</span></button>'
+    closer = (
+        f'<button type="button" class="look-closer" data-key="{result.key}">{escape(translate("Look closer"))}'
+        f'<span class="unseen"> {escape(translate_message(result.card.title))}</span></button>'
     )
+    return f'<p class="files">{closer}{links}</p>'
 
 
 def _state(key: str, progress: Progress) -> str:

@@ -78,6 +78,8 @@ ASK_AT_ONCE: Final = """
 """
 """Ask what was just put on the page; then the field has the focus, but where that would raise a keyboard on screen."""
 _STOPPED: Final = "Stopped. Your image and phrase are still here."
+FIRST_ANSWER: Final[tuple[str | None, int]] = (None, 0)
+"""Strategy and number of the phrase that are looked into before anybody has chosen: whichever come first."""
 _START: Final = "Take an example, a random scene or an image of your own, say what to mark, and press Enter."
 
 
@@ -93,6 +95,7 @@ class ComparePage:
         turn: number of the picture on the page, which runs are asked with.
         versions: which picture each visitor is at.
         note: what of the question is foreign to the models.
+        chosen: the answer that is looked into, under Compare and Inspect alike.
         fetcher: of pictures whose address a visitor gives.
         query: of a link to the run asked last, from its start on; empty where no link can bring it back.
     """
@@ -112,6 +115,7 @@ class ComparePage:
     versions: ImageVersions
     query: gr.Textbox
     note: gr.HTML
+    chosen: gr.State
     fetcher: Fetcher = field(default_factory=Fetcher)
 
     @property
@@ -337,17 +341,22 @@ class ComparePage:
 
 
 def build_compare(
-    comparison: Comparison, examples: tuple[Example, ...], panels: Callable[[ComparePage], None] | None = None
+    comparison: Comparison,
+    examples: tuple[Example, ...],
+    canvas: Callable[[ComparePage], None] | None = None,
+    panels: Callable[[ComparePage], None] | None = None,
 ) -> ComparePage:
     """Lay out the comparison and wire its events.
 
     Args:
         comparison: what is asked.
         examples: pictures to begin with.
-        panels: lays out what stands below the answers.
+        canvas: lays out the large picture beside the answers.
+        panels: lays out what stands below them.
     """
     known, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(2))
     unanswered = gr.State((), time_to_live=STATE_SECONDS)
+    chosen = gr.State(FIRST_ANSWER, time_to_live=STATE_SECONDS)
     turn = gr.Number(0, visible=False)
     query = gr.Textbox(label="query", visible="hidden", elem_id="query")
     question = build_question()
@@ -362,7 +371,8 @@ def build_compare(
             note = gr.HTML("", elem_id="note")
             gr.HTML(f'<h2 id="results">{translate("Results")}</h2>', elem_classes=["unseen"])
             build_viewer()
-            columns = build_columns(comparison.cards)
+            with gr.Row(elem_id="views") as views:
+                columns = build_columns(comparison.cards)
         controls = build_controls(question, comparison.cards, examples)
         page = ComparePage(
             comparison,
@@ -380,7 +390,11 @@ def build_compare(
             ImageVersions(),
             query,
             note,
+            chosen,
         )
+        if canvas is not None:
+            with views:
+                canvas(page)
         if panels is not None:
             with answers:
                 panels(page)

@@ -7,7 +7,7 @@ const view = {zoom: 1, x: 0, y: 0, wipe: 100, opacity: 100, at: null};
 const pointers = new Map();
 const maps = new WeakMap();
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-const frameOf = (target) => target instanceof Element ? target.closest('#columns .image-frame') : null;
+const frameOf = (target) => target instanceof Element ? target.closest('#views .image-frame') : null;
 
 function listen(type, handle, options) {
   const wrapped = (event) => {
@@ -126,7 +126,7 @@ listen('pointermove', (event) => {
     if (other) {
       const gap = (one) => Math.hypot(one.x - other.x, one.y - other.y) || 1e-3;
       zoomTo(view.zoom * gap(now) / gap(held), (now.x + other.x) / 2, (now.y + other.y) / 2);
-    } else {
+    } else if (!frame.hasAttribute('data-drawing')) {  // a box is drawn there
       view.x += now.x - held.x;
       view.y += now.y - held.y;
     }
@@ -140,7 +140,7 @@ listen('dragstart', (event) => { if (frameOf(event.target)) event.preventDefault
 
 async function onKey(event) {
   const onBar = bar.contains(event.target) && event.target.type !== 'range';
-  const onPicture = event.target instanceof Element && event.target.querySelector('#columns .image-frame');
+  const onPicture = event.target instanceof Element && event.target.querySelector(':scope .image-frame') && event.target.closest('#views');
   if (!(onBar || onPicture) || event.ctrlKey || event.metaKey || event.altKey) return;
   const moves = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
   const at = view.at ?? unzoomed({x: 0.5, y: 0.5});
@@ -194,7 +194,7 @@ function takeLayers(column) {
   root.toggleAttribute('data-truth-known', Boolean(document.querySelector('#columns [data-truth]')));
 }
 new MutationObserver((changes) => {
-  for (const column of new Set(changes.map(({target}) => target.closest?.('#columns > .column')))) if (column) takeLayers(column);
+  for (const column of new Set(changes.map(({target}) => target.closest?.('#columns > .column, #canvas')))) if (column) takeLayers(column);
 }).observe(document.body, {subtree: true, childList: true});
 
 // Keep the place of the answers from the moment they are asked for, so that nothing below them jumps as they come.
@@ -202,7 +202,7 @@ const WORDS_HEIGHT = 340, PADDING = 28;
 listen('asked', () => {
   const picture = document.querySelector('#image img'), columns = [...document.querySelectorAll('#columns > .column')];
   const phrase = document.querySelector('#phrase textarea, #phrase input')?.value.trim();
-  if (!phrase || !picture?.naturalWidth || !columns.length) return;
+  if (!phrase || !picture?.naturalWidth || !columns.length || root.dataset.view === 'canvas') return;
   const drawn = (columns[0].clientWidth - PADDING) * picture.naturalHeight / picture.naturalWidth;
   const rows = new Set(columns.map((one) => one.offsetLeft)).size === 1 ? columns.length : 1;
   root.style.setProperty('--reserved', `${Math.round(rows * (WORDS_HEIGHT + 2 * drawn))}px`);

@@ -28,6 +28,18 @@ VALUES_SIDE: Final = 512
 MIDDLE: Final = 128
 """Level of logit 0, and of those below that round to it: a level above is in the mask, as the logit is."""
 LEVELS_PER_LOGIT: Final = 4
+LAYERS: Final = {
+    "mask": "Mask",
+    "attention": "Attention",
+    "certainty": "Probability",
+    "disagreement": "Disagreement",
+    "outline": "Outline",
+    "prompts": "Points and boxes",
+    "before": "Before your marks",
+}
+"""Of the large picture; what was meant is switched for all pictures."""
+FILLING: Final = ("mask", "attention", "certainty", "disagreement")
+"""Layers that cover the whole picture."""
 
 
 def build_viewer() -> gr.HTML:
@@ -86,6 +98,9 @@ def _bar() -> str:
     words = escape(json.dumps(wording.viewer_words(), ensure_ascii=False))
     return (
         f'<div class="viewer" role="group" aria-label="{view}" data-words="{words}">'
+        f'<span class="views" role="group" aria-label="{translate("Results")}">'
+        f'<button type="button" data-view="columns" aria-pressed="true">{translate("Side by side")}</button>'
+        f'<button type="button" data-view="canvas" aria-pressed="false">{translate("One large")}</button></span>'
         f'<span class="zoom"><button type="button" data-do="out" aria-label="{translate("Zoom out")}">−</button>'
         "<output>100 %</output>"
         f'<button type="button" data-do="in" aria-label="{translate("Zoom in")}">+</button></span>'
@@ -98,5 +113,16 @@ def _bar() -> str:
         f'<label class="truth"><input type="checkbox" data-set="truth">'
         f"<span>{translate('What was meant')}</span></label>"
         f'<button type="button" data-do="reset">{translate("Reset view")}</button>'
-        f'<p class="caption">{wording.viewer_hint()}</p><span class="unseen" role="status"></span></div>'
+        f'{_layers()}<p class="caption">{wording.viewer_hint()}</p><span class="unseen" role="status"></span></div>'
     )
+
+
+def _layers() -> str:
+    """Write the layers of the large picture; of those that fill it, only one is seen at a time."""
+    boxes = "".join(
+        f'<label><input type="checkbox" data-switches="{name}"{" data-fills" if name in FILLING else ""}>'
+        f"<span>{translate(LAYERS[name])}</span></label>"
+        for name in LAYERS
+    )
+    label = translate("Layers of the large picture")
+    return f'<span class="layers" role="group" aria-label="{label}">{boxes}</span>'
