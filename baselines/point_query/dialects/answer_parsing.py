@@ -28,6 +28,7 @@ _CUT_PLACE: Final = re.compile(r"\[[\s\d.,+-]*\Z")
 _LOCATIONS: Final = re.compile(r"(?:<loc_\d{1,9}>)+")
 _LOCATION: Final = re.compile(r"<loc_(\d{1,9})>")
 _COORDS: Final = re.compile(r"<(points|boxes)\b[^<>]*?\bcoords=\"([^\"<>]*)(\"?)")
+_CUT_COORDS: Final = re.compile(r"\bcoords=\"[^\"<>]*\Z")
 _FRAME_SEPARATORS: Final = re.compile(r"[\t;:,]")
 
 
@@ -118,6 +119,8 @@ def parse_coords(text: str, grid: CoordinateGrid) -> ParsedPromptPoints:
         for part in _FRAME_SEPARATORS.split(content):
             numbers, last = _numbered(part, last, width, bool(end), problems)
             groups += [group for values in numbers if (group := _coords_group(values, grid, problems)) is not None]
+    if _CUT_COORDS.search(text) and not (problems and problems[-1].endswith("what is whole was taken")):
+        problems.append(Sentence("the answer was cut off within a list; what is whole was taken"))
     return ParsedPromptPoints(tuple(groups), tuple(problems), not found and says_no_object(text))
 
 

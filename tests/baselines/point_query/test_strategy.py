@@ -120,6 +120,11 @@ def last_text(messages: Sequence[Message]) -> str:
     return messages[-1]["content"][-1]["text"]  # type: ignore[index]
 
 
+def test_answers_have_room_for_fifteen_boxes() -> None:
+    """A box of Qwen's takes some 33 tokens."""
+    assert PointQueryOptions().max_new_tokens == 512 >= 15 * 33
+
+
 def test_box_and_confident_points_reach_sam() -> None:
     language = ScriptedLanguage("[100,200,300,600]", [0.95, 0.5, 0.02, 0.85])
     result, backbone = run(language, grid_size=2)

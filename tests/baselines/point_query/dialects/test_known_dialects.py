@@ -228,12 +228,14 @@ def _pairs(rows: list[list[int]]) -> tuple[Any, ...]:
         ('<points coords="1 354 612 2 700 4', [(354, 612), (700, 4)]),
         ('<points coords="1 354 612 2', [(354, 612)]),
         ('<points coords="1 1 354 612 2', [(354, 612)]),
+        ('<points coords="1 1 354 612 2 700 480', [(354, 612), (700, 480)]),
+        ('<points coords="1 1 354 612 2 700 480>dogs</points>', [(354, 612), (700, 480)]),
     ],
 )
 def test_the_number_of_an_image_is_told_from_that_of_a_point(text: str, points: list[tuple[int, int]]) -> None:
     parsed = DIALECTS["molmo2"].parse_prompt_points(text, DIALECTS["molmo2"].convention.grid(SIZE))
     assert [group.positives for group in parsed.groups] == [(point,) for point in points]
-    assert bool(parsed.problems) == text.endswith(" 2")
+    assert [problem.endswith("what is whole was taken") for problem in parsed.problems] == [True] * (">" not in text)
 
 
 def test_points_after_another_image_may_leave_its_number_out() -> None:
