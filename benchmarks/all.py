@@ -129,9 +129,8 @@ def phrases(bench: Bench) -> Iterator[MeasuredRow]:
         )
         (answer,) = ask(asked, view, texts, [key])
         stages = answer.segmentation.seconds
-        shares = ", ".join(
-            f"{stage} {seconds / sum(stages.values()):.0%}" for stage, seconds in stages.items() if seconds
-        )
+        parts = {stage: seconds / sum(stages.values()) for stage, seconds in stages.items()}
+        shares = ", ".join(f"{stage} {share:.0%}" for stage, share in parts.items() if share >= 0.01)
         note = f"{1000 * one / len(texts):.0f} ms and {1000 * many:.0f} ms; of the {MANY}: {shares}"
         ratio = many / (one / len(texts))
         yield MeasuredRow(
