@@ -204,8 +204,7 @@ listen('asked', () => {
   const phrase = document.querySelector('#phrase textarea, #phrase input')?.value.trim();
   if (!phrase || !picture?.naturalWidth || !columns.length || root.dataset.view === 'canvas') return;
   const drawn = (columns[0].clientWidth - PADDING) * picture.naturalHeight / picture.naturalWidth;
-  const rows = new Set(columns.map((one) => one.offsetLeft)).size === 1 ? columns.length : 1;
-  root.style.setProperty('--reserved', `${Math.round(rows * (WORDS_HEIGHT + 2 * drawn))}px`);
+  root.style.setProperty('--reserved', `${Math.round(WORDS_HEIGHT + 2 * drawn)}px`);
   root.toggleAttribute('data-asked', true);
 });
 
