@@ -108,13 +108,13 @@ def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: S
                 build_batch(page)
             with gr.Tab(translate("Video"), id="video"):
                 build_video(page)
-            build_failures(page, tabs)
+            gallery = build_failures(page, tabs)
             if evaluations:
                 build_evaluation(evaluations)
         gr.HTML(_banner(comparison.suite))
         name_tabs(demo)
         remember(demo, page.controls)
-        build_opening(page)
+        build_opening(page, [gallery.select])
         wire_switch(head, page.query)
     demo.queue(max_size=_MOST_EVENTS, default_concurrency_limit=8, api_open=False)
     return demo

@@ -1,7 +1,7 @@
 """Arriving in a result, one click or Enter to the next, and an address that brings a run back."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -50,9 +50,19 @@ def test_the_page_opens_with_an_answered_question_and_the_field_for_the_next_in_
         expect(page.locator("#verdict-masks img").first).to_be_visible()
 
 
+def take_an_example(page: Page) -> None:
+    page.locator("#examples button").nth(1).click()
+
+
+def take_from_the_gallery(page: Page) -> None:
+    open_tab(page, "Where it fails")
+    page.locator("#failures .failure > button").first.click()
+
+
 @pytest.mark.weights
-def test_an_example_taken_before_the_page_has_opened_stays_and_can_be_asked_about(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("take", [take_an_example, take_from_the_gallery])
+def test_a_picture_taken_before_the_page_has_opened_stays_and_can_be_asked_about(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, take: Callable[[Page], None]
 ) -> None:
     shown, may_open, has_opened = Opening.open, Event(), Event()
 
@@ -65,7 +75,7 @@ def test_an_example_taken_before_the_page_has_opened_stays_and_can_be_asked_abou
     monkeypatch.setattr(Opening, "open", late)
     demo = build_demo(Comparison(MINI))
     with opened(browser, serve(demo)) as page:
-        page.locator("#examples button").nth(1).click()
+        take(page)
         expect_three_answers(page)
         may_open.set()
         assert has_opened.wait(90)

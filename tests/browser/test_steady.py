@@ -4,8 +4,9 @@ import re
 from typing import Final
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.conftest import opened
 from tests.browser.test_page import KEYS, PHRASE, expect_three_answers
 
 pytestmark = pytest.mark.browser
@@ -63,6 +64,34 @@ def test_a_run_moves_nothing_and_ends_when_its_pictures_are_there(page: Page) ->
     expect(page.locator("#differences-table tbody tr")).to_have_count(3)
     shifts = page.evaluate("window.shifts")
     assert sum(value for value, *_ in shifts) < 0.02, shifts
+
+
+def test_on_a_phone_a_run_moves_nothing_either_and_the_margins_are_narrow(browser: Browser, fake_page: str) -> None:
+    with opened(browser, fake_page, width=390, height=844, has_touch=True) as page:
+        page.locator("#examples button").first.click()
+        expect_three_answers(page)
+        expect(page.locator("#differences-table tbody tr")).to_have_count(3)
+        assert page.locator("#question").bounding_box()["x"] <= 12
+        page.evaluate("document.getElementById('status-row').scrollIntoView()")
+        page.evaluate(SHIFTS)
+        page.evaluate(PICTURES_AT_THE_END, list(KEYS))
+        page.fill(PHRASE, "the red thing")
+        page.press(PHRASE, "Enter")
+        page.wait_for_function("window.atTheEnd")
+        expect_three_answers(page)
+        shifts = page.evaluate("window.shifts")
+        assert sum(value for value, *_ in shifts) < 0.02, shifts
+
+
+def test_a_server_that_does_not_answer_is_told_in_the_status_line_and_the_answers_stay(page: Page) -> None:
+    page.click("#new-scene")
+    expect_three_answers(page)
+    page.route("**/app_id", lambda route: route.abort())
+    expect(page.locator("#status [role=alert]")).to_contain_text("The server does not answer")
+    expect(page.locator("#overlay-evf-sam img")).to_be_visible()
+    page.unroute("**/app_id")
+    expect_three_answers(page)
+    expect(page.locator("#status [role=alert]")).to_have_count(0)
 
 
 def test_every_picture_is_there_though_all_answers_arrive_at_once_in_a_busy_browser(page: Page) -> None:

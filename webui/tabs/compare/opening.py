@@ -1,11 +1,13 @@
 """What the page opens with: the run in its address, or one that was kept; and an address that follows the runs."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Final
 
 import gradio as gr
+from gradio.events import Dependency
 
 from evfsam.errors import EvfSamError
 from webui import wording
@@ -23,12 +25,16 @@ from workbench.kept_run import read_kept_run
 
 SCRIPT: Final = Path(__file__).with_name("address.js")
 HABITS: Final = Path(__file__).with_name("habits.js")
+CONNECTION: Final = Path(__file__).with_name("connection.js")
 FIRST_KEY: Final = "first"
 """Key of the run that everybody sees who opens the page without a link."""
 _ARRIVED: Final = "An example, answered beforehand. Type your own words and press Enter, or take another picture."
 _BACK: Final = "The answers are those of before."
 _GONE: Final = (
     "The run in this address is no longer kept. Its picture was uploaded, so nobody else has it: upload it again."
+)
+_LOST: Final = (
+    "The server does not answer. What you see stays here; the page goes on by itself when the server is back."
 )
 _READ_ADDRESS: Final = "() => [location.search]"
 _IS_RESTORED: Final = "document.querySelector('#status [data-restored]')"
@@ -106,18 +112,27 @@ class Opening:
         }
 
 
-def build_opening(page: ComparePage) -> Opening:
-    """Wire what happens when the page opens, and when its visitor goes back or forward."""
+def build_opening(page: ComparePage, elsewhere: Sequence[Callable[..., Dependency]] = ()) -> Opening:
+    """Wire what happens when the page opens, and when its visitor goes back or forward.
+
+    Args:
+        page: what is filled.
+        elsewhere: further events that put a picture on the page, so that the opening's must not follow.
+    """
     opening = Opening(page, _first_run(page))
     address = gr.HTML("", js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="address")
     gr.HTML("", js_on_load=HABITS.read_text(encoding="utf-8"), elem_id="habits")
+    lost = wording.problem(translate(_LOST)).replace("<div ", "<div data-lost ", 1)
+    script = CONNECTION.read_text(encoding="utf-8")
+    gr.HTML(f"<template>{lost}</template>", js_on_load=script, elem_id="connection")
     search = gr.Textbox(visible=False)
     # Queued, or Gradio would not tell the panels and tabs beside of the run.
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     opened = gr.on(None, opening.open, search, page.everything, js=_READ_ADDRESS, **quiet)
     returned = address.select(opening.reopen, None, page.everything, **quiet)
-    taken = (page.controls.new_scene.click, page.controls.examples.select, page.controls.image.input)
-    gr.on(taken, None, None, None, cancels=opened, api_visibility="private")
+    controls = page.controls
+    here = (controls.new_scene.click, controls.examples.select, controls.image.input, controls.address.submit)
+    gr.on([*here, *elsewhere], None, None, None, cancels=opened, api_visibility="private")
     for filled in (opened, returned):
         filled.success(None, None, None, js=_ASK_IF_RESTORED)
     followed = "(query) => document.dispatchEvent(new CustomEvent('run-address', {detail: query}))"

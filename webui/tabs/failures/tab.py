@@ -65,12 +65,15 @@ class FailuresTab:
         }
 
 
-def build_failures(page: ComparePage, tabs: gr.Tabs) -> None:
+def build_failures(page: ComparePage, tabs: gr.Tabs) -> gr.HTML:
     """Lay out the tab and wire its events.
 
     Args:
         page: where a case is tried.
         tabs: the tabs of the page, of which the comparison is opened then.
+
+    Returns:
+        The gallery, whose `select` puts a case on the page.
     """
     with gr.Tab(translate("Where it fails"), id="failures") as tab:
         gr.HTML(f'<p class="caveat">{escape(translate(_INTRODUCTION))}</p>')
@@ -83,6 +86,7 @@ def build_failures(page: ComparePage, tabs: gr.Tabs) -> None:
     put = gallery.select(made.try_one, None, changed, **quiet)
     for act in (_GO_THERE, ASK_AT_ONCE):
         put.success(None, None, None, js=act)
+    return gallery
 
 
 def _section(kept: KeptFailures, index: int, failure: KeptFailure, cards: Mapping[str, StrategyCard]) -> str:
