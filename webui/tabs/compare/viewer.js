@@ -205,14 +205,14 @@ listen('asked', () => {
   if (!phrase || !picture?.naturalWidth || !columns.length || root.dataset.view === 'canvas') return;
   const drawn = (columns[0].clientWidth - PADDING) * picture.naturalHeight / picture.naturalWidth;
   root.style.setProperty('--reserved', `${Math.round(WORDS_HEIGHT + 2 * drawn)}px`);
-  root.toggleAttribute('data-asked', true);
+  for (const one of [root, document.getElementById('answers')]) one.toggleAttribute('data-asked', true);
 });
 
 // Another picture begins at its whole; the plain one lies under every result.
 listen('load', (event) => {
   if (!(event.target instanceof HTMLImageElement)) return;
   if (event.target.closest('#image')) {
-    root.removeAttribute('data-asked');
+    for (const one of [root, document.getElementById('answers')]) one.removeAttribute('data-asked');
     root.style.setProperty('--image-ratio', `${event.target.naturalWidth} / ${event.target.naturalHeight}`);
     reset();
   }
