@@ -11,7 +11,7 @@ from evfsam.errors import ConfigurationError, EvfSamError
 from training.arguments import DefaultsShown, positive
 from training.loop import CHECKPOINT_EVERY_S
 from training.plan import run_all
-from training.recipes import FURTHER, STAGES, Places
+from training.recipes import BESIDE, FURTHER, STAGES, Places
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.cutouts import FETCHED
 
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.stage == "all":
             return run_all(places, words, at_once=options.at_once)
         torch.manual_seed(options.seed or 0)
-        {**STAGES, **FURTHER}[options.stage].train(places)
+        {**STAGES, **FURTHER, **BESIDE}[options.stage].train(places)
     except EvfSamError as err:
         print(f"training: {err}", file=sys.stderr)
         return 2
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "`python -m training ablations --help` for the papers' ablations in miniature, `python -m training res --help` "
         "for real data.",
     )
-    stages = [*STAGES, *FURTHER, "all"]
+    stages = [*STAGES, *FURTHER, *BESIDE, "all"]
     parser.add_argument("stage", choices=stages, help="what to train; goes on where a killed run stopped")
     parser.add_argument("--work", type=Path, default=Path("training-cache"), help="unfinished stages and their curves")
     parser.add_argument("--out", type=Path, default=Path("training-cache/mini"), help="the finished suite")
@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pictures", type=Path, default=FETCHED, help="of `python -m training data`")
     parser.add_argument("--overwrite", action="store_true", help="allow --out to be the suite that is in use")
     parser.add_argument("--steps", type=positive, help="optimiser steps instead of the recipe's")
+    parser.add_argument("--seconds", type=positive, help="let a stage end after so many, whatever its steps")
+    parser.add_argument("--pool", type=int, default=0, metavar="SCENES", help="draw so many once and keep them")
     parser.add_argument("--pace", type=float, default=1.0, help="factor on the recipe's steps")
     parser.add_argument("--seed", type=int, help="of weights and batches, instead of the recipe's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train")
@@ -98,6 +100,8 @@ def _places(options: argparse.Namespace) -> Places:
         start=options.start,
         pictures=options.pictures,
         save_every_s=options.save_every,
+        seconds=options.seconds,
+        pool=options.pool,
     )
 
 

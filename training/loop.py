@@ -6,7 +6,7 @@ run sees the batches of an unbroken one. A checkpoint says what run it belongs t
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,10 +60,11 @@ class Schedule:
     seed: int = 0
     slow_parts: Mapping[str, float] = field(default_factory=dict)
 
-    def factor(self, step: int) -> float:
-        """Share of the peak learning rate at a step."""
+    def factor(self, step: int, done: float | None = None) -> float:
+        """Share of the peak learning rate at a step, when a share `done` of the run is over; None takes the steps'."""
         rise = min(1.0, (step + 1) / self.warmup)
-        fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        share = step / self.steps if done is None else done
+        fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
         return rise * fall
 
 
@@ -104,12 +105,30 @@ class Outcome:
     """How a run ended.
 
     Attributes:
+        steps: taken, those of resumed runs among them.
         seconds: of training, resumed runs added up.
         figures: of the last validation.
     """
 
+    steps: int
     seconds: float
     figures: dict[str, float]
+
+
+def batches(
+    draw: Callable[[np.random.Generator], Any], seed: int, steps: Sequence[int], device: torch.device, workers: int
+) -> Iterator[Any]:
+    """Draw a batch for each of some steps, by worker processes where there are any, and bring it to a device."""
+    loader = DataLoader(
+        _Draws(draw, seed),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=device.type == "cuda",
+    )
+    for batch in loader:
+        yield batch.to(device)
 
 
 def run(
@@ -122,6 +141,7 @@ def run(
     data: str = "",
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     curves: Path | None = None,
+    seconds: float | None = None,
 ) -> Outcome:
     """Train a stage to the end of its schedule, going on from `checkpoint` where there is one.
 
@@ -134,6 +154,7 @@ def run(
         data: digest of what batches are drawn from.
         checkpoint_every_s: seconds between checkpoints.
         curves: folder for TensorBoard's curves, or None.
+        seconds: end the run after so many, its learning rate lowered in time; None lets it take its steps.
 
     Raises:
         CheckpointError: `checkpoint` is of a run with another schedule, seed or data.
@@ -143,26 +164,21 @@ def run(
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True)
     run_facts = {**asdict(schedule), "slow_parts": dict(schedule.slow_parts), "data": data}
     step, spent_s, figures = _resume(stage.module, optimizer, checkpoint, run_facts)
+    limit_s = math.inf if seconds is None else seconds
     stage.module.train()
     started = saved = time.monotonic()
     losses: list[torch.Tensor] = []
-    loader = DataLoader(
-        _Draws(stage.draw, schedule.seed),
-        batch_size=None,
-        sampler=range(step, schedule.steps),
-        num_workers=workers,
-        prefetch_factor=6 if workers else None,
-        pin_memory=device.type == "cuda",
-    )
+    loader = batches(stage.draw, schedule.seed, range(step, schedule.steps), device, workers)
     with (
         Curves(curves, step) as drawn,
         tqdm(total=schedule.steps, initial=step, desc=checkpoint.stem, mininterval=10, smoothing=0.05) as bar,
     ):
         for batch in loader:
             for group in optimizer.param_groups:
-                group["lr"] = schedule.learning_rate * schedule.factor(step) * group["scale"]
+                done = max(step / schedule.steps, (spent_s + time.monotonic() - started) / limit_s)
+                group["lr"] = schedule.learning_rate * schedule.factor(step, done) * group["scale"]
             with products(device), sdpa_kernel(ATTENTION_KERNELS[device.type]):
-                loss = stage.loss(batch.to(device))
+                loss = stage.loss(batch)
                 loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
@@ -171,18 +187,21 @@ def run(
             losses = [*losses[-49:], loss.detach()]
             bar.update()
             drawn.add(step, loss, optimizer.param_groups[0]["lr"])
-            if step % schedule.validate_every == 0 or step == schedule.steps:
+            is_last = step == schedule.steps or spent_s + time.monotonic() - started >= limit_s
+            if step % schedule.validate_every == 0 or is_last:
                 figures = validate(stage, device)
                 drawn.add_figures(step, figures)
                 said = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
                 bar.write(f"{checkpoint.stem} step {step}: loss {float(torch.stack(losses).mean()):.4f}, {said}")
             now = time.monotonic()
-            if now - saved > checkpoint_every_s or step == schedule.steps:
+            if now - saved > checkpoint_every_s or is_last:
                 drawn.flush()
                 state = {"step": step, "seconds": spent_s + now - started, "figures": figures, "run": run_facts}
                 _save(stage.module, optimizer, checkpoint, state)
                 saved = now
-    return Outcome(spent_s + time.monotonic() - started, figures)
+            if is_last:
+                break
+    return Outcome(step, spent_s + time.monotonic() - started, figures)
 
 
 def validate(stage: Stage, device: torch.device) -> dict[str, float]:

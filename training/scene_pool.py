@@ -1,8 +1,8 @@
-"""Scenes kept on disk with what a frozen vision tower sees in them.
+"""Scenes kept on disk, where wanted with what a frozen vision tower sees in them.
 
-A frozen tower of convolutions sees the same in a scene whenever it comes, and takes longer for it than a small language
-model for its dialogues. So as many scenes as the pool is large are drawn once, and their features kept; phrases about
-them are drawn anew every time.
+A GPU trains faster than its machine's processors draw, and a frozen tower of convolutions sees the same in a scene
+whenever it comes. So as many scenes as the pool is large are drawn once, and kept; phrases about them are drawn anew
+every time.
 """
 
 import os
@@ -44,30 +44,36 @@ class ScenePool(SceneSource):
         source: what the scenes are drawn from.
         folder: where they are kept; made where missing.
         size: how many there are.
-        see: image to the tower's features (C, h, w).
+        see: image to the tower's features (C, h, w); None keeps none.
     """
 
-    def __init__(self, source: SceneSource, folder: Path, size: int, see: Callable[[RgbImage], torch.Tensor]) -> None:
+    def __init__(
+        self, source: SceneSource, folder: Path, size: int, see: Callable[[RgbImage], torch.Tensor] | None = None
+    ) -> None:
         super().__init__(source.folder, source.split, source.shares, source.side)
         self.kept, self.size, self.see = folder, size, see
         folder.mkdir(parents=True, exist_ok=True)
 
-    def item(self, index: int) -> SeenScene:
-        """Return scene `index` of 0..size - 1, always the same; every second mirrors the one before."""
+    def item(self, index: int) -> TrainingScene:
+        """Return scene `index` of 0..size - 1, always the same; every second mirrors the one before.
+
+        It is a `SeenScene` where features are kept.
+        """
         path = self.kept / f"{index:06d}.pkl"
         if path.is_file():
             with suppress(AttributeError, ImportError), path.open("rb") as file:  # of classes that have moved since
-                kept: SeenScene = pickle.load(file)
-                return kept
+                kept: TrainingScene = pickle.load(file)
+                return kept.with_masks()
         drawn = super().scene(np.random.default_rng((index // 2, self.size)))
         scene = drawn.mirrored() if index % 2 else drawn
-        features = self.see(scene.image).half().numpy()
-        seen = SeenScene(scene.drawn, scene.object_map, scene.kind, features)
+        if self.see is not None:
+            features = self.see(scene.image).half().numpy()
+            scene = SeenScene(scene.drawn, scene.object_map, scene.kind, features)
         unfinished = path.with_suffix(f".{os.getpid()}.tmp")
         with unfinished.open("wb") as file:
-            pickle.dump(seen, file, protocol=pickle.HIGHEST_PROTOCOL)
+            pickle.dump(scene.without_masks(), file, protocol=pickle.HIGHEST_PROTOCOL)
         unfinished.replace(path)
-        return seen
+        return scene
 
     def scenes(self, rng: np.random.Generator, count: int) -> list[TrainingScene]:
         """Choose some of the pool's."""

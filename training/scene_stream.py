@@ -6,7 +6,7 @@ some from photographs alone.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -41,7 +41,7 @@ SQUARE: Final = 240
 """Side of the object map squashed to a square, as the encoders of phrases see the image."""
 SceneKind = Literal["page", "drawn", "photo"]
 """Scenes as the page draws them, composites of every picture, and composites of photographs alone."""
-SHARES: Final[Mapping[SceneKind, float]] = MappingProxyType({"page": 0.5, "drawn": 0.2, "photo": 0.3})
+SHARES: Final[Mapping[SceneKind, float]] = MappingProxyType({"page": 0.55, "drawn": 0.1, "photo": 0.35})
 _PHOTO_STYLES: Final[tuple[Style, ...]] = ("render", "photo")
 NAME_IDS: Final[Mapping[str, int]] = {name: i + 1 for i, name in enumerate(sorted(NOUNS))}
 COLOUR_IDS: Final[Mapping[str, int]] = {name: i + 1 for i, name in enumerate(sorted(COLOURS))}
@@ -85,6 +85,18 @@ class TrainingScene:
         )
         image, object_map = np.ascontiguousarray(self.image[:, ::-1]), np.ascontiguousarray(self.object_map[:, ::-1])
         return TrainingScene(DrawnComposite(image, objects, self.drawn.behind), object_map, self.kind)
+
+    def without_masks(self) -> Self:
+        """Return the scene with objects' masks left out, which the map tells again; for keeping it on disk."""
+        return self._with(np.zeros((0, 0), dtype=np.bool_) for _ in self.objects)
+
+    def with_masks(self) -> Self:
+        """Return the scene with its objects' masks read from the map."""
+        return self._with(self.object_map == index + 1 for index in range(len(self.objects)))
+
+    def _with(self, masks: Iterable[NDArray[np.bool_]]) -> Self:
+        objects = tuple(replace(item, mask=mask) for item, mask in zip(self.objects, masks, strict=True))
+        return replace(self, drawn=replace(self.drawn, objects=objects))
 
     def mask(self, object_indices: Sequence[int]) -> NDArray[np.bool_]:
         """(H, W) bool: the visible pixels of these objects."""

@@ -30,6 +30,8 @@ from transformers import (
 from evfsam.errors import CheckpointError
 from evfsam.preprocess import LITE_MEAN, LITE_STD, clip_pixels
 from evfsam.types import RgbImage
+from training.scene_pool import SeenScene, seen_look
+from training.scene_stream import TrainingScene
 from training.warm_start import respelled_pieces
 
 ARCHITECTURE: Final = "tf_efficientnet_lite2"
@@ -91,6 +93,11 @@ def _convolutions(wheel: Path) -> nn.Module:
 def tower_pixels(image: RgbImage) -> torch.Tensor:
     """(3, SIDE, SIDE) float32: the image squashed to a square, normalised as the convolutions were trained."""
     return clip_pixels(image, SIDE, LITE_MEAN, LITE_STD)
+
+
+def tower_look(scene: TrainingScene) -> torch.Tensor:
+    """What the tower is given of a scene, float16: features (C, h, w) where a pool keeps them, else pixels."""
+    return seen_look(scene) if isinstance(scene, SeenScene) else tower_pixels(scene.image).half()
 
 
 class Classifier(nn.Module):

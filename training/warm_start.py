@@ -5,15 +5,12 @@ pieces that spell it, so a word that both know keeps its embedding.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
-from evfsam.encoders.tokenizers import EOS_ID, PhraseTokenizer
 from evfsam.errors import CheckpointError
-from evfsam.weights.checkpoint_files import read_weights
 
 Weights = dict[str, torch.Tensor]
 
@@ -40,32 +37,10 @@ def _fitted(name: str, value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         return value
     if name.endswith("pos_embed") and value.ndim == 4:  # SAM's: (1, h, w, C)
         return F.interpolate(value.permute(0, 3, 1, 2), shape[1:3], mode="bicubic").permute(0, 2, 3, 1)
-    if name.endswith("embed_positions.A.weight") and value.shape[1] == shape[1]:  # BEiT-3's
-        extra = 3  # two rows that are never read, and [CLS]
-        old, new = (round((count - extra) ** 0.5) for count in (len(value), shape[0]))
-        grid = value[extra:].T.reshape(1, -1, old, old)
-        patches = F.interpolate(grid, (new, new), mode="bicubic").flatten(2)[0].T
-        return torch.cat([value[:extra], patches])
     raise CheckpointError(
         f"expected {name} of shape {tuple(shape)} in the weights to start from, got {tuple(value.shape)}; "
         "they must have the widths of the recipe"
     )
-
-
-def respelled(embedding: torch.Tensor, old: PhraseTokenizer, new: PhraseTokenizer, rows: int) -> torch.Tensor:
-    """Return (rows, D) word embeddings for a new tokenizer, each the mean of the old pieces that spell it."""
-    table = embedding.float().mean(0).repeat(rows, 1)
-    table[: EOS_ID + 1] = embedding[: EOS_ID + 1]
-    known = range(EOS_ID + 1, min(len(embedding), old.vocab_size - 1))
-    row_of = {piece: row for row, piece in zip(known, old.tokens(known), strict=True)}
-    for token in range(EOS_ID + 1, min(rows, new.vocab_size - 1)):
-        piece = new.tokens([token])[0]
-        text = piece.replace("▁", " ").strip()
-        spelled = [row_of[piece]] if piece in row_of else old.encode(text) if text else []
-        pieces = [i for i in spelled if EOS_ID < i < len(embedding)]
-        if pieces:
-            table[token] = embedding[pieces].float().mean(0)
-    return table
 
 
 def respelled_pieces(
@@ -86,12 +61,3 @@ def respelled_pieces(
         if pieces:
             table[row] = embedding[pieces].float().mean(0)
     return table
-
-
-def earlier_evf_sam(directory: Path, tokenizer: PhraseTokenizer, rows: int) -> Weights:
-    """Read an earlier EVF-SAM's weights, its words respelled."""
-    weights = read_weights(directory)
-    old = PhraseTokenizer.from_pretrained(directory, tokenizer.max_tokens)
-    name = next(key for key in weights if key.endswith("text_embed.weight"))
-    weights[name] = respelled(weights[name], old, tokenizer, rows)
-    return weights

@@ -20,6 +20,8 @@ TokenPair = tuple[torch.Tensor, torch.Tensor]
 """Vision tokens (B, N, D) and text tokens (B, T, D) of one sequence."""
 
 _LAYER_NORM_EPS = 1e-5
+_CONVOLUTION_STAGES = (3, 4)
+_CONVOLUTION_STRIDE = 16  # of the first of these, pixels; the other is laid over it
 _FIRST_POSITION = 2  # rows 0 and 1 of both position tables exist in the released weights and are never read
 
 
@@ -35,6 +37,7 @@ class Beit3Config(CheckedSizes):
         text_position_count: rows of the text position table, the two unused ones included.
         embedding_init_std: standard deviation of fresh word embeddings and position tables; matters only for
             training from nothing.
+        convolutions: timm's name of a network whose frozen features become the patches; "" takes them from pixels.
 
     Raises:
         ConfigurationError: a size is not positive, or one does not divide the other.
@@ -49,6 +52,17 @@ class Beit3Config(CheckedSizes):
     layer_count: int = 24
     text_position_count: int = 1024
     embedding_init_std: float = 0.3
+    convolutions: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.convolutions and self.patch_size != _CONVOLUTION_STRIDE:
+            raise ConfigurationError(
+                "BEiT-3: expected patch_size {stride} with convolutions, whose features lie so far apart, got {size}; "
+                "correct config.json",
+                stride=_CONVOLUTION_STRIDE,
+                size=self.patch_size,
+            )
 
     @property
     def max_text_tokens(self) -> int:
@@ -197,18 +211,62 @@ class EncoderLayer(nn.Module):
         return _add(tokens, self.ffn(self.final_layer_norm(tokens))), probabilities
 
 
+class FrozenConvolutions(nn.Module):
+    """What a network of convolutions sees in an image, its last stage laid over the one before; it never learns.
+
+    Args:
+        name: of the network, as timm calls it.
+
+    Raises:
+        ConfigurationError: timm does not know it.
+
+    Source:
+        ViT, arXiv:2010.11929, section 3.1 (hybrid architecture): patches may be taken from a CNN's features.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        from timm import create_model, is_model  # takes a second, and only small checkpoints have convolutions
+
+        if not is_model(name):
+            raise ConfigurationError(
+                "BEiT-3: expected convolutions that timm knows, such as tf_efficientnet_lite2, got {name!r}; correct "
+                "config.json",
+                name=name,
+            )
+        self.stages = create_model(name, features_only=True, out_indices=_CONVOLUTION_STAGES)
+        self.norm = nn.BatchNorm2d(sum(self.stages.feature_info.channels()), affine=False)
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "FrozenConvolutions":  # noqa: ARG002
+        """Stay in evaluation mode: the statistics of the batch normalisation are frozen too."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Map (B, 3, side, side) to (B, channels, side / 16, side / 16), each channel standardised."""
+        fine, coarse = self.stages(pixel_values.contiguous(memory_format=torch.channels_last))
+        seen: torch.Tensor = self.norm(torch.cat([fine, F.interpolate(coarse, fine.shape[-2:], mode="bilinear")], 1))
+        return seen
+
+
 class VisionEmbedding(nn.Module):
     """Patches as tokens, with [CLS] before them. `mask_token` only serves the released pre-training."""
 
     def __init__(self, config: Beit3Config) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, config.embed_dim, kernel_size=config.patch_size, stride=config.patch_size)
+        self.convolutions = FrozenConvolutions(config.convolutions) if config.convolutions else None
+        if self.convolutions is None:
+            self.proj = nn.Conv2d(3, config.embed_dim, kernel_size=config.patch_size, stride=config.patch_size)
+        else:
+            self.proj = nn.Conv2d(self.convolutions.norm.num_features, config.embed_dim, kernel_size=1)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Map (B, 3, side, side) to (B, N, D)."""
-        patches = self.proj(pixel_values).flatten(2).transpose(1, 2)
+        seen = pixel_values if self.convolutions is None else self.convolutions(pixel_values)
+        patches = self.proj(seen).flatten(2).transpose(1, 2)
         return torch.cat([self.cls_token.to(patches.dtype).expand(len(patches), -1, -1), patches], dim=1)
 
 
@@ -323,8 +381,8 @@ class Beit3Encoder(nn.Module):
         """Fuse images and phrases.
 
         Args:
-            pixel_values: (B, 3, side, side) from `evfsam.preprocess.beit3_pixels`, or (1, 3, side, side) for all
-                phrases, whose patches are then embedded once. None reads the phrases alone.
+            pixel_values: (B, 3, side, side) from `EvfSamProcessor.encoder_pixels`, or (B / k, 3, side, side) for k
+                phrases each, one after the other, whose patches are then embedded once. None reads the phrases alone.
             input_ids: (B, T) token ids, specials included, padded on the right.
             padding_mask: (B, T) bool, True on padding; None where nothing is padded or padding shall count as words.
             output_hidden_states: whether to keep the embeddings and every layer's output.
@@ -337,12 +395,14 @@ class Beit3Encoder(nn.Module):
         """
         if pixel_values is not None and self.vision_embed is None:
             raise ConfigurationError("BEiT-3: expected text alone, got images; this encoder was built without vision")
-        check_inputs("BEiT-3", self.config, pixel_values, input_ids)
+        check_inputs("BEiT-3", self.config, pixel_values, input_ids, is_grouped=True)
         layers = checked_layers("BEiT-3", attention_layers, self.config.layer_count)
         text = self.text_embed(input_ids)
         if pixel_values is None or self.vision_embed is None:
             vision = text[:, :0]
         else:
-            vision = self.vision_embed(pixel_values).expand(len(input_ids), -1, -1)
+            vision = self.vision_embed(pixel_values)
+            count = len(input_ids) // len(vision)
+            vision = vision.expand(count, -1, -1) if len(vision) == 1 else vision.repeat_interleave(count, 0)
         output: Beit3Output = self.encoder((vision, text), padding_mask, output_hidden_states, layers, fused_layers)
         return output

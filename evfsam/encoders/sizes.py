@@ -230,7 +230,14 @@ class ClipSizes(CheckedSizes):
         }
 
 
-def check_inputs(name: str, sizes: EncoderSizes, pixel_values: torch.Tensor | None, input_ids: torch.Tensor) -> None:
+def check_inputs(
+    name: str,
+    sizes: EncoderSizes,
+    pixel_values: torch.Tensor | None,
+    input_ids: torch.Tensor,
+    *,
+    is_grouped: bool = False,
+) -> None:
     """Refuse what an encoder of these sizes cannot read.
 
     Args:
@@ -238,6 +245,7 @@ def check_inputs(name: str, sizes: EncoderSizes, pixel_values: torch.Tensor | No
         sizes: its own.
         pixel_values: (B, 3, side, side), or (1, 3, side, side) for all rows of ids; None for text alone.
         input_ids: (B, T).
+        is_grouped: whether (B / k, 3, side, side) will do, for k phrases each.
 
     Raises:
         ConfigurationError: see above.
@@ -250,7 +258,10 @@ def check_inputs(name: str, sizes: EncoderSizes, pixel_values: torch.Tensor | No
             side=side,
             got=tuple(pixel_values.shape),
         )
-    if pixel_values is not None and (input_ids.ndim != 2 or len(pixel_values) not in (1, len(input_ids))):
+    fitting: tuple[int, ...] = (1, len(input_ids))
+    if is_grouped and pixel_values is not None and len(pixel_values) and len(input_ids) % len(pixel_values) == 0:
+        fitting = (len(pixel_values),)
+    if pixel_values is not None and (input_ids.ndim != 2 or len(pixel_values) not in fitting):
         raise ConfigurationError(
             "{name}: expected token ids ({count}, T), got {got}; give one row of ids for each image, or one "
             "image for all rows",

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from evfsam.encoders.beit3 import FrozenConvolutions
 from evfsam.encoders.multimodal import EncoderOutput, build_encoder
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.geometry import Frame, upsample_logits
@@ -175,6 +176,9 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
             raise ConfigurationError("{title} has no no-mask embedding to train; leave it out", title=self.family.title)
         self.requires_grad_(True)
         self.mm_extractor.requires_grad_(encoder)
+        for module in self.mm_extractor.modules():
+            if isinstance(module, FrozenConvolutions):
+                module.requires_grad_(False)
         self.visual_model.requires_grad_(False)
         getattr(self.visual_model, self.family.mask_decoder).requires_grad_(mask_decoder)
         if no_mask_embedding:

@@ -12,7 +12,7 @@ from evfsam.errors import CheckpointError, GeometryError
 from evfsam.geometry import Frame
 from evfsam.model.configuration import EvfSamConfig, refuse_options
 from evfsam.phrases import check_phrases, split_phrases
-from evfsam.preprocess import beit3_pixels, clip_pixels
+from evfsam.preprocess import LITE_MEAN, LITE_STD, beit3_pixels, clip_pixels
 from evfsam.types import RgbImage
 from evfsam.weights.hub import local_checkpoint
 
@@ -140,8 +140,10 @@ class EvfSamProcessor:
     def encoder_pixels(self, image: RgbImage) -> torch.Tensor:
         """Prepare only the multimodal encoder's half of an image: (1, 3, side, side) float32.
 
-        ViLT was trained with BEiT-3's mean and deviation, CLIP with its own.
+        ViLT was trained with BEiT-3's mean and deviation, CLIP and frozen convolutions with their own.
         """
+        if self.config.encoder == "beit3" and self.config.beit3_config.convolutions:
+            return clip_pixels(image, self.encoder_image_size, LITE_MEAN, LITE_STD)[None]
         if self.config.encoder == "clip":
             return clip_pixels(image, self.encoder_image_size)[None]
         return beit3_pixels(image, self.encoder_image_size, antialias=self.encoder_antialias)[None]

@@ -11,7 +11,7 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.strategy import load_strategy
 from training import ablation_command, ablations
 from training.ablations import TRAINED_ROWS, run_asked, run_trained
-from training.recipes import STAGES, Places
+from training.recipes import BESIDE, STAGES, Places
 from workbench.bundled import CHECKPOINTS
 from workbench.reporting.ablation_tables import read_figures
 
@@ -23,7 +23,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
     made = Places(folder / "work", folder / "out", steps=1, scenes_a_step=2, held_out=4, pictures=Path("no-pictures"))
     for name in ("sam", "pretrain", "clip"):
         torch.manual_seed(0)
-        STAGES[name].train(made)
+        {**STAGES, **BESIDE}[name].train(made)
     return made
 
 

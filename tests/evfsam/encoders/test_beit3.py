@@ -133,3 +133,51 @@ def test_sizes_that_do_not_fit_are_refused(change: dict[str, int], message: str)
 
 def test_the_longest_phrase_allowed_is_encoded(encoder: Beit3Encoder) -> None:
     assert encoder(torch.zeros(1, 3, 32, 32), torch.full((1, 38), 5)).last_hidden_state.isfinite().all()
+
+
+CONVOLUTIONS = {**BEIT3, "image_size": 64, "patch_size": 16, "convolutions": "tf_efficientnet_lite0"}
+
+
+def test_patches_of_convolutions_are_learnt_and_the_convolutions_are_not() -> None:
+    torch.manual_seed(0)
+    encoder = Beit3Encoder(Beit3Config.from_dict(CONVOLUTIONS)).train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    pixels, (_, ids) = torch.randn(2, 3, 64, 64), inputs()
+    output = encoder(pixels, ids)
+    assert output.last_hidden_state.shape == (2, 1 + 16 + 6, 32)
+    output.last_hidden_state.square().sum().backward()
+    learnt = {name for name, value in encoder.named_parameters() if value.grad is not None}
+    assert "vision_embed.proj.weight" in learnt
+    frozen = [name for name in before if ".convolutions." in name]
+    assert frozen
+    assert not learnt & set(frozen)
+    for name in frozen:  # statistics of the batch among them
+        assert torch.equal(before[name], encoder.state_dict()[name]), name
+
+
+def test_what_convolutions_see_moves_the_answer_where_it_is() -> None:
+    torch.manual_seed(0)
+    embed = Beit3Encoder(Beit3Config.from_dict(CONVOLUTIONS)).eval().vision_embed
+    assert embed is not None
+    plain = torch.zeros(1, 3, 64, 64)
+    marked = plain.clone()
+    marked[:, :, 48:, 48:] = 1
+    moved = (embed(marked) - embed(plain)).abs().sum(-1)[0, 1:].unflatten(0, (4, 4))
+    assert int(moved.flatten().argmax()) == 15
+    assert moved[3, 3] > 1.2 * moved[0, 0]
+
+
+def test_sizes_that_do_not_fit_convolutions_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="expected patch_size 16 with convolutions"):
+        Beit3Config.from_dict({**CONVOLUTIONS, "patch_size": 8})
+    with pytest.raises(ConfigurationError, match="timm knows"):
+        Beit3Encoder(Beit3Config.from_dict({**CONVOLUTIONS, "convolutions": "no-such-network"}))
+
+
+def test_an_image_is_embedded_once_for_its_phrases(encoder: Beit3Encoder) -> None:
+    pixels, ids = inputs(2)[0], inputs(6)[1]
+    together = encoder(pixels, ids).last_hidden_state
+    apart = encoder(pixels.repeat_interleave(3, 0), ids).last_hidden_state
+    torch.testing.assert_close(together, apart)
+    with pytest.raises(ConfigurationError, match="one row of ids for each image"):
+        encoder(pixels, ids[:5])
