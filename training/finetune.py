@@ -35,7 +35,7 @@ from training.scene_stream import SceneSource
 from workbench.datasets.expressions import ExpressionKind
 
 CONFIG = Beit3Config(
-    image_size=256,
+    image_size=tower.SIDE,
     patch_size=16,
     vocab_size=2004,
     embed_dim=160,
@@ -43,7 +43,7 @@ CONFIG = Beit3Config(
     ffn_dim=640,
     layer_count=8,
     text_position_count=130,
-    convolutions="tf_efficientnet_lite2",
+    convolutions=tower.ARCHITECTURE,
 )
 SCHEDULE = Schedule(steps=6000, learning_rate=7e-4, warmup=300, validate_every=1000)
 SCENES_FOR_NAMER = 4000
@@ -141,6 +141,11 @@ class TaughtEvfSam(nn.Module):
         )
         self.patches = PatchHeads(width, width, lambda word: [i for i in tokenizer.encode(word) if i > EOS_ID])
         self.namer = namer.requires_grad_(False)
+        cast(Any, model).mm_extractor.beit3.vision_embed.convolutions.register_forward_hook(self._keep)
+
+    def _keep(self, _: nn.Module, __: object, seen: torch.Tensor) -> None:
+        """Keep what the convolutions saw for the patches, so that they look once a step."""
+        self._seen = seen
 
     def loss(self, batch: PhraseBatch, output: EncoderOutput) -> torch.Tensor:
         """Masks of two layers' patches and of [CLS], names and ranks."""
@@ -159,20 +164,18 @@ class TaughtEvfSam(nn.Module):
         ]
         named, ranked = (states[k][::count, patches] for k in (pretrain.NAMING_LAYER, pretrain.RANKING_LAYER))
         words = cast(Any, self.model).mm_extractor.beit3.text_embed
-        losses.append(0.5 * self.patches.taught_naming_loss(batch.scenes, named, words, self._names(batch)))
+        losses.append(0.5 * self.patches.taught_naming_loss(batch.scenes, named, words, self._names(batch, count)))
         losses.append(0.5 * self.patches.ranking_loss(batch.scenes, ranked))
         return torch.stack(losses).sum()
 
     @torch.no_grad()
-    def _names(self, batch: PhraseBatch) -> torch.Tensor:
+    def _names(self, batch: PhraseBatch, count: int) -> torch.Tensor:
         """(B, N, names + 1) what each patch shows: as it is where the page drew it, else as the namer sees it.
 
-        Of pictures that come again and again the namer says what holds for others, too.
+        Of pictures that come again and again the namer says what holds for others, too. Each scene has `count` phrases.
         """
-        convolutions = cast(Any, self.model).mm_extractor.beit3.vision_embed.convolutions
-        taught = self.namer(convolutions(batch.encoder_pixels.float())).float()
+        taught: torch.Tensor = self.namer(self._seen)
         shown = batch.scenes.names.gather(1, batch.scenes.shown(self.grid))
-        count = len(batch.scene_of) // len(batch.encoder_pixels)
         is_page = torch.tensor([kind == "page" for kind in batch.kinds[::count]], device=taught.device)
         return torch.where(is_page[:, None, None], F.one_hot(shown, taught.shape[-1]).to(taught.dtype), taught)
 

@@ -166,7 +166,7 @@ def run(
     step, spent_s, figures = _resume(stage.module, optimizer, checkpoint, run_facts)
     limit_s = math.inf if seconds is None else seconds
     stage.module.train()
-    started = saved = time.monotonic()
+    started, saved = time.monotonic() - spent_s, time.monotonic()
     losses: list[torch.Tensor] = []
     loader = batches(stage.draw, schedule.seed, range(step, schedule.steps), device, workers)
     with (
@@ -174,8 +174,8 @@ def run(
         tqdm(total=schedule.steps, initial=step, desc=checkpoint.stem, mininterval=10, smoothing=0.05) as bar,
     ):
         for batch in loader:
+            done = max(step / schedule.steps, (time.monotonic() - started) / limit_s)
             for group in optimizer.param_groups:
-                done = max(step / schedule.steps, (spent_s + time.monotonic() - started) / limit_s)
                 group["lr"] = schedule.learning_rate * schedule.factor(step, done) * group["scale"]
             with products(device), sdpa_kernel(ATTENTION_KERNELS[device.type]):
                 loss = stage.loss(batch)
@@ -187,7 +187,7 @@ def run(
             losses = [*losses[-49:], loss.detach()]
             bar.update()
             drawn.add(step, loss, optimizer.param_groups[0]["lr"])
-            is_last = step == schedule.steps or spent_s + time.monotonic() - started >= limit_s
+            is_last = step == schedule.steps or time.monotonic() - started >= limit_s
             if step % schedule.validate_every == 0 or is_last:
                 figures = validate(stage, device)
                 drawn.add_figures(step, figures)
@@ -196,12 +196,12 @@ def run(
             now = time.monotonic()
             if now - saved > checkpoint_every_s or is_last:
                 drawn.flush()
-                state = {"step": step, "seconds": spent_s + now - started, "figures": figures, "run": run_facts}
+                state = {"step": step, "seconds": now - started, "figures": figures, "run": run_facts}
                 _save(stage.module, optimizer, checkpoint, state)
                 saved = now
             if is_last:
                 break
-    return Outcome(step, spent_s + time.monotonic() - started, figures)
+    return Outcome(step, time.monotonic() - started, figures)
 
 
 def validate(stage: Stage, device: torch.device) -> dict[str, float]:

@@ -52,16 +52,21 @@ PICTURES_AT_THE_END: Final = """
 """
 
 
-def test_a_run_moves_nothing_and_ends_when_its_pictures_are_there(page: Page) -> None:
-    page.locator("#examples button").first.click()
-    expect_three_answers(page)
-    expect(page.locator("#download")).to_be_enabled()
-    page.evaluate("window.scrollTo(0, document.getElementById('status-row').offsetTop)")
+def watch_a_run(page: Page) -> None:
+    """Ask, and note what moves and which pictures are there when the page says that all have answered."""
     page.evaluate(SHIFTS)
     page.evaluate(PICTURES_AT_THE_END, list(KEYS))
     page.fill(PHRASE, "the red thing")
     page.press(PHRASE, "Enter")
     page.wait_for_function("window.atTheEnd")
+
+
+def test_a_run_moves_nothing_and_ends_when_its_pictures_are_there(page: Page) -> None:
+    page.locator("#examples button").first.click()
+    expect_three_answers(page)
+    expect(page.locator("#download")).to_be_enabled()
+    page.evaluate("window.scrollTo(0, document.getElementById('status-row').offsetTop)")
+    watch_a_run(page)
     assert page.evaluate("window.atTheEnd") == list(KEYS)
     expect(page.locator("#differences-table tbody tr")).to_have_count(3)
     shifts = page.evaluate("window.shifts")
@@ -75,11 +80,7 @@ def test_on_a_phone_a_run_moves_nothing_either_and_the_margins_are_narrow(browse
         expect(page.locator("#differences-table tbody tr")).to_have_count(3)
         assert page.locator("#question").bounding_box()["x"] <= 12
         page.evaluate("document.getElementById('status-row').scrollIntoView()")
-        page.evaluate(SHIFTS)
-        page.evaluate(PICTURES_AT_THE_END, list(KEYS))
-        page.fill(PHRASE, "the red thing")
-        page.press(PHRASE, "Enter")
-        page.wait_for_function("window.atTheEnd")
+        watch_a_run(page)
         expect_three_answers(page)
         shifts = page.evaluate("window.unasked")
         assert sum(value for value, *_ in shifts) < 0.02, shifts
