@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from evfsam.errors import ConfigurationError, EvfSamError
-from training.arguments import DefaultsShown, positive
+from training.command_line import DefaultsShown, positive
 from training.loop import CHECKPOINT_EVERY_S
 from training.plan import run_all
 from training.recipes import BESIDE, FURTHER, STAGES, Places

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from evfsam.errors import EvfSamError
 from training.ablations import ASKED_ROWS, TRAINED_ROWS, run_asked, run_trained
-from training.arguments import DefaultsShown
+from training.command_line import DefaultsShown
 from training.recipes import Places
 from workbench.cli.parser import OneLineParser
 from workbench.reporting.ablation_figure import draw_ablations

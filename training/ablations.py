@@ -22,7 +22,7 @@ from evfsam.encoders.tokenizers import PretrainedPhraseTokenizer
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.strategy_cards import EVF_SAM
-from training import clip, pretrain, sam
+from training import clip, pretrain, sam_stage
 from training.finetune import FinetuneStage, TrainedParts, starting_model
 from training.loop import Schedule
 from training.recipes import Places, beit3_weights
@@ -168,7 +168,7 @@ def _clip_parts(
 
 def _config(choice: EncoderChoice, **fields: Any) -> EvfSamConfig:
     return EvfSamConfig(
-        sam=sam.CONFIG.to_dict(),
+        sam=sam_stage.CONFIG.to_dict(),
         encoder=choice.encoder,
         fusion=choice.fusion,
         fused_layers=choice.fused_layers,

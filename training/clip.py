@@ -28,7 +28,7 @@ from evfsam.preprocess import clip_pixels
 from training.loop import Schedule
 from training.ranks import RANKS, object_ranks
 from training.scene_stream import SHARES, SceneSource, Tensors, TrainingScene, scene_tensors
-from training.tokenizers import train_clip_tokenizer
+from training.tokenizer_training import train_clip_tokenizer
 from workbench.datasets.vocabulary import NOUNS
 
 IMAGE_SIZE = 192

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from evfsam.errors import EvfSamError
-from training.arguments import DefaultsShown
+from training.command_line import DefaultsShown
 from training.pictures.build import build
 from workbench.cli.parser import OneLineParser
 

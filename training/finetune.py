@@ -26,7 +26,7 @@ from evfsam.model.processing import EvfSamProcessor
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import RgbImage
-from training import pretrain, sam, tower
+from training import pretrain, sam_stage, tower
 from training.batches import KIND_WEIGHTS, Overlaps, PhraseBatch, PhraseDraw, held_out_batches, pooled
 from training.loop import Schedule, batches
 from training.namer import Namer, start_from_convolutions
@@ -224,7 +224,7 @@ class FinetuneStage:
     def loss(self, batch: PhraseBatch) -> torch.Tensor:
         """BCE + dice of the single mask, and the losses beside it."""
         logits, output = self._predict(batch, keep_states=self.taught is not None)
-        targets = sam.covered_share(batch.masks())
+        targets = sam_stage.covered_share(batch.masks())
         loss = batch_mask_loss([logits], [targets], bce_weight=2.0, dice_weight=1.0).loss
         return loss if self.taught is None else loss + self.taught.loss(batch, output)
 
@@ -233,7 +233,7 @@ class FinetuneStage:
         answers = []
         for each in self.held_out:
             batch = each.to(self.model.device)
-            answers.append((self._predict(batch)[0], sam.covered_share(batch.masks())))
+            answers.append((self._predict(batch)[0], sam_stage.covered_share(batch.masks())))
         return Overlaps.of(self.held_out, answers).figures()
 
     def _predict(self, batch: PhraseBatch, *, keep_states: bool = False) -> tuple[torch.Tensor, EncoderOutput]:

@@ -38,7 +38,7 @@ from training.patches import PatchHeads
 from training.ranks import RANKS
 from training.scene_dialogues import BACKGROUND, NAMING_QUESTION, DialogueBatch, DialogueDraw, clip_look
 from training.scene_stream import SceneSource, referred
-from training.tokenizers import train_dialogue_tokenizer
+from training.tokenizer_training import train_dialogue_tokenizer
 from training.tower import image_tokens, tower_look
 from workbench.datasets.expressions import KINDS, ExpressionKind
 

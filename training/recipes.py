@@ -25,13 +25,13 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import read_weights
-from training import clip, finetune, mllm, pretrain, projector, sam, sight, tower
+from training import clip, finetune, mllm, pretrain, projector_stage, sam_stage, sight, tower
 from training.cards import CARDS, Measured, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
 from training.scene_dialogues import DialogueDraw
 from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
-from training.tokenizers import train_sentencepiece
+from training.tokenizer_training import train_sentencepiece
 from training.warm_start import started
 from workbench.datasets.cutouts import FETCHED
 
@@ -174,13 +174,13 @@ def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def train_sam(places: Places) -> None:
     """Promptable SAM from points and boxes."""
-    stage = sam.SamStage(places.source(), places.held_out)
+    stage = sam_stage.SamStage(places.source(), places.held_out)
     if places.start is not None:
         earlier = read_weights(places.start / "point-query" / "sam")
         stage.sam.load_state_dict(started(stage.sam.state_dict(), earlier))
-    measured = places.train("sam", stage, sam.SCHEDULE)
+    measured = places.train("sam", stage, sam_stage.SCHEDULE)
     directory = places.out / "point-query" / "sam"
-    SamMaskBackbone(stage.sam, sam.CONFIG).save_pretrained(directory, storage_dtype=torch.float16)
+    SamMaskBackbone(stage.sam, sam_stage.CONFIG).save_pretrained(directory, storage_dtype=torch.float16)
     write_card(directory, CARDS["sam"], measured)
 
 
@@ -194,7 +194,7 @@ def train_encoder(places: Places) -> None:
 def train_evf_sam(places: Places) -> None:
     """EVF-SAM on the finished SAM, from fresh weights and frozen convolutions."""
     backbone, tokenizer = places.backbone(), places.tokenizer()
-    config = EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam.CONFIG.to_dict())
+    config = EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam_stage.CONFIG.to_dict())
     model = finetune.starting_model(config, backbone, finetune.fresh_encoder(places.pictures / tower.PACKAGE))
     processor = EvfSamProcessor(tokenizer, config)
     namer = finetune.fitted_namer(places.source(), model.to(places.device), processor, places.workers)
@@ -349,13 +349,13 @@ def train_projector(places: Places) -> None:
     backbone = places.backbone()
     if places.start is not None and not (places.work / "clip").is_dir():
         folder = places.start / "clip-text"
-        model = projector.earlier_model(folder, backbone)
+        model = projector_stage.earlier_model(folder, backbone)
     else:
         folder = places.work / "clip"
-        model = projector.fresh_model(places.clip(), backbone)
+        model = projector_stage.fresh_model(places.clip(), backbone)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    stage = projector.ProjectorStage(places.source(), model, tokenizer, places.held_out)
-    measured = places.train("projector", stage, projector.SCHEDULE)
+    stage = projector_stage.ProjectorStage(places.source(), model, tokenizer, places.held_out)
+    measured = places.train("projector", stage, projector_stage.SCHEDULE)
     directory = places.out / "clip-text"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
     tokenizer.save_pretrained(directory)
@@ -405,11 +405,11 @@ class Recipe:
 
 STAGES: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
-        "sam": Recipe(train_sam, (), sam.SCHEDULE),
+        "sam": Recipe(train_sam, (), sam_stage.SCHEDULE),
         "clip": Recipe(train_clip, (), clip.SCHEDULE),
         "finetune": Recipe(train_evf_sam, ("sam",), finetune.SCHEDULE),
         "pretrain-mllm": Recipe(train_language, ("clip",), mllm.PRETRAIN_SCHEDULE),
-        "projector": Recipe(train_projector, ("sam", "clip"), projector.SCHEDULE),
+        "projector": Recipe(train_projector, ("sam", "clip"), projector_stage.SCHEDULE),
         "mllm": Recipe(train_mllm, ("pretrain-mllm",), mllm.SCHEDULE),
     }
 )

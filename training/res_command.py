@@ -22,7 +22,7 @@ from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.hub import local_checkpoint, weights_directory
 from evfsam.weights.loading import load_strictly
-from training.arguments import DefaultsShown
+from training.command_line import DefaultsShown
 from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
 from training.res_data import Mixture
 from training.res_objectives import EvfSamObjective, Objective

@@ -11,7 +11,7 @@ from training.clip import build_clip
 from training.mllm import CHAT_TEMPLATE, MllmStage, PointingStage, build_model, build_tokenizer
 from training.scene_dialogues import DialogueBatch, DialogueDraw, PackedSequence, batched
 from training.scene_stream import SQUARE, SceneSource, TrainingScene
-from training.tokenizers import train_clip_tokenizer
+from training.tokenizer_training import train_clip_tokenizer
 from workbench.datasets.expressions import Expression
 
 NOWHERE = Path("no-pictures")

@@ -16,7 +16,7 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.types import ImageView
 from evfsam.weights.checkpoint_files import read_weights
-from training import finetune, sam
+from training import finetune, sam_stage
 from training.namer import start_from_convolutions
 from training.recipes import FURTHER, STAGES, Places
 from training.scene_stream import NAME_IDS, SceneSource, scene_tensors
@@ -119,7 +119,7 @@ def test_an_earlier_suite_s_evf_sam_learns_what_is_absent(trained: Places, tmp_p
 
 
 def test_patches_start_as_what_tells_names_apart(wheel: Path) -> None:
-    model = EvfSamModel(EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam.CONFIG.to_dict()))
+    model = EvfSamModel(EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam_stage.CONFIG.to_dict()))
     model.mm_extractor.load_state_dict(finetune.fresh_encoder(wheel))
     embedding = model.mm_extractor.beit3.vision_embed
     side = finetune.CONFIG.image_size

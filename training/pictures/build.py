@@ -11,9 +11,9 @@ from typing import Any, Final
 from PIL import Image
 
 from evfsam.errors import ConfigurationError
-from training.pictures.colours import dominant_colour
-from training.pictures.cutouts import Piece, open_picture, picture, read_pieces
+from training.pictures.colour_words import dominant_colour
 from training.pictures.folder import Split, background_splits, file_stem, splits
+from training.pictures.pieces import Piece, open_picture, picture, read_pieces
 from training.pictures.sources import Source, chosen, fetched, read_sources, unpacked
 
 _BACKGROUNDS: Final = Path(__file__).with_name("backgrounds.json")

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from training.pictures.cutouts import Piece
+from training.pictures.pieces import Piece
 from workbench.datasets.vocabulary import NOUNS
 
 Split = Literal["train", "val", "test"]

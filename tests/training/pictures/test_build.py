@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from training.pictures import build as builder
-from training.pictures.cutouts import Piece
+from training.pictures.pieces import Piece
 from training.pictures.sources import Source
 from workbench.datasets.vocabulary import NOUNS
 

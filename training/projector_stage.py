@@ -16,7 +16,7 @@ from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import SAM_MEAN, SAM_STD, clip_pixels
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import read_config, read_weights
-from training import sam
+from training import sam_stage
 from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
 from training.loop import Schedule
 from training.scene_stream import SceneSource
@@ -29,7 +29,7 @@ PHRASES_A_SCENE = 6
 
 def fresh_model(clip: CLIPModel, backbone: SamMaskBackbone) -> ClipTextSamModel:
     """Put a trained CLIP and a SAM together; the projectors between them are fresh."""
-    model = ClipTextSamModel(ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, sam.CONFIG))
+    model = ClipTextSamModel(ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, sam_stage.CONFIG))
     model.text_encoder.load_state_dict(clip.text_model.state_dict())
     model.image_encoder.load_state_dict(clip.vision_model.state_dict())
     model.sam.load_state_dict(backbone.sam.state_dict())
@@ -39,7 +39,7 @@ def fresh_model(clip: CLIPModel, backbone: SamMaskBackbone) -> ClipTextSamModel:
 def earlier_model(directory: Path, backbone: SamMaskBackbone) -> ClipTextSamModel:
     """Put another SAM under the CLIP and the projectors of an earlier suite; its mask decoder starts from theirs."""
     earlier = ClipTextSamConfig.from_dict(read_config(directory))
-    model = ClipTextSamModel(replace(earlier, sam=sam.CONFIG))
+    model = ClipTextSamModel(replace(earlier, sam=sam_stage.CONFIG))
     model.sam.load_state_dict(backbone.sam.state_dict())
     kept = ("text_encoder.", "image_encoder.", "projectors.", "sam.mask_decoder.")
     weights = {name: value for name, value in read_weights(directory).items() if name.startswith(kept)}
@@ -69,7 +69,7 @@ class ProjectorStage:
 
     def loss(self, batch: PhraseBatch) -> torch.Tensor:
         """BCE + dice of both variants' masks."""
-        logits, targets = self._predict(batch), sam.covered_share(batch.masks())
+        logits, targets = self._predict(batch), sam_stage.covered_share(batch.masks())
         return batch_mask_loss(logits, [targets, targets], bce_weight=2.0, dice_weight=1.0).loss
 
     def validate(self) -> dict[str, float]:
@@ -78,7 +78,7 @@ class ProjectorStage:
         late: list[tuple[torch.Tensor, torch.Tensor]] = []
         for each in self.held_out:
             batch = each.to(self.model.sam.device)
-            targets = sam.covered_share(batch.masks())
+            targets = sam_stage.covered_share(batch.masks())
             for answers, logits in zip((text, late), self._predict(batch), strict=True):
                 answers.append((logits, targets))
         figures = Overlaps.of(self.held_out, text).figures()

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from evfsam.errors import ConfigurationError
-from training.pictures.colours import dominant_colour
-from training.pictures.cutouts import EMOJI_SOURCES, SIDES, Piece, picture, read_pieces
+from training.pictures.colour_words import dominant_colour
 from training.pictures.folder import background_splits, file_stem, splits
+from training.pictures.pieces import EMOJI_SOURCES, SIDES, Piece, picture, read_pieces
 from training.pictures.rcc import read_resources
 from training.pictures.renders import read_model, render
 from training.pictures.sources import read_sources
