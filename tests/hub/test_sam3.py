@@ -1,6 +1,7 @@
 """SAM 3's instances and scores must come out as transformers gives them, or the strategy says why it is not there."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from baselines.sam3 import Sam3Strategy, load_strategy
 from evfsam.errors import CheckpointError, ConfigurationError, GeometryError, PhraseError
 from evfsam.types import ImageView, SamPrompt, Strategy
 from evfsam.weights.hub import weights_directory
-from tests.hub.tiny_hub import SAM3, SAM3_LITE_TEXT, lay_down
+from tests.hub.tiny_hub import SAM3, SAM3_LITE_TEXT, lay_down, snapshot_of
 from workbench.suites.full import full_suite
 from workbench.suites.model_lock import find_model
 
@@ -139,6 +140,8 @@ def test_without_its_class_in_transformers_the_small_one_says_what_to_do(
 
 def test_the_full_suite_takes_the_small_one_in_its_place(hub: Path) -> None:
     lay_down(hub, SAM3_LITE_TEXT)
+    snapshot = snapshot_of(hub, SAM3_LITE_TEXT)
+    shutil.copytree(snapshot, snapshot.with_name(find_model(SAM3_LITE_TEXT).revision))
     entry = full_suite(places={"sam3": SAM3_LITE_TEXT}, gated_reason=lambda _: None).strategies["sam3"]
     assert [model.id for model in entry.models] == [SAM3_LITE_TEXT]
     assert entry.load(torch.device("cpu"), torch.float32).card.title == "SAM 3 LiteText"

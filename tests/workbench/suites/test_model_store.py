@@ -219,14 +219,10 @@ def test_models_without_a_known_commit_and_estimates_are_said() -> None:
     said = (Path(__file__).parents[3] / "docs/published-models.md").read_text(encoding="utf-8")
     models = locked_models().values()
     unpinned = {model.id for model in models if model.revision == "main"}
-    assert unpinned == {
-        "YxZhang/evf-sam2-multitask",
-        "OpenGVLab/InternVL3_5-2B-HF",
-        "yonigozlan/sam3-litetext-s0",
-    }
+    assert unpinned == {"YxZhang/evf-sam2-multitask", "OpenGVLab/InternVL3_5-2B-HF"}
     assert all(f"`{name}`" in said for name in unpinned)
     assert {model.id: model.estimated for model in models if model.estimated} == {
-        "yonigozlan/sam3-litetext-s0": ("bytes", "is_gated", "licence")
+        "vil-uob/sam3-litetext-s0": ("parameters",)
     }
 
 
