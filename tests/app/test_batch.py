@@ -76,6 +76,10 @@ def test_a_batch_works_in_slices_and_ends_with_everything_in_a_zip(tab: BatchTab
     *slices, last = to_the_end(tab, str(begun[tab.turn]))
     assert slices, "others get their turn in between"
     assert "Done: all 6 answers are there" in str(last[tab.status])
+    assert [(each[tab.ask]["value"], each[tab.ask]["interactive"]) for each in (slices[0], last)] == [
+        ("Ask all", False),
+        ("Ask all", True),
+    ]
     assert str(last[tab.table]).count("<tr>") == 1 + 2
     assert str(last[tab.table]).count("<td data-verdict=") == 6
     assert str(last[tab.pictures]).count("<img") == 6

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from evfsam.errors import ImageFormatError
-from evfsam.preprocess import beit3_pixels, clip_pixels, load_image, sam_pixels
+from evfsam.preprocess import LITE_MEAN, LITE_STD, beit3_pixels, clip_pixels, load_image, sam_pixels
 from tests.evfsam.tiny import noise_image
 
 
@@ -340,6 +340,12 @@ def test_beit3_sees_the_whole_image_squashed() -> None:
     pixels = beit3_pixels(image, 32)
     torch.testing.assert_close(pixels[:, :, :12], torch.full((3, 32, 12), -1.0))
     torch.testing.assert_close(pixels[:, :, 20:], torch.full((3, 32, 12), 1.0))
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0, -127 / 128), (127, 0.0), (255, 1.0)])
+def test_frozen_convolutions_see_levels_less_127_over_128(level: int, expected: float) -> None:
+    pixels = clip_pixels(np.full((4, 4, 3), level, np.uint8), 4, LITE_MEAN, LITE_STD)
+    torch.testing.assert_close(pixels, torch.full((3, 4, 4), expected), atol=1e-6, rtol=0)
 
 
 def test_clip_sees_the_whole_image_squashed_and_smoothed() -> None:

@@ -427,6 +427,7 @@ def test_a_polygon_that_marks_nothing_is_unreadable_rather_than_absent(segmentat
         ([float("nan")] * 8, "points in pixels, got .nan"),
         ([0, 0, float("inf"), 5, 5, 5], "points in pixels"),
         ([0, 0, 1e12, 5, 5, 5], "points in pixels"),
+        ([0, 0, -1e12, 5, 5, 5], "points in pixels"),
         ([2, 2, 9, 2, 9, 9, 2], "two numbers a point of a polygon, got 7 numbers"),
         ([2, 2, 9, None, 9, 9], "numbers as a polygon's points"),
     ],
