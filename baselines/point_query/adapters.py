@@ -40,8 +40,10 @@ def with_todays_names(adapter: Path) -> Iterator[Path]:
         return
     try:
         config = json.loads((adapter / _CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"a {type(config).__name__} in {_CONFIG}")
         weights = load_file(adapter / _WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise CheckpointError("expected a peft adapter in {place}, got: {error}", place=adapter, error=error) from error
     renamed = {_PREFIX + todays_name(key.removeprefix(_PREFIX)): tensor for key, tensor in weights.items()}
     if renamed.keys() == weights.keys():
@@ -50,7 +52,8 @@ def with_todays_names(adapter: Path) -> Iterator[Path]:
     for field in _NAMED_IN_CONFIG:
         if isinstance(config.get(field), list):
             config[field] = [todays_name(name) for name in config[field]]
-    ends = [name for name in config["target_modules"] if "." not in name]
+    targets = config.get("target_modules")  # peft takes one pattern for all of them too
+    ends = [name for name in (targets if isinstance(targets, list) else [str(targets)]) if "." not in name]
     if ends:
         raise CheckpointError(
             "expected an adapter that names its modules in full, such as model.layers.0.self_attn.q_proj, got "

@@ -269,7 +269,7 @@ def _entries(values: object, name: str) -> list[object]:
 def _object(name: str, settings: Mapping[str, bytes]) -> dict[str, object]:
     try:
         values = json.loads(settings.get(name, b"{}"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
+    except (ValueError, RecursionError) as err:
         raise CheckpointError(
             "{name} cannot be read as JSON ({reason}); restore the file", name=name, reason=err
         ) from err

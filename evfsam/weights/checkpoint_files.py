@@ -157,7 +157,7 @@ def read_json(path: Path) -> dict[str, object]:
         raise CheckpointError(
             "expected {name} in {directory}, found none; check the path", name=path.name, directory=path.parent
         ) from err
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         raise CheckpointError(
             "{path} cannot be read as JSON ({reason}); restore the file", path=path, reason=err
         ) from err

@@ -267,13 +267,25 @@ def test_adapters_with_the_names_of_the_original_model_load_too(hub: Path, tmp_p
     torch.testing.assert_close(after, expected, rtol=0, atol=1e-5)
 
 
-def test_an_original_adapter_that_names_only_the_ends_of_modules_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ('{"target_modules": ["q_proj"]}', "names its modules in full"),
+        ('{"target_modules": "all-linear"}', "names its modules in full, .*, got all-linear"),
+        ("{}", "names its modules in full"),
+        ("[]", "expected a peft adapter in .*, got: a list"),
+        ("[" * 100_000, "expected a peft adapter in"),
+    ],
+)
+def test_an_original_adapter_that_names_only_the_ends_of_modules_is_refused(
+    config: str, words: str, tmp_path: Path
+) -> None:
     save_file(
         {"base_model.model.model.layers.0.q_proj.lora_A.weight": torch.zeros(2, 2)},
         tmp_path / "adapter_model.safetensors",
     )
-    (tmp_path / "adapter_config.json").write_text('{"target_modules": ["q_proj"]}')
-    with pytest.raises(CheckpointError, match="names its modules in full"), with_todays_names(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(CheckpointError, match=words), with_todays_names(tmp_path):
         pass
 
 

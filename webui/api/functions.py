@@ -20,6 +20,7 @@ from workbench.datasets.scenes import scene, split_seeds
 from workbench.export.answer_json import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
 from workbench.export.answer_types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
 from workbench.export.json_schema import About
+from workbench.text_fitting import named_once
 
 _LARGEST_SEED: Final = 2**31 - 1
 _MOST_OPTIONS: Final = 20
@@ -178,8 +179,8 @@ def _options(value: object) -> Mapping[str, object]:
     given = value
     if isinstance(value, str) and value:
         try:
-            given = json.loads(value)
-        except ValueError as error:
+            given = json.loads(value, parse_constant=_no_number, object_pairs_hook=named_once)
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"expected options as a JSON object, got {value[:60]!r}: {error}") from error
     if not isinstance(given or {}, Mapping):
         raise ConfigurationError(f"expected options as a JSON object of names and values, got {_shown(value)}")
@@ -187,6 +188,10 @@ def _options(value: object) -> Mapping[str, object]:
     if len(chosen) > _MOST_OPTIONS:
         raise ConfigurationError(f"expected at most {_MOST_OPTIONS} options, got {len(chosen)}; leave some out")
     return chosen
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"{word}, which JSON does not know")
 
 
 def _seed(value: object) -> int:

@@ -232,7 +232,7 @@ class BatchFolder:
             return
         try:
             content = json.loads(manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BatchError(
                 "{manifest} cannot be read: {reason}; choose another folder", manifest=manifest, reason=error
             ) from error
@@ -330,10 +330,10 @@ def _read_line(line: bytes) -> BatchAnswer | None:
     try:
         content: dict[str, Any] = json.loads(line)
         values = {field.name: content[field.name] for field in fields(BatchAnswer)}
-    except (ValueError, KeyError, TypeError):
+        box = None if values["box"] is None else tuple(values["box"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    box = values["box"]
-    return BatchAnswer(**{**values, "box": None if box is None else tuple(box)})
+    return BatchAnswer(**{**values, "box": box})
 
 
 def _stem(image: ReadImage, phrase: str, strategy: str) -> str:

@@ -148,9 +148,9 @@ def _segmentation(annotation: Mapping[str, object]) -> object:
 
 
 def _has_extent(annotation: Mapping[str, object]) -> bool:
-    """Whether an annotation says that something is there: a box or an area that is not 0."""
+    """Whether an annotation says that something is there: a box or an area that is not 0, or cannot be read."""
     box = annotation.get("bbox")
-    return bool(annotation.get("area")) or (isinstance(box, list) and any(box[2:]))
+    return bool(annotation.get("area")) or (any(box[2:]) if isinstance(box, list) else box is not None)
 
 
 def _phrases(annotation: Mapping[str, object], path: Path) -> list[str]:

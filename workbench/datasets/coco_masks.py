@@ -94,7 +94,7 @@ def pixel_coordinates(values: Sequence[object]) -> list[float]:
     """
     try:
         numbers = [float(cast(float, value)) for value in values]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SampleError(f"expected numbers as a polygon's points, got something else: {error}") from error
     if not all(math.isfinite(number) and abs(number) <= _FARTHEST for number in numbers):
         raise SampleError(f"expected a polygon's points in pixels, got {numbers[:8]}; annotate it again")
@@ -131,7 +131,7 @@ def _decoded(part: object, size: tuple[int, int]) -> Mask:
         if record is None:
             return nothing
         return np.asarray(coco_mask.decode(record)).astype(np.bool_)
-    except (KeyError, TypeError, ValueError, MemoryError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise SampleError(f"expected a mask in COCO's notation, got one that cannot be decoded: {error}") from error
 
 

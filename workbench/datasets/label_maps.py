@@ -60,7 +60,7 @@ def read_ade20k(split: str, root: Path) -> ReadDataset[Path]:
     listing = expected_file("ade20k", root / "objectInfo150.txt", root / "ADEChallengeData2016/objectInfo150.txt")
     lines = [line.split("\t") for line in read_text("ade20k", listing).splitlines()[1:]]
     lines = [line for line in lines if line != [""]]
-    if not lines or not all(len(line) >= 5 and line[0].strip().isdigit() for line in lines):
+    if not lines or not all(len(line) >= 5 and line[0].strip().isdecimal() for line in lines):
         raise DatasetError(f"ade20k: expected lines of Idx, Ratio, Train, Val, Name with tabs in {listing}")
     names = {int(line[0]): line[-1].split(",")[0].strip() for line in lines}
     images = expected_folder("ade20k", listing.parent / "images" / split)

@@ -21,6 +21,8 @@ from workbench.text_fitting import TextEncodingError, decoded_text, named_once
 
 _STRETCHED_BY: Final = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies greys of 2 and 4 bits by."""
+_LONGEST_NUMBER: Final = 100
+"""Characters of a number written as text; Python reads no more than some thousands."""
 
 
 def expected_file(name: str, *candidates: Path) -> Path:
@@ -105,7 +107,7 @@ def whole_number(name: str, value: object, what: str) -> int:
     """
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     is_whole = is_whole or (isinstance(value, float) and value.is_integer())
-    is_whole = is_whole or (isinstance(value, str) and value.strip().isdecimal())
+    is_whole = is_whole or (isinstance(value, str) and value.strip().isdecimal() and len(value) <= _LONGEST_NUMBER)
     if not is_whole:
         raise DatasetError(f"{name}: expected a whole number as {what}, got {_shown(value)}; number them and try again")
     return int(cast(int | float | str, value))

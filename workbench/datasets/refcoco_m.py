@@ -100,7 +100,7 @@ def _mask_reader(mask: Mapping[str, Any]) -> Callable[[], Mask]:
 
 def _decoded_mask(mask: dict[str, Any]) -> Mask:
     size = mask.get("size")
-    if not isinstance(size, list) or len(size) != 2:
+    if not isinstance(size, list) or len(size) != 2 or None in size:
         raise SampleError(f"expected a mask with its size (H, W), got {size}")
     (decoded,) = part_masks(mask, (int(size[0]), int(size[1])))
     return decoded

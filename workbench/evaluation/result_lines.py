@@ -237,7 +237,7 @@ def _header_of(path: Path, line: bytes) -> Header:
             raise ResultsError(foreign)
         facts = Facts(**record.get("facts", {}))
         return Header(RunIdentity(**record["run"]), Shard(*record["shard"]), str(record["root"]), facts)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ResultsError(foreign) from error
 
 
@@ -252,14 +252,14 @@ def _answer_of(path: Path, number: int, record: dict[str, Any]) -> Answer:
         height, width = record.pop("size")
         outcome = cast(Outcome, record.pop("outcome"))
         return Answer(place=place, outcome=outcome, size=(int(height), int(width)), **record)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(path, number) from error
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, number) from error
     if not isinstance(record, dict):
         raise _damaged(path, number)

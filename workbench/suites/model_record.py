@@ -141,7 +141,7 @@ class ModelRecord:
             values = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as err:
+        except (OSError, ValueError, RecursionError) as err:
             raise self._damaged(err) from err
         if not isinstance(values, dict):
             raise self._damaged(ValueError("not an object"))

@@ -96,6 +96,6 @@ def read_options(texts: Sequence[str]) -> Options:
 def _value(text: str) -> object:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, int | float | bool) else text

@@ -186,7 +186,13 @@ def test_float16_storage_is_loaded_into_the_type_in_use(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"{", "cannot be read as JSON"), (b"\xff\xfe{}", "cannot be read as JSON"), (b"[1]", "holds a list, expected a")],
+    [
+        (b"{", "cannot be read as JSON"),
+        (b"\xff\xfe{}", "cannot be read as JSON"),
+        (b"[1]", "holds a list, expected a"),
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "cannot be read as JSON"),
+    ],
 )
 def test_a_damaged_configuration_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(content)

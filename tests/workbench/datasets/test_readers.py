@@ -257,6 +257,10 @@ def test_text_that_python_2_wrote_as_bytes_is_read_as_it_was_meant(encoding: str
         ({"segmentation": ""}, "expected a polygon or run lengths"),
         ({"segmentation": {}}, "cannot be decoded"),
         ({"segmentation": 0}, "expected a polygon or run lengths"),
+        ({"segmentation": {"size": [*SIZE], "counts": [float("inf"), 9]}}, "cannot be decoded"),
+        ({"segmentation": {"size": [*SIZE], "counts": [float("nan"), 9]}}, "cannot be decoded"),
+        ({"segmentation": [], "bbox": "2 2 10 10"}, "a box or an area alone"),
+        ({"segmentation": [], "bbox": {"x": 2}}, "a box or an area alone"),
     ],
 )
 def test_boxes_and_captions_without_a_mask_are_not_counted_as_absent(
@@ -430,6 +434,7 @@ def test_a_polygon_that_marks_nothing_is_unreadable_rather_than_absent(segmentat
         ([0, 0, -1e12, 5, 5, 5], "points in pixels"),
         ([2, 2, 9, 2, 9, 9, 2], "two numbers a point of a polygon, got 7 numbers"),
         ([2, 2, 9, None, 9, 9], "numbers as a polygon's points"),
+        ([2, 2, 9, 10**400, 9, 9], "numbers as a polygon's points"),
     ],
 )
 def test_a_polygon_of_no_pixels_is_unreadable(points: list[object], words: str, tmp_path: Path) -> None:
@@ -465,6 +470,7 @@ KITE = {"segmentation": [layouts.polygon(2, 2, 6, 6)], "phrase": "a kite"}
             [{**IMAGE_RECORD, "id": "a1"}],
             "a whole number as .*, got the str 'a1'; number",
         ),
+        ([{**KITE, "image_id": "9" * 5000}], None, "a whole number as image_id .*, got the str '999"),
         ([KITE], [{**IMAGE_RECORD, "id": None}], "a whole number as id of images .*, got the NoneType None"),
         ([KITE], [{**IMAGE_RECORD, "id": True}], "a whole number as id of images .*, got the bool True"),
         ([KITE], [{**IMAGE_RECORD, "height": "24.5"}], "a whole number as height of image 7 .*, got the str '24.5'"),

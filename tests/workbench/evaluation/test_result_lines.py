@@ -119,7 +119,9 @@ def test_a_file_of_another_run_is_refused_and_left_as_it_is(header: Header, diff
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("content", [b"my diary", b"my diary\n", b'{"format": "other"}\n', b"[]\n", b"\n"])
+@pytest.mark.parametrize(
+    "content", [b"my diary", b"my diary\n", b'{"format": "other"}\n', b"[]\n", b"\n", b"[" * 100_000 + b"\n"]
+)
 def test_a_file_of_something_else_is_never_overwritten(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes(content)
@@ -128,7 +130,15 @@ def test_a_file_of_something_else_is_never_overwritten(content: bytes, tmp_path:
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("broken", [b"{\n", b"7\n", b'{"phrase": "the light"}\n', b"\0\0\0\n"])
+BEYOND_ANY = (
+    b'{"sample_index": 0, "sample_id": "a", "question_index": 0, "strategy": "s", "outcome": "", "size": [1e999, 1]}\n'
+)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"{\n", b"7\n", b'{"phrase": "the light"}\n', b"\0\0\0\n", BEYOND_ANY, b"[" * 100_000 + b"\n"],
+)
 def test_damage_before_the_last_line_is_told_with_its_line(broken: bytes, tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     with ResultsFile(path, HEADER) as file:
