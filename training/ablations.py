@@ -1,4 +1,4 @@
-"""The papers' ablations in miniature: one recipe a row, trained on scenes, measured on test scenes, with three seeds.
+"""`python -m training ablations`: one recipe a row, trained on scenes, measured on test scenes, with three seeds.
 
 Rows of EVF-SAM's tables 1, 3, 4 and 5 start from the same pre-trained encoders and the same promptable SAM and get the
 same steps; a seed draws the projector and the batches. Rows of SAM4MLLM's table 6 train nothing: the finished point
@@ -7,30 +7,38 @@ query is asked with other options, each seed of other test scenes.
 Source: EVF-SAM, arXiv:2406.20076, section 4.4; SAM4MLLM, arXiv:2409.10542, section 4.4.
 """
 
+import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
 import torch
+from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from evfsam.encoders.multimodal import EncoderChoice
 from evfsam.encoders.sizes import ClipSizes
 from evfsam.encoders.tokenizers import PretrainedPhraseTokenizer
+from evfsam.errors import EvfSamError
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.strategy_cards import EVF_SAM
 from training import clip, pretrain, sam_stage
+from training.command_line import DefaultsShown
 from training.finetune import FinetuneStage, TrainedParts, starting_model
 from training.loop import Schedule
 from training.recipes import Places, beit3_weights
+from workbench.cli.parser import OneLineParser
 from workbench.comparison import Comparison
 from workbench.datasets.contract import Sample
 from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.evaluation import evaluate, limited
 from workbench.evaluation.measured_answers import Scores
+from workbench.reporting.ablation_tables import FIGURES, ablations_markdown, draw_ablations, read_figures
 from workbench.suites.registry import MINI, Entry, StrategyEntry, Suite
 
 SCHEDULE: Final = Schedule(steps=400, learning_rate=4e-4, warmup=50, validate_every=400)
@@ -189,3 +197,44 @@ def _scores(key: str, entry: Entry, device: torch.device, samples: Iterable[Samp
 def _figures(scores: Scores) -> dict[str, object]:
     kinds = {kind: tally.ciou for kind, tally in sorted(scores.kinds.items())}
     return {"cIoU": scores.total.ciou, "gIoU": scores.total.giou, "count": scores.total.count, "kinds": kinds}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train and measure what is missing, keep a line a run and lay them all out; returns the exit code."""
+    rows = (*TRAINED_ROWS, *ASKED_ROWS)
+    parser = OneLineParser(
+        formatter_class=DefaultsShown,
+        prog="python -m training ablations",
+        description="The papers' ablations in miniature, as tables in Markdown. Runs whose figures are at hand are not "
+        "made again: on a clean checkout this only lays out the figures that come with it.",
+    )
+    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, metavar="ROW", help=f"of {', '.join(rows)}")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights and batches, a run each")
+    parser.add_argument("--work", type=Path, default=Path("training-cache"), help="pre-trained encoders")
+    parser.add_argument("--suite", type=Path, default=Path("checkpoints/mini"), help="the finished suite")
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="one JSON object a run")
+    parser.add_argument("--picture", type=Path, help="also draw the tables: SVG, PDF or PNG")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
+    parser.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    try:
+        options = parser.parse_args(arguments)
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        device = torch.device(options.device)
+        places = Places(options.work, options.suite, steps=options.steps, device=device, workers=options.workers)
+        done = {(run.row, run.seed) for run in read_figures(options.figures)}
+        wanted = [(row, seed) for seed in options.seeds for row in options.rows if (row, seed) not in done]
+        for row, seed in tqdm(wanted, desc="ablations", disable=not wanted):
+            figures = (run_trained if row in TRAINED_ROWS else run_asked)(places, row, seed)
+            with options.figures.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(figures) + "\n")
+        runs = read_figures(options.figures)
+        print(ablations_markdown(runs), end="")
+        if options.picture is not None:
+            draw_ablations(runs, options.picture)
+    except EvfSamError as err:
+        print(f"training ablations: {err}", file=sys.stderr)
+        return 2
+    return 0

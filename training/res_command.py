@@ -25,9 +25,9 @@ from evfsam.weights.loading import load_strictly
 from training.command_line import DefaultsShown
 from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
 from training.res_data import Mixture
+from training.res_loop import ResRecipe
 from training.res_objectives import EvfSamObjective, Objective
 from training.res_projectors import ClipTextObjective
-from training.res_recipe import ResRecipe
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.known_datasets import open_dataset
 from workbench.names import DATASET_NAMES

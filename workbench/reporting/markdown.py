@@ -4,10 +4,18 @@ from collections.abc import Sequence
 
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import all_pairs
-from workbench.reporting.pair_tables import PAIRS_NOTE, deciders_rows, pair_notes
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows, paper_source
 from workbench.reporting.scores import fault_lines, percent
-from workbench.reporting.tables import DIGITS, Table, pairs_table, run_tables, run_title
+from workbench.reporting.tables import (
+    DIGITS,
+    PAIRS_NOTE,
+    Table,
+    deciders_rows,
+    pair_notes,
+    pairs_table,
+    run_tables,
+    run_title,
+)
 
 
 def report_markdown(runs: Sequence[MergedRun]) -> str:

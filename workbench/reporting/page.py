@@ -18,10 +18,9 @@ from workbench.reporting.charts import Group, bar_chart
 from workbench.reporting.csv_tables import figures_csv, pairs_csv
 from workbench.reporting.latex import latex_tables
 from workbench.reporting.markdown import fault_notes, papers_notes, papers_rows, report_markdown
-from workbench.reporting.pair_tables import PAIRS_NOTE, pair_notes
 from workbench.reporting.paper import paper_source
 from workbench.reporting.showcase import Exhibit, decider_exhibits, exhibits
-from workbench.reporting.tables import pairs_table, run_tables, run_title
+from workbench.reporting.tables import PAIRS_NOTE, pair_notes, pairs_table, run_tables, run_title
 
 PER_TITLE: Final = 4
 """Samples shown of each strategy's best and worst, and of the most disputed."""

@@ -11,12 +11,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from evfsam.errors import ConfigurationError
-from training.pictures.colour_words import dominant_colour
+from training.pictures.build import dominant_colour
 from training.pictures.folder import background_splits, file_stem, splits
 from training.pictures.pieces import EMOJI_SOURCES, SIDES, Piece, picture, read_pieces
-from training.pictures.rcc import read_resources
 from training.pictures.renders import read_model, render
-from training.pictures.sources import read_sources
+from training.pictures.sources import read_resources, read_sources
 from workbench.datasets.cutouts import SHIPPED
 from workbench.datasets.vocabulary import NOUNS
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from evfsam.errors import ConfigurationError
-from training.data_command import main
 from training.pictures import sources
+from training.pictures.build import main
 from training.pictures.sources import Source, chosen, fetched, read_sources
 from training.tower import PACKAGE
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.workbench.evaluation.test_merging import answer
-from workbench.evaluation.groups import grouped, length_group, size_group
+from workbench.evaluation.merging import grouped, length_group, size_group
 from workbench.metrics.intervals import wilson_interval
 
 

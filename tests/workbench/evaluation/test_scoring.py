@@ -10,12 +10,12 @@ from tests.workbench.datasets import layouts
 from tests.workbench.datasets.layouts import polygon, rectangle, run_lengths
 from tests.workbench.evaluation.test_merging import answer, written
 from workbench.__main__ import main
+from workbench.cli.score import Scoring
 from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import merged_runs
 from workbench.evaluation.result_lines import read_results
 from workbench.evaluation.saved_masks import SavedMasksError, read_saved_masks
-from workbench.evaluation.scoring import Scoring
 
 RIGHT_MAN = rectangle(20, 4, 28, 20)
 """The known mask of "right man" in the tiny RefCOCO: 8 x 16 pixels; that of "left man" has 100 - 40 + 80 - 40 = 100."""

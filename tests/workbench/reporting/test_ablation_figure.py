@@ -3,8 +3,7 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from workbench.reporting.ablation_figure import draw_ablations
-from workbench.reporting.ablation_tables import FIGURES, AblationRun, read_figures
+from workbench.reporting.ablation_tables import FIGURES, AblationRun, draw_ablations, read_figures
 
 DOCS = Path(__file__).parents[3] / "docs"
 
