@@ -15,13 +15,12 @@ from PIL import Image
 from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
 from baselines.clip.proposals import box_nms
-from baselines.control_tokens import refuse_control_tokens
 from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import GROUNDED_SAM
 from baselines.strategy_options import changed, check_number
 from baselines.weight_loading import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, Sentence, joined_sentences
-from evfsam.phrases import check_phrase, in_words
+from evfsam.phrases import check_phrase, in_words, refuse_control_tokens
 from evfsam.types import (
     BoxXyxy,
     ImageView,

@@ -19,13 +19,12 @@ from PIL import Image
 from transformers import PreTrainedConfig, PreTrainedModel, Sam3Model, Sam3Processor
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
-from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_cards import SAM3, SAM3_LITE_TEXT
 from baselines.strategy_options import changed, check_number
 from baselines.weight_loading import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, GeometryError, Sentence
 from evfsam.geometry import stretched_frame
-from evfsam.phrases import check_phrase, in_words
+from evfsam.phrases import check_phrase, in_words, refuse_control_tokens
 from evfsam.sam.backbone import weights_digest
 from evfsam.types import (
     ImageEmbedding,

@@ -1,7 +1,7 @@
 """What may be asked: a phrase, or several in one request, without surrounding white space and within bounds."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from evfsam.errors import EmptyPhraseError, PhraseError
 
@@ -84,3 +84,19 @@ def check_phrases(phrases: Sequence[object]) -> tuple[Phrase, ...]:
             "expected 1 to {most} phrases in one request, got {got}; ask for fewer", most=MAX_PHRASES, got=len(phrases)
         )
     return tuple(check_phrase(phrase) for phrase in phrases)
+
+
+def refuse_control_tokens(tokenizer: Any, phrase: str) -> None:
+    """Refuse a phrase that spells a special token, such as an end-of-text mark or an image placeholder.
+
+    Args:
+        tokenizer: of transformers.
+        phrase: as a person typed it.
+
+    Raises:
+        PhraseError: the model would take the token for structure and answer another question.
+    """
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    for token in sorted(added | set(tokenizer.all_special_tokens)):
+        if token in phrase:
+            raise PhraseError("the phrase holds {token!r}, a control token of the model; leave it out", token=token)

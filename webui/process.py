@@ -125,7 +125,7 @@ def serve_page(
         hosts: the names under which the server may be asked.
         beside: done in a thread of its own once the page is served.
     """
-    # Gradio warns before webui.api.mcp_tools takes those endpoints out of its list of tools.
+    # Gradio warns before webui.api.serving takes those endpoints out of its list of tools.
     warnings.filterwarnings("ignore", message="This MCP server includes a tool that has a gr.State input")
     bound_arenas()
     arguments, ended = launch_arguments(hosts), Event()

@@ -18,11 +18,10 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
 
-from baselines.control_tokens import refuse_control_tokens
 from baselines.strategy_cards import CLIP_TEXT, CLIP_TEXT_AND_IMAGE
 from baselines.strategy_options import changed
 from evfsam.errors import CheckpointError, ConfigurationError
-from evfsam.phrases import check_phrases, in_words
+from evfsam.phrases import check_phrases, in_words, refuse_control_tokens
 from evfsam.preprocess import clip_pixels
 from evfsam.sam.backbone import place_module
 from evfsam.sam.sam import SamConfig, SamMaskBackbone, build_sam, decode_prompts

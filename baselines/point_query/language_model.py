@@ -28,7 +28,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import is_peft_available
 
-from baselines.control_tokens import refuse_control_tokens
 from baselines.point_query.adapters import with_todays_names
 from baselines.point_query.branches import Branch, BranchingCache, can_branch, can_choose_greedily, holds_positions
 from baselines.point_query.dialects import NO, YES, format_box, format_point, system_turn
@@ -36,6 +35,7 @@ from baselines.point_query.dialogue import Message, YesNo
 from baselines.transformers_releases import cache_argument
 from baselines.weight_loading import existing_directory, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, ConfigurationError, ImageFormatError
+from evfsam.phrases import refuse_control_tokens
 from evfsam.types import RgbImage
 
 Picture = Image.Image | torch.Tensor

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 import torch
 
 from evfsam.errors import ConfigurationError
-from evfsam.weights.known_fields import with_known_fields
+from evfsam.weights.checkpoint_files import with_known_fields
 
 
 class EncoderSizes(Protocol):

@@ -19,8 +19,14 @@ from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.geometry import Frame, check_box, check_point
 from evfsam.preprocess import sam_pixels, stretched_pixels
 from evfsam.types import ImageEmbedding, MaskPrediction, RgbImage, SamPrompt
-from evfsam.weights.checkpoint_files import Storage, read_config, read_weights, save_weights, write_config
-from evfsam.weights.known_fields import with_known_fields
+from evfsam.weights.checkpoint_files import (
+    Storage,
+    read_config,
+    read_weights,
+    save_weights,
+    with_known_fields,
+    write_config,
+)
 from evfsam.weights.loading import load_strictly
 
 _PIXEL_CENTRE = 0.5  # SAM's prompt encoders add it to what they are given; our coordinates hold it already

@@ -10,14 +10,15 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from evfsam.errors import CheckpointError
+from evfsam.errors import CheckpointError, ConfigurationError
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -291,3 +292,26 @@ def _shards(
         shards[-1].append(name)
         filled += size
     return shards
+
+
+T = TypeVar("T")
+
+
+def with_known_fields(kind: type[T], values: Mapping[str, Any], title: str) -> T:
+    """Build a dataclass from plain values.
+
+    Args:
+        kind: the dataclass.
+        values: its fields by name; absent ones keep their defaults.
+        title: whose fields they are, for the message.
+
+    Raises:
+        ConfigurationError: a field is unknown, or what `kind` refuses.
+    """
+    known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigurationError(
+            "{title}: unknown fields {unknown}; known are {known}", title=title, unknown=unknown, known=sorted(known)
+        )
+    return kind(**values)

@@ -34,8 +34,7 @@ from training.dialogues import NOT_TRAINED, DialogueObjective, exchange
 from training.res_data import DrawnImage, Mixture
 from training.res_objectives import counted_mask_loss
 from workbench.datasets.contract import Sample, SampleQuestion
-from workbench.datasets.known_datasets import open_dataset
-from workbench.datasets.scene_dataset import scene_sample
+from workbench.datasets.known_datasets import open_dataset, scene_sample
 
 ROOT = Path(__file__).parents[2]
 STEPS = 4
@@ -325,7 +324,7 @@ def test_only_the_scenes_that_are_drawn_are_made(monkeypatch: pytest.MonkeyPatch
         made.append(seed)
         return scene_sample(seed, **of_what)
 
-    monkeypatch.setattr("workbench.datasets.scene_dataset.scene_sample", remembered)
+    monkeypatch.setattr("workbench.datasets.known_datasets.scene_sample", remembered)
     mixture = Mixture.of([open_dataset("scenes:train")], [1.0])
     assert made == []
     first, again = mixture.draw(0, 7), mixture.draw(0, 7)

@@ -3,8 +3,7 @@ from dataclasses import replace
 import gradio as gr
 
 from tests.webui.fakes import fake_comparison
-from webui.blocks import build_demo
-from webui.weights_notice import weights_in_words
+from webui.blocks import build_demo, weights_in_words
 from workbench.comparison import Comparison
 from workbench.suites.load_status import LoadingState, LoadStatus
 

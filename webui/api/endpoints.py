@@ -16,7 +16,7 @@ from PIL import Image
 from evfsam.errors import EvfSamError
 from webui.api.images import IMAGE_WORDS, image_input
 from webui.api.refusals import DISK_FULL, is_disk_full
-from workbench.export.json_schema import About, json_schema
+from workbench.export.answer_types import About, json_schema
 
 logger = logging.getLogger(__name__)
 

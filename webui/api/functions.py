@@ -13,13 +13,19 @@ from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt
 from webui.api.endpoints import ImageArgument, add_endpoint, answers_plainly
 from webui.api.images import read_image_argument
 from webui.known_scenes import SCENE_SIZE
-from webui.tabs.compare.choices import checked_choice
+from webui.tabs.compare.controls import checked_choice
 from workbench.analysis.attention_view import attention_view
 from workbench.comparison import MOST_POINTS, Comparison
 from workbench.datasets.scenes import scene, split_seeds
 from workbench.export.answer_json import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
-from workbench.export.answer_types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
-from workbench.export.json_schema import About
+from workbench.export.answer_types import (
+    About,
+    AttentionAnswer,
+    CompareAnswer,
+    SceneAnswer,
+    SegmentAnswer,
+    StrategyList,
+)
 from workbench.text_fitting import named_once
 
 _LARGEST_SEED: Final = 2**31 - 1

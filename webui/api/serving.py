@@ -1,10 +1,11 @@
 """What programs are served beside the page: plain HTTP, tools, OpenAPI, and checks before Gradio's own endpoints."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -14,13 +15,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from webui.api.calls import CallChecks
-from webui.api.door import Door
+from webui.api.door import Door, Progress
 from webui.api.guard import Guard, Hosts
 from webui.api.images import GivenImages
-from webui.api.mcp_tools import offer_tools
 from webui.api.openapi import OPENAPI_PATH, openapi_document
 from webui.api.routes import program_routes
-from webui.api.schemas import endpoint_schemas
+from webui.api.schemas import EndpointSchemas, endpoint_schemas
 from webui.fetching import Fetcher
 from webui.file_quota import FileQuota
 from webui.visits import Visits
@@ -65,3 +65,72 @@ async def serve_programs(app: Any) -> AsyncIterator[None]:
         yield
     finally:
         sweeping.cancel()
+
+
+if TYPE_CHECKING:
+    from gradio.mcp import GradioMCPServer
+    from mcp.types import ImageContent, TextContent, Tool
+
+
+def offer_tools(server: "GradioMCPServer", endpoints: Sequence[EndpointSchemas], door: Door) -> None:
+    """Let a server offer the public endpoints as tools of the Model Context Protocol, and no others.
+
+    Gradio serves the protocol, but answers with Python's own spelling of a dict. So this registers a list of tools of
+    its own, with typed answers and pictures, and a way of its own to call them.
+
+    Args:
+        server: Gradio's, before the first request.
+        endpoints: all public ones.
+        door: answers calls.
+    """
+    offered = {server.valid_and_unique_tool_name(server.tool_prefix + one.name, set()): one for one in endpoints}
+    server.tool_to_endpoint = {name: f"/{one.name}" for name, one in offered.items()}
+    protocol = server.mcp_server
+
+    @protocol.list_tools()  # type: ignore[untyped-decorator,no-untyped-call,unused-ignore]
+    async def list_tools() -> "list[Tool]":
+        return [_tool(name, one) for name, one in offered.items()]
+
+    # The endpoints say what does not fit in plainer words than the protocol's own check.
+    @protocol.call_tool(validate_input=False)  # type: ignore[untyped-decorator,unused-ignore]
+    async def call_tool(
+        name: str, arguments: dict[str, Any]
+    ) -> "tuple[list[TextContent | ImageContent], dict[str, Any]]":
+        if name not in offered:
+            raise ValueError(f"unknown tool {name!r}: expected one of {', '.join(offered)}")
+        context = protocol.request_context
+        answered = await door.ask(offered[name].name, arguments, context.request, tell=_progress(context))
+        return _contents(answered.content, answered.picture_base64), answered.content
+
+
+def _tool(name: str, endpoint: EndpointSchemas) -> "Tool":
+    from mcp.types import Tool, ToolAnnotations
+
+    return Tool(
+        name=name,
+        title=endpoint.name.replace("_", " ").capitalize(),
+        description=endpoint.description,
+        inputSchema=endpoint.inputs,
+        outputSchema=endpoint.answer,
+        annotations=ToolAnnotations(readOnlyHint=True, destructiveHint=False, openWorldHint=False),
+    )
+
+
+def _contents(content: dict[str, Any], picture: str | None) -> "list[TextContent | ImageContent]":
+    from mcp.types import ImageContent, TextContent
+
+    text = TextContent(type="text", text=json.dumps(content, ensure_ascii=False))
+    return [text] if picture is None else [text, ImageContent(type="image", data=picture, mimeType="image/png")]
+
+
+def _progress(context: Any) -> Progress | None:
+    token = None if context.meta is None else context.meta.progressToken
+    if token is None:
+        return None
+
+    async def tell(seconds: float, words: str) -> None:
+        await context.session.send_progress_notification(
+            progress_token=token, progress=seconds, message=words, related_request_id=str(context.request_id)
+        )
+
+    return tell

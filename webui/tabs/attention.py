@@ -29,8 +29,8 @@ from webui.tabs.attention_pictures import (
     token_buttons,
 )
 from webui.tabs.chosen_answer import AnswerChoice, answer_of
-from webui.tabs.compare.choices import checked_choice, choice_list, layer_choices
 from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.controls import checked_choice, choice_list, layer_choices
 from webui.tabs.compare.recent import Remembered
 from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening

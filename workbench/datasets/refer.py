@@ -1,7 +1,8 @@
-"""RefCOCO, RefCOCO+, RefCOCOg and RefCLEF as their authors gave them out: `refs(SPLITS).p` and `instances.json`.
+"""RefCOCO, RefCOCO+, RefCOCOg, RefCLEF and gRefCOCO as their authors gave them out: references and `instances.json`.
 
 Layout below the root, that of the refer toolkit:
     refcoco/refs(unc).p, refcoco/instances.json (also refcoco+, refcocog, refclef)
+    grefcoco/grefs(unc).json, grefcoco/instances.json: expressions that name one object, several, or none
     images/mscoco/images/train2014/*.jpg; images/saiapr_tc-12/ for RefCLEF
 
 Source: Yu et al., Modeling Context in Referring Expressions, arXiv:1608.00272; splits: UNC and UMD for the papers here.
@@ -10,21 +11,22 @@ Source: Yu et al., Modeling Context in Referring Expressions, arXiv:1608.00272; 
 import io
 import pickle
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NoReturn
 
 from evfsam.errors import ConfigurationError
-from workbench.datasets.coco_files import CocoFile, CocoImage, read_coco
+from workbench.datasets.coco_files import CocoFile, CocoImage, read_coco, segmentation_union
 from workbench.datasets.coco_masks import empty_mask, summed_mask
-from workbench.datasets.contract import DatasetError, ListedDataset, Sample, SampleError, SampleQuestion
+from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Sample, SampleError, SampleQuestion
 from workbench.datasets.layout import (
     expected_file,
     expected_folder,
     image_reader,
     plain_text,
+    read_json,
     records,
     whole_number,
 )
@@ -43,6 +45,9 @@ SPLIT_SETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """Who split each data set; the first is used where none is named."""
 
 SPLITS: Final = ("train", "val", "test", "testA", "testB", "testC")
+_GREF: Final = "grefcoco"
+_GREF_SPLITS: Final = ("train", "val", "testA", "testB")
+_NO_TARGET_ID: Final = -1
 
 
 def read_refer(name: str, split_set: str, split: str, root: Path) -> ListedDataset:
@@ -74,13 +79,50 @@ def read_refer(name: str, split_set: str, split: str, root: Path) -> ListedDatas
         if _is_in_split(str(ref["split"]), split):
             image = _image_of(name, coco, ref, path)
             by_image[image.image_id] += _questions(name, coco, image, ref)
+    return ListedDataset(f"{name}/{split_set}", split, _samples(name, split, path, images, coco, by_image))
+
+
+def read_grefcoco(split: str, root: Path) -> ListedDataset:
+    """Read one split of gRefCOCO; kinds are "single", "several" and "absent".
+
+    As in its authors' `grefer.py`, a mask is the union of the named objects without crowd regions.
+
+    Raises:
+        ConfigurationError: there is no such split.
+        DatasetError: a file is missing or damaged.
+
+    Source: Liu et al., GRES, arXiv:2306.00968.
+    """
+    if split not in _GREF_SPLITS:
+        raise ConfigurationError(f"{_GREF}: expected a split out of {', '.join(_GREF_SPLITS)}, got {split}")
+    folder = expected_folder(_GREF, root / _GREF)
+    path = expected_file(_GREF, folder / "grefs(unc).json", folder / "annotations" / "grefs(unc).json")
+    refs = records(_GREF, path, read_json(_GREF, path), ("image_id", "ann_id", "split", "sentences"))
+    coco = read_coco(_GREF, path.with_name("instances.json"))
+    images = coco_train_images(_GREF, root)
+    by_image: dict[int, list[SampleQuestion]] = defaultdict(list)
+    for ref in refs:
+        if ref["split"] == split:
+            image = _image_of(_GREF, coco, ref, path)
+            by_image[image.image_id] += _gref_questions(coco, image, ref)
+    return ListedDataset(_GREF, split, _samples(_GREF, split, path, images, coco, by_image))
+
+
+def _samples(
+    name: str,
+    split: str,
+    path: Path,
+    images: Path,
+    coco: CocoFile,
+    by_image: Mapping[int, Sequence[SampleQuestion]],
+) -> tuple[Sample, ...]:
+    """Put the questions to their images, in the order of the images' numbers."""
     if not by_image:
         raise DatasetError(f"{name}: expected expressions of the split {split} in {path}, found none")
-    samples = (
+    return tuple(
         Sample(image_reader(images / coco.images[image_id].file_name), tuple(questions), str(image_id))
         for image_id, questions in sorted(by_image.items())
     )
-    return ListedDataset(f"{name}/{split_set}", split, tuple(samples))
 
 
 def coco_train_images(name: str, root: Path) -> Path:
@@ -117,6 +159,21 @@ def _questions(name: str, coco: CocoFile, image: CocoImage, ref: Mapping[str, ob
     annotation = coco.annotations.get(whole_number(name, ref["ann_id"], "ann_id"), {})
     reference = partial(_reference, annotation.get("segmentation"), ref["ann_id"], image.size)
     return [SampleQuestion(sentence, KIND, reference) for sentence in sentences(name, ref)]
+
+
+def _gref_questions(coco: CocoFile, image: CocoImage, ref: Mapping[str, object]) -> list[SampleQuestion]:
+    named = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
+    numbers = [_NO_TARGET_ID if each in (-1, "-1") else whole_number(_GREF, each, "ann_id") for each in named]
+    ids = [each for each in numbers if each != _NO_TARGET_ID]
+    missing = [each for each in ids if each not in coco.annotations]
+    if missing:
+        raise DatasetError(f"{_GREF}: expected annotation {missing[0]} in instances.json, found none")
+    if not ids:
+        return [SampleQuestion(sentence, ABSENT, partial(empty_mask, image.size)) for sentence in sentences(_GREF, ref)]
+    objects = [coco.annotations[each] for each in ids if not coco.annotations[each].get("iscrowd")]
+    reference = partial(segmentation_union, objects, image.size)
+    kind = "single" if len(ids) == 1 else "several"
+    return [SampleQuestion(sentence, kind, reference) for sentence in sentences(_GREF, ref)]
 
 
 def _reference(segmentation: object, annotation_id: object, size: tuple[int, int]) -> ReferenceMask:

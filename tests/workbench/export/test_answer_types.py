@@ -11,8 +11,15 @@ from tests.webui.fakes import channel_mask, fake_comparison, three_colours
 from workbench.analysis.attention_view import attention_view
 from workbench.datasets.scenes import scene
 from workbench.export.answer_json import attention_answer, compare_answer, scene_answer, segment_answer, strategy_list
-from workbench.export.answer_types import AttentionAnswer, CompareAnswer, SceneAnswer, SegmentAnswer, StrategyList
-from workbench.export.json_schema import About, json_schema
+from workbench.export.answer_types import (
+    About,
+    AttentionAnswer,
+    CompareAnswer,
+    SceneAnswer,
+    SegmentAnswer,
+    StrategyList,
+    json_schema,
+)
 
 
 class Sample(TypedDict):

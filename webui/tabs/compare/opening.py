@@ -14,8 +14,8 @@ from webui import wording
 from webui.bounded_store import GoneError, NoRoomError
 from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
-from webui.tabs.compare.choices import phrase_buttons
 from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.controls import phrase_buttons
 from webui.tabs.compare.runs import kept_progress
 from webui.tabs.compare.tab import ASK_AT_ONCE, ComparePage
 from webui.tabs.export.restoring import control_value, key_in, restored

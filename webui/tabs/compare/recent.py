@@ -12,8 +12,8 @@ from evfsam.errors import EvfSamError
 from webui import figures, wording
 from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
-from webui.tabs.compare.choices import choice_list
 from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.controls import choice_list
 from webui.tabs.compare.tab import STATE_SECONDS, ComparePage
 from workbench.comparison import StrategyResult
 from workbench.metrics.masks import mask_iou

@@ -21,9 +21,8 @@ from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
 from webui.run_cache import FinishedRun, RunStore
 from webui.tabs.compare import columns as answer_columns
-from webui.tabs.compare.choices import phrase_buttons
 from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
-from webui.tabs.compare.controls import Controls, build_controls, build_question
+from webui.tabs.compare.controls import Controls, build_controls, build_question, phrase_buttons
 from webui.tabs.compare.notes import note_on
 from webui.tabs.compare.option_controls import chosen_options, only_of
 from webui.tabs.compare.runs import ImageVersions, Progress, read_upload, run

@@ -14,8 +14,8 @@ from evfsam.errors import EvfSamError
 from webui import wording
 from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
-from webui.tabs.compare.choices import choice_list
 from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.controls import choice_list
 from webui.tabs.compare.tab import FILE_QUEUE, SAVE_FILE, STATE_SECONDS, WRITERS, ComparePage
 from webui.tabs.export.restoring import UPLOAD, page_address, recipe_of
 from workbench.export.code_snippets import client_snippet, curl_snippet, library_snippet

@@ -13,8 +13,8 @@ from evfsam.types import ImageView, StrategyCard
 from webui import figures, wording
 from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import KnownScene, suggested_phrases
-from webui.tabs.compare.choices import choice_list, phrase_buttons
 from webui.tabs.compare.columns import Updates
+from webui.tabs.compare.controls import choice_list, phrase_buttons
 from webui.tabs.compare.tab import ASK_AT_ONCE, ComparePage
 from webui.tabs.failures.wording import evidence_of, line_of, meaning_of, title_of, verdict_of
 from workbench.failures.cases import FAILURE_CASES, SCENE_SIZE

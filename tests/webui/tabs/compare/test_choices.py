@@ -4,7 +4,7 @@ import pytest
 
 from evfsam.errors import ConfigurationError
 from webui.known_scenes import read_examples
-from webui.tabs.compare.choices import checked_choice, example_buttons, phrase_buttons
+from webui.tabs.compare.controls import checked_choice, example_buttons, phrase_buttons
 
 
 def test_phrases_are_buttons_that_carry_their_text_escaped() -> None:
