@@ -1,10 +1,11 @@
-"""From opening the page to using it, in a real browser: first paint, and when a press of a button is answered.
+"""From opening the page to using it, in a real browser: first paint, answers seen, and a press of a button answered.
 
     python -m benchmarks.first_paint [--url URL] [--repeats 7]
 
 Without `--url` it starts the page over the `mini` suite and waits until that serves: what is measured begins when a
-visitor opens the page. Every repeat is a fresh visitor, with nothing in the browser's cache. "Usable" means that the
-phrase field takes text, Compare can be pressed, and the status line answers the press. The best
+visitor opens the page. Every repeat is a fresh visitor, with nothing in the browser's cache. "Seen" means that the
+pictures of the answers that the page opens with are there, in seconds after the document's first byte. "Usable" means
+that the phrase field takes text, Compare can be pressed, and the status line answers the press. The best
 repeat tells what the page costs; the others tell what else the machine did.
 """
 
@@ -21,8 +22,15 @@ from benchmarks.serving import PATIENCE_S, ServedPage, served
 
 PORT: Final = 7998
 BOUND_S: Final = 3.0
+SEEN_BOUND_S: Final = 1.5
 _PAINTED: Final = """
 () => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN
+"""
+_SEEN: Final = """
+() => {
+  const seen = performance.getEntriesByName('answers-seen')[0]?.startTime;
+  return (seen ?? NaN) - performance.getEntriesByType('navigation')[0].responseStart;
+}
 """
 _USABLE: Final = """
 () => {
@@ -50,12 +58,14 @@ class PaintTimes:
 
     Attributes:
         painted: the first text or picture is there.
+        seen: the first answers are, since the document's first byte; not a number where the suite has none kept.
         usable: a press of Compare was answered on the page.
         kilobytes: that went over the wire.
         requests: that were made.
     """
 
     painted: float
+    seen: float
     usable: float
     kilobytes: float
     requests: int
@@ -69,10 +79,10 @@ def open_once(browser: Browser, url: str) -> PaintTimes:
     page.add_init_script(f"addEventListener('DOMContentLoaded', {_USABLE.strip()})")
     page.goto(url, wait_until="commit")
     usable = page.wait_for_function("window.usableAt").json_value()
-    painted = page.evaluate(_PAINTED)
+    painted, seen = page.evaluate(_PAINTED), page.evaluate(_SEEN)
     sizes = page.evaluate("performance.getEntriesByType('resource').map((one) => one.transferSize)")
     context.close()
-    return PaintTimes(painted / 1000, usable / 1000, sum(sizes) / 1000, len(sizes))
+    return PaintTimes(painted / 1000, seen / 1000, usable / 1000, sum(sizes) / 1000, len(sizes))
 
 
 def main() -> None:
@@ -91,14 +101,22 @@ def main() -> None:
             opening = open_once(browser, there.address)
             openings.append(opening)
             print(
-                f"{number}: first paint {opening.painted:.2f} s, usable {opening.usable:.2f} s, "
-                f"{opening.kilobytes:.0f} kB in {opening.requests} requests, load {load:.1f}",
+                f"{number}: first paint {opening.painted:.2f} s, seen {opening.seen:.2f} s, "
+                f"usable {opening.usable:.2f} s, {opening.kilobytes:.0f} kB in {opening.requests} requests, "
+                f"load {load:.1f}",
                 flush=True,
             )
         browser.close()
-    for name, values in (("first paint", [o.painted for o in openings]), ("usable", [o.usable for o in openings])):
+    times = {
+        "first paint": [opening.painted for opening in openings],
+        "seen": [opening.seen for opening in openings],
+        "usable": [opening.usable for opening in openings],
+    }
+    for name, values in times.items():
         print(f"{name}: best {min(values):.2f} s, median {statistics.median(values):.2f} s")
-    print(f"Bound for usable: {BOUND_S:.0f} s; the best repeat {'keeps' if min(values) <= BOUND_S else 'breaks'} it.")
+    for name, bound in (("seen", SEEN_BOUND_S), ("usable", BOUND_S)):
+        kept = "keeps" if min(times[name]) <= bound else "breaks"
+        print(f"Bound for {name}: {bound:.1f} s; the best repeat {kept} it.")
 
 
 if __name__ == "__main__":

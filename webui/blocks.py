@@ -13,6 +13,7 @@ from webui.api.door import MOST_WAITING
 from webui.api.functions import add_programs
 from webui.api.guard import Hosts
 from webui.api.serving import serving_arguments
+from webui.arrival import LaidIn
 from webui.browser_settings import remember
 from webui.i18n.pages import (
     LanguageMiddleware,
@@ -30,7 +31,7 @@ from webui.tabs.attention import build_attention
 from webui.tabs.batch.tab import build_batch
 from webui.tabs.canvas.tab import build_canvas
 from webui.tabs.chosen_answer import build_choice
-from webui.tabs.compare.opening import build_opening
+from webui.tabs.compare.opening import ArrivalMiddleware, build_opening
 from webui.tabs.compare.recent import build_recent
 from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage, build_compare
 from webui.tabs.evaluation import build_evaluation
@@ -116,8 +117,9 @@ def _build(comparison: Comparison, examples: tuple[Example, ...], evaluations: S
         gr.HTML(_banner(comparison.suite))
         name_tabs(demo)
         remember(demo, page.controls)
-        build_opening(page, [gallery.select])
+        opening = build_opening(page, [gallery.select])
         wire_switch(head, page.query)
+        demo.lay_in(LaidIn(opening.delivered))
     demo.queue(max_size=_MOST_EVENTS, default_concurrency_limit=8, api_open=False)
     return demo
 
@@ -136,7 +138,7 @@ def launch_arguments(hosts: Hosts | None = None) -> dict[str, object]:
     Args:
         hosts: the names under which the server may be asked; by default this machine's own.
     """
-    spoken = {"app_kwargs": {"middleware": [Middleware(LanguageMiddleware)]}}
+    spoken = {"app_kwargs": {"middleware": [Middleware(LanguageMiddleware), Middleware(ArrivalMiddleware)]}}
     looks = {"theme": page_theme(), "css_paths": [STYLE_SHEET], **spoken}
     return serving_arguments({**looks, **LAUNCH_LIMITS}, hosts or Hosts())
 

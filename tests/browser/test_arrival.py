@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browser.conftest import open_tab, opened, serve
+from tests.browser.conftest import PATIENCE_MS, open_tab, opened, serve
 from tests.browser.test_page import KEYS, PHRASE, ask, expect_three_answers, upload
 from webui.blocks import build_demo
 from webui.tabs.compare.opening import Opening
@@ -50,6 +52,42 @@ def test_the_page_opens_with_an_answered_question_and_the_field_for_the_next_in_
         expect(page.locator("#verdict-masks img").first).to_be_visible()
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_first_answers_are_seen_before_gradio_runs_and_stay_though_the_server_answers_nothing_more(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    never = Event()
+    monkeypatch.setattr(Opening, "open", lambda *_: never.wait(PATIENCE_MS / 1000) and {})
+    demo = build_demo(Comparison(MINI))
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    held: list[Route] = []
+    page.route(re.compile(r"/assets/index-[^/]*\.js"), lambda route: held.append(route))
+    page.goto(f"{serve(demo)}?lang={language}", wait_until="commit")
+    page.wait_for_function("performance.getEntriesByName('answers-seen').length", timeout=PATIENCE_MS)
+    cover = page.locator("#arrival")
+    expect(cover).to_be_visible()
+    expect(page.locator("#compare")).to_have_count(0)
+    drawn = Image.open(BytesIO(page.screenshot())).convert("RGB").crop((0, 560, 1000, 800))
+    assert len(drawn.getcolors(1_000_000) or ()) > 1_000, "pictures, not only words on a ground"
+    held[0].continue_()
+    for key in KEYS:
+        expect(page.locator(f"#overlay-{key} img")).to_be_visible()
+    expect(cover).to_have_count(0)
+    expect(page.locator(PHRASE)).to_have_value(ARRIVAL_PHRASE)
+    expect(page.locator("#status")).to_contain_text("An example" if language == "en" else "示例")
+    never.set()
+    context.close()
+    demo.close()
+
+
+def test_a_link_to_a_run_is_not_covered_by_another_one(browser: Browser, mini_page: str) -> None:
+    with opened(browser, f"{mini_page}?run=nobody") as visitor:
+        assert visitor.evaluate("performance.getEntriesByName('answers-seen').length") == 0
+        expect(visitor.locator("#status [role=alert]")).to_contain_text("upload it again")
+        expect(visitor.locator("#overlay-evf-sam img")).to_have_count(0)
+
+
 def take_an_example(page: Page) -> None:
     page.locator("#examples button").nth(1).click()
 
@@ -66,8 +104,8 @@ def test_a_picture_taken_before_the_page_has_opened_stays_and_can_be_asked_about
 ) -> None:
     shown, may_open, has_opened = Opening.open, Event(), Event()
 
-    def late(self: Opening, query: object) -> dict[Any, Any]:
-        updates = shown(self, query)
+    def late(self: Opening, query: object, seen: object) -> dict[Any, Any]:
+        updates = shown(self, query, seen)
         may_open.wait(90)
         has_opened.set()
         return updates

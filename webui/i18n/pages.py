@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import gradio as gr
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from webui.arrival import SCRIPT as ARRIVAL_SCRIPT
+from webui.arrival import LaidIn
 from webui.i18n.translate import (
     LANGUAGE_COOKIE,
     LANGUAGE_PARAMETER,
@@ -34,6 +37,7 @@ _HEAD: Final = b"<head>"
 _SCRIPT: Final = Path(__file__).with_name("pages.js")
 """Tells Gradio, which asks the navigator, the language of the page; and says the words that Gradio has in English only.
 """
+_ARRIVAL: Final = f"<script>{ARRIVAL_SCRIPT.read_text(encoding='utf-8')}</script>"
 _GRADIO_WORDS: Final = "gradio"
 """File of a catalogue: words of Gradio's own controls."""
 
@@ -62,27 +66,34 @@ _GO: Final = """
 class SpokenBlocks(StreamingBlocks):
     """A page whose configuration is told in the language of the request that reads it."""
 
-    _english: dict[str, Any]
-    _told: Mapping[str, dict[str, Any]]
+    _own: dict[str, Any]
+    _told: Mapping[str, "SpokenBlocks"] = MappingProxyType({})
+    _laid_in: LaidIn | None = None
 
     @property
     def config(self) -> dict[str, Any]:
         """What Gradio sends to a browser."""
-        language = current_language()
-        other = self.__dict__.get("_told", {}).get(language)
-        return _retold(self._english, other) if other else self._english
+        other = self._told.get(current_language())
+        return self._delivered() if other is None else _retold(self._own, other._delivered())
 
     @config.setter
     def config(self, config: dict[str, Any]) -> None:
-        self._english = config
+        self._own = config
+
+    def _delivered(self) -> dict[str, Any]:
+        return self._own if self._laid_in is None else self._laid_in.into(self._own)
+
+    def lay_in(self, laid_in: LaidIn) -> None:
+        """Deliver the page with values in it."""
+        self._laid_in = laid_in
 
     def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> Any:
         """Describe the endpoints in English, also where Gradio keeps what the first visitor's request asked for."""
         with in_language("en"):
             return super().get_api_info(all_endpoints, page)
 
-    def take_translations(self, told: Mapping[str, dict[str, Any]]) -> None:
-        """Keep the same page's configuration in other languages, by language."""
+    def take_translations(self, told: Mapping[str, "SpokenBlocks"]) -> None:
+        """Keep the same page in other languages, by language."""
         self._told = told
 
 
@@ -128,7 +139,7 @@ class _DocumentSender:
     async def _finish(self, start: Message) -> None:
         tag = LANGUAGE_TAGS[self._language].encode()
         body = self._body.replace(b'lang="en"', b'lang="' + tag + b'"', 1)
-        body = body.replace(_HEAD, _HEAD + _script(self._language).encode(), 1)
+        body = body.replace(_HEAD, _HEAD + (_script(self._language) + _ARRIVAL).encode(), 1)
         kept = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
         added = [
             (b"content-length", str(len(body)).encode()),
@@ -145,7 +156,7 @@ def in_all_languages(build: Callable[[], SpokenBlocks]) -> SpokenBlocks:
     for language in LANGUAGES:
         if language != "en":
             with in_language(language):
-                told[language] = build()._english
+                told[language] = build()
     with in_language("en"):
         page = build()
     page.take_translations(told)

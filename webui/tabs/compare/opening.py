@@ -8,9 +8,12 @@ from typing import Final
 
 import gradio as gr
 from gradio.events import Dependency
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evfsam.errors import EvfSamError
 from webui import wording
+from webui.arrival import arriving
 from webui.bounded_store import GoneError, NoRoomError
 from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
@@ -36,7 +39,14 @@ _GONE: Final = (
 _LOST: Final = (
     "The server does not answer. What you see stays here; the page goes on by itself when the server is back."
 )
-_READ_ADDRESS: Final = "() => [location.search]"
+_READ_ADDRESS: Final = """
+() => {
+  const arrived = document.querySelector('#status [data-arrived]') ? 'arrived' : '';
+  return [location.search, 'taken' in document.documentElement.dataset ? 'taken' : arrived];
+}
+"""
+"""The address, and what is on the page by now: a picture that its visitor took, or what it was delivered with."""
+_TAKE: Final = "() => { document.documentElement.dataset.taken = ''; }"
 _IS_RESTORED: Final = "document.querySelector('#status [data-restored]')"
 _ASK_IF_RESTORED: Final = f"() => setTimeout(() => {{ if ({_IS_RESTORED}) ({ASK_AT_ONCE.strip()})(); }}, 60)"
 """Once the status line is written."""
@@ -54,13 +64,43 @@ class Opening:
     page: ComparePage
     first: FinishedRun | None
 
-    def open(self, query: object) -> Updates:
-        """Show the run of an address, unless the visitor took a picture before it could be shown."""
-        turn = self.page.versions.arrive()
-        shown = None if turn is None else self._shown(query, turn)
-        if shown is None or not self.page.versions.is_current(turn):
+    def open(self, query: object, seen: object = "") -> Updates:
+        """Show the run of an address, unless the visitor took a picture before it could be shown.
+
+        The picture gets no number: were it to arrive after one that was taken meanwhile, its number would take that
+        one's place, and no run asked there would ever be answered.
+
+        Args:
+            query: of the address.
+            seen: what is on the page: a picture "taken" by its visitor, or what it "arrived" with.
+        """
+        versions = self.page.versions
+        if seen == "taken" or not versions.is_untouched():
             return {self.page.status: gr.skip()}
-        return {**shown, self.page.turn: turn}
+        shown = self._told_elsewhere() if seen == "arrived" else self._shown(query, 0)
+        shown.pop(self.page.turn, None)
+        return shown if versions.is_untouched() else {self.page.status: gr.skip()}
+
+    def delivered(self) -> Updates:
+        """Return what the page is delivered with where its address holds no run; nothing where none was kept."""
+        if self.first is None:
+            return {}
+        shown = self.page.show_again(self.first, FIRST_KEY, translate(_ARRIVED), 0)
+        shown[self.page.status] = str(shown[self.page.status]).replace("<div ", "<div data-arrived ", 1)
+        left_out = {*self.page.controls.settings, self.page.turn}
+        return {component: value for component, value in shown.items() if component not in left_out}
+
+    def _told_elsewhere(self) -> Updates:
+        """Tell the panels and tabs beside of the run that the page was delivered with."""
+        if self.first is None:
+            return {self.page.status: gr.skip()}
+        return {self.page.known: self.first.known, self.page.last_run: self._first_key(self.first)}
+
+    def _first_key(self, first: FinishedRun) -> str:
+        try:
+            return self.page.runs.keep_for_all(first, FIRST_KEY)
+        except NoRoomError as error:  # the tabs beside say so
+            return error.key
 
     def reopen(self, event: gr.SelectData) -> Updates:
         """Follow the browser's Back and Forward."""
@@ -81,11 +121,7 @@ class Opening:
             return {**self.page.introduce(), self.page.status: wording.problem(translate(_GONE))}
         if self.first is None:
             return self.page.introduce()
-        try:
-            first_key = self.page.runs.keep_for_all(self.first, FIRST_KEY)
-        except NoRoomError as error:  # the tabs beside say so
-            first_key = error.key
-        shown = self.page.show_again(self.first, first_key, translate(_ARRIVED), turn)
+        shown = self.page.show_again(self.first, self._first_key(self.first), translate(_ARRIVED), turn)
         remembered = self.page.controls.settings
         return {component: value for component, value in shown.items() if component not in remembered}
 
@@ -112,6 +148,24 @@ class Opening:
         }
 
 
+class ArrivalMiddleware:
+    """Tells requests for a page without a run in its address, which is delivered with the first, from all others."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        with arriving(scope["type"] == "http" and _opens_anew(Request(scope))):
+            await self._app(scope, receive, send)
+
+
+def _opens_anew(request: Request) -> bool:
+    query = request.url.query
+    return "text/html" in request.headers.get("accept", "") and not key_in(query) and not holds_recipe(query)
+
+
 def build_opening(page: ComparePage, elsewhere: Sequence[Callable[..., Dependency]] = ()) -> Opening:
     """Wire what happens when the page opens, and when its visitor goes back or forward.
 
@@ -125,14 +179,14 @@ def build_opening(page: ComparePage, elsewhere: Sequence[Callable[..., Dependenc
     lost = wording.problem(translate(_LOST)).replace("<div ", "<div data-lost ", 1)
     script = CONNECTION.read_text(encoding="utf-8")
     gr.HTML(f"<template>{lost}</template>", js_on_load=script, elem_id="connection")
-    search = gr.Textbox(visible=False)
+    search, seen = gr.Textbox(visible=False), gr.Textbox(visible=False)
     # Queued, or Gradio would not tell the panels and tabs beside of the run.
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    opened = gr.on(None, opening.open, search, page.everything, js=_READ_ADDRESS, **quiet)
+    opened = gr.on(None, opening.open, [search, seen], page.everything, js=_READ_ADDRESS, **quiet)
     returned = address.select(opening.reopen, None, page.everything, **quiet)
     controls = page.controls
     here = (controls.new_scene.click, controls.examples.select, controls.image.input, controls.address.submit)
-    gr.on([*here, *elsewhere], None, None, None, cancels=opened, api_visibility="private")
+    gr.on([*here, *elsewhere], None, None, None, js=_TAKE, cancels=opened, api_visibility="private")
     for filled in (opened, returned):
         filled.success(None, None, None, js=_ASK_IF_RESTORED)
     followed = "(query) => document.dispatchEvent(new CustomEvent('run-address', {detail: query}))"

@@ -175,10 +175,10 @@ class ImageVersions:
         with self._lock:
             return self._begin(path)
 
-    def arrive(self) -> int | None:
-        """Number the picture that the page opens with; None where its visitor took another one meanwhile."""
+    def is_untouched(self) -> bool:
+        """Whether this visitor is still at the picture that the page opened with, which has no number."""
         with self._lock:
-            return None if _visitor() in self._turns else self._begin(None)
+            return _visitor() not in self._turns
 
     def is_current(self, number: object, path: str | None = None) -> bool:
         """Whether a run belongs to this visitor's picture; one of a visitor who is not known here does.

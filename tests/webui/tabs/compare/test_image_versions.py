@@ -28,15 +28,15 @@ def test_a_run_on_an_upload_is_current_before_the_page_has_its_number(turns: Ima
     assert not turns.is_current(before, "/uploads/dog.png")
 
 
-def test_the_page_opens_with_a_picture_only_where_none_was_taken(turns: ImageVersions) -> None:
-    opening = turns.arrive()
-
-    assert opening is not None
-    assert turns.is_current(opening)
-    assert turns.arrive() is None
+def test_the_picture_that_the_page_opens_with_has_no_number_and_is_current_until_another_is_taken(
+    turns: ImageVersions,
+) -> None:
+    assert turns.is_untouched()
+    assert turns.is_current(0)
     taken = turns.begin()
+    assert not turns.is_untouched()
     assert turns.is_current(taken)
-    assert not turns.is_current(opening)
+    assert not turns.is_current(0)
 
 
 def test_a_visitor_from_before_a_restart_is_heard(turns: ImageVersions) -> None:
