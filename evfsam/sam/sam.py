@@ -183,8 +183,8 @@ def decode_prompts(
     queries = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(prompt_count, -1, -1)
     tokens = torch.cat([queries, sparse_prompt_embeddings.to(dtype)], dim=1)
     dense = prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1).to(dtype)
-    source = (image_embeddings.to(dtype) + dense).expand(prompt_count, -1, -1, -1)
-    position = dense_pe.to(dtype).expand(prompt_count, -1, -1, -1)
+    # One image stays one: the transformer projects it once for all prompts, until its first block tells them apart.
+    source, position = image_embeddings.to(dtype) + dense, dense_pe.to(dtype)
 
     states, keys = decoder.transformer(source, position, tokens)
     upscaled = decoder.output_upscaling(keys.transpose(1, 2).unflatten(2, source.shape[-2:]))
