@@ -187,6 +187,15 @@ class AttentionRecord:
     original_size: tuple[int, int]
     text_tokens: tuple[str, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return self.probabilities.nbytes
+
+    def at_once(self) -> "AttentionRecord":
+        """Return it with its probabilities worked out, where they are made when they are read."""
+        return self
+
 
 @dataclass(frozen=True)
 class TraceEntry:

@@ -37,7 +37,9 @@ class FinishedRun:
         height, width = self.progress.view.size
         image_bytes, mask_bytes = self.progress.view.image.nbytes, len(answers) * -(-height * width // 8)
         held = {id(tensor.untyped_storage()): tensor for one in answers for tensor in _tensors_of(one)}
-        return image_bytes + mask_bytes + sum(tensor.untyped_storage().nbytes() for tensor in held.values())
+        tensor_bytes = sum(tensor.untyped_storage().nbytes() for tensor in held.values())
+        attention = {id(one.attention): one.attention.nbytes for one in answers if one.attention is not None}
+        return image_bytes + mask_bytes + tensor_bytes + sum(attention.values())
 
 
 class RunStore(BoundedStore[FinishedRun]):
@@ -72,5 +74,4 @@ class RunStore(BoundedStore[FinishedRun]):
 def _tensors_of(segmentation: Segmentation) -> Iterator[torch.Tensor]:
     held = [segmentation.given_logits]
     held += [each.low_res_logits for each in segmentation.predictions]
-    held += [segmentation.attention.probabilities] if segmentation.attention is not None else []
     return (tensor for tensor in held if tensor is not None)

@@ -91,6 +91,7 @@ def read_kept_run(comparison: Comparison, examples: Path) -> KeptRun | None:
 
 
 def _plain(result: StrategyResult) -> StrategyResult:
-    """Drop what an answer only remembers: its mask is made from the logits again."""
+    """Drop what an answer only remembers, as its mask is made from the logits again, and make what it would make."""
     answer = result.segmentation
-    return replace(result, segmentation=replace(answer, mask_logits=answer.given_logits))
+    attention = None if answer.attention is None else answer.attention.at_once()
+    return replace(result, segmentation=replace(answer, mask_logits=answer.given_logits, attention=attention))

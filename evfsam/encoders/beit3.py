@@ -6,7 +6,7 @@ S = N + T, D the width, A heads. Module names are those of the released weights.
 Source: BEiT-3, arXiv:2208.10442; EVF-SAM, arXiv:2406.20076, section 3.2.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from evfsam.encoders.sizes import CheckedSizes, check_inputs, checked_layers
 from evfsam.errors import ConfigurationError
+from evfsam.late_attention import AttentionScores, LateAttention
 
 TokenPair = tuple[torch.Tensor, torch.Tensor]
 """Vision tokens (B, N, D) and text tokens (B, T, D) of one sequence."""
@@ -88,12 +89,13 @@ class Beit3Output:
         last_hidden_state: (B, S, D) after the final LayerNorm.
         hidden_states: the embeddings and the output of every layer before the final LayerNorm, L + 1 tensors
             (B, S, D); empty unless asked for.
-        attentions: probabilities (B, A, S, S) float32 of the layers asked for, query axis then key axis.
+        attentions: probabilities (B, A, S, S) float32 of the layers asked for, query axis then key axis; worked out
+            when they are read.
     """
 
     last_hidden_state: torch.Tensor
     hidden_states: tuple[torch.Tensor, ...]
-    attentions: Mapping[int, torch.Tensor]
+    attentions: LateAttention
 
     @property
     def fused_cls(self) -> torch.Tensor:
@@ -122,6 +124,11 @@ def _add(left: TokenPair, right: TokenPair) -> TokenPair:
     return left[0] + right[0], left[1] + right[1]
 
 
+def _joined(tokens: TokenPair) -> torch.Tensor:
+    """(B, S, D) of vision tokens (B, N, D), or (1, N, D) for all phrases, and text tokens (B, T, D)."""
+    return torch.cat([tokens[0].expand(len(tokens[1]), -1, -1), tokens[1]], dim=1)
+
+
 class SelfAttention(nn.Module):
     """Attention of every token to every token; projections and inner LayerNorm are multiway."""
 
@@ -135,46 +142,24 @@ class SelfAttention(nn.Module):
         self.inner_attn_ln = Multiway(lambda: nn.LayerNorm(embed_dim, eps=_LAYER_NORM_EPS))
 
     def _heads(self, tokens: TokenPair) -> torch.Tensor:
-        joined = torch.cat(tokens, dim=1)
+        joined = _joined(tokens)
         return joined.view(*joined.shape[:2], self.head_count, -1).transpose(1, 2)
 
-    def forward(
-        self, tokens: TokenPair, key_mask: torch.Tensor | None, with_probabilities: bool
-    ) -> tuple[TokenPair, torch.Tensor | None]:
+    def forward(self, tokens: TokenPair, key_mask: torch.Tensor | None) -> tuple[TokenPair, AttentionScores]:
         """Mix the tokens.
 
         Args:
             tokens: normalised vision and text tokens.
             key_mask: (B, 1, 1, S) or (B, 1, S, S) bool, True where a token may be attended to; None for all.
-            with_probabilities: whether to work out the attention probabilities too, beside the output's own path.
 
         Returns:
-            The mixed tokens, and (B, A, S, S) float32 probabilities or None.
+            The mixed tokens, and what their attention probabilities are made of, beside the output's own path.
         """
         q, k, v = self._heads(self.q_proj(tokens)), self._heads(self.k_proj(tokens)), self._heads(self.v_proj(tokens))
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask).transpose(1, 2).flatten(2)
         vision_count = tokens[0].shape[1]
         mixed = self.out_proj(self.inner_attn_ln((context[:, :vision_count], context[:, vision_count:])))
-        return mixed, attention_probabilities(q, k, key_mask) if with_probabilities else None
-
-
-@torch.no_grad()
-def attention_probabilities(q: torch.Tensor, k: torch.Tensor, key_mask: torch.Tensor | None) -> torch.Tensor:
-    """Return softmax(q k^T / sqrt(head width)) in float32.
-
-    Args:
-        q: (B, A, S, head width).
-        k: (B, A, S, head width).
-        key_mask: (B, 1, 1, S) or (B, 1, S, S) bool, True where a token may be attended to; None for all.
-
-    Returns:
-        (B, A, S, S) float32; rows sum to 1. Detached from the graph.
-    """
-    with torch.autocast(q.device.type, enabled=False):
-        scores = (q.float() * q.shape[-1] ** -0.5) @ k.float().transpose(-1, -2)
-        if key_mask is not None:
-            scores = scores.masked_fill(~key_mask, float("-inf"))
-        return torch.softmax(scores, dim=-1)
+        return mixed, AttentionScores(q.detach(), k.detach(), key_mask)
 
 
 class FeedForward(nn.Module):
@@ -202,13 +187,11 @@ class EncoderLayer(nn.Module):
         self.ffn = Multiway(lambda: FeedForward(config.embed_dim, config.ffn_dim))
         self.final_layer_norm = Multiway(lambda: nn.LayerNorm(config.embed_dim, eps=_LAYER_NORM_EPS))
 
-    def forward(
-        self, tokens: TokenPair, key_mask: torch.Tensor | None, with_probabilities: bool
-    ) -> tuple[TokenPair, torch.Tensor | None]:
+    def forward(self, tokens: TokenPair, key_mask: torch.Tensor | None) -> tuple[TokenPair, AttentionScores]:
         """Apply the layer; arguments and results as in `SelfAttention.forward`."""
-        mixed, probabilities = self.self_attn(self.self_attn_layer_norm(tokens), key_mask, with_probabilities)
+        mixed, scores = self.self_attn(self.self_attn_layer_norm(tokens), key_mask)
         tokens = _add(tokens, mixed)
-        return _add(tokens, self.ffn(self.final_layer_norm(tokens))), probabilities
+        return _add(tokens, self.ffn(self.final_layer_norm(tokens))), scores
 
 
 class FrozenConvolutions(nn.Module):
@@ -299,16 +282,16 @@ class Encoder(nn.Module):
         parted_mask = None
         if fused_count < len(self.layers) and tokens[0].shape[1]:
             parted_mask = parted_attention_mask(tokens[0].shape[1], tokens[1].shape[1], joint_mask, tokens[0].device)
-        states = [torch.cat(tokens, dim=1)] if keep_states else []
+        states = [_joined(tokens)] if keep_states else []
         attentions = {}
         for index, layer in enumerate(self.layers):
             key_mask = joint_mask if index < fused_count or parted_mask is None else parted_mask
-            tokens, probabilities = layer(tokens, key_mask, index in attention_layers)
-            if probabilities is not None:
-                attentions[index] = probabilities
+            tokens, scores = layer(tokens, key_mask)
+            if index in attention_layers:
+                attentions[index] = scores
             if keep_states:
                 states.append(torch.cat(tokens, dim=1))
-        return Beit3Output(torch.cat(self.layer_norm(tokens), dim=1), tuple(states), attentions)
+        return Beit3Output(torch.cat(self.layer_norm(tokens), dim=1), tuple(states), LateAttention(attentions))
 
     def _placed(self, way: str, tokens: torch.Tensor) -> torch.Tensor:
         if not tokens.shape[1]:
@@ -403,6 +386,7 @@ class Beit3Encoder(nn.Module):
         else:
             vision = self.vision_embed(pixel_values)
             count = len(input_ids) // len(vision)
-            vision = vision.expand(count, -1, -1) if len(vision) == 1 else vision.repeat_interleave(count, 0)
+            if len(vision) > 1:  # one image stays one until the first layer's words tell its tokens apart
+                vision = vision.repeat_interleave(count, 0)
         output: Beit3Output = self.encoder((vision, text), padding_mask, output_hidden_states, layers, fused_layers)
         return output

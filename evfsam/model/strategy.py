@@ -11,6 +11,7 @@ import torch
 
 from evfsam.encoders.multimodal import EncoderChoice, EncoderOutput
 from evfsam.errors import Sentence
+from evfsam.late_attention import LateAttention, LateAttentionRecord
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.phrases import check_phrases
@@ -161,6 +162,8 @@ class EvfSamStrategy:
             return None
         grid = self.model.config.encoder_sizes.patch_grid
         length = 1 + grid[0] * grid[1] + len(tokens)
+        if isinstance(output.attentions, LateAttention):
+            return LateAttentionRecord(output.attentions.of_pair(index), length, grid, size, tokens)
         layers = [output.attentions[layer][index, :, :length, :length] for layer in sorted(output.attentions)]
         return AttentionRecord(torch.stack(layers).cpu(), grid, size, tokens)
 

@@ -47,7 +47,8 @@ def test_attention_is_what_the_output_used(encoder: Beit3Encoder) -> None:
     attention = encoder.encoder.layers[0].self_attn
     tokens = torch.randn(1, 5, 32), torch.randn(1, 3, 32)
     key_mask = torch.tensor([True] * 6 + [False] * 2)[None, None, None]
-    mixed, probabilities = attention(tokens, key_mask, True)
+    mixed, scores = attention(tokens, key_mask)
+    probabilities = scores.probabilities()
     values = torch.cat(attention.v_proj(tokens), dim=1).view(1, 8, 4, 8).transpose(1, 2)
     context = (probabilities @ values).transpose(1, 2).flatten(2)
     expected = attention.out_proj(attention.inner_attn_ln((context[:, :5], context[:, 5:])))

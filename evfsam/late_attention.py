@@ -1,0 +1,130 @@
+"""Attention probabilities that are worked out when somebody reads them.
+
+A run of many phrases makes a matrix of all tokens by all tokens for each phrase, layer and head, of which a page shows
+the first phrase's and a batch none. What they are made of, queries and keys, is at hand anyway. Shapes: B pairs of
+image and phrase, A heads, S tokens.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from evfsam.types import AttentionRecord
+
+
+@torch.no_grad()
+def attention_probabilities(q: torch.Tensor, k: torch.Tensor, key_mask: torch.Tensor | None) -> torch.Tensor:
+    """Return softmax(q k^T / sqrt(head width)) in float32.
+
+    Args:
+        q: (B, A, S, head width).
+        k: (B, A, S, head width).
+        key_mask: (B, 1, 1, S) or (B, 1, S, S) bool, True where a token may be attended to; None for all.
+
+    Returns:
+        (B, A, S, S) float32; rows sum to 1. Detached from the graph.
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        scores = (q.float() * q.shape[-1] ** -0.5) @ k.float().transpose(-1, -2)
+        if key_mask is not None:
+            scores.masked_fill_(~key_mask, float("-inf"))
+        return torch.softmax(scores, dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionScores:
+    """What one layer's probabilities are made of; see `attention_probabilities`.
+
+    Attributes:
+        queries, keys: (B, A, S, head width), detached.
+        key_mask: as there.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    key_mask: torch.Tensor | None
+
+    def probabilities(self) -> torch.Tensor:
+        """(B, A, S, S) float32."""
+        return attention_probabilities(self.queries, self.keys, self.key_mask)
+
+    def of_pair(self, index: int) -> "AttentionScores":
+        """Return those of one pair alone, on the CPU."""
+        mask = self.key_mask
+        if mask is not None:
+            mask = (mask[index : index + 1] if len(mask) > 1 else mask).cpu()
+        return AttentionScores(self.queries[index : index + 1].cpu(), self.keys[index : index + 1].cpu(), mask)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of queries and keys."""
+        return self.queries.nbytes + self.keys.nbytes
+
+
+class LateAttention(Mapping[int, torch.Tensor]):
+    """Probabilities (B, A, S, S) float32 by layer, made anew each time a layer's are read.
+
+    Args:
+        scores: of the layers asked for.
+    """
+
+    def __init__(self, scores: Mapping[int, AttentionScores]) -> None:
+        self._scores = dict(scores)
+
+    def __getitem__(self, layer: int) -> torch.Tensor:
+        return self._scores[layer].probabilities()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._scores)
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def of_pair(self, index: int) -> tuple[AttentionScores, ...]:
+        """Return what one pair's probabilities are made of, layer by layer."""
+        return tuple(self._scores[layer].of_pair(index) for layer in sorted(self._scores))
+
+
+class LateAttentionRecord(AttentionRecord):
+    """An `AttentionRecord` whose probabilities are made when they are first read, and kept from then on.
+
+    Args:
+        layers: of one pair.
+        token_count: S without the padding, which lies behind.
+        patch_grid: as in `AttentionRecord`.
+        original_size: likewise.
+        text_tokens: likewise.
+    """
+
+    _layers: tuple[AttentionScores, ...]
+    _token_count: int
+
+    def __init__(
+        self,
+        layers: tuple[AttentionScores, ...],
+        token_count: int,
+        patch_grid: tuple[int, int],
+        original_size: tuple[int, int],
+        text_tokens: tuple[str, ...],
+    ) -> None:
+        facts = {"patch_grid": patch_grid, "original_size": original_size, "text_tokens": text_tokens}
+        vars(self).update(facts, _layers=layers, _token_count=token_count)  # the dataclass is frozen
+
+    @cached_property
+    def probabilities(self) -> torch.Tensor:
+        """See `AttentionRecord`."""
+        count = self._token_count
+        return torch.stack([layer.probabilities()[0, :, :count, :count] for layer in self._layers])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it comes to, once the probabilities are made."""
+        layers, count = self._layers, self._token_count
+        matrices = len(layers) * layers[0].queries.shape[1] * count**2 * torch.float32.itemsize
+        return matrices + sum(layer.nbytes for layer in layers)
+
+    def at_once(self) -> AttentionRecord:
+        """Return the same record with its probabilities alone."""
+        return AttentionRecord(self.probabilities, self.patch_grid, self.original_size, self.text_tokens)
