@@ -51,7 +51,7 @@ def cls_to_image_heads(record: AttentionRecord) -> AttentionMap:
     Raises:
         GeometryError: the record's axes do not fit its patch grid.
     """
-    return _patch_columns(record, record.probabilities[:, :, 0])
+    return _patch_columns(record, record.of_cls())
 
 
 def text_to_image_heads(record: AttentionRecord) -> AttentionMap:
@@ -76,7 +76,7 @@ def cls_to_text_heads(record: AttentionRecord) -> AttentionMap:
         GeometryError: the record's axes do not fit its patch grid.
     """
     start = _text_start(record)
-    return _numpy(record.probabilities[:, :, 0, start:].float())
+    return _numpy(record.of_cls()[:, :, start:].float())
 
 
 def rollout(record: AttentionRecord) -> AttentionMap:
@@ -139,7 +139,7 @@ def between_tokens(record: AttentionRecord, layer: int | None = -1, head: int | 
     _text_start(record)
     if layer is None:
         return _numpy(_flow(record, slice(None)))
-    _check_place(record.probabilities.shape[:2], layer, head)
+    _check_place(record.shape[:2], layer, head)
     heads = record.probabilities[layer].float()
     return _numpy(heads.mean(dim=0) if head is None else heads[head])
 
@@ -202,7 +202,7 @@ def _flow(record: AttentionRecord, queries: slice) -> torch.Tensor:
 
 def _text_start(record: AttentionRecord) -> int:
     """Return where the text begins on the token axes; raises as `_patch_columns` does."""
-    _check_axes(record, record.probabilities)
+    _check_axes(record, record.shape)
     return 1 + record.patch_grid[0] * record.patch_grid[1]
 
 
@@ -227,19 +227,19 @@ def _check_place(counts: Sequence[int], layer: int, head: int | None) -> None:
         )
 
 
-def _check_axes(record: AttentionRecord, attention: torch.Tensor) -> None:
+def _check_axes(record: AttentionRecord, axes: Sequence[int]) -> None:
     height, width = record.patch_grid
-    if record.probabilities.ndim != 4 or attention.shape[-1] < 1 + height * width:
+    if len(record.shape) != 4 or axes[-1] < 1 + height * width:
         raise GeometryError(
             "expected attention (L, A, S, S) over [CLS] and {height} x {width} patches, got {shape}",
             height=height,
             width=width,
-            shape=tuple(record.probabilities.shape),
+            shape=record.shape,
         )
 
 
 def _patch_columns(record: AttentionRecord, attention: torch.Tensor) -> AttentionMap:
-    _check_axes(record, attention)
+    _check_axes(record, attention.shape)
     height, width = record.patch_grid
     return _numpy(attention[..., 1 : 1 + height * width].float().reshape(*attention.shape[:-1], height, width))
 

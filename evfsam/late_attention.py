@@ -8,6 +8,7 @@ image and phrase, A heads, S tokens.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import torch
 
@@ -56,6 +57,11 @@ class AttentionScores:
         if mask is not None:
             mask = (mask[index : index + 1] if len(mask) > 1 else mask).cpu()
         return AttentionScores(self.queries[index : index + 1].cpu(), self.keys[index : index + 1].cpu(), mask)
+
+    def of_first_token(self) -> "AttentionScores":
+        """Return those of the first token's row alone."""
+        mask = self.key_mask
+        return AttentionScores(self.queries[:, :, :1], self.keys, None if mask is None else mask[:, :, :1])
 
     @property
     def nbytes(self) -> int:
@@ -118,12 +124,22 @@ class LateAttentionRecord(AttentionRecord):
         count = self._token_count
         return torch.stack([layer.probabilities()[0, :, :count, :count] for layer in self._layers])
 
+    def of_cls(self) -> torch.Tensor:
+        """See `AttentionRecord`; of the other tokens nothing is worked out for it."""
+        if "probabilities" in vars(self):
+            return super().of_cls()
+        rows = [layer.of_first_token().probabilities()[0, :, 0, : self._token_count] for layer in self._layers]
+        return torch.stack(rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(L, A, S, S)."""
+        return len(self._layers), self._layers[0].queries.shape[1], self._token_count, self._token_count
+
     @property
     def nbytes(self) -> int:
         """Bytes that it comes to, once the probabilities are made."""
-        layers, count = self._layers, self._token_count
-        matrices = len(layers) * layers[0].queries.shape[1] * count**2 * torch.float32.itemsize
-        return matrices + sum(layer.nbytes for layer in layers)
+        return prod(self.shape) * torch.float32.itemsize + sum(layer.nbytes for layer in self._layers)
 
     def at_once(self) -> AttentionRecord:
         """Return the same record with its probabilities alone."""

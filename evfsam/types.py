@@ -188,9 +188,18 @@ class AttentionRecord:
     text_tokens: tuple[str, ...]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """(L, A, S, S)."""
+        return tuple(self.probabilities.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
         return self.probabilities.nbytes
+
+    def of_cls(self) -> torch.Tensor:
+        """(L, A, S) float32: the rows of [CLS]."""
+        return self.probabilities[:, :, 0]
 
     def at_once(self) -> "AttentionRecord":
         """Return it with its probabilities worked out, where they are made when they are read."""

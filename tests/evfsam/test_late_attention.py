@@ -65,6 +65,31 @@ def test_nothing_is_worked_out_before_it_is_read_and_then_once_for_the_pair_alon
     assert made == [1] * LAYERS
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+def test_the_rows_of_cls_are_made_alone_and_are_the_same(made: list[int], is_read: bool) -> None:
+    expected = record_of(random_attention(), 1).probabilities[:, :, 0]
+    record = record_of(random_attention(), 1)
+    if is_read:
+        assert record.probabilities.shape[-1] == 5
+    before = len(made)
+    torch.testing.assert_close(record.of_cls(), expected, rtol=0, atol=1e-6)
+    assert ("probabilities" in vars(record)) is is_read
+    assert len(made) - before == (0 if is_read else LAYERS)
+
+
+def test_a_mask_with_rows_keeps_that_of_cls() -> None:
+    mask = torch.eye(TOKENS, dtype=torch.bool)[None, None]
+    queries = torch.randn(1, HEADS, TOKENS, WIDTH)
+    record = LateAttentionRecord(
+        LateAttention({0: AttentionScores(queries, queries, mask)}).of_pair(0),
+        TOKENS,
+        (2, 2),
+        (40, 60),
+        ("<s>", "</s>"),
+    )
+    assert torch.equal(record.of_cls(), torch.eye(TOKENS)[0].expand(1, HEADS, -1))
+
+
 def test_what_it_comes_to_is_known_before_it_is_read() -> None:
     record = record_of(random_attention(), 2)
     expected = record.nbytes
