@@ -33,6 +33,7 @@ LORA_DROPOUT: Final = 0.05
 ADAPTED: Final = r".*(language_model\..*(q|k|v|o|gate|up|down)_proj|multi_modal_projector\.linear_\d)"
 """Modules that get an adapter."""
 LONGEST_TEXT: Final = 2048
+"""Tokens of a dialogue beside the image's; what does not fit is left for another time."""
 PHRASES_A_DIALOGUE: Final = 5
 NOT_TRAINED: Final = -100
 
@@ -86,9 +87,8 @@ class DialogueObjective:
 
     Args:
         language: model and processor.
-        rank, alpha, dropout: of the adapters.
+        rank, alpha: of the adapters.
         is_mixed: whether products are taken in bfloat16.
-        longest: tokens of a dialogue beside the image's; what does not fit is left for another time.
 
     Raises:
         ConfigurationError: the model speaks another dialect, has nowhere to put adapters, or peft is not installed.
@@ -100,9 +100,7 @@ class DialogueObjective:
         *,
         rank: int = LORA_RANK,
         alpha: int = LORA_ALPHA,
-        dropout: float = LORA_DROPOUT,
         is_mixed: bool = True,
-        longest: int = LONGEST_TEXT,
     ) -> None:
         try:
             from peft import LoraConfig, get_peft_model
@@ -114,8 +112,8 @@ class DialogueObjective:
                 f"expected a LLaVA-type model that learns the dialect of {' or '.join(TAUGHT)}, got one that speaks "
                 f"{dialect.title}; give a checkpoint of type llava or llava_next"
             )
-        self.language, self.longest = language, longest
-        adapters = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=ADAPTED)
+        self.language = language
+        adapters = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=LORA_DROPOUT, target_modules=ADAPTED)
         try:
             self.model = get_peft_model(language.model, adapters)
         except ValueError as err:
@@ -139,7 +137,7 @@ class DialogueObjective:
             exchange(in_words(phrase), object_pixels(reference), rng)
             for phrase, reference in zip(drawn.phrases[:PHRASES_A_DIALOGUE], drawn.references, strict=False)
         ]
-        while len(exchanges) > 1 and len(self._tokens(_joined(exchanges))) > self.longest:
+        while len(exchanges) > 1 and len(self._tokens(_joined(exchanges))) > LONGEST_TEXT:
             exchanges.pop()
         messages = _joined(exchanges)
         picture = Image.fromarray(drawn.image)

@@ -67,7 +67,6 @@ def write_checkpoint(
     tokenizer: PhraseTokenizer,
     layout: Layout,
     *,
-    storage_dtype: torch.dtype | None = None,
     max_shard_bytes: int | None = MAX_SHARD_BYTES,
 ) -> None:
     """Write a whole checkpoint; configuration and tokenizer come last, so that what broke off does not look whole.
@@ -78,16 +77,14 @@ def write_checkpoint(
         weights: a model's state dict, of that configuration.
         tokenizer: its files.
         layout: as in `export_checkpoint`.
-        storage_dtype: as in `save_weights`.
         max_shard_bytes: as in `save_weights`.
 
     Raises:
         CheckpointError: a weight is not finite.
         ConfigurationError: the released layout cannot hold such a model.
     """
-    dtypes = [storage_dtype] if storage_dtype is not None else [value.dtype for value in weights.values()]
-    values = released_values(config, dtypes) if layout == "released" else None
-    save_weights(directory, weights, storage_dtype, max_shard_bytes)
+    values = released_values(config, [value.dtype for value in weights.values()]) if layout == "released" else None
+    save_weights(directory, weights, max_shard_bytes=max_shard_bytes)
     tokenizer.save_pretrained(directory, released=layout == "released")
     if values is None:
         config.save_pretrained(directory)

@@ -17,6 +17,8 @@ from workbench.metrics.paired import Difference, paired_difference
 COMPARED: Final = ("cIoU", "gIoU")
 """The figures whose differences are tested."""
 _DIGITS: Final = 8
+_DECIDERS: Final = 4
+"""Most deciding questions kept of a pair."""
 
 _Key = tuple[str, str, str, int]
 
@@ -89,12 +91,11 @@ class Pair:
     deciders: tuple[Decider, ...]
 
 
-def all_pairs(runs: Sequence[MergedRun], decider_count: int = 4) -> dict[str, list[Pair]]:
+def all_pairs(runs: Sequence[MergedRun]) -> dict[str, list[Pair]]:
     """Compare every two contestants that answered questions of one data set, by data set.
 
     Args:
         runs: of any data sets.
-        decider_count: most deciding questions kept of a pair.
 
     Returns:
         Pairs that share a question; p-values are corrected within a data set and figure by Holm's rule.
@@ -104,7 +105,7 @@ def all_pairs(runs: Sequence[MergedRun], decider_count: int = 4) -> dict[str, li
         by_dataset[run.run.dataset].append(run)
     found = {}
     for dataset, of_dataset in by_dataset.items():
-        pairs = [_pair(one, other, decider_count) for one, other in combinations(contestants(of_dataset), 2)]
+        pairs = [_pair(one, other) for one, other in combinations(contestants(of_dataset), 2)]
         pairs = _corrected([pair for pair in pairs if pair.question_count])
         if pairs:
             found[dataset] = pairs
@@ -134,7 +135,7 @@ def _label(run: MergedRun, key: str, level: int) -> str:
     return f"{key} ({', '.join(made_with[:level])})" if level else key
 
 
-def _pair(one: Contestant, other: Contestant, decider_count: int) -> Pair:
+def _pair(one: Contestant, other: Contestant) -> Pair:
     mine, theirs = one.by_question, other.by_question
     shared = [key for key in mine if key in theirs and _is_same(mine[key], theirs[key])]
     counted = []
@@ -155,7 +156,7 @@ def _pair(one: Contestant, other: Contestant, decider_count: int) -> Pair:
         wins=sum(gain > 0 for gain in gains),
         losses=sum(gain < 0 for gain in gains),
         ties=sum(gain == 0 for gain in gains),
-        deciders=tuple(each for each in ranked[:decider_count] if each.ious[0] != each.ious[1]),
+        deciders=tuple(each for each in ranked[:_DECIDERS] if each.ious[0] != each.ious[1]),
     )
 
 

@@ -109,7 +109,6 @@ def write_results(
     phrase: str,
     suite_key: str,
     results: Sequence[StrategyResult],
-    reference: ReferenceMask | None = None,
 ) -> list[Path]:
     """Write result.json, masks and figures; a file is there whole or not at all, and result.json comes last.
 
@@ -119,7 +118,7 @@ def write_results(
     Raises:
         ConfigurationError: the directory cannot be made or written.
     """
-    files = _files(image, phrase, suite_key, results, reference)
+    files = _files(image, phrase, suite_key, results)
     return [write_whole(directory / name, content) for name, content in files]
 
 
@@ -144,7 +143,7 @@ def _files(
     phrase: str,
     suite_key: str,
     results: Sequence[StrategyResult],
-    reference: ReferenceMask | None,
+    reference: ReferenceMask | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     shown = image.view()
     shown.setflags(write=False)  # so that it is made smaller once for all figures

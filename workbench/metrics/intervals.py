@@ -28,7 +28,7 @@ def wilson_interval(rate: float, count: float, level: float = LEVEL) -> tuple[fl
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def rate_interval(hits: Sequence[float], counts: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
+def rate_interval(hits: Sequence[float], counts: Sequence[float]) -> tuple[float, float] | None:
     """Return Wilson's interval of a rate, where expressions of one image stand and fall together.
 
     The expressions count as many independent ones as would make the rate vary as it does between images: at most as
@@ -37,7 +37,6 @@ def rate_interval(hits: Sequence[float], counts: Sequence[float], level: float =
     Args:
         hits: one number an image.
         counts: expressions, one number an image.
-        level: see `wilson_interval`.
 
     Returns:
         (low, high); None where nothing is counted.
@@ -50,10 +49,10 @@ def rate_interval(hits: Sequence[float], counts: Sequence[float], level: float =
         return None
     rate = float(scored.sum()) / total
     if rate in (0.0, 1.0) or image_count == 1:
-        return wilson_interval(rate, image_count, level)
+        return wilson_interval(rate, image_count)
     variance = float(((scored - rate * asked) ** 2).sum()) / total**2
     effective = min(total, rate * (1 - rate) / variance) if variance else total
-    return wilson_interval(rate, effective, level)
+    return wilson_interval(rate, effective)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -78,7 +77,6 @@ def bootstrap_interval(
     *,
     seed: int = 0,
     level: float = LEVEL,
-    resample_count: int = RESAMPLE_COUNT,
 ) -> tuple[float, float] | None:
     """Return the percentile interval of a ratio of two sums over images.
 
@@ -90,7 +88,6 @@ def bootstrap_interval(
         denominators: one number an image.
         seed: of the draws.
         level: share of the draws inside the interval, in (0, 1).
-        resample_count: draws.
 
     Returns:
         (low, high); None where there is nothing to divide by.
@@ -105,8 +102,8 @@ def bootstrap_interval(
     count = len(sums)
     shares = np.full(count, 1 / count)
     parts = []
-    for start in range(0, resample_count, _AT_ONCE):
-        times_drawn = rng.multinomial(count, shares, size=min(_AT_ONCE, resample_count - start))
+    for start in range(0, RESAMPLE_COUNT, _AT_ONCE):
+        times_drawn = rng.multinomial(count, shares, size=min(_AT_ONCE, RESAMPLE_COUNT - start))
         parts.append(times_drawn @ sums)
     drawn = np.concatenate(parts)
     drawn = drawn[drawn[:, 1] > 0]

@@ -40,20 +40,12 @@ class Difference:
     p_value: float
 
 
-def paired_difference(
-    one: Sequence[tuple[float, float]],
-    other: Sequence[tuple[float, float]],
-    *,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> Difference | None:
+def paired_difference(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> Difference | None:
     """Compare a figure, a ratio of two sums over images, of two sets of answers about the same images.
 
     Args:
         one: numerator and denominator of each image.
         other: the same of the other answers, in the same order.
-        seed: of the draws.
-        level: share of the draws inside the interval, in (0, 1).
 
     Returns:
         The difference; None where one of the figures has nothing to divide by.
@@ -67,11 +59,11 @@ def paired_difference(
     if not first[:, 1].sum() or not second[:, 1].sum():
         return None
     value = float(_ratio(first.sum(axis=0)) - _ratio(second.sum(axis=0)))
-    rng = np.random.default_rng(seed)
-    return Difference(value, _interval(first, second, rng, level), _p_value(first, second, abs(value), rng))
+    rng = np.random.default_rng(0)
+    return Difference(value, _interval(first, second, rng), _p_value(first, second, abs(value), rng))
 
 
-def _interval(first: Sums, second: Sums, rng: np.random.Generator, level: float) -> tuple[float, float] | None:
+def _interval(first: Sums, second: Sums, rng: np.random.Generator) -> tuple[float, float] | None:
     count = len(first)
     if count < 2:
         return None
@@ -82,7 +74,7 @@ def _interval(first: Sums, second: Sums, rng: np.random.Generator, level: float)
         ones, others = times @ first, times @ second
         is_whole = (ones[:, 1] > 0) & (others[:, 1] > 0)
         drawn.append(_ratio(ones[is_whole]) - _ratio(others[is_whole]))
-    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(np.concatenate(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
