@@ -15,10 +15,9 @@ from PIL import Image
 from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
 from baselines.clip.proposals import box_nms
-from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import GROUNDED_SAM
 from baselines.strategy_options import changed, check_number
-from baselines.weight_loading import raise_unless_complete, without_progress_bars
+from baselines.weights import load_mask_backbone, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, Sentence, joined_sentences
 from evfsam.phrases import check_phrase, in_words, refuse_control_tokens
 from evfsam.types import (

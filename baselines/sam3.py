@@ -21,7 +21,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
 from baselines.strategy_cards import SAM3, SAM3_LITE_TEXT
 from baselines.strategy_options import changed, check_number
-from baselines.weight_loading import raise_unless_complete, without_progress_bars
+from baselines.weights import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, GeometryError, Sentence
 from evfsam.geometry import stretched_frame
 from evfsam.phrases import check_phrase, in_words, refuse_control_tokens

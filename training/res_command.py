@@ -14,7 +14,7 @@ from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
 from baselines.clip.text import load_strategy as load_clip_text
 from baselines.clip.weights import load_clip
 from baselines.point_query.language_model import LanguageModel
-from baselines.sam_weights import load_mask_backbone
+from baselines.weights import load_mask_backbone
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel, LossWeights

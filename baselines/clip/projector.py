@@ -13,7 +13,7 @@ import torch
 
 from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel, ClipTextStrategy
 from baselines.clip.weights import load_clip
-from baselines.sam_weights import load_mask_backbone
+from baselines.weights import load_mask_backbone
 from evfsam.errors import CheckpointError
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import read_config, read_weights, save_weights, write_config

@@ -19,9 +19,9 @@ from transformers import CLIPModel
 
 from baselines.clip.proposals import Proposal, Proposals, ProposalSettings, propose
 from baselines.clip.weights import load_clip
-from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import CLIP_RANKING
 from baselines.strategy_options import changed, check_number
+from baselines.weights import load_mask_backbone
 from evfsam.errors import ConfigurationError, Sentence
 from evfsam.phrases import check_phrase, in_words, refuse_control_tokens
 from evfsam.preprocess import CLIP_MEAN, clip_pixels

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPModel, CLIPTokenizerFast, PreTrainedTokenizerFast
 
-from baselines.weight_loading import raise_unless_complete, without_progress_bars
+from baselines.weights import raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, Sentence
 from evfsam.weights.checkpoint_files import read_config
 from evfsam.weights.hub import weights_directory

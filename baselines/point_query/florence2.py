@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
 from baselines.point_query.dialogue import Message, YesNo
-from baselines.weight_loading import existing_directory, raise_unless_complete, without_progress_bars
+from baselines.weights import existing_directory, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
 from evfsam.types import RgbImage
 

@@ -33,7 +33,7 @@ from baselines.point_query.branches import Branch, BranchingCache, can_branch, c
 from baselines.point_query.dialects import NO, YES, format_box, format_point, system_turn
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.transformers_releases import cache_argument
-from baselines.weight_loading import existing_directory, raise_unless_complete, without_progress_bars
+from baselines.weights import existing_directory, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, ConfigurationError, ImageFormatError
 from evfsam.phrases import refuse_control_tokens
 from evfsam.types import RgbImage

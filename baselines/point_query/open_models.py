@@ -17,9 +17,8 @@ from baselines.point_query.florence2 import Florence2Model
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import default_options
 from baselines.point_query.strategy import PointQueryStrategy
-from baselines.sam_weights import load_mask_backbone
 from baselines.strategy_cards import POINT_QUERY
-from baselines.weight_loading import existing_directory
+from baselines.weights import existing_directory, load_mask_backbone
 from evfsam.errors import ConfigurationError, Sentence
 from evfsam.types import StrategyCard
 from evfsam.weights.checkpoint_files import read_config

@@ -13,7 +13,7 @@ from baselines.clip import projector as clip_projector
 from baselines.clip import ranking as clip_ranking
 from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
 from baselines.clip.weights import load_clip
-from baselines.sam_weights import load_mask_backbone
+from baselines.weights import load_mask_backbone
 from evfsam.errors import CheckpointError
 from evfsam.types import ImageView, Strategy
 from evfsam.weights.hub import weights_directory

@@ -9,7 +9,7 @@ import torch
 from transformers import SamModel
 
 from baselines.clip.proposals import decode_in_batches, point_grid
-from baselines.sam_weights import load_mask_backbone
+from baselines.weights import load_mask_backbone
 from evfsam.errors import CheckpointError
 from evfsam.geometry import upsample_logits
 from evfsam.preprocess import sam_pixels

@@ -10,9 +10,8 @@ from PIL import Image
 from evfsam.errors import GeometryError, Sentence
 from evfsam.types import RgbImage
 from workbench.analysis.agreement import TwoWayRegions, VoteMap
-from workbench.metrics.masks import Mask
+from workbench.metrics.masks import Mask, contour
 from workbench.pictures.colours import BLUE, HEAT_STOPS, ORANGE, WHITE, Colour, ramp
-from workbench.pictures.rendering import contour
 
 IGNORED_COLOUR: Final[Colour] = (90, 90, 90)
 _TINT: Final = 0.7

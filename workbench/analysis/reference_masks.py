@@ -12,8 +12,7 @@ from PIL import Image
 from evfsam.errors import GeometryError, ImageFormatError, Sentence
 from evfsam.image_files import DEEPEST_VALUE, as_shown, opened_picture
 from workbench.comparison import StrategyResult
-from workbench.metrics.boundaries import boundary_f
-from workbench.metrics.masks import IGNORED_LABEL, Mask, MeanTally, ReferenceMask, Tally
+from workbench.metrics.masks import IGNORED_LABEL, Mask, MeanTally, ReferenceMask, Tally, boundary_f
 
 _LEAST_COLOUR: Final = 32
 _FEW: Final = 20

@@ -12,7 +12,6 @@ from evfsam.errors import GeometryError
 from evfsam.types import ImageView, Segmentation
 from workbench.datasets.contract import ABSENT, SampleQuestion, Wording
 from workbench.export.results import coco_rle, mask_box
-from workbench.metrics.boundaries import boundary_f
 from workbench.metrics.masks import (
     HIT_IOUS,
     AbsentTally,
@@ -20,6 +19,7 @@ from workbench.metrics.masks import (
     MeanTally,
     ReferenceMask,
     Tally,
+    boundary_f,
     box_iou,
     counted_pixels,
     iou_of,

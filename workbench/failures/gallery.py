@@ -16,11 +16,12 @@ from PIL import Image
 
 from evfsam.attention import cls_to_image, mass_inside
 from evfsam.errors import ConfigurationError, Sentence, sentence_of
-from evfsam.types import BoxXyxy, RgbImage, Segmentation
+from evfsam.types import RgbImage, Segmentation
 from workbench.bundled import EXAMPLES
 from workbench.comparison import Comparison, StrategyResult
 from workbench.export.file_writing import as_json_value, json_bytes, write_whole
 from workbench.export.manifest import weight_digests
+from workbench.export.results import mask_box
 from workbench.failures.cases import FAILURE_CASES, FailureCase
 from workbench.metrics.masks import Mask, box_iou, mask_iou
 from workbench.pictures.rendering import overlay
@@ -175,7 +176,7 @@ def facts_of(case: FailureCase, segmentation: Segmentation) -> dict[str, float |
         facts["pred_iou"] = round(segmentation.pred_iou, 3)
     boxes = [prompt.box for prompt in segmentation.prompts if prompt.box is not None]
     if boxes:
-        facts["box_iou"] = round(max(box_iou(box, _box_of(case.wanted_mask)) for box in boxes), 3)
+        facts["box_iou"] = round(max(box_iou(box, mask_box(case.wanted_mask)) for box in boxes), 3)
     points = [point for prompt in segmentation.prompts for point in prompt.points]
     if points:
         facts["points"], facts["yes"] = len(points), sum(point.label for point in points)
@@ -259,10 +260,3 @@ def _webp(picture: RgbImage) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "WEBP", quality=_QUALITY, method=6)
     return buffer.getvalue()
-
-
-def _box_of(mask: Mask) -> BoxXyxy | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return None
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from evfsam.attention import to_image
 from evfsam.errors import GeometryError
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
-from workbench.metrics.masks import Mask
+from workbench.metrics.masks import Mask, contour
 from workbench.pictures.colours import (
     BLACK,
     BLUE,
@@ -165,22 +165,6 @@ def heat_map(
 
 def _as_rectangles(heat: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     return np.asarray(Image.fromarray(heat).resize((size[1], size[0]), Image.Resampling.NEAREST))
-
-
-def contour(mask: Mask, width: int = 1) -> Mask:
-    """Return the pixels of the mask within `width` steps (4-connected) of its border; the image's edge is a border."""
-    border = np.zeros_like(mask)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return border
-    # Outside the mask's box there is nothing to do: most masks are much smaller than their image.
-    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    inner = mask[part]
-    for _ in range(width):
-        padded = np.pad(inner, 1)
-        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    border[part] = mask[part] & ~inner
-    return border
 
 
 def _blended(grey: NDArray[np.uint8], heat: NDArray[np.floating]) -> RgbImage:

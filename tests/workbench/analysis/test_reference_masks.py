@@ -12,7 +12,7 @@ from evfsam.errors import GeometryError, ImageFormatError
 from evfsam.types import Segmentation, StrategyCard, Verdict
 from workbench.analysis.reference_masks import drawn_mask, figures_against_references, read_reference
 from workbench.comparison import StrategyResult
-from workbench.metrics.boundaries import boundary_f
+from workbench.metrics.masks import boundary_f
 
 WANTED = np.zeros((20, 30), dtype=bool)
 WANTED[4:15, 6:20] = True

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from workbench.metrics.boundaries import TOLERANCE_SHARE, boundary_f
-from workbench.metrics.masks import Mask
+from workbench.metrics.masks import TOLERANCE_SHARE, Mask, boundary_f
 
 MASKS = arrays(np.bool_, (12, 17))
 

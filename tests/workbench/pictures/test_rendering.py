@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from evfsam.errors import GeometryError
 from evfsam.types import PromptPoint, RgbImage, SamPrompt, Segmentation, Verdict
-from workbench.metrics.masks import Mask
+from workbench.metrics.masks import Mask, contour
 from workbench.pictures.colours import (
     BLUE,
     HEAT_STOPS,
@@ -20,7 +20,7 @@ from workbench.pictures.colours import (
     ramp,
     strategy_colour,
 )
-from workbench.pictures.rendering import contour, evidence, heat_map, overlay
+from workbench.pictures.rendering import evidence, heat_map, overlay
 from workbench.pictures.shown_pictures import LEAST_SIDE
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=30))
