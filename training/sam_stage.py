@@ -88,7 +88,7 @@ class SamBatch(Tensors):
         return covered_share((maps == self.objects[:, None, None]).float())
 
 
-def draw_prompts(masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> PromptBatch:
+def random_prompts(masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> PromptBatch:
     """Draw the kind of prompt, then one prompt for each of the (H, W) masks."""
     kind = rng.choice(["box", "box and points", "points"], p=[0.35, 0.4, 0.25])
     boxes = np.stack([tight_box(mask) for mask in masks])
@@ -132,7 +132,7 @@ def draw_batch(source: SceneSource, rng: np.random.Generator, scene_count: int, 
     scenes = source.scenes(rng, scene_count)
     chosen = list(_objects(scenes, rng, per_scene))
     masks = [scenes[row].object_map == number for row, number in chosen]
-    prompts = draw_prompts(masks, rng)
+    prompts = random_prompts(masks, rng)
     scene_of, objects = torch.tensor(chosen).T
     return SamBatch(scene_tensors(scenes), scene_of, objects, prompts, bool(rng.random() < 0.7))
 

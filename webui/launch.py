@@ -20,7 +20,7 @@ from workbench.cli.parser import add_page_options
 from workbench.comparison import Comparison
 from workbench.evaluation.merging import merged_runs
 from workbench.names import DEVICE_NAMES, DTYPE_NAMES, SUITE_NAMES
-from workbench.placement import describe_machine, question_bytes, resolve_device, resolve_dtype, runs_at_once
+from workbench.placement import describe_machine, question_budget, resolve_device, resolve_dtype, runs_at_once
 from workbench.reporting.browsing import Browsing
 from workbench.suites.choice import usual_dtype
 from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
@@ -64,7 +64,7 @@ def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     suite = suite_of(settings, machine, dtype, is_rest_kept=False)
     evaluations = [Browsing(run) for run in merged_runs(settings.evaluation)]
     count = 1 if gpu is not None else runs_at_once(suite, device)
-    bound = question_bytes(count)
+    bound = question_budget(count)
     make = partial(Comparison, at_once=count) if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
     comparison = make(suite, device, dtype or usual_dtype(suite, machine), question_bytes=bound)
     if count > 1:

@@ -88,7 +88,7 @@ def runs_at_once(suite: Suite, device: torch.device) -> int:
     return min(cores, _MOST_RUNS)
 
 
-def question_bytes(runs: int = 1) -> int | None:
+def question_budget(runs: int = 1) -> int | None:
     """Return the memory that one question may take beside the weights; None where the system tells nothing.
 
     Half of what is free goes to questions; the rest is for weights, files and whatever else happens.

@@ -104,7 +104,7 @@ def test_an_answer_without_a_place_shows_how_sure_it_is_of_each_pixel_and_an_abs
 
 
 def test_no_answer_waits_for_a_file(page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webui.tabs.compare.tab.write_zip", lambda *_: pytest.fail("nobody asked for a zip"))
+    monkeypatch.setattr("webui.tabs.compare.tab.write_results_zip", lambda *_: pytest.fail("nobody asked for a zip"))
     run = ask(page, upload(tmp_path, three_colours()), "a square", ["evf-sam"])
     next(run)
     assert "Marked:" in str(next(run)[page.columns[0].card])
@@ -141,7 +141,7 @@ def test_a_zip_of_a_run_that_is_gone_is_a_message(page: ComparePage) -> None:
 def test_a_zip_that_cannot_be_made_is_said_without_its_details(
     page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("webui.tabs.compare.tab.write_zip", lambda *_: 1 / 0)
+    monkeypatch.setattr("webui.tabs.compare.tab.write_results_zip", lambda *_: 1 / 0)
     *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
     (updates,) = page.make_archive(last[page.last_run])
     assert "Something went wrong on our side" in str(updates[page.status])

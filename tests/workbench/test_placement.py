@@ -11,7 +11,7 @@ import torch
 from evfsam.errors import ConfigurationError
 from workbench import placement
 from workbench.names import DTYPE_NAMES
-from workbench.placement import describe_machine, question_bytes, resolve_device, resolve_dtype, runs_at_once
+from workbench.placement import describe_machine, question_budget, resolve_device, resolve_dtype, runs_at_once
 from workbench.suites.memory_plan import LENT_BYTES
 from workbench.suites.registry import MINI
 
@@ -89,17 +89,17 @@ def test_questions_get_half_of_what_is_free_shared_among_those_at_a_time(
     (tmp_path / "meminfo").write_text("MemTotal:       9000 kB\nMemAvailable:   8000 kB\n", encoding="ascii")
     monkeypatch.setattr(placement, "_MEMORY", tmp_path / "meminfo")
     monkeypatch.setattr(placement, "_GROUP", tmp_path)
-    assert question_bytes() == 4000 * 1024
-    assert question_bytes(4) == 1000 * 1024
+    assert question_budget() == 4000 * 1024
+    assert question_budget(4) == 1000 * 1024
     (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
     (tmp_path / "memory.current").write_text("1024\n", encoding="ascii")
-    assert question_bytes() == 4000 * 1024
+    assert question_budget() == 4000 * 1024
     (tmp_path / "memory.max").write_text("5120\n", encoding="ascii")
-    assert question_bytes() == 2048
+    assert question_budget() == 2048
 
 
 def test_nothing_is_bounded_where_the_system_does_not_tell_what_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "_MEMORY", tmp_path / "none")
-    assert question_bytes() is None
+    assert question_budget() is None

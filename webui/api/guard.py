@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from webui.api.json_bodies import read_json
+from webui.api.json_bodies import parse_json
 from webui.api.refusals import DISK_FULL, RequestError, is_disk_full
 from webui.api.routes import FOLDER, JSON_SCOPE, told
 from webui.file_quota import FileQuota
@@ -140,7 +140,7 @@ class Guard:
         content = await self._whole(body)
         if content and kind != "application/json" and not kind.endswith("+json"):
             raise RequestError(415, f"expected Content-Type application/json or a form, got {kind[:60] or 'none'}")
-        value = read_json(content)
+        value = parse_json(content)
         prepare: Prepare | None = getattr(scope["app"].state, "prepare_call", None)
         if content and prepare is not None and (prepared := await prepare(path, value, scope)) is not value:
             value, content = prepared, json.dumps(prepared).encode()

@@ -15,7 +15,7 @@ _MOST_DIGITS: Final = 15
 """Whole numbers of so many digits are exact in every reader of JSON."""
 
 
-def read_json(body: bytes) -> object:
+def parse_json(body: bytes) -> object:
     """Read a body as JSON; an empty one as an empty object.
 
     Raises:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from webui.api.endpoints import OUR_FAULT
 from webui.api.images import IMAGE, kept_file
-from webui.api.json_bodies import read_json
+from webui.api.json_bodies import parse_json
 from webui.api.refusals import RequestError
 from webui.api.schemas import EndpointSchemas
 from workbench.limits import LARGEST_AS_BASE64
@@ -136,6 +136,6 @@ def _field(name: str, value: str, properties: Mapping[str, Mapping[str, Any]]) -
     if properties.get(name, {}).get("type") == "string":
         return value
     try:
-        return read_json(value.encode())
+        return parse_json(value.encode())
     except (RequestError, UnicodeEncodeError) as error:
         raise RequestError(422, f"expected {name[:60]} as JSON, got {value[:60]!r}: {error}") from error

@@ -6,7 +6,7 @@ import os
 import torch
 
 from workbench.comparison import Comparison
-from workbench.placement import describe_machine, question_bytes, resolve_device, resolve_dtype
+from workbench.placement import describe_machine, question_budget, resolve_device, resolve_dtype
 from workbench.suites.choice import Machine
 from workbench.suites.composition import composed_suite
 from workbench.suites.registry import Suite
@@ -18,7 +18,7 @@ def comparison_of(arguments: argparse.Namespace, device: torch.device | None = N
     device = device_of(arguments) if device is None else device
     dtype = dtype_of(arguments, device)
     suite = suite_of(arguments, describe_machine(device, os.environ), dtype)
-    return Comparison(suite, device, dtype, question_bytes=question_bytes())
+    return Comparison(suite, device, dtype, question_bytes=question_budget())
 
 
 def suite_of(

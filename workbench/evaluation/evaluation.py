@@ -18,7 +18,7 @@ from workbench.evaluation.measured_answers import (
     Answer,
     Place,
     Scores,
-    check_size,
+    check_mask_size,
     data_digest,
     measured,
     scores_of,
@@ -237,7 +237,7 @@ def _read_questions(sample: Sample, size: tuple[int, int]) -> tuple[dict[int, Re
         try:
             check_phrase(question.phrase)
             reference = question.reference
-            check_size(reference, size)
+            check_mask_size(reference, size)
             references[position] = reference
         except EvfSamError as error:
             faults[position] = str(error)

@@ -154,7 +154,7 @@ def unread(place: Place, question: SampleQuestion, reason: str) -> Answer:
     return Answer(place, question.phrase, question.kind, "unread", reason, wording=question.wording)
 
 
-def check_size(reference: ReferenceMask, size: tuple[int, int]) -> None:
+def check_mask_size(reference: ReferenceMask, size: tuple[int, int]) -> None:
     """Check that a known mask is of the image's size.
 
     Raises:

@@ -20,7 +20,7 @@ from workbench.analysis.agreement import pairwise_iou
 from workbench.comparison import StrategyResult
 from workbench.export.file_writing import as_json_value, json_bytes, npy_bytes, write_whole, zip_bytes
 from workbench.metrics.masks import Mask, ReferenceMask, mask_iou
-from workbench.pictures.answer_figures import attention_figure, evidence_figure, mask_figure
+from workbench.pictures.answer_figures import attention_overlay, evidence_figure, mask_figure
 from workbench.pictures.mask_png import mask_png
 
 RESULT_FORMAT = 1
@@ -122,7 +122,7 @@ def write_results(
     return [write_whole(directory / name, content) for name, content in files]
 
 
-def write_zip(
+def write_results_zip(
     path: Path,
     image: RgbImage,
     phrase: str,
@@ -169,7 +169,7 @@ def _phrases(phrase: str, results: Sequence[StrategyResult]) -> list[str]:
 def _attention_files(image: RgbImage, segmentation: Segmentation, stem: str) -> Iterator[tuple[str, bytes]]:
     if segmentation.attention is None:
         return
-    yield f"{stem}.png", png_bytes(attention_figure(image, segmentation))
+    yield f"{stem}.png", png_bytes(attention_overlay(image, segmentation))
     yield f"{stem}.npy", npy_bytes(cls_to_image(segmentation.attention))
 
 

@@ -65,7 +65,7 @@ def certainty_figure(image: RgbImage, segmentation: Segmentation) -> RgbImage:
     return heat_map(picture, logits.sigmoid().cpu().numpy(), mask, peak=1.0)
 
 
-def attention_figure(image: RgbImage, segmentation: Segmentation) -> RgbImage:
+def attention_overlay(image: RgbImage, segmentation: Segmentation) -> RgbImage:
     """Draw where [CLS] looked in the last layer, all heads summed, with the mask's outline.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import all_pairs
 from workbench.reporting.paper import COLUMNS, column_name, paper_rows, paper_source
-from workbench.reporting.scores import fault_lines, percent
+from workbench.reporting.scores import fault_lines, percent_cell
 from workbench.reporting.tables import (
     DIGITS,
     PAIRS_NOTE,
@@ -73,7 +73,7 @@ def papers_rows(runs: Sequence[MergedRun]) -> tuple[list[str], list[list[str]]]:
                 cells = {}
                 measured.append((label, cells))
             cells[column] = run.scores[key].total.ciou
-    rows += [[label, *(percent(cells.get(name)) for name in COLUMNS)] for label, cells in measured]
+    rows += [[label, *(percent_cell(cells.get(name)) for name in COLUMNS)] for label, cells in measured]
     return ["method", *COLUMNS], rows
 
 

@@ -28,7 +28,7 @@ def scores_table(dataset: str, scores: Mapping[str, Scores]) -> str:
     return "\n\n".join(_block(key, score, counts_absent(dataset)) for key, score in scores.items())
 
 
-def percent(figure: float | None) -> str:
+def percent_cell(figure: float | None) -> str:
     """Write a share in percent with one decimal; "-" for None."""
     return "-" if figure is None else f"{100 * figure:.1f}"
 
@@ -70,7 +70,7 @@ def _block(key: str, score: Scores, is_absent_counted: bool) -> str:
     lines += totals[::-1] if is_absent_counted else totals
     lines += [_line(f"  {kind}", tally) for kind, tally in sorted(score.kinds.items())]
     lines += [_line(f"{wording} wordings", tally) for wording, tally in sorted(score.wordings.items())]
-    lines += [f"{ABSENT:<16}{percent(score.absent.n_acc):>9}{'N-acc':>9}{score.absent.count:>18}"]
+    lines += [f"{ABSENT:<16}{percent_cell(score.absent.n_acc):>9}{'N-acc':>9}{score.absent.count:>18}"]
     lines += fault_lines(score)
     return "\n".join(lines)
 
@@ -87,4 +87,4 @@ def fault_lines(score: Scores) -> list[str]:
 
 def _line(name: str, tally: Tally, precision: float | None = None) -> str:
     figures = (tally.ciou, tally.giou, tally.precision if precision is None else precision)
-    return f"{name:<16}" + "".join(f"{percent(figure):>9}" for figure in figures) + f"{tally.count:>9}"
+    return f"{name:<16}" + "".join(f"{percent_cell(figure):>9}" for figure in figures) + f"{tally.count:>9}"

@@ -13,7 +13,7 @@ from evfsam.types import ImageView, RgbImage
 from workbench.datasets.coco_masks import decode_mask, run_length_iou
 from workbench.datasets.contract import Sample, SampleQuestion
 from workbench.evaluation.evaluation import load_dataset
-from workbench.evaluation.measured_answers import Answer, check_size, data_digest
+from workbench.evaluation.measured_answers import Answer, check_mask_size, data_digest
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import Pair
 from workbench.metrics.masks import Mask, wanted_pixels
@@ -149,7 +149,7 @@ def _pictures(sample: Sample, question: SampleQuestion, answers: Sequence[Answer
     try:
         image = sample.image
         reference = question.reference
-        check_size(reference, image.shape[:2])
+        check_mask_size(reference, image.shape[:2])
         if answers[0].data not in ("", data_digest(ImageView(image), reference)):
             return {}  # replaced since: those masks are of another picture
         masks = {REFERENCE_LABEL: wanted_pixels(reference)}

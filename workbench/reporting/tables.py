@@ -10,7 +10,7 @@ from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.pairs import COMPARED, Pair
 from workbench.evaluation.run_figures import UNBOUNDED, Figure
 from workbench.metrics.paired import Difference
-from workbench.reporting.scores import percent
+from workbench.reporting.scores import percent_cell
 
 DIGITS: Final = 8
 """Shown of a digest of weights."""
@@ -146,8 +146,10 @@ def figure_text(name: str, figure: Figure) -> str:
     if name == UNBOUNDED:
         interval = "" if figure.interval is None else " ({:.2f}-{:.2f})".format(*figure.interval)
         return f"{figure.value:.2f}x{interval}"
-    interval = "" if figure.interval is None else f" ({percent(figure.interval[0])}-{percent(figure.interval[1])})"
-    return f"{percent(figure.value)}{interval}"
+    interval = (
+        "" if figure.interval is None else f" ({percent_cell(figure.interval[0])}-{percent_cell(figure.interval[1])})"
+    )
+    return f"{percent_cell(figure.value)}{interval}"
 
 
 def _peak_text(answers: Sequence[Answer]) -> str:
@@ -192,7 +194,7 @@ def deciders_rows(pair: Pair) -> tuple[list[str], list[list[str]]]:
     rows = []
     for decider in pair.deciders:
         answer = decider.answers[0]
-        rows.append([answer.phrase, answer.kind, answer.place.sample_id, *(percent(iou) for iou in decider.ious)])
+        rows.append([answer.phrase, answer.kind, answer.place.sample_id, *(percent_cell(iou) for iou in decider.ious)])
     return headings, rows
 
 

@@ -12,7 +12,7 @@ from evfsam.errors import ConfigurationError, Sentence
 from workbench.names import AUTO_KEY, FULL_KEY, SUITE_NAMES, unknown_name
 from workbench.suites.full import GatedReason, Places, default_model_ids, full_suite
 from workbench.suites.hub_entries import HubEntry
-from workbench.suites.memory_plan import Budget, plan
+from workbench.suites.memory_plan import Budget, plan_memory
 from workbench.suites.model_lock import find_model
 from workbench.suites.model_store import ModelStore
 from workbench.suites.registry import MINI, StrategyEntry, Suite, find_suite
@@ -149,7 +149,7 @@ def _planned(suite: Suite, machine: Machine, strategies: Sequence[str] | None, d
         key: entry for key, entry in suite.strategies.items() if isinstance(entry, HubEntry)
     }
     asked = tuple(key for key in entries if strategies is None or key in strategies)
-    placements = plan({key: entries[key].models for key in asked}, machine.budget, dtype)
+    placements = plan_memory({key: entries[key].models for key in asked}, machine.budget, dtype)
     refused = {key: replace(entries[key], refusal=placement.refusal) for key, placement in placements.items()}
     return replace(suite, strategies=MappingProxyType({**suite.strategies, **refused}))
 

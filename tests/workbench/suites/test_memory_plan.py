@@ -15,7 +15,7 @@ from workbench.suites.memory_plan import (
     budget_of,
     model_bytes,
     out_of_memory_reason,
-    plan,
+    plan_memory,
 )
 from workbench.suites.model_lock import LockedModel, locked_models
 
@@ -40,7 +40,7 @@ def test_bytes_follow_the_number_type_but_for_models_that_keep_theirs() -> None:
 
 @pytest.mark.parametrize(("budget", "refused"), [(T4, {"sam3"}), *((budget, set()) for budget in BUDGETS[1:])])
 def test_the_stated_plans_hold_the_full_suite(budget: Budget, refused: set[str]) -> None:
-    placements = plan(needs(), budget)
+    placements = plan_memory(needs(), budget)
     assert {key for key, placement in placements.items() if placement.refusal} == refused
     assert sum(placement.nbytes for placement in placements.values() if not placement.refusal) <= budget.for_weights
 
@@ -55,12 +55,12 @@ def test_a_t4_runs_in_float16_and_larger_gpus_in_bfloat16() -> None:
 
 def test_a_model_that_several_strategies_use_is_counted_once() -> None:
     shared = model("sam", 1)
-    placements = plan({"a": (shared, model("x", 1)), "b": (shared, model("y", 1))}, T4)
+    placements = plan_memory({"a": (shared, model("x", 1)), "b": (shared, model("y", 1))}, T4)
     assert [placement.nbytes for placement in placements.values()] == [4 * GB, 2 * GB]
 
 
 def test_what_does_not_fit_says_what_would() -> None:
-    placements = plan({"a": (model("x", 5),), "b": (model("y", 2),), "c": (model("z", 0.5),)}, T4)
+    placements = plan_memory({"a": (model("x", 5),), "b": (model("y", 2),), "c": (model("z", 0.5),)}, T4)
     assert [placement.refusal is None for placement in placements.values()] == [True, False, True]
     refusal = str(placements["b"].refusal)
     assert "need 4.0 GB in float16, and T4, 16 GB leaves 2.0 GB beside 10.0 GB of others" in refusal
@@ -68,13 +68,13 @@ def test_what_does_not_fit_says_what_would() -> None:
 
 
 def test_a_model_too_large_for_any_stated_plan_points_to_smaller_ones() -> None:
-    (placement,) = plan({"a": (model("x", 40),)}, GPU_24).values()
+    (placement,) = plan_memory({"a": (model("x", 40),)}, GPU_24).values()
     assert str(placement.refusal).endswith("choose a smaller model with --weights")
 
 
 @pytest.mark.parametrize(("budget", "name"), [(CPU, "bfloat16"), (T4, "float16")])
 def test_float32_is_told_of_the_smaller_number_type(budget: Budget, name: str) -> None:
-    (placement,) = plan({"a": (model("x", 20),)}, budget, torch.float32).values()
+    (placement,) = plan_memory({"a": (model("x", 20),)}, budget, torch.float32).values()
     assert f"--dtype {name} halves it" in str(placement.refusal)
 
 

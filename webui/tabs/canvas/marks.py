@@ -101,7 +101,7 @@ def mark_title(kind: MarkKind) -> str:
     return translate(MARK_TITLES[kind])
 
 
-def in_words(mark: Mark) -> str:
+def mark_in_words(mark: Mark) -> str:
     """Say what a mark is and where."""
     return translate("{mark} at x {x}, y {y}", mark=mark_title(mark.kind), x=mark.column, y=mark.row)
 

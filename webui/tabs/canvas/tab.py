@@ -16,7 +16,7 @@ from webui.run_cache import FinishedRun
 from webui.tabs.canvas.marks import (
     MARK_TITLES,
     Marks,
-    in_words,
+    mark_in_words,
     mark_title,
     open_corner,
     prompt_of,
@@ -111,7 +111,7 @@ class Canvas:
             return {self.status: wording.problem(str(error))}
         return {
             self.marks: added,
-            self.status: wording.hint(translate("{mark}. Decoding again.", mark=in_words(added[-1]))),
+            self.status: wording.hint(translate("{mark}. Decoding again.", mark=mark_in_words(added[-1]))),
         }
 
     def undo_last(self, marks: Marks) -> Marks:
@@ -162,7 +162,7 @@ class Canvas:
 
     def _show(self, subject: Subject, after: StrategyResult | None, marks: Marks, status: str) -> Updates:
         is_answered = after is not None and after.segmentation.verdict.kind != "failed"
-        items = "".join(f"<li>{escape(in_words(mark))}</li>" for mark in marks)
+        items = "".join(f"<li>{escape(mark_in_words(mark))}</li>" for mark in marks)
         return {
             self.stage: stage(subject, after if is_answered else None, marks),
             self.status: status,

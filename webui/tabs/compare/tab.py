@@ -31,7 +31,7 @@ from webui.tabs.export.restoring import control_value, query_of, recipe_of, with
 from webui.visits import begin_visit_anew
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import scene
-from workbench.export.results import write_zip
+from workbench.export.results import write_results_zip
 from workbench.pictures.shown_pictures import read_image
 
 logger = logging.getLogger(__name__)
@@ -407,7 +407,7 @@ def build_compare(
 def archive_of(progress: Progress, suite_key: str, directory: Path) -> Path:
     """Write the zip of a run into a directory."""
     path, image = directory / f"{progress.file_stem}.zip", progress.view.image
-    return write_zip(path, image, progress.phrase, suite_key, progress.results, progress.known_mask)
+    return write_results_zip(path, image, progress.phrase, suite_key, progress.results, progress.known_mask)
 
 
 def _wire_runs(page: ComparePage) -> list[Dependency]:

@@ -100,7 +100,7 @@ class VideoTab:
             return {self.ui.status: wording.problem(_sentence(error))}
         return {
             self.ui.picture: shown,
-            self.ui.status: video_wording.plan(clip, first, count),
+            self.ui.status: video_wording.plan_line(clip, first, count),
             self.ui.frame: gr.update(minimum=first, maximum=first + count - 1, value=chosen, visible=count > 1),
         }
 

@@ -84,7 +84,7 @@ def memory_notes(carries_memory: Mapping[str, bool]) -> str:
     return f'<p class="caption" role="status">{escape(" ".join(told))}</p>'
 
 
-def plan(clip: Clip, first: int, count: int) -> str:
+def plan_line(clip: Clip, first: int, count: int) -> str:
     """Say what a clip is and which part of it will be segmented."""
     height, width = clip.size
     said = [
