@@ -9,11 +9,12 @@ import socket
 import ssl
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from threading import Timer
+from threading import Thread, Timer
 from time import monotonic
 from typing import Final
 from urllib.parse import quote, urljoin, urlsplit
@@ -160,7 +161,7 @@ class Fetcher:
 
     def _connected(self, host: str, port: int, ends: float) -> socket.socket:
         """Connect to what was looked at: to that address, whatever its name means a moment later."""
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        found = _looked_up(host, port, ends)
         allowed = sorted(filter(self.allows, found), key=lambda numbers: ":" in numbers)
         if not allowed:
             raise FetchError("expected a public address, got {host}, which is none; send the file itself", host=host)
@@ -218,6 +219,20 @@ def _parts(address: str) -> tuple[str, int, str, bool]:
     host = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode("ascii")
     query = "?" + quote(parts.query, safe=_QUERY) if parts.query else ""
     return host, port, quote(parts.path or "/", safe=_PATH) + query, parts.scheme == "https"
+
+
+def _looked_up(host: str, port: int, ends: float) -> set[str]:
+    """Return the addresses in numbers that a host has; a name server that keeps silent is not waited for any longer."""
+    found: Future[set[str]] = Future()
+
+    def look_up() -> None:
+        try:
+            found.set_result({str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
+        except Exception as error:
+            found.set_exception(error)
+
+    Thread(target=look_up, daemon=True).start()  # nothing can hang up on it
+    return found.result(timeout=_left(ends))
 
 
 def _hang_up(line: socket.socket) -> None:

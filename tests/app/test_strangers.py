@@ -21,6 +21,8 @@ from webui.api import guard
 from webui.api.door import MOST_WAITING
 from webui.api.refusals import DISK_FULL
 from webui.blocks import build_demo, launch_arguments
+from webui.fetching import Fetcher
+from webui.tabs.compare.tab import FILE_QUEUE, MODEL_QUEUE
 from workbench.comparison import MOST_POINTS
 from workbench.export.results import png_bytes
 
@@ -346,6 +348,29 @@ def test_a_full_queue_says_when_to_come_again_and_holds_up_nobody_else() -> None
 
 def _index(demo: gr.Blocks, name: str) -> int:
     return next(number for number, function in demo.fns.items() if function.api_name == name)
+
+
+def test_an_address_that_answers_slowly_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, began = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> bytes:
+        began.set()
+        gate.wait(60)
+        return png_bytes(three_colours())
+
+    monkeypatch.setattr(Fetcher, "fetch", slow)
+    with served() as (address, demo), ThreadPoolExecutor(1) as pool:
+        body = json.dumps(ASKED | {"image": "http://example.org/a.png"})
+        waiting = pool.submit(sent, address, "programs/segment", body)
+        try:
+            assert began.wait(30)
+            assert segment(address)[0] == 200
+            assert not waiting.done()
+        finally:
+            gate.set()
+        assert waiting.result()[0] == 200
+        (taken,) = [function for function in demo.fns.values() if function.name == "take_address"]
+        assert taken.concurrency_id == FILE_QUEUE != MODEL_QUEUE
 
 
 def test_who_hangs_up_leaves_the_queue() -> None:

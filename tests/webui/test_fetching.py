@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -117,6 +117,23 @@ def test_the_deadline_is_for_all_bytes_together(site: str, path: str) -> None:
     with pytest.raises(FetchError, match=r"longer than 0\.5 s"):
         fetcher(seconds=0.5).fetch(site + path)
     assert time.monotonic() - started < 5
+
+
+def test_a_name_server_that_keeps_silent_is_within_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: silent.wait(60) and [])
+    started = time.monotonic()
+    try:
+        with pytest.raises(FetchError, match=r"longer than 0\.3 s"):
+            Fetcher(seconds=0.3).fetch("http://example.org/a")
+        assert time.monotonic() - started < 30
+    finally:
+        silent.set()
+
+
+def test_a_name_that_is_not_known_is_said() -> None:
+    with pytest.raises(FetchError, match=r"cannot fetch http://picture\.invalid/a \(.*\); check it"):
+        Fetcher().fetch("http://picture.invalid/a")
 
 
 @pytest.mark.parametrize(
