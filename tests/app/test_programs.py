@@ -96,6 +96,8 @@ def test_strategies_are_compared_in_the_order_asked(address: str) -> None:
         ("segment", ASKED | {"strategy": "nothing"}, 422, "expected one of evf-sam"),
         ("segment", ASKED | {"strategy": 3}, 422, "as text, got 3"),
         ("segment", ASKED | {"options": [1]}, 422, "expected options as a JSON object"),
+        ("segment", ASKED | {"options": []}, 422, "expected options as a JSON object"),
+        ("segment", ASKED | {"options": False}, 422, "expected options as a JSON object"),
         ("segment", ASKED | {"box": [1, 2]}, 422, "expected a box"),
         ("segment", ASKED | {"points": [[1, 2, 5]]}, 422, "label 1"),
         ("segment", ASKED | {"points": [[9999, 2, 1]]}, 422, "inside the 320 x 240 image"),

@@ -188,9 +188,11 @@ def _options(value: object) -> Mapping[str, object]:
             given = json.loads(value, parse_constant=_no_number, object_pairs_hook=named_once)
         except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"expected options as a JSON object, got {value[:60]!r}: {error}") from error
-    if not isinstance(given or {}, Mapping):
+    if given is None or given == "":
+        return {}
+    if not isinstance(given, Mapping):
         raise ConfigurationError(f"expected options as a JSON object of names and values, got {_shown(value)}")
-    chosen: dict[str, object] = dict(given or {})  # type: ignore[call-overload]
+    chosen: dict[str, object] = dict(given)
     if len(chosen) > _MOST_OPTIONS:
         raise ConfigurationError(f"expected at most {_MOST_OPTIONS} options, got {len(chosen)}; leave some out")
     return chosen
