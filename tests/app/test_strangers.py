@@ -311,6 +311,40 @@ def test_no_event_of_the_page_fetches_an_address(address: str) -> None:
     assert (status, "uploaded to this server" in detail) == (400, True)
 
 
+def outcome(address: str, event: dict[str, object]) -> dict[str, Any]:
+    """Send an event of the page, as its browser does, and return how it ended."""
+    status, _, text = sent(address, "gradio_api/queue/join", json.dumps(event))
+    assert status == 200, text
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+    try:
+        connection.request("GET", f"/gradio_api/queue/data?session_hash={event['session_hash']}")
+        for line in connection.getresponse():
+            message = json.loads(line.removeprefix(b"data:")) if line.startswith(b"data:") else {}
+            if message.get("msg") == "process_completed":
+                return message
+    finally:
+        connection.close()
+    raise AssertionError(f"no end of {event}")
+
+
+def test_every_event_of_a_page_that_holds_nothing_yet_ends_well(caplog: pytest.LogCaptureFixture) -> None:
+    """Also of a visitor whose run and batch are gone: what is missing is said, or nothing happens."""
+    chosen = {"index": 0, "value": "all", "selected": True}
+    with served() as (address, demo):
+        values = {one["id"]: one["props"].get("value") for one in demo.config["components"]}
+        events = [one for one in demo.fns.values() if one.fn is not None and one.api_visibility != "public"]
+        assert len(events) > 50
+        failed = {}
+        for one in events:
+            data = [values[component._id] for component in one.inputs]
+            event = {"data": data, "fn_index": one._id, "session_hash": "new", "event_data": chosen}
+            ended = outcome(address, event)
+            if not ended["success"]:
+                failed[one.name] = ended["output"]
+    assert failed == {}
+    assert caplog.text.count("Traceback") == 0
+
+
 def segment(address: str, phrase: str = "a square", timeout: float = 60) -> tuple[int, dict[str, str], str]:
     return sent(address, "programs/segment", json.dumps(ASKED | {"phrase": phrase}), timeout=timeout)
 

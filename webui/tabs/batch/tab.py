@@ -368,8 +368,9 @@ def _wire(tab: BatchTab) -> None:
         **quiet,
     )
     tab.stop_button.click(tab.stop, tab.turn, shown, queue=False, **quiet)
-    tab.back.click(tab.turn_back, tab.turn, [*seen, tab.status], queue=False, **quiet)
-    tab.further.click(tab.turn_further, tab.turn, [*seen, tab.status], queue=False, **quiet)
+    turned = [*seen, tab.status, tab.ask, tab.stop_button]
+    tab.back.click(tab.turn_back, tab.turn, turned, queue=False, **quiet)
+    tab.further.click(tab.turn_further, tab.turn, turned, queue=False, **quiet)
 
 
 def _key(turn: object) -> str:

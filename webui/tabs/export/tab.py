@@ -78,7 +78,7 @@ class TakeAwayTab:
     def write_code(self, key: str | None, language: object, address: object) -> Updates:
         """Write the run's code in another language."""
         if key is None:
-            return {}
+            return {self.status: gr.skip()}
         try:
             return {self.code: _code(self._recipe(self.page.runs.get(key)), language, page_address(address))}
         except EvfSamError as error:
