@@ -327,8 +327,11 @@ def outcome(address: str, event: dict[str, object]) -> dict[str, Any]:
     raise AssertionError(f"no end of {event}")
 
 
-def test_every_event_of_a_page_that_holds_nothing_yet_ends_well(caplog: pytest.LogCaptureFixture) -> None:
-    """Also of a visitor whose run and batch are gone: what is missing is said, or nothing happens."""
+def test_every_event_of_a_page_that_holds_nothing_yet_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In whatever folder it was started, also of a visitor whose batch is gone: what is missing is said."""
+    monkeypatch.chdir(tmp_path)
     chosen = {"index": 0, "value": "all", "selected": True}
     with served() as (address, demo):
         values = {one["id"]: one["props"].get("value") for one in demo.config["components"]}

@@ -138,7 +138,7 @@ def test_a_clip_that_breaks_off_keeps_what_was_done(
 
 
 def test_the_example_clip_fills_clip_and_phrase(tab: VideoTab) -> None:
-    updates = tab.take_example()
+    (updates,) = tab.take_example()
     assert updates[tab.ui.phrase] == "the yellow penguin"
     assert "clip-moving.mp4: 3.0 s, 48 frames of 320 × 320 pixels. All of it is segmented." in str(
         updates[tab.ui.status]

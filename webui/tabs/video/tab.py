@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +72,11 @@ class VideoTab:
         except EvfSamError as error:
             return {**self.emptied(), self.ui.status: wording.problem(_sentence(error))}
 
-    def take_example(self) -> Updates:
+    def take_example(self) -> Iterator[Updates]:
         """Take the moving scene of this project."""
-        return {**self._taken(read_clip(EXAMPLE_CLIP)), self.ui.file: str(EXAMPLE_CLIP), self.ui.phrase: EXAMPLE_PHRASE}
+        taken = {**self._taken(read_clip(EXAMPLE_CLIP)), self.ui.phrase: EXAMPLE_PHRASE}
+        with TemporaryDirectory(prefix="example-") as folder:  # Gradio hands out no file of where this is installed
+            yield {**taken, self.ui.file: str(shutil.copy(EXAMPLE_CLIP, folder))}
 
     def emptied(self) -> Updates:
         """Forget the clip; a result stays until another is made."""
