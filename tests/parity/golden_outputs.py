@@ -29,6 +29,12 @@ _OWN_FIXTURES = Path(__file__).parent.parent / "fixtures" / "golden"
 # Measured noise of the reference itself: 1e-5 on logits between thread counts, 4e-6 on embeddings against float64.
 EMBEDDING_TOLERANCE = {"atol": 2e-5, "rtol": 0.0}
 LOGIT_TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
+# The reference against itself in float64 differs by 4e-4 on EfficientSAM's logits, which reach 38.
+LOGIT_TOLERANCES = {
+    "tiny_sam1": LOGIT_TOLERANCE,
+    "tiny_sam2": LOGIT_TOLERANCE,
+    "tiny_effisam": {"atol": 1e-3, "rtol": 1e-3},
+}
 
 
 def golden_part(name: str) -> Path:
