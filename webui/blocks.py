@@ -14,7 +14,6 @@ from webui.api.functions import add_programs
 from webui.api.guard import Hosts
 from webui.api.serving import serving_arguments
 from webui.arrival import LaidIn
-from webui.browser_settings import remember
 from webui.i18n.pages import (
     LanguageMiddleware,
     SpokenBlocks,
@@ -31,6 +30,7 @@ from webui.tabs.attention import build_attention
 from webui.tabs.batch.tab import build_batch
 from webui.tabs.canvas.tab import build_canvas
 from webui.tabs.chosen_answer import build_choice
+from webui.tabs.compare.controls import remember
 from webui.tabs.compare.opening import ArrivalMiddleware, build_opening
 from webui.tabs.compare.recent import build_recent
 from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage, build_compare

@@ -2,8 +2,7 @@ import gradio as gr
 import pytest
 
 from tests.webui.fakes import fake_comparison
-from webui.browser_settings import Remembered, remember
-from webui.tabs.compare.controls import build_controls, build_question
+from webui.tabs.compare.controls import Remembered, build_controls, build_question, remember
 
 
 @pytest.fixture
