@@ -9,11 +9,9 @@ from baselines.point_query.dialects.conventions import CoordinateConvention, Coo
 from baselines.point_query.dialects.known_dialects import DIALECTS, Dialect, dialect_of_model, find_dialect
 from baselines.point_query.dialects.questions import assistant_turn, system_turn, user_turn
 from baselines.point_query.dialects.sam4mllm import (
-    LARGEST_WRITTEN,
     NO,
     NO_OBJECT,
     OBJECT_COUNTS,
-    RELATIVE_RANGE,
     YES,
     ObjectCount,
     RelativeBox,
@@ -37,11 +35,9 @@ from baselines.point_query.dialects.sam4mllm import (
 
 __all__ = [
     "DIALECTS",
-    "LARGEST_WRITTEN",
     "NO",
     "NO_OBJECT",
     "OBJECT_COUNTS",
-    "RELATIVE_RANGE",
     "YES",
     "CoordinateConvention",
     "CoordinateGrid",
