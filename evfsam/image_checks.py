@@ -14,6 +14,11 @@ from evfsam.errors import ImageFormatError, Sentence
 
 _SUMMED: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 """Chunks of a PNG that decide its pixels."""
+_HEAD_BYTES: Final = 13
+_DEEP_COLOUR: Final = bytes((16, 2))
+"""Bits a sample and colour type of a PNG with red, green and blue of 16 bits."""
+_HIGH_RANGE: Final = {16: "PQ", 18: "HLG"}
+"""Transfer functions by their number in ITU-T H.273."""
 _PIECE: Final = 2**20
 # Fields of TIFF 6.0.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PLANAR = 256, 257, 258, 259, 277, 284
@@ -40,6 +45,28 @@ def check_png(file: BinaryIO) -> None:
             found, told = _sum_of(file, name, length), file.read(4)
             if len(told) == 4 and found != int.from_bytes(told, "big"):  # what is cut off, the decoder tells
                 raise _damaged(Sentence("the sum of a chunk {name} does not fit", name=name.decode("ascii")))
+
+
+def check_png_colours(file: BinaryIO) -> None:
+    """Refuse a PNG whose colours Pillow would show as others; leaves the file where it stood.
+
+    It takes light of high dynamic range for sRGB, and halves samples of 16 bits before it looks which colour is clear.
+
+    Raises:
+        ImageFormatError: see above.
+    """
+    with _kept_place(file):
+        said = dict(_heads(file))
+    if said.get(b"IHDR", b"")[8:10] == _DEEP_COLOUR and b"tRNS" in said:
+        raise ImageFormatError(
+            "expected transparency as a channel of its own, got one colour of 16 bits that is transparent; save the "
+            "image with an alpha channel"
+        )
+    if kind := _HIGH_RANGE.get(int.from_bytes(said.get(b"cICP", b"")[1:2], "big")):
+        raise ImageFormatError(
+            "expected colours of standard range, got a picture of high dynamic range ({kind}); save it as sRGB",
+            kind=kind,
+        )
 
 
 def check_tiff(file: BinaryIO, fields: Mapping[int, Any]) -> None:
@@ -73,6 +100,18 @@ def _damaged(reason: str) -> ImageFormatError:
     return ImageFormatError(
         "expected a whole image, but the file is damaged or cut short ({reason}); save it again", reason=reason
     )
+
+
+def _heads(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and first bytes of each chunk of a PNG before its pixels."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        if name == b"IDAT":
+            return
+        start = file.tell()
+        yield name, file.read(min(length, _HEAD_BYTES))
+        file.seek(start + length + 4)
 
 
 def _sum_of(file: BinaryIO, name: bytes, length: int) -> int:

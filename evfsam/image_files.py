@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from evfsam.errors import EvfSamError, ImageFormatError, Sentence
-from evfsam.image_checks import check_png, check_tiff
+from evfsam.image_checks import check_png, check_png_colours, check_tiff
 
 MAX_PIXELS: Final = 64_000_000
 MAX_SIDE: Final = 16_384
@@ -154,9 +154,10 @@ def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
 
 
 def _check_bytes(file: BinaryIO, picture: Image.Image) -> None:
-    """Hold a file to the sums and lengths that it keeps of its own pixels."""
+    """Hold a file to the sums and lengths that it keeps of its own pixels, and to colours that can be shown."""
     if picture.format == "PNG":
         check_png(file)
+        check_png_colours(file)
     elif picture.format == "TIFF":
         check_tiff(file, getattr(picture, "tag_v2", {}))
 

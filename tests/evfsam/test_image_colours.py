@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from evfsam.errors import ImageFormatError
 from evfsam.preprocess import load_image
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[200, 30, 40], [128, 128, 128], [7, 90, 250]]], np.uint8)
@@ -89,6 +90,16 @@ def with_chunk(name: bytes, body: bytes, picture: Image.Image) -> bytes:
     whole = saved(picture)
     chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
     return whole[:33] + chunk + whole[33:]
+
+
+@pytest.mark.parametrize(("transfer", "words"), [(16, r"\(PQ\)"), (18, r"\(HLG\)"), (13, ""), (1, "")])
+def test_a_picture_of_high_dynamic_range_is_not_shown_as_srgb(transfer: int, words: str) -> None:
+    content = with_chunk(b"cICP", bytes([9, transfer, 0, 1]), Image.fromarray(COLOURS))
+    if words:
+        with pytest.raises(ImageFormatError, match=f"high dynamic range {words}; save it as sRGB"):
+            load_image(content)
+    else:
+        np.testing.assert_array_equal(load_image(content), COLOURS)
 
 
 @pytest.mark.parametrize(

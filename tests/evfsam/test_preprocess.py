@@ -112,6 +112,14 @@ def test_sixteen_bits_a_channel_keep_colour_and_transparency(content: bytes, exp
     np.testing.assert_array_equal(load_image(content), [expected])
 
 
+def test_a_transparent_colour_of_sixteen_bits_is_refused_rather_than_looked_for_in_eight() -> None:
+    whole = deep_png(2, 300, 300, 300, 1, 1, 1)
+    told = b"tRNS" + struct.pack(">3H", 1, 1, 1)
+    chunk = struct.pack(">I", 6) + told + struct.pack(">I", zlib.crc32(told))
+    with pytest.raises(ImageFormatError, match="one colour of 16 bits that is transparent"):
+        load_image(whole[:33] + chunk + whole[33:])
+
+
 def test_a_transparent_grey_of_sixteen_bits_is_laid_over_white() -> None:
     values = np.array([[300, 0]], dtype=np.uint16)
     loaded = load_image(file_bytes(Image.fromarray(values), transparency=300))
