@@ -13,6 +13,7 @@ CLIP_TEXT: Final = StrategyCard(
     licence="Apache-2.0",
     can="Finds things by their name and colour.",
     cannot="Tell the left one from the right one: the phrase never meets the image before SAM's decoder.",
+    takes_marks=True,
 )
 CLIP_TEXT_AND_IMAGE: Final = replace(
     CLIP_TEXT,

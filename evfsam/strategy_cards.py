@@ -13,5 +13,6 @@ EVF_SAM: Final = StrategyCard(
     licence="Apache-2.0",
     can="Understands positions, relations and attributes, since the phrase meets the image before SAM is asked.",
     cannot="Say for sure that something is absent: it has no rejection head, only an empty mask.",
+    takes_marks=True,
 )
 EVF_SAM2: Final = replace(EVF_SAM, key="evf-sam2", title="EVF-SAM2")

@@ -403,6 +403,7 @@ class StrategyCard:
         paper: citation or URL.
         licence: of the weights in use.
         can, cannot: what to expect of it, one sentence each.
+        takes_marks: whether it gives SAM a person's points and box beside its own prompt, told before it is loaded.
     """
 
     key: str
@@ -412,6 +413,7 @@ class StrategyCard:
     licence: str
     can: str
     cannot: str
+    takes_marks: bool = False
 
 
 class MaskBackbone(Protocol):

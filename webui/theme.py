@@ -73,6 +73,8 @@ def page_theme() -> gr.themes.Base:
         color_accent="#0f5e57",
         color_accent_soft="#d8ece8",
         color_accent_soft_dark="#0a3b37",
+        checkbox_border_color="#8d948f",
+        checkbox_border_color_dark="#6d756f",
         button_border_width="1px",
         button_primary_background_fill="#0f5e57",
         button_primary_background_fill_hover="#0b4a44",

@@ -386,10 +386,10 @@ class Comparison:
         """Answer a question that was checked, about a view of its image."""
         return (self._ask(key, view, question) for key in question.keys)
 
-    def takes_marks(self, key: str) -> bool | None:
-        """Whether a strategy takes points and a box beside the phrase; None as long as its weights are not read."""
+    def takes_marks(self, key: str) -> bool:
+        """Whether a strategy takes points and a box beside the phrase; its card tells before its weights are read."""
         strategy = self._strategies.get(key)
-        return None if strategy is None else isinstance(strategy, RefinableStrategy)
+        return self._card(key).takes_marks if strategy is None else isinstance(strategy, RefinableStrategy)
 
     def _ask(self, key: str, view: ImageView, question: Question) -> StrategyResult:
         with self.turns.taken():

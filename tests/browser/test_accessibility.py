@@ -58,3 +58,16 @@ def test_nothing_is_hidden_from_a_screen_reader_or_from_weak_eyes(browser: Brows
         measured += page.evaluate(CONTRAST, TEXTS)
         assert len(measured) > 8
         assert [text for text in measured if text["ratio"] < 4.5] == []
+
+
+def test_what_is_chosen_is_seen_where_the_systems_colours_rule(browser: Browser, fake_page: str) -> None:
+    context = browser.new_context(forced_colors="active")
+    page = context.new_page()
+    page.goto(fake_page)
+    open_tab, other = (page.get_by_role("tab", name=name, exact=True) for name in ("Compare", "Inspect"))
+    expect(open_tab).to_be_visible()
+    ground = "(one) => getComputedStyle(one).backgroundColor"
+    assert open_tab.evaluate(ground) != other.evaluate(ground)
+    box = page.locator("#strategies input").first
+    assert box.evaluate("(one) => [getComputedStyle(one).appearance, one.checked]") == ["auto", True]
+    context.close()

@@ -81,6 +81,14 @@ def test_the_first_answers_are_seen_before_gradio_runs_and_stay_though_the_serve
     demo.close()
 
 
+def test_who_takes_no_marks_is_told_before_any_weights_are_read(browser: Browser, mini_page: str) -> None:
+    with opened(browser, mini_page) as page:
+        page.locator("#column-point-query .look-closer").click()
+        expect(page.locator("#refine-status")).to_contain_text("Point query takes no marks")
+        page.locator("#column-clip-text .look-closer").click()
+        expect(page.locator("#refine-status")).to_contain_text("Click in the picture")
+
+
 def test_a_link_to_a_run_is_not_covered_by_another_one(browser: Browser, mini_page: str) -> None:
     with opened(browser, f"{mini_page}?run=nobody") as visitor:
         assert visitor.evaluate("performance.getEntriesByName('answers-seen').length") == 0

@@ -218,6 +218,8 @@ def test_on_a_phone_the_strip_lies_over_the_picture_which_takes_the_whole_width(
         assert box is not None
         assert box["width"] > 340
         expect(page.locator(STAGE)).to_be_in_viewport()
+        expect(page.locator("#overlay-evf-sam img")).to_be_visible()
+        expect(page.locator("#overlay-evf-sam .icon-button-wrapper")).to_be_hidden()
         page.locator(STAGE).tap(position=position(page, *GREY))
         expect(page.locator(AFTER)).to_contain_text("Marked: 5 % of the image")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -14,6 +14,7 @@ from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
 from tests.baselines.tiny_models import PHRASE
 from tests.contract.tiny_checkpoints import SAVERS, load
+from workbench.comparison import RefinableStrategy
 from workbench.suites.registry import SUITES, ConfigurableStrategy
 
 KEYS = tuple(SUITES["mini"].strategies)
@@ -76,6 +77,7 @@ def test_card_is_filled_in(strategy: Strategy, request: pytest.FixtureRequest) -
     assert card.key == key
     for text in (card.title, card.summary, card.paper, card.licence, card.can, card.cannot):
         assert text.strip()
+    assert card.takes_marks == isinstance(strategy, RefinableStrategy), "it is told before the weights are read"
 
 
 @pytest.mark.parametrize(("height", "width"), [(45, 70), (211, 37), (31, 200), (3, 90), (1, 1)])

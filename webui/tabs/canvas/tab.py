@@ -128,11 +128,11 @@ class Canvas:
             if subject is None or (prompt.box is None and not prompt.points):
                 return self._undecoded(subject, marks)
             asked, options = subject.before.key, subject.run.options
+            if not self.page.comparison.takes_marks(asked):
+                return self._show(subject, None, marks, self._hint(subject))
             taken = {asked: options[asked]} if asked in options else {}
             view = subject.run.progress.view
             (after,) = self.page.comparison.run(view, [subject.phrase], [asked], taken, refinement=prompt)
-            if self.page.comparison.takes_marks(asked) is False:
-                return self._show(subject, None, marks, self._hint(subject))
             return self._show(subject, after, marks, _outcome(after, marks))
         except EvfSamError as error:
             return {self.status: wording.problem(str(error))}
@@ -151,7 +151,7 @@ class Canvas:
         return self._show(subject, None, marks, corner if marks else self._hint(subject))
 
     def _hint(self, subject: Subject) -> str:
-        if self.page.comparison.takes_marks(subject.before.key) is False:
+        if not self.page.comparison.takes_marks(subject.before.key):
             return wording.hint(translate(_NO_MARKS, title=translate_message(subject.before.card.title)))
         return wording.hint(translate(_START))
 
