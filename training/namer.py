@@ -13,7 +13,7 @@ MIN_CELLS = 20
 CELLS_A_SCENE = 64
 """Of the patches of a scene so many are looked at."""
 START_DEVIATION = 0.3
-"""Of each channel of the patches within a name, as fresh word embeddings and positions have."""
+"""Of each channel of fresh patches within a name, as fresh word embeddings and positions have."""
 
 
 class Namer(nn.Module):
@@ -69,15 +69,16 @@ class Namer(nn.Module):
 
 
 @torch.no_grad()
-def start_from_convolutions(embedding: VisionEmbedding, batches: Iterable[PhraseBatch]) -> Namer:
-    """Fit a namer to scenes, and let half of a patch's channels start as directions in which it tells names apart.
-
-    The other half start at random: what differs within a name, its colour above all, is none of those directions, and
-    an encoder that started on them alone was still blind to colours after 2,287 steps.
+def start_from_convolutions(
+    embedding: VisionEmbedding, batches: Iterable[PhraseBatch], deviation: float | None
+) -> Namer:
+    """Fit a namer to scenes, and let what convolutions add to patches start as directions in which names differ.
 
     Args:
         embedding: BEiT-3's, on convolutions; their features are standardised from here on.
         batches: of scenes, on its device.
+        deviation: of each channel of what they add, within a name; None where the embedding has learnt that already,
+            and stays as it is.
 
     Returns:
         The namer of standardised features.
@@ -91,15 +92,15 @@ def start_from_convolutions(embedding: VisionEmbedding, batches: Iterable[Phrase
         names = batch.scenes.names.gather(1, batch.scenes.shown(round(seen.shape[1] ** 0.5)))
         features.append(seen[:, picks].flatten(0, 1).float())
         shown.append(names[:, picks].flatten())
-    cells = torch.cat(features)
-    deviation, mean = torch.std_mean(cells, 0)
+    cells, count = torch.cat(features), len(NAME_IDS) + 1
+    if deviation is None:
+        return Namer(cells.double(), torch.cat(shown), count).to(cells.device)
+    spread, mean = torch.std_mean(cells, 0)
     convolutions.norm.load_state_dict(
-        {"running_mean": mean, "running_var": deviation.square(), "num_batches_tracked": torch.tensor(0)}
+        {"running_mean": mean, "running_var": spread.square(), "num_batches_tracked": torch.tensor(0)}
     )
-    namer = Namer(((cells - mean) / deviation).double(), torch.cat(shown), len(NAME_IDS) + 1)
-    width = embedding.proj.out_channels
-    known = namer.directions(width // 2).float()
-    rest = torch.randn(width - len(known), known.shape[1], device=known.device) * known.shape[1] ** -0.5
-    weight = START_DEVIATION * torch.cat([known, rest])
-    embedding.proj.load_state_dict({"weight": weight[:, :, None, None], "bias": torch.zeros(width)})
+    namer = Namer(((cells - mean) / spread).double(), torch.cat(shown), count)
+    width = embedding.seen_proj.out_channels
+    weight = (deviation * namer.directions(width)).float()
+    embedding.seen_proj.load_state_dict({"weight": weight[:, :, None, None], "bias": torch.zeros(width)})
     return namer.to(cells.device)

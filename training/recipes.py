@@ -28,6 +28,7 @@ from evfsam.weights.checkpoint_files import read_weights
 from training import clip, finetune, mllm, pretrain, projector_stage, sam_stage, sight, tower
 from training.cards import CARDS, Measured, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
+from training.namer import START_DEVIATION
 from training.scene_dialogues import DialogueDraw
 from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
@@ -191,13 +192,26 @@ def train_encoder(places: Places) -> None:
     torch.save(stage.module.encoder.state_dict(), places.work / "beit3.pt")
 
 
-def train_evf_sam(places: Places) -> None:
-    """EVF-SAM on the finished SAM, from fresh weights and frozen convolutions."""
-    backbone, tokenizer = places.backbone(), places.tokenizer()
+def _evf_sam_to_train(places: Places) -> tuple[EvfSamModel, EvfSamProcessor, float | None]:
+    """Return an EVF-SAM on the finished SAM, and how strongly convolutions speak at first; None where it knows."""
     config = EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam_stage.CONFIG.to_dict())
-    model = finetune.starting_model(config, backbone, finetune.fresh_encoder(places.pictures / tower.PACKAGE))
-    processor = EvfSamProcessor(tokenizer, config)
-    namer = finetune.fitted_namer(places.source(), model.to(places.device), processor, places.workers)
+    fresh = finetune.fresh_encoder(places.pictures / tower.PACKAGE)
+    if places.start is None:
+        model = finetune.starting_model(config, places.backbone(), fresh)
+        return model, EvfSamProcessor(places.tokenizer(), config), START_DEVIATION
+    folder = places.start / "evf-sam"
+    earlier, tokenizer = read_weights(folder), EvfSamProcessor.from_pretrained(folder).tokenizer
+    if any("vision_embed.seen_proj." in name for name in earlier):
+        return EvfSamModel.from_pretrained(folder), EvfSamProcessor(tokenizer, config), None
+    encoder = started(fresh, {name.removeprefix("mm_extractor."): value for name, value in earlier.items()})
+    model = finetune.starting_model(config, places.backbone(), encoder)
+    return model, EvfSamProcessor(tokenizer, config), finetune.WARM_DEVIATION
+
+
+def train_evf_sam(places: Places) -> None:
+    """EVF-SAM on frozen convolutions: from fresh weights, an earlier suite's encoder, or on with an earlier one."""
+    model, processor, deviation = _evf_sam_to_train(places)
+    namer = finetune.fitted_namer(places.source(), model.to(places.device), processor, places.workers, deviation)
     stage = finetune.FinetuneStage(
         places.source(),
         model,
@@ -208,10 +222,11 @@ def train_evf_sam(places: Places) -> None:
         namer=namer,
         weights=finetune.WORDING_WEIGHTS,
     )
-    measured = places.train("finetune", stage, finetune.SCHEDULE)
+    schedule = finetune.SCHEDULE if places.start is None else finetune.WARM_SCHEDULE
+    measured = places.train("finetune", stage, schedule)
     directory = places.out / "evf-sam"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
-    tokenizer.save_pretrained(directory)
+    processor.tokenizer.save_pretrained(directory)
     write_card(directory, CARDS["evf-sam"], measured)
 
 

@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerFast
 from evfsam.errors import CheckpointError
 
 Weights = dict[str, torch.Tensor]
+_ROWS_BEFORE_PATCHES = 3
+"""Of BEiT-3's table of positions: two that are never read, and that of [CLS]."""
 
 
 def started(own: Mapping[str, torch.Tensor], earlier: Mapping[str, torch.Tensor]) -> Weights:
@@ -37,6 +39,14 @@ def _fitted(name: str, value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         return value
     if name.endswith("pos_embed") and value.ndim == 4:  # SAM's: (1, h, w, C)
         return F.interpolate(value.permute(0, 3, 1, 2), shape[1:3], mode="bicubic").permute(0, 2, 3, 1)
+    if name.endswith("embed_positions.A.weight") and value.shape[1] == shape[1]:  # BEiT-3's: 3 + h * w rows
+        side, old = (round((rows - _ROWS_BEFORE_PATCHES) ** 0.5) for rows in (shape[0], len(value)))
+        grid = value[_ROWS_BEFORE_PATCHES:].T.unflatten(1, (old, old))
+        patches = F.interpolate(grid[None], (side, side), mode="bicubic")[0].flatten(1).T
+        return torch.cat([value[:_ROWS_BEFORE_PATCHES], patches])
+    if name.endswith("vision_embed.proj.weight") and value.shape[:2] == shape[:2]:  # patches of more pixels
+        area = shape[2] * shape[3] / (value.shape[2] * value.shape[3])
+        return F.interpolate(value, shape[2:], mode="nearest") / area
     raise CheckpointError(
         f"expected {name} of shape {tuple(shape)} in the weights to start from, got {tuple(value.shape)}; "
         "they must have the widths of the recipe"

@@ -38,7 +38,7 @@ class Beit3Config(CheckedSizes):
         text_position_count: rows of the text position table, the two unused ones included.
         embedding_init_std: standard deviation of fresh word embeddings and position tables; matters only for
             training from nothing.
-        convolutions: timm's name of a network whose frozen features become the patches; "" takes them from pixels.
+        convolutions: timm's name of a network whose frozen features are added to the patches; "" for pixels alone.
 
     Raises:
         ConfigurationError: a size is not positive, or one does not divide the other.
@@ -57,10 +57,10 @@ class Beit3Config(CheckedSizes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.convolutions and self.patch_size != _CONVOLUTION_STRIDE:
+        if self.convolutions and self.patch_size % _CONVOLUTION_STRIDE:
             raise ConfigurationError(
-                "BEiT-3: expected patch_size {stride} with convolutions, whose features lie so far apart, got {size}; "
-                "correct config.json",
+                "BEiT-3: expected a multiple of {stride} for patch_size with convolutions, whose features lie so far "
+                "apart, got {size}; correct config.json",
                 stride=_CONVOLUTION_STRIDE,
                 size=self.patch_size,
             )
@@ -195,10 +195,11 @@ class EncoderLayer(nn.Module):
 
 
 class FrozenConvolutions(nn.Module):
-    """What a network of convolutions sees in an image, its last stage laid over the one before; it never learns.
+    """What a network of convolutions sees in each patch, its last stage laid over the one before; it never learns.
 
     Args:
         name: of the network, as timm calls it.
+        grid: patches from top to bottom and from left to right.
 
     Raises:
         ConfigurationError: timm does not know it.
@@ -207,7 +208,7 @@ class FrozenConvolutions(nn.Module):
         ViT, arXiv:2010.11929, section 3.1 (hybrid architecture): patches may be taken from a CNN's features.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, grid: tuple[int, int]) -> None:
         super().__init__()
         from timm import create_model, is_model  # takes a second, and only small checkpoints have convolutions
 
@@ -217,6 +218,7 @@ class FrozenConvolutions(nn.Module):
                 "config.json",
                 name=name,
             )
+        self.grid = grid
         self.stages = create_model(name, features_only=True, out_indices=_CONVOLUTION_STAGES)
         self.norm = nn.BatchNorm2d(sum(self.stages.feature_info.channels()), affine=False)
         self.requires_grad_(False)
@@ -227,30 +229,35 @@ class FrozenConvolutions(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Map (B, 3, side, side) to (B, channels, side / 16, side / 16), each channel standardised."""
+        """Map (B, 3, side, side) to (B, channels, h, w), each channel standardised."""
         fine, coarse = self.stages(pixel_values.contiguous(memory_format=torch.channels_last))
-        seen: torch.Tensor = self.norm(torch.cat([fine, F.interpolate(coarse, fine.shape[-2:], mode="bilinear")], 1))
+        laid = F.adaptive_avg_pool2d(fine, self.grid), F.interpolate(coarse, self.grid, mode="bilinear")
+        seen: torch.Tensor = self.norm(torch.cat(laid, 1))
         return seen
 
 
 class VisionEmbedding(nn.Module):
-    """Patches as tokens, with [CLS] before them. `mask_token` only serves the released pre-training."""
+    """Patches as tokens, with [CLS] before them. `mask_token` only serves the released pre-training.
+
+    Frozen convolutions know what things are called and little of their colours; pixels tell those.
+    """
 
     def __init__(self, config: Beit3Config) -> None:
         super().__init__()
-        self.convolutions = FrozenConvolutions(config.convolutions) if config.convolutions else None
-        if self.convolutions is None:
-            self.proj = nn.Conv2d(3, config.embed_dim, kernel_size=config.patch_size, stride=config.patch_size)
-        else:
-            self.proj = nn.Conv2d(self.convolutions.norm.num_features, config.embed_dim, kernel_size=1)
+        self.proj = nn.Conv2d(3, config.embed_dim, kernel_size=config.patch_size, stride=config.patch_size)
+        self.convolutions = FrozenConvolutions(config.convolutions, config.patch_grid) if config.convolutions else None
+        if self.convolutions is not None:
+            self.seen_proj = nn.Conv2d(self.convolutions.norm.num_features, config.embed_dim, kernel_size=1)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Map (B, 3, side, side) to (B, N, D)."""
-        seen = pixel_values if self.convolutions is None else self.convolutions(pixel_values)
-        patches = self.proj(seen).flatten(2).transpose(1, 2)
-        return torch.cat([self.cls_token.to(patches.dtype).expand(len(patches), -1, -1), patches], dim=1)
+        patches = self.proj(pixel_values)
+        if self.convolutions is not None:
+            patches = patches + self.seen_proj(self.convolutions(pixel_values))
+        tokens = patches.flatten(2).transpose(1, 2)
+        return torch.cat([self.cls_token.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
 
 
 class Encoder(nn.Module):

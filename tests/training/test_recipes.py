@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 from baselines.clip.text import load_strategy as load_clip_text
 from baselines.point_query.strategy import load_strategy as load_point_query
+from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder
+from evfsam.encoders.tokenizers import TOKENIZER_NAME, PhraseTokenizer
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel
@@ -21,11 +24,13 @@ from training.namer import start_from_convolutions
 from training.recipes import FURTHER, STAGES, Places
 from training.scene_stream import NAME_IDS, SceneSource, scene_tensors
 from training.tower import PACKAGE
+from training.warm_start import started
 from workbench.datasets.scenes import scene
 
 pytestmark = pytest.mark.slow
 SMALL = {"steps": 1, "scenes_a_step": 2, "held_out": 4, "pictures": Path("no-pictures")}
 """A step of every stage; without fetched pictures scenes are made of the project's own."""
+PIXELS_ALONE = {"image_size": 128, "patch_size": 16, "convolutions": ""}
 
 
 @pytest.fixture(scope="module")
@@ -118,23 +123,79 @@ def test_an_earlier_suite_s_evf_sam_learns_what_is_absent(trained: Places, tmp_p
         assert torch.equal(before[name], after[name]), name
 
 
-def test_patches_start_as_what_tells_names_apart(wheel: Path) -> None:
+def test_an_earlier_encoder_of_pixels_alone_learns_to_read_convolutions(trained: Places, tmp_path: Path) -> None:
+    earlier = EvfSamModel(
+        EvfSamConfig(
+            beit3={**finetune.CONFIG.to_dict(), **PIXELS_ALONE}, sam={**sam_stage.CONFIG.to_dict(), "image_size": 96}
+        )
+    )
+    earlier.save_pretrained(tmp_path / "earlier" / "evf-sam")
+    PhraseTokenizer((trained.out / "evf-sam" / TOKENIZER_NAME).read_bytes(), 40).save_pretrained(
+        tmp_path / "earlier" / "evf-sam"
+    )
+    out = tmp_path / "out"
+    copytree(trained.out / "point-query", out / "point-query")
+    STAGES["finetune"].train(replace(trained, work=tmp_path / "work", out=out, start=tmp_path / "earlier"))
+    before, after = earlier.state_dict(), read_weights(out / "evf-sam")
+    for part in ("layers.0.ffn.A.fc1.weight", "text_embed.weight", "vision_embed.cls_token"):
+        (key,) = (each for each in before if each.endswith(f"beit3.{part}") or each.endswith(f"encoder.{part}"))
+        assert float((before[key] - after[key].float()).abs().max()) < 0.05, key  # a step from the same weights
+
+
+def test_an_encoder_that_reads_convolutions_goes_on_as_it_is(trained: Places, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    copytree(trained.out / "point-query", out / "point-query")
+    STAGES["finetune"].train(replace(trained, work=tmp_path / "work", out=out, start=trained.out))
+    before, after = read_weights(trained.out / "evf-sam"), read_weights(out / "evf-sam")
+    (key,) = (each for each in before if each.endswith("vision_embed.seen_proj.weight"))
+    assert 0 < float((before[key] - after[key]).abs().max()) < 0.05
+    for key in (each for each in before if ".convolutions.norm." in each):
+        assert torch.equal(before[key], after[key]), key
+
+
+def test_patches_of_twice_the_side_read_what_smaller_ones_read() -> None:
+    small = Beit3Config.from_dict({**finetune.CONFIG.to_dict(), **PIXELS_ALONE})
+    large = replace(small, image_size=2 * small.image_size, patch_size=2 * small.patch_size)
+    earlier, encoder = Beit3Encoder(small).eval(), Beit3Encoder(large).eval()
+    encoder.load_state_dict(started(encoder.state_dict(), earlier.state_dict()))
+    pixels, ids = torch.randn(2, 3, small.image_size, small.image_size), torch.tensor([[0, 7, 2], [0, 9, 2]])
+    twice = pixels.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    torch.testing.assert_close(encoder(twice, ids).fused_cls, earlier(pixels, ids).fused_cls, rtol=0, atol=1e-4)
+
+
+def test_places_of_patches_are_kept_on_a_finer_grid() -> None:
+    coarse, fine = torch.arange(3 + 4**2).float()[:, None], torch.zeros(3 + 8**2, 1)
+    name = "encoder.embed_positions.A.weight"
+    table = started({name: fine}, {name: coarse})[name]
+    assert torch.equal(table[:3], coarse[:3])
+    places = table[3:, 0].unflatten(0, (8, 8))
+    torch.testing.assert_close(places[3:5, 3:5].mean(), coarse[3:].mean(), rtol=0, atol=1e-4)
+    assert (places.diff(dim=0) > 0).all()
+    assert (places.diff(dim=1)[:, 1:-1] > 0).all()
+
+
+def test_what_convolutions_add_starts_as_what_tells_names_apart(wheel: Path) -> None:
     model = EvfSamModel(EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam_stage.CONFIG.to_dict()))
     model.mm_extractor.load_state_dict(finetune.fresh_encoder(wheel))
     embedding = model.mm_extractor.beit3.vision_embed
-    side = finetune.CONFIG.image_size
+    side, cells = finetune.CONFIG.image_size, finetune.CONFIG.patch_grid[0] ** 2
     images = torch.randn(6, 3, side, side)
     source = SceneSource(Path("no-pictures"))
     scenes = [source.scene(np.random.default_rng(seed)) for seed in range(6)]
     batch = SimpleNamespace(scenes=scene_tensors(scenes), encoder_pixels=images)
-    namer = start_from_convolutions(embedding, [batch])
+    pixels = embedding.proj.weight.clone()
+    namer = start_from_convolutions(embedding, [batch], 0.1)
     seen = embedding.convolutions(images)
     assert abs(float(seen.mean())) < 0.2
     assert 0.7 < float(seen.std()) < 1.3  # a part of the patches was looked at
     told = namer(seen)
-    assert told.shape == (6, 256, len(NAME_IDS) + 1)
-    torch.testing.assert_close(told.sum(-1), torch.ones(6, 256))
-    assert float(embedding.proj.bias.abs().max()) == 0
+    assert told.shape == (6, cells, len(NAME_IDS) + 1)
+    torch.testing.assert_close(told.sum(-1), torch.ones(6, cells))
+    assert torch.equal(embedding.proj.weight, pixels)
+    assert not embedding.seen_proj.bias.any()
+    weaker = embedding.seen_proj.weight.clone()
+    start_from_convolutions(embedding, [batch], 0.3)
+    assert float(embedding.seen_proj.weight.norm()) > 2 * float(weaker.norm())
 
 
 def test_a_pool_is_drawn_once_and_phrases_are_drawn_anew(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder
 from evfsam.errors import ConfigurationError
@@ -148,7 +149,7 @@ def test_patches_of_convolutions_are_learnt_and_the_convolutions_are_not() -> No
     assert output.last_hidden_state.shape == (2, 1 + 16 + 6, 32)
     output.last_hidden_state.square().sum().backward()
     learnt = {name for name, value in encoder.named_parameters() if value.grad is not None}
-    assert "vision_embed.proj.weight" in learnt
+    assert {"vision_embed.proj.weight", "vision_embed.seen_proj.weight"} <= learnt
     frozen = [name for name in before if ".convolutions." in name]
     assert frozen
     assert not learnt & set(frozen)
@@ -158,18 +159,32 @@ def test_patches_of_convolutions_are_learnt_and_the_convolutions_are_not() -> No
 
 def test_what_convolutions_see_moves_the_answer_where_it_is() -> None:
     torch.manual_seed(0)
-    embed = Beit3Encoder(Beit3Config.from_dict(CONVOLUTIONS)).eval().vision_embed
+    embed = Beit3Encoder(Beit3Config.from_dict({**CONVOLUTIONS, "image_size": 256})).eval().vision_embed
     assert embed is not None
-    plain = torch.zeros(1, 3, 64, 64)
+    assert embed.convolutions is not None
+    plain = torch.zeros(1, 3, 256, 256)
     marked = plain.clone()
-    marked[:, :, 48:, 48:] = 1
-    moved = (embed(marked) - embed(plain)).abs().sum(-1)[0, 1:].unflatten(0, (4, 4))
-    assert int(moved.flatten().argmax()) == 15
-    assert moved[3, 3] > 1.2 * moved[0, 0]
+    marked[:, :, 192:, 192:] = 1
+    moved = (embed.convolutions(marked) - embed.convolutions(plain)).abs().sum(1)[0]
+    assert float(moved[12:, 12:].mean()) > 1.5 * float(moved[:4, :4].mean())
+    nn.init.zeros_(embed.proj.weight)
+    added = (embed(marked) - embed(plain)).detach().abs().sum(-1)[0, 1:].unflatten(0, (16, 16))
+    assert float(added[12:, 12:].mean()) > 1.5 * float(added[:4, :4].mean())
+
+
+def test_patches_may_be_larger_than_what_convolutions_tell_apart() -> None:
+    torch.manual_seed(0)
+    sizes = Beit3Config.from_dict({**CONVOLUTIONS, "patch_size": 32})
+    embed = Beit3Encoder(sizes).eval().vision_embed
+    assert embed is not None
+    assert embed.convolutions is not None
+    pixels = torch.randn(1, 3, 64, 64)
+    assert embed(pixels).shape == (1, 1 + 4, 32)
+    assert embed.convolutions(pixels).shape[-2:] == (2, 2)
 
 
 def test_sizes_that_do_not_fit_convolutions_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="expected patch_size 16 with convolutions"):
+    with pytest.raises(ConfigurationError, match="expected a multiple of 16 for patch_size"):
         Beit3Config.from_dict({**CONVOLUTIONS, "patch_size": 8})
     with pytest.raises(ConfigurationError, match="timm knows"):
         Beit3Encoder(Beit3Config.from_dict({**CONVOLUTIONS, "convolutions": "no-such-network"}))
