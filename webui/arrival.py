@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
+from gradio.data_classes import GradioModel, GradioRootModel
 from gradio.processing_utils import move_files_to_cache
-from pydantic import BaseModel
 
 from webui.file_quota import mark_used
 
@@ -73,7 +73,7 @@ def _written(component: gr.components.Component, value: object) -> dict[str, Any
     props = dict(value) if isinstance(value, dict) and "__type__" in value else {"value": value}
     if "value" in props:
         data = component.postprocess(props["value"])
-        plain = data.model_dump() if isinstance(data, BaseModel) else data
+        plain = data.model_dump() if isinstance(data, GradioModel | GradioRootModel) else data
         props["value"] = move_files_to_cache(plain, component, postprocess=True, keep_in_cache=True)
     return {name: each for name, each in props.items() if name != "__type__" and each is not None}
 
