@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,6 +12,7 @@ from workbench.reporting.ablation_tables import (
     AblationRun,
     ablations_markdown,
     agreement,
+    draw_ablations,
     half_interval,
     read_figures,
 )
@@ -96,6 +98,18 @@ def test_the_documents_hold_the_tables_of_the_figures_that_come_with_the_weights
     page = (Path(__file__).parents[3] / "docs" / "ablations.md").read_text(encoding="utf-8")
 
     assert ablations_markdown(read_figures(FIGURES)) in page
+
+
+def test_the_picture_names_its_rows_from_top_to_bottom_and_its_scale_from_left_to_right(tmp_path: Path) -> None:
+    draw_ablations(read_figures(FIGURES), tmp_path / "ablations.svg")
+    drawn = ElementTree.parse(tmp_path / "ablations.svg").iter("{http://www.w3.org/2000/svg}text")
+    places = [(each.text, float(each.get("x") or "nan"), float(each.get("y") or "nan")) for each in drawn]
+    titles = [row.title for rows in ablation_groups().values() for row in rows]
+    rows = sorted((y, text) for text, _, y in places if text in titles)
+    assert [text for _, text in rows] == titles
+    lowest = max(y for text, _, y in places if text == "0")
+    scale = sorted((x, int(text)) for text, x, y in places if text and text.isdigit() and abs(y - lowest) < 1)
+    assert [value for _, value in scale] == [0, 20, 40, 60, 80, 100]
 
 
 def test_three_seeds_of_every_row_come_with_the_weights() -> None:
