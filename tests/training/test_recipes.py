@@ -1,5 +1,6 @@
 """Every stage runs from drawn scenes to a checkpoint that the suite's own loaders take, in a few steps."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -33,6 +34,13 @@ SMALL = {"steps": 1, "scenes_a_step": 2, "held_out": 4, "pictures": Path("no-pic
 PIXELS_ALONE = {"image_size": 128, "patch_size": 16, "convolutions": ""}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_scenes_for_namers() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "SCENES_FOR_NAMER", 4)
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Places:
     folder = tmp_path_factory.mktemp("training")
@@ -40,11 +48,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Places:
     pictures.mkdir()
     (pictures / PACKAGE).symlink_to(wheel)
     places = Places(folder / "work", folder / "out", **{**SMALL, "pictures": pictures})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "SCENES_FOR_NAMER", 4)
-        for recipe in STAGES.values():
-            torch.manual_seed(0)
-            recipe.train(places)
+    for recipe in STAGES.values():
+        torch.manual_seed(0)
+        recipe.train(places)
     return places
 
 
