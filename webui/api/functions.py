@@ -1,6 +1,5 @@
 """Endpoints for programs: stateless, each argument and answer of a declared type. The page does not use them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from secrets import choice
@@ -12,6 +11,8 @@ from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt
 from webui.api.endpoints import ImageArgument, add_endpoint, answers_plainly
 from webui.api.images import read_image_argument
+from webui.api.json_bodies import parse_json
+from webui.api.refusals import RequestError
 from webui.known_scenes import SCENE_SIZE
 from webui.tabs.compare.controls import checked_choice
 from workbench.analysis.attention_view import attention_view
@@ -26,7 +27,6 @@ from workbench.export.answer_types import (
     SegmentAnswer,
     StrategyList,
 )
-from workbench.text_fitting import named_once
 
 _LARGEST_SEED: Final = 2**31 - 1
 _MOST_OPTIONS: Final = 20
@@ -185,8 +185,8 @@ def _options(value: object) -> Mapping[str, object]:
     given = value
     if isinstance(value, str) and value:
         try:
-            given = json.loads(value, parse_constant=_no_number, object_pairs_hook=named_once)
-        except (ValueError, RecursionError) as error:
+            given = parse_json(value.encode(errors="surrogatepass"))
+        except RequestError as error:
             raise ConfigurationError(f"expected options as a JSON object, got {value[:60]!r}: {error}") from error
     if given is None or given == "":
         return {}
@@ -196,10 +196,6 @@ def _options(value: object) -> Mapping[str, object]:
     if len(chosen) > _MOST_OPTIONS:
         raise ConfigurationError(f"expected at most {_MOST_OPTIONS} options, got {len(chosen)}; leave some out")
     return chosen
-
-
-def _no_number(word: str) -> object:
-    raise ValueError(f"{word}, which JSON does not know")
 
 
 def _seed(value: object) -> int:

@@ -25,6 +25,10 @@ from webui.fetching import Fetcher
 from webui.file_quota import FileQuota
 from webui.visits import Visits
 
+if TYPE_CHECKING:
+    from gradio.mcp import GradioMCPServer
+    from mcp.types import ImageContent, TextContent, Tool
+
 
 def serving_arguments(arguments: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
     """Add to the arguments of `gr.Blocks.launch` what serves programs, and what every request must keep to.
@@ -65,11 +69,6 @@ async def serve_programs(app: Any) -> AsyncIterator[None]:
         yield
     finally:
         sweeping.cancel()
-
-
-if TYPE_CHECKING:
-    from gradio.mcp import GradioMCPServer
-    from mcp.types import ImageContent, TextContent, Tool
 
 
 def offer_tools(server: "GradioMCPServer", endpoints: Sequence[EndpointSchemas], door: Door) -> None:
