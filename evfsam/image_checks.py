@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, BinaryIO, Final
 
 from evfsam.errors import ImageFormatError, Sentence
@@ -36,11 +37,8 @@ def check_png(file: BinaryIO) -> None:
         ImageFormatError: one does not fit.
     """
     with _kept_place(file):
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, name = struct.unpack(">I4s", head)
+        for name, length in _chunks(file):
             if name not in _SUMMED:
-                file.seek(length + 4, 1)
                 continue
             found, told = _sum_of(file, name, length), file.read(4)
             if len(told) == 4 and found != int.from_bytes(told, "big"):  # what is cut off, the decoder tells
@@ -56,7 +54,8 @@ def check_png_colours(file: BinaryIO) -> None:
         ImageFormatError: see above.
     """
     with _kept_place(file):
-        said = dict(_heads(file))
+        before_pixels = takewhile(lambda chunk: chunk[0] != b"IDAT", _chunks(file))
+        said = {name: file.read(min(length, _HEAD_BYTES)) for name, length in before_pixels}
     if said.get(b"IHDR", b"")[8:10] == _DEEP_COLOUR and b"tRNS" in said:
         raise ImageFormatError(
             "expected transparency as a channel of its own, got one colour of 16 bits that is transparent; save the "
@@ -102,15 +101,13 @@ def _damaged(reason: str) -> ImageFormatError:
     )
 
 
-def _heads(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and first bytes of each chunk of a PNG before its pixels."""
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield name and length of each chunk of a PNG, the file at its first byte."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
-        if name == b"IDAT":
-            return
         start = file.tell()
-        yield name, file.read(min(length, _HEAD_BYTES))
+        yield name, length
         file.seek(start + length + 4)
 
 
