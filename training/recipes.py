@@ -195,17 +195,18 @@ def train_encoder(places: Places) -> None:
 def _evf_sam_to_train(places: Places) -> tuple[EvfSamModel, EvfSamProcessor, float | None]:
     """Return an EVF-SAM on the finished SAM, and how strongly convolutions speak at first; None where it knows."""
     config = EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam_stage.CONFIG.to_dict())
-    fresh = finetune.fresh_encoder(places.pictures / tower.PACKAGE)
+    wheel = places.pictures / tower.PACKAGE
     if places.start is None:
-        model = finetune.starting_model(config, places.backbone(), fresh)
+        model = finetune.starting_model(config, places.backbone(), finetune.fresh_encoder(wheel))
         return model, EvfSamProcessor(places.tokenizer(), config), START_DEVIATION
     folder = places.start / "evf-sam"
-    earlier, tokenizer = read_weights(folder), EvfSamProcessor.from_pretrained(folder).tokenizer
-    if any("vision_embed.seen_proj." in name for name in earlier):
-        return EvfSamModel.from_pretrained(folder), EvfSamProcessor(tokenizer, config), None
-    encoder = started(fresh, {name.removeprefix("mm_extractor."): value for name, value in earlier.items()})
+    processor = EvfSamProcessor.from_pretrained(folder)
+    if processor.config.beit3_config.convolutions:
+        return EvfSamModel.from_pretrained(folder), processor, None
+    earlier = {name.removeprefix("mm_extractor."): value for name, value in read_weights(folder).items()}
+    encoder = started(finetune.fresh_encoder(wheel), earlier)
     model = finetune.starting_model(config, places.backbone(), encoder)
-    return model, EvfSamProcessor(tokenizer, config), finetune.WARM_DEVIATION
+    return model, EvfSamProcessor(processor.tokenizer, config), finetune.WARM_DEVIATION
 
 
 def train_evf_sam(places: Places) -> None:
