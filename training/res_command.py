@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 
 import torch
 
+from baselines.clip.projector import load_clip
 from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
 from baselines.clip.text import load_strategy as load_clip_text
-from baselines.clip.weights import load_clip
 from baselines.point_query.language_model import LanguageModel
 from baselines.weights import load_mask_backbone
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError

@@ -36,7 +36,7 @@ from webui.tabs.compare.recent import build_recent
 from webui.tabs.compare.tab import MODEL_QUEUE, ComparePage, build_compare
 from webui.tabs.evaluation import build_evaluation
 from webui.tabs.export.tab import build_take_away
-from webui.tabs.failures.tab import build_failures
+from webui.tabs.failures import build_failures
 from webui.tabs.steps import build_steps
 from webui.tabs.verdict import build_verdict
 from webui.tabs.video.tab import build_video

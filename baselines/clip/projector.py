@@ -10,18 +10,64 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from transformers import CLIPModel, CLIPTokenizerFast, PreTrainedTokenizerFast
 
 from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel, ClipTextStrategy
-from baselines.clip.weights import load_clip
-from baselines.weights import load_mask_backbone
-from evfsam.errors import CheckpointError
+from baselines.weights import load_mask_backbone, raise_unless_complete, without_progress_bars
+from evfsam.errors import CheckpointError, Sentence
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import read_config, read_weights, save_weights, write_config
 from evfsam.weights.hub import weights_directory
 from evfsam.weights.loading import load_strictly
 
+OPENAI_VIT_L = "openai/clip-vit-large-patch14"
 _MODEL_TYPE: Final = "clip-text-projector"
 _PARTS: Final = ("projectors.", "sam.mask_decoder.")
+
+
+def load_clip(
+    source: str | Path, *, device: str | torch.device, dtype: torch.dtype
+) -> tuple[CLIPModel, PreTrainedTokenizerFast]:
+    """Load a released CLIP and its tokenizer: OpenAI's, or one of open_clip's with weights for transformers.
+
+    Args:
+        source: a directory or a Hub id, such as "openai/clip-vit-large-patch14" or
+            "laion/CLIP-ViT-L-14-laion2B-s32B-b82K".
+        device: where it runs.
+        dtype: of the weights in memory.
+
+    Raises:
+        CheckpointError: there are no weights, or none that transformers' CLIP classes read.
+    """
+    directory = weights_directory(source)
+    has_open_clip = (directory / "open_clip_config.json").is_file()
+    advice = Sentence(
+        "choose one with both, such as laion/CLIP-ViT-L-14-laion2B-s32B-b82K, or {other}", other=OPENAI_VIT_L
+    )
+    if has_open_clip and not (directory / "config.json").is_file():
+        raise CheckpointError(
+            "{source} holds open_clip's own format alone, which is not read; {advice}", source=source, advice=advice
+        )
+    model_type = read_config(directory).get("model_type")
+    if model_type != "clip":
+        raise CheckpointError(
+            "expected a CLIP in {source}, got model_type {kind!r}; {advice}",
+            source=source,
+            kind=model_type,
+            advice=advice,
+        )
+    try:
+        with without_progress_bars():
+            model, info = CLIPModel.from_pretrained(
+                directory, dtype=dtype, output_loading_info=True, use_safetensors=True, trust_remote_code=False
+            )
+            tokenizer = CLIPTokenizerFast.from_pretrained(directory)
+    except (OSError, ValueError, KeyError) as err:
+        raise CheckpointError(
+            "expected a CLIP with safetensors and its tokenizer in {source}, got: {reason}", source=source, reason=err
+        ) from err
+    raise_unless_complete(directory, info, may_hold_more=True)
+    return model.to(device).eval().requires_grad_(False), tokenizer
 
 
 def save_projector(model: ClipTextSamModel, directory: str | Path, *, clip: str, sam: str) -> None:

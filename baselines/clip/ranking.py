@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import CLIPModel
 
+from baselines.clip.projector import load_clip
 from baselines.clip.proposals import Proposal, Proposals, ProposalSettings, propose
-from baselines.clip.weights import load_clip
 from baselines.strategy_cards import CLIP_RANKING
 from baselines.strategy_options import changed, check_number
 from baselines.weights import load_mask_backbone

@@ -11,8 +11,8 @@ from transformers import CLIPModel
 
 from baselines.clip import projector as clip_projector
 from baselines.clip import ranking as clip_ranking
+from baselines.clip.projector import load_clip
 from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
-from baselines.clip.weights import load_clip
 from baselines.weights import load_mask_backbone
 from evfsam.errors import CheckpointError
 from evfsam.types import ImageView, Strategy

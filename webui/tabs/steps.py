@@ -17,11 +17,10 @@ from webui.tabs.compare.story import step_name, step_told
 from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import run_or_words, wire_opening
 from webui.wording import verdict_in_words
-from workbench.analysis.candidates import candidates_of
 from workbench.comparison import StrategyResult
-from workbench.pictures.probability_grid import asked_points, probability_picture, rows_of
 from workbench.pictures.rendering import overlay
 from workbench.pictures.shown_pictures import enlarged, shrunk
+from workbench.pictures.step_pictures import asked_points, candidates_of, probability_picture, rows_of
 
 MOST_PROMPTS: Final = 3
 """Prompts of one answer that are drawn; the trace tells of the others."""

@@ -1,4 +1,7 @@
-"""One clip and one phrase: masks frame by frame, how far the work is, and a way to stop it and keep what is done."""
+"""One clip and one phrase: masks frame by frame, how far the work is, a way to stop it, and the files of what is done.
+
+A segmented clip is taken away as a playable video, PNG masks in a zip, and COCO run lengths as JSON.
+"""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,10 +20,13 @@ from evfsam.video.followers import VideoFollower, follower_of
 from evfsam.video.tracking import FrameMask
 from workbench.analysis.absence import judge_presence
 from workbench.comparison import Comparison
+from workbench.export.file_writing import as_json_value, json_bytes, write_whole, zip_bytes
+from workbench.export.results import coco_rle, png_bytes
 from workbench.metrics.masks import Mask
 from workbench.pictures.rendering import overlay
 from workbench.pictures.shown_pictures import shrunk, shrunk_mask
-from workbench.video.clips import frame_limit, open_part
+from workbench.video.clips import ClipPart, frame_limit, open_part
+from workbench.video.video_files import VideoWriter
 
 PREVIEW_SIDE: Final = 640
 MEMORY_KEYS: Final = ("evf-sam2", "evf-sam")
@@ -233,3 +239,70 @@ def _progress(answers: Iterator[FrameAnswer], order: ClipOrder) -> Iterator[Clip
         yield ClipProgress(order, MappingProxyType(dict(masks)), answer, doubt, left, is_done=False)
     if latest is not None:
         yield ClipProgress(order, MappingProxyType(masks), latest, doubt, 0.0, is_done=True)
+
+
+@dataclass(frozen=True)
+class ClipFiles:
+    """The files of a segmented clip.
+
+    Attributes:
+        video: MP4 (H.264), the masks laid over the frames, without sound.
+        masks: zip of one PNG a frame, white on black, named by the frame's number in the clip.
+        run_lengths: JSON with the masks in COCO's compressed RLE, and each frame's time.
+    """
+
+    video: Path
+    masks: Path
+    run_lengths: Path
+
+
+def clip_files(directory: Path) -> ClipFiles:
+    """Return the names that `write_clip` gives the files of a directory."""
+    return ClipFiles(directory / "overlay.mp4", directory / "masks.zip", directory / "masks-rle.json")
+
+
+def write_clip(directory: Path, finished: ClipProgress) -> Iterator[int]:
+    """Write the frames that have a mask; yields the number of frames of the video that are written.
+
+    Raises:
+        EvfSamError: while iterating: the clip is gone, or a file cannot be written.
+    """
+    files = clip_files(directory)
+    order, low = finished.order, min(finished.masks)
+    with open_part(order.path, order.first + low, len(finished.masks)) as part:
+        masks = [finished.masks[low + index] for index in range(len(part))]
+        with VideoWriter(files.video, part) as writer:
+            for index, packed in enumerate(masks):
+                writer.write(overlay(part[index], packed.mask, order.strategy, is_labelled=False))
+                yield index + 1
+        write_whole(files.masks, _masks_zip(finished, part))
+        write_whole(files.run_lengths, json_bytes(_run_lengths(finished, part)))
+
+
+def _masks_zip(finished: ClipProgress, part: ClipPart) -> bytes:
+    low = min(finished.masks)
+    masks = ((part.first + index, finished.masks[low + index].mask) for index in range(len(part)))
+    return zip_bytes((f"mask-{number:06d}.png", png_bytes(mask.astype(np.uint8) * 255)) for number, mask in masks)
+
+
+def _run_lengths(finished: ClipProgress, part: ClipPart) -> object:
+    order, low = finished.order, min(finished.masks)
+    frames = [
+        {
+            "frame": part.first + index,
+            "seconds": round(float(part.clip_seconds(index)), 6),
+            "area": finished.masks[low + index].area,
+            "segmentation": coco_rle(finished.masks[low + index].mask),
+        }
+        for index in range(len(part))
+    ]
+    content = {
+        "phrase": order.phrase.strip(),
+        "strategy": order.strategy,
+        "carries_memory": finished.latest.carries_memory,
+        "prompt_frame": order.first + order.prompt_frame,
+        "size": part.size,
+        "frames_per_second": float(part.rate),
+        "frames": frames,
+    }
+    return as_json_value(content)

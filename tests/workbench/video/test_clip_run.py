@@ -16,8 +16,16 @@ from tests.workbench.test_zero_gpu import FakeSpaces
 from tests.workbench.videos import write_video
 from workbench.comparison import Comparison
 from workbench.datasets.coco_masks import decode_mask
-from workbench.video.clip_export import clip_files, write_clip
-from workbench.video.clip_run import ClipAsker, ClipOrder, ClipProgress, StopFlag, chosen_strategy, run_clip
+from workbench.video.clip_run import (
+    ClipAsker,
+    ClipOrder,
+    ClipProgress,
+    StopFlag,
+    chosen_strategy,
+    clip_files,
+    run_clip,
+    write_clip,
+)
 from workbench.video.clips import FRAME_LIMIT, open_part
 from workbench.video.video_files import VideoFrames
 from workbench.zero_gpu import LONGEST_SECONDS, GpuUnavailableError, LentClipAsker, ZeroGpuComparison, clip_asker

@@ -22,8 +22,16 @@ from webui.tabs.video.components import VideoParts, build_parts
 from webui.tabs.video.wording import Finished, Turn
 from workbench.bundled import EXAMPLES
 from workbench.pictures.shown_pictures import shrunk
-from workbench.video.clip_export import clip_files, write_clip
-from workbench.video.clip_run import PREVIEW_SIDE, ClipAsker, ClipOrder, ClipProgress, StopFlag, run_clip
+from workbench.video.clip_run import (
+    PREVIEW_SIDE,
+    ClipAsker,
+    ClipOrder,
+    ClipProgress,
+    StopFlag,
+    clip_files,
+    run_clip,
+    write_clip,
+)
 from workbench.video.clips import Clip, frame_limit, open_part, read_clip
 from workbench.video.decoding import VideoFileError
 from workbench.zero_gpu import clip_asker

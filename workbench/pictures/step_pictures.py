@@ -1,13 +1,16 @@
-"""P(yes) at every point that a language model was asked about: a picture of the box, and rows for a table."""
+"""What the steps of an answer are shown with: P(yes) at every point that was asked about, and SAM's candidates."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt
+from evfsam.geometry import upsample_logits
+from evfsam.types import BoxXyxy, MaskPrediction, PromptPoint, RgbImage, SamPrompt
+from workbench.metrics.masks import Mask
 from workbench.pictures.colours import BLACK, WHITE, probability_colour
 
 _SIDE: Final = 720
@@ -101,3 +104,38 @@ def _radius(places: Sequence[tuple[float, float]]) -> float:
     gaps = np.linalg.norm(array[:, None] - array[None], axis=-1)
     gaps[gaps == 0] = np.inf
     return float(np.clip(gaps.min() * 0.42, 6, _SIDE / 24))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One of the masks that the decoder offered.
+
+    Attributes:
+        number: from 1, in the decoder's order.
+        mask: (h, w) bool at the size asked for.
+        pred_iou: SAM's own guess of its IoU; not clamped to [0, 1].
+        is_chosen: whether it has the highest guess.
+    """
+
+    number: int
+    mask: Mask
+    pred_iou: float
+    is_chosen: bool
+
+
+def candidates_of(prediction: MaskPrediction, size: tuple[int, int]) -> tuple[Candidate, ...]:
+    """Bring every candidate to an image's size for showing.
+
+    Args:
+        prediction: the decoder's answer to one prompt.
+        size: (h, w) with the original image's aspect.
+
+    Source: SAM, arXiv:2304.02643, section 3 (resolving ambiguity): three masks and a guess of the IoU of each.
+    """
+    logits = prediction.low_res_logits.detach().float().cpu()[None]
+    frame = replace(prediction.frame, original_size=size)
+    masks: list[Mask] = [np.asarray(mask) for mask in (upsample_logits(logits, frame)[0] > 0).numpy()]
+    return tuple(
+        Candidate(index + 1, mask, float(prediction.pred_ious[index]), index == prediction.chosen)
+        for index, mask in enumerate(masks)
+    )

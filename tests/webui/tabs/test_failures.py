@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from webui.tabs.failures.wording import evidence_of, line_of, meaning_of, title_of, verdict_of
+from webui.tabs.failures import evidence_of, line_of, meaning_of, title_of, verdict_of
 from workbench.failures.cases import FAILURE_CASES, FailureCase
 from workbench.failures.gallery import KeptAnswer, Outcome
 from workbench.suites.registry import MINI

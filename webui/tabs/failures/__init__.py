@@ -1,1 +1,0 @@
-"""The tab Failures: hard questions and the answers kept of them."""
