@@ -41,6 +41,7 @@ BOUNDS = {
     ),
     "questions that wait": (f"{door.MOST_WAITING},",),
     "turns at the models": (f"up to {placement._MOST_RUNS}",),
+    "processes that answer beside the server's own": (f"every {placement._PROCESS_BYTES // GIB} GiB",),
     "a clip": (f"{clips.FRAME_LIMIT} frames", f"{clips.MOST_PIXELS // MB} megapixels"),
     "runs kept": (
         f"{run_cache.DEFAULT_MAX_BYTES // GIB} GiB",

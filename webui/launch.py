@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +20,16 @@ from workbench.cli.parser import add_page_options
 from workbench.comparison import Comparison
 from workbench.evaluation.merging import merged_runs
 from workbench.names import DEVICE_NAMES, DTYPE_NAMES, SUITE_NAMES
-from workbench.placement import describe_machine, question_budget, resolve_device, resolve_dtype, runs_at_once
+from workbench.placement import (
+    describe_machine,
+    processes_beside,
+    question_budget,
+    resolve_device,
+    resolve_dtype,
+    runs_at_once,
+)
 from workbench.reporting.browsing import Browsing
+from workbench.side_processes import SideBySideComparison
 from workbench.suites.choice import usual_dtype
 from workbench.zero_gpu import ZeroGpuComparison, zero_gpu_decorator
 
@@ -65,7 +73,11 @@ def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     evaluations = [Browsing(run) for run in merged_runs(settings.evaluation)]
     count = 1 if gpu is not None else runs_at_once(suite, device)
     bound = question_budget(count)
-    make = partial(Comparison, at_once=count) if gpu is None else partial(ZeroGpuComparison, gpu=gpu)
+    make: Callable[..., Comparison] = Comparison
+    if gpu is not None:
+        make = partial(ZeroGpuComparison, gpu=gpu)
+    elif count > 1:
+        make = partial(SideBySideComparison, at_once=count, processes=processes_beside(count))
     comparison = make(suite, device, dtype or usual_dtype(suite, machine), question_bytes=bound)
     if count > 1:
         torch.set_num_threads(1)

@@ -393,9 +393,10 @@ class Comparison:
 
     def _ask(self, key: str, view: ImageView, question: Question) -> StrategyResult:
         with self.turns.taken():
-            return self._answer(key, view, question)
+            return self.answer(key, view, question)
 
-    def _answer(self, key: str, view: ImageView, question: Question) -> StrategyResult:
+    def answer(self, key: str, view: ImageView, question: Question) -> StrategyResult:
+        """Ask one strategy a question that was checked, without waiting for a turn."""
         phrases, options = question.phrases, question.options.get(key, {})
         started = loaded = perf_counter()
         try:

@@ -23,6 +23,8 @@ _MEMORY: Final = Path("/proc/meminfo")
 _GROUP: Final = Path("/sys/fs/cgroup")
 _MOST_RUNS: Final = 8
 """Runs of small models at a time, however many cores there are: each may hold a large photograph."""
+_PROCESS_BYTES: Final = 2 * 2**30
+"""Free memory for a further process: Python, torch and the mini suite take 0.7 GB, the rest is for what it answers."""
 
 
 def resolve_device(name: str, local_rank: str | None = None) -> torch.device:
@@ -76,7 +78,7 @@ def runs_at_once(suite: Suite, device: torch.device) -> int:
 
     Small models on a CPU gain nothing by several threads (40 questions in 9.4 s with two threads and with one), and
     beside other work they wait for all of them at every product (a request in 14.8 s with two, 0.5 s with one). Large
-    models take all there is, one run after the other.
+    models take all there is, one run after the other. Side by side means in processes: see `workbench.side_processes`.
 
     Args:
         suite: of the models.
@@ -86,6 +88,16 @@ def runs_at_once(suite: Suite, device: torch.device) -> int:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, _MOST_RUNS)
+
+
+def processes_beside(runs: int) -> int:
+    """Return in how many processes besides this one questions may be answered; fewer where memory is short.
+
+    Args:
+        runs: questions that are answered at a time.
+    """
+    free = _free_bytes()
+    return runs - 1 if free is None else min(runs - 1, free // _PROCESS_BYTES)
 
 
 def question_budget(runs: int = 1) -> int | None:

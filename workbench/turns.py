@@ -3,11 +3,21 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from threading import Event, Lock
 from typing import Final, TypeVar
 
 Value = TypeVar("Value")
 _END: Final = object()
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """Somebody who waits for a turn, and the place that became free."""
+
+    called: Event = field(default_factory=Event)
+    place: int = 0
 
 
 class Turns:
@@ -16,33 +26,37 @@ class Turns:
     Whoever has the turn must not take another.
 
     Args:
-        at_once: how many have a turn at a time.
+        at_once: how many have a turn at a time, each at a place of its own.
     """
 
     def __init__(self, at_once: int = 1) -> None:
         self._lock = Lock()
-        self._waiting: deque[Event] = deque()
-        self._free = at_once
+        self._waiting: deque[_Waiting] = deque()
+        self._free = list(range(at_once))
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Wait for the turn, and have it while this lasts."""
-        with self._lock:
-            mine = None if self._free else Event()
-            if mine is None:
-                self._free -= 1
-            else:
-                self._waiting.append(mine)
-        if mine is not None:
-            mine.wait()
+    def taken(self) -> Iterator[int]:
+        """Wait for the turn, and have it while this lasts; gives the lowest place that is free, from 0."""
+        place = self._place()
         try:
-            yield
+            yield place
         finally:
             with self._lock:
                 if self._waiting:
-                    self._waiting.popleft().set()
+                    first = self._waiting.popleft()
+                    first.place = place
+                    first.called.set()
                 else:
-                    self._free += 1
+                    heappush(self._free, place)
+
+    def _place(self) -> int:
+        with self._lock:
+            if self._free:
+                return heappop(self._free)
+            mine = _Waiting()
+            self._waiting.append(mine)
+        mine.called.wait()
+        return mine.place
 
     def each(self, values: Iterator[Value]) -> Iterator[Value]:
         """Make each value in a turn of its own."""

@@ -14,11 +14,14 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import pytest
+import torch
 
 import app
 from evfsam.errors import CheckpointError
 from tests.webui.fakes import fake_comparison, three_colours
+from workbench import placement
 from workbench.export.results import png_bytes
+from workbench.side_processes import SideBySideComparison
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,6 +53,18 @@ def test_an_unknown_suite_ends_with_the_choices_and_code_2(capsys: pytest.Captur
 def test_building_the_page_reads_no_weights() -> None:
     _, comparison = app.create_demo(app.read_settings(["--device", "cpu"]))
     assert comparison._strategies == {}
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(1, 0), (3, 2)])
+def test_the_page_of_small_models_answers_in_as_many_processes_as_there_are_cores(
+    cores: int, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(placement, "_free_bytes", lambda: 8 * 2**30)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    _, comparison = app.create_demo(app.read_settings(["--device", "cpu"]))
+    beside = comparison.beside if isinstance(comparison, SideBySideComparison) else []
+    assert len(beside) == processes
 
 
 def test_the_page_opens_on_two_weights_of_one_strategy() -> None:

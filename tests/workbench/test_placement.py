@@ -11,7 +11,14 @@ import torch
 from evfsam.errors import ConfigurationError
 from workbench import placement
 from workbench.names import DTYPE_NAMES
-from workbench.placement import describe_machine, question_budget, resolve_device, resolve_dtype, runs_at_once
+from workbench.placement import (
+    describe_machine,
+    processes_beside,
+    question_budget,
+    resolve_device,
+    resolve_dtype,
+    runs_at_once,
+)
 from workbench.suites.memory_plan import LENT_BYTES
 from workbench.suites.registry import MINI
 
@@ -98,8 +105,19 @@ def test_questions_get_half_of_what_is_free_shared_among_those_at_a_time(
     assert question_budget() == 2048
 
 
+@pytest.mark.parametrize(("free_gib", "count"), [(1, 0), (5, 2), (64, 3)])
+def test_questions_are_answered_in_further_processes_as_far_as_memory_is_free(
+    free_gib: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text(f"MemAvailable:   {free_gib * 2**20} kB\n", encoding="ascii")
+    monkeypatch.setattr(placement, "_MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(placement, "_GROUP", tmp_path)
+    assert processes_beside(4) == count
+
+
 def test_nothing_is_bounded_where_the_system_does_not_tell_what_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "_MEMORY", tmp_path / "none")
     assert question_budget() is None
+    assert processes_beside(4) == 3
