@@ -58,6 +58,7 @@ def test_the_readme_shows_the_same_commands_and_the_same_output() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     section = readme[readme.index("## Compare two models") : readme.index("## Check it")]
     shown = re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    assert [language for language, _ in shown] == ["bash", "text", "bash", "text"]
+    assert [language for language, _ in shown] == ["bash", "text"]
+    assert re.findall(r"^python -m workbench (\w+)", shown[0][1], re.MULTILINE) == ["evaluate", "report", "score"]
     here = {line for _, block in BLOCKS for line in block.splitlines()}
     assert [line for _, block in shown for line in block.splitlines() if line not in here] == []
