@@ -19,6 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from evfsam.errors import CheckpointError, PhraseError
 from evfsam.phrases import check_phrase
+from evfsam.weights.checkpoint_files import json_object
 
 TOKENIZER_NAME = "sentencepiece.bpe.model"
 BOS_ID, PAD_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
@@ -232,7 +233,7 @@ def added_tokens(settings: Mapping[str, bytes], piece_id: Callable[[str], int | 
     Raises:
         CheckpointError: a file is not what it should be, or the tokenizer is of another kind.
     """
-    config, specials, numbered, whole = (_object(name, settings) for name in SETTINGS_FILES)
+    config, specials, numbered, whole = (json_object(settings.get(name, b"{}"), name) for name in SETTINGS_FILES)
     kind = config.get("tokenizer_class")
     if kind is not None and kind not in _CLASSES:
         raise CheckpointError(
@@ -264,20 +265,6 @@ def _keep(found: dict[str, AddedToken], token: AddedToken) -> None:
 
 def _entries(values: object, name: str) -> list[object]:
     return list(values.values()) if isinstance(values, dict) else _list(values, name)
-
-
-def _object(name: str, settings: Mapping[str, bytes]) -> dict[str, object]:
-    try:
-        values = json.loads(settings.get(name, b"{}"))
-    except (ValueError, RecursionError) as err:
-        raise CheckpointError(
-            "{name} cannot be read as JSON ({reason}); restore the file", name=name, reason=err
-        ) from err
-    if not isinstance(values, dict):
-        raise CheckpointError(
-            "{name} holds a {kind}, expected a JSON object; restore the file", name=name, kind=type(values).__name__
-        )
-    return values
 
 
 def _part(values: Mapping[str, object], key: str, name: str) -> dict[str, object]:

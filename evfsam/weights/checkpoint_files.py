@@ -31,6 +31,7 @@ _LONGEST_REASON = 200
 _LFS_START = b"version https://git-lfs"
 
 _Reader = Callable[[Path], dict[str, torch.Tensor]]
+Config = TypeVar("Config")
 
 
 def read_config(directory: Path) -> dict[str, object]:
@@ -39,7 +40,7 @@ def read_config(directory: Path) -> dict[str, object]:
     Raises:
         CheckpointError: it is missing, or not a JSON object.
     """
-    return read_json(directory / CONFIG_NAME)
+    return read_json_object(directory / CONFIG_NAME)
 
 
 def write_config(directory: Path, values: Mapping[str, object]) -> None:
@@ -146,19 +147,38 @@ def shortened(text: str, longest: int = _LONGEST_NAME) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
-def read_json(path: Path) -> dict[str, object]:
-    """Read a JSON object.
+def read_json_object(path: Path) -> dict[str, object]:
+    """Read a file that holds a JSON object.
 
     Raises:
         CheckpointError: the file is missing, or holds something else.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError as err:
         raise CheckpointError(
             "expected {name} in {directory}, found none; check the path", name=path.name, directory=path.parent
         ) from err
-    except (OSError, ValueError, RecursionError) as err:
+    except OSError as err:
+        raise CheckpointError(
+            "{path} cannot be read as JSON ({reason}); restore the file", path=path, reason=err
+        ) from err
+    return json_object(content, path)
+
+
+def json_object(content: bytes, path: str | Path) -> dict[str, object]:
+    """Read a JSON object from what a file holds.
+
+    Args:
+        content: of the file.
+        path: of the file, or its name, for the message.
+
+    Raises:
+        CheckpointError: it is no JSON, or something else than an object.
+    """
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as err:
         raise CheckpointError(
             "{path} cannot be read as JSON ({reason}); restore the file", path=path, reason=err
         ) from err
@@ -245,7 +265,7 @@ def _read_shards(index: Path, read: _Reader) -> dict[str, torch.Tensor]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    entries = read_json(index).get("weight_map")
+    entries = read_json_object(index).get("weight_map")
     names = list(entries.values()) if isinstance(entries, dict) else []
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise CheckpointError("{index} does not map weights to files beside it; download it again", index=index)
@@ -294,10 +314,7 @@ def _shards(
     return shards
 
 
-T = TypeVar("T")
-
-
-def with_known_fields(kind: type[T], values: Mapping[str, Any], title: str) -> T:
+def with_known_fields(kind: type[Config], values: Mapping[str, Any], title: str) -> Config:
     """Build a dataclass from plain values.
 
     Args:
