@@ -29,7 +29,7 @@ from evfsam.types import RgbImage
 from training import pretrain, sam_stage, tower
 from training.batches import KIND_WEIGHTS, Overlaps, PhraseBatch, PhraseDraw, held_out_batches, pooled
 from training.loop import Schedule, batches
-from training.namer import Namer, start_from_convolutions
+from training.namer import Namer, fit_namer, start_from_convolutions
 from training.patches import PatchHeads
 from training.scene_stream import SceneSource
 from workbench.datasets.expressions import ExpressionKind
@@ -116,7 +116,8 @@ def fitted_namer(
     draw = PhraseDraw(source, partial(_pixels, processor), processor.tokenizer.encode_batch, SCENES_A_STEP, 1)
     steps = range(-(-SCENES_FOR_NAMER // SCENES_A_STEP))
     embedding = cast(Any, model).mm_extractor.beit3.vision_embed
-    return start_from_convolutions(embedding, batches(draw, 1, steps, model.device, workers), deviation)
+    scenes = batches(draw, 1, steps, model.device, workers)
+    return fit_namer(embedding, scenes) if deviation is None else start_from_convolutions(embedding, scenes, deviation)
 
 
 def _pixels(processor: EvfSamProcessor, image: RgbImage) -> torch.Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from evfsam.encoders.beit3 import VisionEmbedding
+from evfsam.encoders.beit3 import FrozenConvolutions, VisionEmbedding
 from training.batches import PhraseBatch
 from training.scene_stream import NAME_IDS
 
@@ -68,39 +68,54 @@ class Namer(nn.Module):
         return scores.softmax(-1)
 
 
+def fit_namer(embedding: VisionEmbedding, batches: Iterable[PhraseBatch]) -> Namer:
+    """Fit a namer to scenes, as the convolutions of an embedding see them; the embedding stays as it is.
+
+    Args:
+        embedding: BEiT-3's, on convolutions.
+        batches: of scenes, on its device.
+    """
+    cells, shown = _seen_patches(embedding, batches)
+    return Namer(cells.double(), shown, len(NAME_IDS) + 1).to(cells.device)
+
+
 @torch.no_grad()
-def start_from_convolutions(
-    embedding: VisionEmbedding, batches: Iterable[PhraseBatch], deviation: float | None
-) -> Namer:
+def start_from_convolutions(embedding: VisionEmbedding, batches: Iterable[PhraseBatch], deviation: float) -> Namer:
     """Fit a namer to scenes, and let what convolutions add to patches start as directions in which names differ.
 
     Args:
         embedding: BEiT-3's, on convolutions; their features are standardised from here on.
         batches: of scenes, on its device.
-        deviation: of each channel of what they add, within a name; None where the embedding has learnt that already,
-            and stays as it is.
+        deviation: of each channel of what they add, within a name.
 
     Returns:
         The namer of standardised features.
     """
-    convolutions = embedding.convolutions
-    assert convolutions is not None
-    features, shown = [], []
-    for batch in batches:
-        seen = convolutions(batch.encoder_pixels.float()).flatten(2).mT
-        picks = torch.randperm(seen.shape[1], device=seen.device)[:CELLS_A_SCENE]
-        names = batch.scenes.names.gather(1, batch.scenes.shown(round(seen.shape[1] ** 0.5)))
-        features.append(seen[:, picks].flatten(0, 1).float())
-        shown.append(names[:, picks].flatten())
-    cells, count = torch.cat(features), len(NAME_IDS) + 1
-    if deviation is None:
-        return Namer(cells.double(), torch.cat(shown), count).to(cells.device)
+    cells, shown = _seen_patches(embedding, batches)
     spread, mean = torch.std_mean(cells, 0)
-    convolutions.norm.load_state_dict(
+    _convolutions(embedding).norm.load_state_dict(
         {"running_mean": mean, "running_var": spread.square(), "num_batches_tracked": torch.tensor(0)}
     )
-    namer = Namer(((cells - mean) / spread).double(), torch.cat(shown), count)
+    namer = Namer(((cells - mean) / spread).double(), shown, len(NAME_IDS) + 1)
     width = embedding.seen_proj.out_channels
     weight = (deviation * namer.directions(width)).float()
     embedding.seen_proj.load_state_dict({"weight": weight[:, :, None, None], "bias": torch.zeros(width)})
     return namer.to(cells.device)
+
+
+@torch.no_grad()
+def _seen_patches(embedding: VisionEmbedding, batches: Iterable[PhraseBatch]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what convolutions see at some patches of scenes, (M, C) float32, and the name that each shows, (M,)."""
+    features, shown = [], []
+    for batch in batches:
+        seen = _convolutions(embedding)(batch.encoder_pixels.float()).flatten(2).mT
+        picks = torch.randperm(seen.shape[1], device=seen.device)[:CELLS_A_SCENE]
+        names = batch.scenes.names.gather(1, batch.scenes.shown(round(seen.shape[1] ** 0.5)))
+        features.append(seen[:, picks].flatten(0, 1).float())
+        shown.append(names[:, picks].flatten())
+    return torch.cat(features), torch.cat(shown)
+
+
+def _convolutions(embedding: VisionEmbedding) -> FrozenConvolutions:
+    assert embedding.convolutions is not None
+    return embedding.convolutions
