@@ -38,6 +38,7 @@ TRAINED_PARTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {"sam": ("mask-decoder", "no-mask"), "efficient_sam": ("mask-decoder",), "sam2": ()}
 )
 """What the released models trained of each SAM beside encoder and projector."""
+_INIT_HELP: Final = "instead of --checkpoint: config, sam, beit3 for evf-sam; clip, sam for clip-text"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -223,4 +224,3 @@ def _parts(options: argparse.Namespace, wanted: tuple[str, ...]) -> dict[str, st
 _BUILDERS: Final[Mapping[str, Callable[[argparse.Namespace], Objective]]] = MappingProxyType(
     {"evf-sam": _build_evf_sam, "clip-text": _build_clip_text, "point-query": _build_point_query}
 )
-_INIT_HELP: Final = "instead of --checkpoint: config, sam, beit3 for evf-sam; clip, sam for clip-text"

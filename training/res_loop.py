@@ -25,6 +25,10 @@ from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from training.res_data import Mixture
 from training.res_objectives import Objective
 
+PROGRESS = "progress.json"
+UNREADABLE = "unreadable.json"
+LARGEST_GRADIENT_NORM = 1.0
+
 
 class TrainingError(EvfSamError):
     """A run cannot go on as it is set up."""
@@ -87,11 +91,6 @@ class ResRun:
     losses: tuple[float, ...]
     first_step: int
     unreadable: dict[str, str]
-
-
-PROGRESS = "progress.json"
-UNREADABLE = "unreadable.json"
-LARGEST_GRADIENT_NORM = 1.0
 
 
 def train(

@@ -30,6 +30,9 @@ from workbench.export.file_writing import as_json_value, check_writable, json_by
 from workbench.metrics.masks import ReferenceMask
 from workbench.reporting.scores import scores_dict
 
+SUITE_KEY = "saved"
+"""Stands for a suite where masks come from files."""
+
 
 class Scoring:
     """Goes through the samples of a data set with saved masks, and remembers which were used.
@@ -104,10 +107,6 @@ def _segmentation(mask: SavedMask | None, size: tuple[int, int]) -> Segmentation
     decoded = union_mask([mask.segmentation], size)
     verdict = Verdict("found") if decoded.any() else Verdict("absent", "the saved mask is empty")
     return Segmentation(verdict, torch.from_numpy(np.where(decoded, 1.0, -1.0).astype(np.float32)))
-
-
-SUITE_KEY = "saved"
-"""Stands for a suite where masks come from files."""
 
 
 def run_command(arguments: argparse.Namespace) -> int:

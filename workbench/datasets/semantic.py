@@ -44,6 +44,27 @@ from workbench.datasets.layout import (
 from workbench.metrics.masks import Mask
 
 KIND: Final = "semantic"
+HUMAN_PARTS: Final = (
+    "background",
+    "hat",
+    "hair",
+    "sunglasses",
+    "upper clothes",
+    "skirt",
+    "pants",
+    "dress",
+    "belt",
+    "right shoe",
+    "left shoe",
+    "face",
+    "right leg",
+    "left leg",
+    "right arm",
+    "left arm",
+    "bag",
+    "scarf",
+)
+"""By label. Left and right are the viewer's, as in referring expressions; the data set's own are the person's."""
 
 
 def read_pascal_part(split: str, root: Path) -> ListedDataset:
@@ -92,29 +113,6 @@ def _merged(name: str, split: str, coco: CocoFile, images: Path, worded: Callabl
         )
         samples.append(Sample(image_reader(images / image.file_name), questions, str(image.image_id)))
     return ListedDataset(name, split, tuple(samples))
-
-
-HUMAN_PARTS: Final = (
-    "background",
-    "hat",
-    "hair",
-    "sunglasses",
-    "upper clothes",
-    "skirt",
-    "pants",
-    "dress",
-    "belt",
-    "right shoe",
-    "left shoe",
-    "face",
-    "right leg",
-    "left leg",
-    "right arm",
-    "left arm",
-    "bag",
-    "scarf",
-)
-"""By label. Left and right are the viewer's, as in referring expressions; the data set's own are the person's."""
 
 
 def read_ade20k(split: str, root: Path) -> ReadDataset[Path]:

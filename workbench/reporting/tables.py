@@ -26,6 +26,13 @@ COST_NOTE: Final = (
     "asked: of the GPU's by torch, on a CPU of the whole process with the weights of all strategies."
 )
 _SHOWN_VERSIONS: Final = ("python", "torch", "transformers")
+PAIRS_NOTE: Final = (
+    "Differences are the first minus the second, in points of percent, on the expressions that both answered, with "
+    "95 % bootstrap intervals over images. p says how often exchanging the two answers about an image at random gives "
+    "a difference as large; it is corrected for the number of pairs in the table (Holm). A win is an expression on "
+    "which the first has the higher IoU."
+)
+"""What the table of pairs shows."""
 
 
 @dataclass(frozen=True)
@@ -155,15 +162,6 @@ def figure_text(name: str, figure: Figure) -> str:
 def _peak_text(answers: Sequence[Answer]) -> str:
     peaks = [each.peak_bytes for each in answers if each.peak_bytes]
     return f"{max(peaks) / 2**30:.2f} GiB" if peaks else "-"
-
-
-PAIRS_NOTE: Final = (
-    "Differences are the first minus the second, in points of percent, on the expressions that both answered, with "
-    "95 % bootstrap intervals over images. p says how often exchanging the two answers about an image at random gives "
-    "a difference as large; it is corrected for the number of pairs in the table (Holm). A win is an expression on "
-    "which the first has the higher IoU."
-)
-"""What the table of pairs shows."""
 
 
 def pairs_rows(pairs: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:

@@ -32,6 +32,10 @@ _NEEDS_PROJECTOR: Final = (
     "no projector between CLIP and SAM is published: bring one with --weights clip-text=DIR, or use CLIP ranking, "
     "which needs none"
 )
+_NOTICE: Final = (
+    "Published models from the Hugging Face Hub, at pinned revisions; each is fetched when it is first needed. They "
+    "know photographs; the generated scenes of this page are foreign to them."
+)
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,6 @@ _RECIPES: Final[Mapping[str, _Recipe]] = MappingProxyType(
             {"sam3": "facebook/sam3"},
         ),
     }
-)
-
-_NOTICE: Final = (
-    "Published models from the Hugging Face Hub, at pinned revisions; each is fetched when it is first needed. They "
-    "know photographs; the generated scenes of this page are foreign to them."
 )
 
 
