@@ -2,9 +2,9 @@
 
 import sys
 
-from webui.launch import create_demo, read_settings, read_weights, serve
+from webui.launch import create_demo, preload_weights, read_settings, serve
 
-__all__ = ["create_demo", "read_settings", "read_weights"]
+__all__ = ["create_demo", "preload_weights", "read_settings"]
 
 if __name__ == "__main__":
     sys.exit(serve())

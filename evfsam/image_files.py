@@ -47,7 +47,7 @@ def opened_picture(source: str | Path | bytes | BinaryIO) -> Iterator[Image.Imag
         ImageFormatError: no such file, empty, not an image, damaged, animated, or larger than 64 megapixels or
             16,384 pixels a side.
     """
-    with _opened(source) as file, decoding_in_words():
+    with _opened(source) as file, image_errors_in_words():
         if not file.read(1):
             raise ImageFormatError("expected an image, got an empty file of 0 bytes; {readable}", readable=_READABLE)
         file.seek(0)
@@ -105,7 +105,7 @@ def check_size(width: int, height: int) -> None:
 
 
 @contextmanager
-def decoding_in_words() -> Iterator[None]:
+def image_errors_in_words() -> Iterator[None]:
     """Say in plain words what Pillow found wrong with a file, whatever it raises.
 
     Raises:

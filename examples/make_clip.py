@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
-from workbench.datasets.scenes import PlacedSprite, background, drawn, layout
+from workbench.datasets.scenes import PlacedSprite, drawn, scene_background, scene_layout
 from workbench.video.video_files import VideoWriter
 
 _LEAST_TRAVEL, _LONGEST_TRAVEL = 0.35, 0.7
@@ -60,7 +60,7 @@ def moving_scene(seed: int, size: int, frame_count: int) -> MovingScene:
             f"{frame_count} frames"
         )
     rng = np.random.default_rng(seed)
-    pixels, placed = background(rng, size), layout(rng)
+    pixels, placed = scene_background(rng, size), scene_layout(rng)
     directions = rng.uniform(0, 2 * np.pi, len(placed))
     travels = rng.uniform(_LEAST_TRAVEL, _LONGEST_TRAVEL, len(placed))
     frames, masks = [], []

@@ -84,7 +84,7 @@ def create_demo(settings: argparse.Namespace) -> tuple[gr.Blocks, Comparison]:
     return build_demo(comparison, evaluations, count), comparison
 
 
-def read_weights(comparison: Comparison) -> None:
+def preload_weights(comparison: Comparison) -> None:
     """Read all weights, so that the first visitor need not wait; a strategy without any says so when it is asked."""
     for key in comparison.keys:
         try:
@@ -111,7 +111,7 @@ def serve(arguments: Sequence[str] | None = None, program: str | None = None) ->
         except EvfSamError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        reads = partial(read_weights, comparison)
+        reads = partial(preload_weights, comparison)
         if isinstance(comparison, ZeroGpuComparison):
             reads()
         hosts = server_names(settings.host, os.environ, settings.name)

@@ -8,7 +8,7 @@ import torch
 
 from evfsam.phrases import check_phrase
 from evfsam.types import ImageView, RgbImage, Segmentation, Strategy
-from evfsam.video.tracking import FrameMask, check_options
+from evfsam.video.tracking import FrameMask, check_tracking
 
 if TYPE_CHECKING:
     from evfsam.model.strategy import EvfSamStrategy
@@ -81,7 +81,7 @@ class FrameByFrame:
     def follow(self, frames: Sequence[RgbImage], phrase: str, *, prompt_frame: int = 0) -> Iterator[FrameMask]:
         """Do as `VideoFollower.follow` says; every frame counts as prompted, and carries the strategy's answer."""
         phrase = check_phrase(phrase)
-        check_options(len(frames), prompt_frame)
+        check_tracking(len(frames), prompt_frame)
         order = (prompt_frame, *range(prompt_frame - 1, -1, -1), *range(prompt_frame + 1, len(frames)))
         return (_asked(self.strategy, frames[index], index, phrase) for index in order)
 

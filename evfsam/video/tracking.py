@@ -64,7 +64,7 @@ class FrameMask:
         return (self.mask_logits > 0).cpu().numpy()
 
 
-def check_options(frame_count: int, prompt_frame: int, direction: str = "both", hole_area: int = 0) -> None:
+def check_tracking(frame_count: int, prompt_frame: int, direction: str = "both", hole_area: int = 0) -> None:
     """Refuse a clip or options that cannot be followed.
 
     Raises:
@@ -127,7 +127,7 @@ def segment_video(
             "expected an EVF-SAM2, which has a memory for videos, got an {title}; load another checkpoint",
             title=model.family.title,
         )
-    check_options(len(frames), prompt_frame, direction, hole_area)
+    check_tracking(len(frames), prompt_frame, direction, hole_area)
     ids, words = processor.tokenizer.encode_batch([phrase])
     with torch.no_grad():
         encoder_pixels = processor.encoder_pixels(frames[prompt_frame]).to(model.device)
@@ -168,7 +168,7 @@ def track_prompt(
         ConfigurationError: an option is out of range.
         ImageFormatError: there are no frames.
     """
-    check_options(len(frames), prompt_frame, direction, hole_area)
+    check_tracking(len(frames), prompt_frame, direction, hole_area)
     return _tracked(frames, text_prompt_embeddings, _Tracker(sam, config, hole_area), prompt_frame, direction)
 
 

@@ -81,7 +81,7 @@ def test_missing_weights_are_logged_and_do_not_stop_the_others(caplog: pytest.Lo
         raise CheckpointError("expected weights, found no such directory")
 
     comparison, _ = fake_comparison(load=missing)
-    app.read_weights(comparison)
+    app.preload_weights(comparison)
     assert caplog.text.count("expected weights") == 3
 
 

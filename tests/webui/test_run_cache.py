@@ -8,14 +8,14 @@ from evfsam.types import Segmentation
 from tests.webui.fakes import fake_comparison, three_colours
 from webui.bounded_store import GoneError, NoRoomError
 from webui.run_cache import FinishedRun, RunStore
-from webui.tabs.compare.runs import run
+from webui.tabs.compare.runs import ask_strategies
 
 
 @pytest.fixture
 def finished(tmp_path: Path) -> FinishedRun:
     path = tmp_path / "picture.png"
     Image.fromarray(three_colours()).save(path)
-    *_, last = run(fake_comparison()[0], {"path": str(path)}, "a square", ["evf-sam", "clip-text"])
+    *_, last = ask_strategies(fake_comparison()[0], {"path": str(path)}, "a square", ["evf-sam", "clip-text"])
     return FinishedRun(last, {}, None)
 
 

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from webui.api.json_bodies import parse_json
 from webui.api.refusals import DISK_FULL, RequestError, is_disk_full
-from webui.api.routes import FOLDER, JSON_SCOPE, told
+from webui.api.routes import FOLDER, JSON_SCOPE, error_response
 from webui.file_quota import FileQuota
 from webui.visits import Visits
 from workbench.limits import LARGEST_AS_BASE64
@@ -109,11 +109,11 @@ class Guard:
         except OSError as error:
             if answering.has_begun or not is_disk_full(error):
                 raise
-            await told(507, DISK_FULL)(scope, receive, answering)
+            await error_response(507, DISK_FULL)(scope, receive, answering)
         except RequestError as problem:
             if answering.has_begun:
                 raise
-            await told(problem.status, str(problem))(scope, receive, answering)
+            await error_response(problem.status, str(problem))(scope, receive, answering)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), scope["path"]

@@ -53,12 +53,12 @@ def program_routes(endpoints: tuple[EndpointSchemas, ...], door: "Door") -> list
             raise
         except Exception:
             logger.exception("a program's request failed")
-            return told(500, OUR_FAULT)
+            return error_response(500, OUR_FAULT)
 
     return [Route(FOLDER + "/{name}", answer, methods=["POST"])]
 
 
-def told(status: int, words: str) -> JSONResponse:
+def error_response(status: int, words: str) -> JSONResponse:
     """Answer with a mistake in one sentence."""
     return JSONResponse({"detail": words}, status_code=status)
 

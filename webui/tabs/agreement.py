@@ -16,9 +16,9 @@ from webui.tabs.compare.runs import Progress
 from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import (
     ALL_PHRASES,
-    answers_to,
     chosen_or_first,
     phrase_choices,
+    results_for,
     run_or_words,
     strategy_choices,
     wire_opening,
@@ -100,7 +100,7 @@ class AgreementTab:
         progress = run.progress
         phrases = phrase_choices(progress)
         asked = chosen_or_first(phrase, phrases)
-        results = answers_to(progress, asked)
+        results = results_for(progress, asked)
         file, inverted, drawing, canvas = given
         source = chosen_kind(progress, asked, kind)
         problem, reference = "", None
@@ -115,7 +115,7 @@ class AgreementTab:
             self.table: wording.agreement_table(
                 pairwise_iou(results), {each.key: translate_message(each.card.title) for each in results}
             ),
-            self.reference: problem or measured(progress, asked, reference),
+            self.reference: problem or reference_table(progress, asked, reference),
             **self.source.show(progress, asked, source, drawing, canvas),
         }
         if not sides:
@@ -128,7 +128,7 @@ class AgreementTab:
             **shown,
             self.one: gr.update(choices=sides, value=first, visible=view == "pair"),
             self.other: gr.update(choices=others, value=second, visible=view == "pair"),
-            self.picture: pictured(progress.view.image, results, view, (first, second), reference),
+            self.picture: difference_figure(progress.view.image, results, view, (first, second), reference),
         }
 
     def emptied(self, words: str = "") -> Updates:
@@ -181,17 +181,17 @@ def build_agreement(page: ComparePage) -> None:
     _wire_drawing(made)
 
 
-def measured(progress: Progress, phrase: int, reference: Reference | None) -> str:
+def reference_table(progress: Progress, phrase: int, reference: Reference | None) -> str:
     """Write how well each strategy matches the reference; over all phrases of a scene, each against its own."""
     if reference is None:
         return figures.nothing(translate(_NO_REFERENCE))
     if phrase == ALL_PHRASES and not reference.is_own:
-        pairs = [(each, result) for n, each in enumerate(progress.phrases) for result in answers_to(progress, n)]
+        pairs = [(each, result) for n, each in enumerate(progress.phrases) for result in results_for(progress, n)]
         references: dict[str, ReferenceMask] = {
             each: mask for each, mask in zip(progress.phrases, progress.known_masks, strict=True) if mask is not None
         }
     else:
-        pairs = [("", result) for result in answers_to(progress, phrase)]
+        pairs = [("", result) for result in results_for(progress, phrase)]
         references = {"": reference.mask}
     titles = {result.key: translate_message(result.card.title) for result in progress.results}
     found = figures_against_references(pairs, references)
@@ -204,7 +204,7 @@ def measured(progress: Progress, phrase: int, reference: Reference | None) -> st
     return figures.table(translate("Against the reference"), head, rows, note)
 
 
-def pictured(
+def difference_figure(
     image: RgbImage,
     results: tuple[StrategyResult, ...],
     view: object,

@@ -119,7 +119,7 @@ def chosen_or_first(value: object, choices: Sequence[tuple[str, Value]]) -> Valu
     return next((offered for _, offered in choices if type(offered) is type(value) and offered == value), choices[0][1])
 
 
-def answers_to(progress: Progress, phrase: int) -> tuple[StrategyResult, ...]:
+def results_for(progress: Progress, phrase: int) -> tuple[StrategyResult, ...]:
     """Return the answers to one phrase, or to all together."""
     if phrase == ALL_PHRASES or len(progress.phrases) == 1:
         return progress.results

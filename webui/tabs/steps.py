@@ -52,7 +52,7 @@ class StepsTab:
         result, number = answer_of(run.progress, chosen)
         return {
             **self.choice.offered(run.progress, result, number),
-            self.told: told(run, result, run.progress.phrases[number]),
+            self.told: answer_story(run, result, run.progress.phrases[number]),
         }
 
     def emptied(self, words: str = "") -> Updates:
@@ -69,7 +69,7 @@ def build_steps(page: ComparePage, choice: AnswerChoice) -> None:
         wire_opening(page, tab, "steps", made.show, made.emptied, controls=[page.chosen], outputs=made.outputs)
 
 
-def told(run: FinishedRun, result: StrategyResult, phrase: str) -> str:
+def answer_story(run: FinishedRun, result: StrategyResult, phrase: str) -> str:
     """Tell one answer as a story: what it was asked and found, each step with its pictures, and what SAM made of it."""
     segmentation = result.segmentation
     lead = translate("How {title} answered “{phrase}”", title=translate_message(result.card.title), phrase=phrase)

@@ -129,11 +129,15 @@ def drawn_composite(rng: np.random.Generator, size: int, pictures: Library, *, i
         is_photographic: whether every background is a photograph, and the picture is spoilt as much as files are.
     """
     frame = _frame(rng)
-    placed = layout(rng, pictures, frame)
+    placed = composite_layout(rng, pictures, frame)
     names = {item.cutout.name for item in placed}
-    canvas, behind = background(rng, pictures, _pixels(frame, size), is_photographic=is_photographic, without=names)
+    canvas, behind = composite_background(
+        rng, pictures, _pixels(frame, size), is_photographic=is_photographic, without=names
+    )
     shade = rng.random() < 0.35
-    masks = draw(canvas, placed, size, rng if is_photographic or rng.random() < 0.5 else None, shade=bool(shade))
+    masks = draw_cutouts(
+        canvas, placed, size, rng if is_photographic or rng.random() < 0.5 else None, shade=bool(shade)
+    )
     image, is_grey = spoilt(canvas, rng, is_photographic=is_photographic)
     width, height = canvas.size
     objects = []
@@ -151,7 +155,7 @@ def described_layout(rng: np.random.Generator, pictures: Library) -> tuple[Scene
     """Draw a layout alone: objects as expressions need them, with empty masks, at a hundredth of the time."""
     frame, nothing = _frame(rng), np.zeros((1, 1), dtype=np.bool_)
     objects = []
-    for item in layout(rng, pictures, frame):
+    for item in composite_layout(rng, pictures, frame):
         x1, y1, x2, y2 = item.inside(frame)
         centre = ((x1 + x2) / 2 / frame[0], (y1 + y2) / 2 / frame[1])
         height, area = (y2 - y1) / frame[1], (x2 - x1) * (y2 - y1) / (frame[0] * frame[1])
@@ -210,7 +214,7 @@ class PlacedCutout:
         return turned
 
 
-def layout(rng: np.random.Generator, pictures: Library, frame: tuple[float, float]) -> list[PlacedCutout]:
+def composite_layout(rng: np.random.Generator, pictures: Library, frame: tuple[float, float]) -> list[PlacedCutout]:
     """Place a cast, large objects behind small ones, so that all stay visible; what finds no place is left out."""
     placed: list[PlacedCutout] = []
     boxes: list[_Box] = []
@@ -236,7 +240,7 @@ def layout(rng: np.random.Generator, pictures: Library, frame: tuple[float, floa
     return placed
 
 
-def draw(
+def draw_cutouts(
     canvas: Image.Image,
     placed: Sequence[PlacedCutout],
     size: int,
@@ -299,7 +303,7 @@ def _ramp(base: float, gain: float) -> tuple[int, ...]:
     return tuple(int(min(max(255 * base + gain * level, 0), 255)) for level in range(256))
 
 
-def background(
+def composite_background(
     rng: np.random.Generator,
     pictures: Library,
     size: tuple[int, int],

@@ -124,7 +124,7 @@ def drawn_scene(rng: np.random.Generator, size: int) -> tuple[RgbImage, tuple[Sc
         rng: everything is drawn from it.
         size: side of the square image in pixels.
     """
-    pixels, placed = background(rng, size), layout(rng)
+    pixels, placed = scene_background(rng, size), scene_layout(rng)
     image, masks = drawn(pixels, placed)
     objects = []
     for item, mask in zip(placed, masks, strict=True):
@@ -236,7 +236,7 @@ def _paste(image: NDArray[np.float32], sprite: NDArray[np.float32], left: int, t
     return alpha
 
 
-def background(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+def scene_background(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     """(S, S, 3) float32, 0..255: a gradient, a soft texture, a ground line or a crop of a photograph."""
     first, second = rng.uniform(70, 235, (2, 3)).astype(np.float32)
     second = first + 0.5 * (second - first)
@@ -286,7 +286,7 @@ def _cast(rng: np.random.Generator) -> list[tuple[str, str | None, float]]:
     return cast[:7]
 
 
-def layout(rng: np.random.Generator) -> list[PlacedSprite]:
+def scene_layout(rng: np.random.Generator) -> list[PlacedSprite]:
     """Place the cast, back to front, so that every object stays visible enough; what finds no place is left out."""
     placed: list[PlacedSprite] = []
     for category, colour, side in _cast(rng):

@@ -19,10 +19,14 @@ from scipy.stats import t as student
 from evfsam.errors import ConfigurationError
 from workbench.bundled import CHECKPOINTS
 from workbench.metrics.intervals import LEVEL, holm
-from workbench.reporting.markdown import table
+from workbench.reporting.markdown import markdown_table
 from workbench.reporting.paper import PaperAblation, ablation_groups
 
 FIGURES: Final = CHECKPOINTS / "mini" / "ablations.jsonl"
+_OURS: Final = "#0072b2"
+_PAPERS: Final = "#d55e00"
+_INCHES_A_ROW: Final = 0.3
+_WIDTH: Final = 9.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def ablations_markdown(runs: Sequence[AblationRun]) -> str:
         made = [row for row in rows if row.row in cious]
         if made:
             lines = [[row.title, _mean_text(list(cious[row.row].values())), f"{row.ciou:.1f}"] for row in made]
-            parts += [table([title, "cIoU here", "cIoU in the paper"], lines), agreement(made, cious)]
+            parts += [markdown_table([title, "cIoU here", "cIoU in the paper"], lines), agreement(made, cious)]
     return "\n\n".join([*parts, _effort(runs)]) + "\n"
 
 
@@ -163,12 +167,6 @@ def _effort(runs: Sequence[AblationRun]) -> str:
     steps = " or ".join(str(count) for count in sorted({run.steps for run in trained}))
     minutes = sum(run.seconds for run in trained) / 60
     return f"{said} {len(trained)} trainings of {steps} steps took {minutes:.0f} minutes in all on {hardware}."
-
-
-_OURS: Final = "#0072b2"
-_PAPERS: Final = "#d55e00"
-_INCHES_A_ROW: Final = 0.3
-_WIDTH: Final = 9.0
 
 
 def draw_ablations(runs: Sequence[AblationRun], path: Path) -> None:

@@ -30,11 +30,16 @@ def report_markdown(runs: Sequence[MergedRun]) -> str:
             parts += ["What went wrong:", "\n".join(f"- {_defused(each)}" for each in faults)]
     for dataset, pairs in all_pairs(runs).items():
         pairs_of = pairs_table(dataset, pairs)
-        parts += [f"## {pairs_of.caption}", table(pairs_of.headings, pairs_of.rows), *pair_notes(pairs), PAIRS_NOTE]
+        parts += [
+            f"## {pairs_of.caption}",
+            markdown_table(pairs_of.headings, pairs_of.rows),
+            *pair_notes(pairs),
+            PAIRS_NOTE,
+        ]
         for pair in pairs:
-            decides = table(*deciders_rows(pair))
+            decides = markdown_table(*deciders_rows(pair))
             parts += [f"What decides between {pair.one.label} and {pair.other.label}:", decides] if decides else []
-    parts += ["## The papers' figures", table(*papers_rows(runs)), *papers_notes(runs), paper_source()]
+    parts += ["## The papers' figures", markdown_table(*papers_rows(runs)), *papers_notes(runs), paper_source()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -85,7 +90,7 @@ def papers_notes(runs: Sequence[MergedRun]) -> list[str]:
     ]
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a table in Markdown; bars and line ends in cells are defused. "" without rows."""
     if not rows:
         return ""
@@ -94,7 +99,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _captioned(each: Table) -> list[str]:
-    return [f"**{each.caption}**", table(each.headings, each.rows), *each.notes]
+    return [f"**{each.caption}**", markdown_table(each.headings, each.rows), *each.notes]
 
 
 def _cell(text: str) -> str:

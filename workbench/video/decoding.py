@@ -85,7 +85,7 @@ def opened_container(path: Path) -> Any:
         raise VideoFileError("expected a video file, but there is no file {path}; check the path", path=path)
     if path.stat().st_size == 0:
         raise VideoFileError("expected a video, but {path} is empty (0 bytes); save it again", path=path)
-    with decoding_in_words(path):
+    with video_errors_in_words(path):
         try:
             return av.open(file_address(path), options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"})
         except av.ArgumentError as err:  # its format is none of these
@@ -178,7 +178,7 @@ def frame_table(path: Path, decodes_up_to: int | None) -> FrameTable:
 @lru_cache(maxsize=32)
 def _frame_table(path: Path, decodes_up_to: int | None, _changed_ns: int, _nbytes: int) -> FrameTable:
     if decodes_up_to is not None:
-        with opened_container(path) as container, decoding_in_words(path):
+        with opened_container(path) as container, video_errors_in_words(path):
             table = _table_by_index(container, picture_track(container, path, None))
         if table is not None and len(table.seconds) > decodes_up_to:
             return table
@@ -201,7 +201,7 @@ def _has_a_packet_a_frame(container: Any, track: Any) -> bool:
 
 
 def _decoded_table(path: Path) -> FrameTable:
-    with opened_container(path) as container, decoding_in_words(path):
+    with opened_container(path) as container, video_errors_in_words(path):
         track, tally = picture_track(container, path, None), DecodingTally()
         found = [(frame.pts, frame.key_frame) for frame in whole_frames(container, track, tally)]
         if not found:
@@ -280,7 +280,7 @@ def shown_picture(frame: Any, size: tuple[int, int]) -> RgbImage:
 
 
 @contextmanager
-def decoding_in_words(path: Path) -> Iterator[None]:
+def video_errors_in_words(path: Path) -> Iterator[None]:
     """Say in plain words what FFmpeg found wrong with a file, whatever it raises.
 
     Raises:

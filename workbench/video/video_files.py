@@ -23,7 +23,6 @@ from workbench.video.decoding import (
     DecodingTally,
     Orientation,
     VideoFileError,
-    decoding_in_words,
     file_address,
     frame_rate,
     frame_table,
@@ -31,6 +30,7 @@ from workbench.video.decoding import (
     picture_track,
     shown_picture,
     shown_size,
+    video_errors_in_words,
     whole_frames,
 )
 
@@ -161,7 +161,7 @@ class VideoFrames(FrameSequence):
 
     def _measure(self, longest_side: int | None) -> None:
         """Learn from the first frame how all are shown, and keep it."""
-        with decoding_in_words(self._path):
+        with video_errors_in_words(self._path):
             first = next(self._frames, None)
             if first is None:
                 raise VideoFileError(
@@ -206,7 +206,7 @@ class VideoFrames(FrameSequence):
         """Decode frames `first` to `last`; what was reached by jumping is read again from the start where one lacks."""
         is_behind = self._next > first
         is_far_ahead = first - self._next > _LARGEST_BLOCK
-        with decoding_in_words(self._path):
+        with video_errors_in_words(self._path):
             if is_behind or is_far_ahead:
                 self._rewind(first)
             block = self._read_on(first, last)

@@ -9,7 +9,7 @@ from PIL import Image
 from evfsam.errors import GeometryError
 from tests.webui.fakes import fake_comparison
 from webui.known_scenes import random_scene
-from webui.tabs.compare.runs import Progress, run
+from webui.tabs.compare.runs import Progress, ask_strategies
 from webui.tabs.opened_run import ALL_PHRASES
 from webui.tabs.reference_source import DRAWING, FILE, SCENE, Drawing, chosen_kind, offered_kinds, reference_of
 from workbench.export.results import png_bytes
@@ -22,7 +22,7 @@ def progress(tmp_path: Path) -> Progress:
     path = tmp_path / "scene.png"
     Image.fromarray(drawn.image).save(path)
     asked = f"{drawn.expressions[0].text}; what nobody knows"
-    *_, last = run(fake_comparison()[0], {"path": str(path)}, asked, ["evf-sam"], known=known)
+    *_, last = ask_strategies(fake_comparison()[0], {"path": str(path)}, asked, ["evf-sam"], known=known)
     return last
 
 

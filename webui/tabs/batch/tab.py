@@ -162,7 +162,7 @@ class BatchTab:
     def _slice(self, batch: VisitorBatch) -> Iterator[Updates]:
         drawn = float("-inf")
         for progress in batch.run.work(SLICE_SECONDS):
-            yield {self.status: batch_wording.progress_line(progress)}
+            yield {self.status: batch_wording.batch_progress_line(progress)}
             if monotonic() - drawn >= _REDRAW_SECONDS:
                 drawn = monotonic()
                 yield self._shown(batch)
@@ -249,7 +249,7 @@ class BatchTab:
                     "Stopped: {done} of {total} answers are kept. Press Go on for the others.", done=done, total=total
                 )
             )
-        return batch_wording.progress_line(progress)
+        return batch_wording.batch_progress_line(progress)
 
     def _gone(self, turn: object) -> Updates:
         """Say that the batch is gone, and why; it can be asked again."""

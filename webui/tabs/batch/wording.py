@@ -63,7 +63,7 @@ def fault_list(faults: Sequence[Fault]) -> str:
     return f'<div class="batch-faults"><p>{escape(head)}</p>{listed}</div>'
 
 
-def progress_line(progress: BatchProgress) -> str:
+def batch_progress_line(progress: BatchProgress) -> str:
     """Say how far a batch at work is, and how long it will take."""
     words = translate(
         "{done} of {total} answers. Now: {image}.",

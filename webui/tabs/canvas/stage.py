@@ -15,7 +15,7 @@ from webui.tabs.canvas.marks import Marks, drawn_prompt
 from webui.tabs.chosen_answer import answer_of
 from webui.tabs.compare.columns import mask_link
 from webui.tabs.compare.runs import in_a_file_name
-from webui.tabs.opened_run import answers_to
+from webui.tabs.opened_run import results_for
 from workbench.analysis.agreement import answered_masks, disagreement_map
 from workbench.analysis.agreement_picture import disagreement_layer
 from workbench.comparison import StrategyResult
@@ -66,7 +66,7 @@ class Subject:
 def subject_of(run: FinishedRun, chosen: object) -> Subject | None:
     """Return the answer chosen, or the first of the run that did not fail; None where all failed."""
     result, number = answer_of(run.progress, chosen)
-    answered = [each for each in answers_to(run.progress, number) if each.segmentation.verdict.kind != "failed"]
+    answered = [each for each in results_for(run.progress, number) if each.segmentation.verdict.kind != "failed"]
     before = next((each for each in answered if each.key == result.key), answered[0] if answered else None)
     return None if before is None else Subject(run, number, replace(before, answers=()))
 
@@ -132,7 +132,7 @@ def layers_of(subject: Subject, latest: Segmentation, marks: Marks) -> Iterator[
 
 
 def _disagreement(subject: Subject) -> Layer:
-    masks = answered_masks(answers_to(subject.run.progress, subject.number))
+    masks = answered_masks(results_for(subject.run.progress, subject.number))
     return disagreement_layer(disagreement_map({key: _shown(subject, mask) for key, mask in masks.items()}))
 
 

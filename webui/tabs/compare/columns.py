@@ -113,7 +113,7 @@ def idle(columns: tuple[AnswerColumn, ...], cards: Mapping[str, StrategyCard]) -
     return dict(_joined(column.emptied(wording.idle_card(cards[column.key])) for column in columns))
 
 
-def started(columns: tuple[AnswerColumn, ...], cards: Mapping[str, StrategyCard], progress: Progress) -> Updates:
+def announced(columns: tuple[AnswerColumn, ...], cards: Mapping[str, StrategyCard], progress: Progress) -> Updates:
     """Announce a run that has no answer yet."""
     words = {column.key: wording.pending_card(cards[column.key], _state(column.key, progress)) for column in columns}
     return dict(_joined(column.emptied(words[column.key]) for column in columns))
@@ -139,7 +139,7 @@ def finished(
     columns: tuple[AnswerColumn, ...], cards: Mapping[str, StrategyCard], progress: Progress, suite_key: str
 ) -> Updates:
     """Show all answers of a run at once."""
-    updates = started(columns, cards, progress)
+    updates = announced(columns, cards, progress)
     by_key = {column.key: column for column in columns}
     for result in progress.results:
         updates |= by_key[result.key].answered(progress, result, progress.attention_of(result), suite_key)

@@ -99,7 +99,7 @@ class Progress:
         return None if view is None else replace(view, title=f"{view.title}, “{first.phrase}”")
 
 
-def run(
+def ask_strategies(
     comparison: Comparison,
     payload: object,
     phrase: object,

@@ -25,7 +25,7 @@ from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
 from webui.tabs.compare.controls import Controls, build_controls, build_question, phrase_buttons
 from webui.tabs.compare.notes import note_on
 from webui.tabs.compare.option_controls import chosen_options, only_of
-from webui.tabs.compare.runs import ImageVersions, Progress, read_upload, run
+from webui.tabs.compare.runs import ImageVersions, Progress, ask_strategies, read_upload
 from webui.tabs.compare.viewer import build_viewer
 from webui.tabs.export.restoring import control_value, query_of, recipe_of, with_key
 from webui.visits import begin_visit_anew
@@ -139,7 +139,7 @@ class ComparePage:
         """
         options = chosen_options(self.controls.options, option_values)
         try:
-            for asked in run(self.comparison, payload, phrase, strategies, options, known):
+            for asked in ask_strategies(self.comparison, payload, phrase, strategies, options, known):
                 progress = replace(asked, name=self._picture_name(asked.view, payload, known))
                 for updates in self._show(FinishedRun(progress, only_of(options, progress.chosen), known)):
                     if not self.versions.is_current(turn, _file_of(payload)):
@@ -177,7 +177,7 @@ class ComparePage:
         updates: Updates = {self.status: status, **self._at_rest(progress.chosen[len(progress.results) :])}
         if not progress.results:
             begin_visit_anew()
-            updates |= answer_columns.started(self.columns, cards, progress)
+            updates |= answer_columns.announced(self.columns, cards, progress)
             query = query_of(so_far, self.examples, self.comparison.suite.key)
             note = {self.note: self._note_on(so_far)}
             yield updates | note | {**self._no_download(), self.last_run: None, self.query: query}

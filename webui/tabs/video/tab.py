@@ -164,7 +164,7 @@ class VideoTab:
             if latest.found_count:
                 written = folder / order.strategy
                 yield from self._written(written, latest, turn)
-                yield {self.ui.status: video_wording.progress_line(latest, turn), **self._result(latest, written)}
+                yield {self.ui.status: video_wording.clip_progress_line(latest, turn), **self._result(latest, written)}
         yield {self.ui.status: video_wording.finished_line(finished), **self._at_rest()}
 
     def _work(
@@ -181,7 +181,7 @@ class VideoTab:
                 if monotonic() - drawn >= _REDRAW_SECONDS or latest.is_done:
                     drawn = monotonic()
                     shown = {self.ui.picture: video_wording.latest_picture(latest, turn.title)}
-                    yield {self.ui.status: video_wording.progress_line(latest, turn), **shown}
+                    yield {self.ui.status: video_wording.clip_progress_line(latest, turn), **shown}
         except EvfSamError as error:
             if latest is None:
                 raise

@@ -147,7 +147,7 @@ def no_result() -> str:
     return f'<div class="clip-place"><p class="empty">{escape(words)}</p></div>'
 
 
-def progress_line(progress: ClipProgress, turn: Turn) -> str:
+def clip_progress_line(progress: ClipProgress, turn: Turn) -> str:
     """Say how many frames are done, how long the others will take, and who comes next."""
     done, total = len(progress.masks), progress.order.count
     words = translate("{done} of {total} frames are segmented.", done=done, total=total)
