@@ -13,9 +13,9 @@ from webui.i18n.translate import translate, translate_message
 from webui.run_cache import FinishedRun
 from webui.tabs.chosen_answer import AnswerChoice, answer_of
 from webui.tabs.compare.columns import Updates
-from webui.tabs.compare.story import step_name, step_told
 from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import run_or_words, wire_opening
+from webui.tabs.steps_story import step_name, step_told
 from webui.wording import verdict_in_words
 from workbench.comparison import StrategyResult
 from workbench.pictures.rendering import overlay

@@ -6,11 +6,11 @@ import pytest
 
 from webui.tabs.failures import evidence_of, line_of, meaning_of, title_of, verdict_of
 from workbench.failures.cases import FAILURE_CASES, FailureCase
-from workbench.failures.gallery import KeptAnswer, Outcome
+from workbench.failures.gallery import CaseOutcome, KeptAnswer
 from workbench.suites.registry import MINI
 
 
-def kept(strategy: str, outcome: Outcome, **values: object) -> KeptAnswer:
+def kept(strategy: str, outcome: CaseOutcome, **values: object) -> KeptAnswer:
     return KeptAnswer(strategy, "found", "", 0.1, 0.2, outcome, **values)
 
 
@@ -19,7 +19,9 @@ def test_every_strategy_and_outcome_has_a_sentence_and_a_reason(case: FailureCas
     assert title_of(case)
     assert meaning_of(case)
     for strategy in MINI.strategies:
-        told = {outcome: line_of(case, kept(strategy, outcome)) for outcome in get_args(Outcome) if outcome != "failed"}
+        told = {
+            outcome: line_of(case, kept(strategy, outcome)) for outcome in get_args(CaseOutcome) if outcome != "failed"
+        }
         assert all(what and why for what, why in told.values())
         assert told["right"][1] == told["refused"][1] != told["wrong"][1]
 

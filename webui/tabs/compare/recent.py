@@ -25,7 +25,7 @@ BESIDE: Final = 100
 """Added to a run's number where it is to be put beside the one on the page."""
 _SIDE: Final = 64
 
-Remembered = tuple[tuple[str, str], ...]
+RecentRuns = tuple[tuple[str, str], ...]
 """Keys of kept runs, the latest first, each with its button."""
 _SHOWN_SIDE: Final = 480
 
@@ -36,7 +36,7 @@ def build_recent(page: ComparePage) -> gr.State:
     strip = choice_list("", "recent")
     beside = choice_list("", "recent-beside")
 
-    def remember(key: str | None, before: Remembered) -> tuple[object, object, object]:
+    def remember(key: str | None, before: RecentRuns) -> tuple[object, object, object]:
         if key is None or any(key == each for each, _ in before):
             return gr.skip(), gr.skip(), ""
         try:
@@ -45,7 +45,7 @@ def build_recent(page: ComparePage) -> gr.State:
             return gr.skip(), gr.skip(), ""
         return now, _strip(now), ""
 
-    def choose(event: gr.SelectData, before: Remembered, key: str | None) -> Updates:
+    def choose(event: gr.SelectData, before: RecentRuns, key: str | None) -> Updates:
         number, is_beside = event.index, False
         if isinstance(number, int) and number >= BESIDE:
             number, is_beside = number - BESIDE, True
@@ -74,7 +74,7 @@ def _face(run: FinishedRun) -> str:
     return f'<img src="data:image/jpeg;base64,{picture}" alt=""><span lang="en">{escape(run.progress.phrase)}</span>'
 
 
-def _strip(runs: Remembered) -> str:
+def _strip(runs: RecentRuns) -> str:
     if len(runs) < 2:
         return ""
     items = "".join(

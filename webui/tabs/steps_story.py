@@ -15,7 +15,7 @@ _LONGEST_QUOTE: Final = 80
 """Characters up to which what was asked or answered stands in a sentence; longer texts are folded."""
 _MARKS_OF_A_SPACE: Final = "\u2581\u0120"
 
-Values = Mapping[str, object]
+TraceValues = Mapping[str, object]
 
 
 def step_told(entry: TraceEntry, drawn: str = "") -> str:
@@ -46,7 +46,7 @@ def _exchange(entry: TraceEntry) -> list[str]:
     return told
 
 
-def _pieces(values: Values) -> list[str]:
+def _pieces(values: TraceValues) -> list[str]:
     """Tell how the phrase was cut, and whether the image was read beside it."""
     told = []
     pieces = [str(each) for each in _listed(values, "tokens")]
@@ -71,7 +71,7 @@ def _pieces(values: Values) -> list[str]:
     return told
 
 
-def _projected(values: Values) -> list[str]:
+def _projected(values: TraceValues) -> list[str]:
     channels, norm = _number(values, "channels"), _number(values, "norm")
     if channels is None or norm is None:
         return []
@@ -79,7 +79,7 @@ def _projected(values: Values) -> list[str]:
     return [_sentence(translate(what, channels=f"{channels:.0f}", norm=f"{norm:.1f}"))]
 
 
-def _presence(values: Values) -> list[str]:
+def _presence(values: TraceValues) -> list[str]:
     p_yes, threshold = _number(values, "p_yes"), _number(values, "threshold")
     if p_yes is None or threshold is None:
         return []
@@ -87,7 +87,7 @@ def _presence(values: Values) -> list[str]:
     return [_sentence(translate(what, share=percent(p_yes), least=percent(threshold)))]
 
 
-def _boxes(values: Values) -> list[str]:
+def _boxes(values: TraceValues) -> list[str]:
     """Tell of boxes: as they were said and in pixels, with label and score where a detector gave them."""
     boxes, said = _listed(values, "boxes"), _listed(values, "spoken_boxes")
     told = _table_of_found(translate("Boxes"), boxes)
@@ -112,7 +112,7 @@ def _boxes(values: Values) -> list[str]:
     return told
 
 
-def _points(values: Values) -> list[str]:
+def _points(values: TraceValues) -> list[str]:
     """Tell how many points were asked about, and what came back; the table of them is drawn beside the picture."""
     points = [each for each in _listed(values, "points") if isinstance(each, Mapping)]
     if not points:
@@ -130,7 +130,7 @@ def _points(values: Values) -> list[str]:
     return told
 
 
-def _prompted(values: Values) -> list[str]:
+def _prompted(values: TraceValues) -> list[str]:
     """Tell of the box and points that SAM got, or that a visitor drew."""
     told = []
     box = _corners(values.get("box"))
@@ -144,7 +144,7 @@ def _prompted(values: Values) -> list[str]:
     return told
 
 
-def _thresholds(values: Values) -> list[str]:
+def _thresholds(values: TraceValues) -> list[str]:
     """Tell what a filter let pass."""
     guess, stability = _number(values, "pred_iou_threshold"), _number(values, "stability_threshold")
     told = []
@@ -159,7 +159,7 @@ def _thresholds(values: Values) -> list[str]:
     return told + _table_of_found(translate("Instances"), _listed(values, "instances"))
 
 
-def _ranking(values: Values) -> list[str]:
+def _ranking(values: TraceValues) -> list[str]:
     """Write CLIP's ranking of the proposals, best first."""
     rows = [
         [
@@ -184,7 +184,7 @@ def _ranking(values: Values) -> list[str]:
     return [figures.table(translate("Proposals, the most similar to the phrase first"), head, rows)] if rows else []
 
 
-_TELLERS: Final[tuple[Callable[[Values], list[str]], ...]] = (
+_TELLERS: Final[tuple[Callable[[TraceValues], list[str]], ...]] = (
     _pieces,
     _projected,
     _presence,
@@ -234,12 +234,12 @@ def _plain(value: object) -> object:
     return value if isinstance(value, str | int | None) else str(value)
 
 
-def _listed(values: Values, name: str) -> Sequence[object]:
+def _listed(values: TraceValues, name: str) -> Sequence[object]:
     value = values.get(name)
     return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
-def _number(values: Values, name: str) -> float | None:
+def _number(values: TraceValues, name: str) -> float | None:
     value = values.get(name)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 

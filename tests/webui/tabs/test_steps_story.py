@@ -6,8 +6,8 @@ from baselines.point_query.dialects.answer_parsing import parse_brackets
 from baselines.point_query.dialects.conventions import CoordinateConvention
 from evfsam.types import TraceEntry
 from webui.i18n.translate import in_language
-from webui.tabs.compare.story import step_told
 from webui.tabs.steps import steps_of
+from webui.tabs.steps_story import step_told
 from workbench.bundled import EXAMPLES
 from workbench.comparison import Comparison
 from workbench.kept_run import read_kept_run
