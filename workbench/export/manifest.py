@@ -7,10 +7,9 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final, cast
 
-from evfsam.types import Segmentation
 from workbench.export.exported_run import ExportedRun
 from workbench.export.file_writing import as_json_value
-from workbench.export.results import result_dict
+from workbench.export.results import result_dict, verdict_dict
 from workbench.suites.registry import Suite
 
 MANIFEST_NAME: Final = "manifest.json"
@@ -63,18 +62,9 @@ def _strategy_dict(run: ExportedRun, index: int) -> dict[str, object]:
         "weights_sha256": run.weights.get(result.key, {}),
         "seconds": {"total": result.seconds, "load": result.load_seconds, "stages": result.segmentation.seconds},
         "answers": [
-            _answer_dict(phrase, segmentation)
+            {"phrase": phrase, **verdict_dict(segmentation)}
             for phrase, segmentation in zip(run.phrases, result.by_phrase, strict=True)
         ],
-    }
-
-
-def _answer_dict(phrase: str, segmentation: Segmentation) -> dict[str, object]:
-    return {
-        "phrase": phrase,
-        "verdict": segmentation.verdict.kind,
-        "reason": segmentation.verdict.reason,
-        "pred_iou": segmentation.pred_iou,
     }
 
 

@@ -201,13 +201,20 @@ def _described(result: StrategyResult) -> dict[str, object]:
     return content
 
 
-def segmentation_dict(segmentation: Segmentation) -> dict[str, object]:
-    """Return all that is written of one answer, here and to programs (`workbench.export.answer_json`)."""
-    mask = segmentation.mask
+def verdict_dict(segmentation: Segmentation) -> dict[str, object]:
+    """Return what an answer says of itself."""
     return {
         "verdict": segmentation.verdict.kind,
         "reason": segmentation.verdict.reason,
         "pred_iou": segmentation.pred_iou,
+    }
+
+
+def segmentation_dict(segmentation: Segmentation) -> dict[str, object]:
+    """Return all that is written of one answer, here and to programs (`workbench.export.answer_json`)."""
+    mask = segmentation.mask
+    return {
+        **verdict_dict(segmentation),
         "area_share": segmentation.area_share,
         "box": mask_box(mask),
         "mask_rle": coco_rle(mask),
