@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from workbench.analysis.absence import MATCH_IOU, judge_presence
 from workbench.comparison import Comparison
-from workbench.datasets.scenes import Split, scene, split_seeds
+from workbench.datasets.cutouts import Split
+from workbench.datasets.scenes import scene, split_seeds
 from workbench.metrics.masks import mask_iou
 from workbench.suites.registry import SUITES, find_suite
 

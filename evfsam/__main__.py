@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from evfsam.errors import EvfSamError
-from evfsam.model.export import Layout, export_checkpoint
+from evfsam.model.export import WeightLayout, export_checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     export.add_argument("source", metavar="SRC", help="directory or Hub id")
     export.add_argument("destination", metavar="DST", help="directory to write")
-    export.add_argument("--layout", required=True, choices=get_args(Layout), help="of the copy")
+    export.add_argument("--layout", required=True, choices=get_args(WeightLayout), help="of the copy")
     export.add_argument("--revision", help="branch, tag or commit of a Hub id")
     given = parser.parse_args(arguments)
     try:

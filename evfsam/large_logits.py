@@ -25,8 +25,8 @@ _PHASES: Final = 3
 _DOUBT: Final = 2.0**-20
 """A sum below this share of its first summand may come out on either side of 0, by how it is rounded."""
 
-Places = NDArray[np.intp]
-"""Places or columns, from 0."""
+Indices = NDArray[np.intp]
+"""Of rows or columns, from 0."""
 
 Logits = NDArray[np.float32]
 
@@ -91,11 +91,11 @@ class LargeLogits:
         for rows in row_bands((self._height, self._wide.shape[1])):
             yield self._at(rows, columns)
 
-    def at(self, rows: Places, columns: Places) -> Logits:
+    def at(self, rows: Indices, columns: Indices) -> Logits:
         """(R, C): the logits where chosen rows and columns meet, to a rounding in the last place."""
         return self._at(rows, columns)
 
-    def _at(self, rows: Places | slice, columns: Places | slice) -> Logits:
+    def _at(self, rows: Indices | slice, columns: Indices | slice) -> Logits:
         logits = self._wide.numpy()[:, columns]
         upper, lower, upper_share, lower_share = (each[rows] for each in self._between)
         found: Logits = logits[upper]
@@ -103,14 +103,14 @@ class LargeLogits:
         found += lower_share[:, None] * logits[lower]
         return found
 
-    def _whole_columns(self, columns: Places) -> Logits:
+    def _whole_columns(self, columns: Indices) -> Logits:
         size = (self._height, len(columns))
         chosen = self._wide[None, None][..., torch.from_numpy(columns)]
         whole: Logits = F.interpolate(chosen, size, mode="bilinear", align_corners=False)[0, 0].numpy()
         return whole
 
     @cached_property
-    def _between(self) -> tuple[Places, Places, Logits, Logits]:
+    def _between(self) -> tuple[Indices, Indices, Logits, Logits]:
         """Each row's neighbours above and below, (H,), and the share of each, (H,), as `interpolate` weighs them.
 
         The shares are read off what it makes of rows of ones and zeros, not worked out again: rounding would differ.

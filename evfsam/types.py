@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from evfsam.errors import ImageFormatError
 from evfsam.geometry import BoxXyxy as BoxXyxy
 from evfsam.geometry import Frame, upsample_logits
-from evfsam.large_logits import LargeLogits, Places, can_work_in_bands, row_bands
+from evfsam.large_logits import Indices, LargeLogits, can_work_in_bands, row_bands
 
 RgbImage = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
@@ -157,7 +157,7 @@ class MaskPrediction:
         logits = self.mask_logits.cpu().numpy()
         yield from (logits[rows] for rows in row_bands(self.size))
 
-    def logits_at(self, rows: Places, columns: Places) -> NDArray[np.float32]:
+    def logits_at(self, rows: Indices, columns: Indices) -> NDArray[np.float32]:
         """(R, C): `mask_logits` where R rows and C columns meet."""
         large = self.large_logits()
         return self.mask_logits.cpu().numpy()[np.ix_(rows, columns)] if large is None else large.at(rows, columns)
@@ -355,7 +355,7 @@ class Segmentation:
         for parts in zip(*(source.logit_bands() for source in self._sources), strict=True):
             yield reduce(np.maximum, parts)
 
-    def logits_at(self, rows: Places, columns: Places) -> NDArray[np.float32]:
+    def logits_at(self, rows: Indices, columns: Indices) -> NDArray[np.float32]:
         """(R, C): `mask_logits` where R rows and C columns meet."""
         if self.given_logits is not None:
             return self.given_logits.float().cpu().numpy()[np.ix_(rows, columns)]

@@ -101,7 +101,7 @@ class _Draws(Dataset[Any]):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageOutcome:
     """How a run ended.
 
     Attributes:
@@ -142,7 +142,7 @@ def run(
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     curves: Path | None = None,
     seconds: float | None = None,
-) -> Outcome:
+) -> StageOutcome:
     """Train a stage to the end of its schedule, going on from `checkpoint` where there is one.
 
     Args:
@@ -201,7 +201,7 @@ def run(
                 saved = now
             if is_last:
                 break
-    return Outcome(step, time.monotonic() - started, figures)
+    return StageOutcome(step, time.monotonic() - started, figures)
 
 
 def validate(stage: Stage, device: torch.device) -> dict[str, float]:

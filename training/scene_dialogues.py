@@ -37,7 +37,7 @@ AIMED_TOKENS: Final = 2
 """Answer tokens that point: the digits of a box say where it is, and pointing after them teaches a phrase nothing."""
 NAMING_QUESTION: Final = "Please name the object at the point "
 BACKGROUND: Final = "background"
-Look = Callable[[TrainingScene], torch.Tensor]
+SceneView = Callable[[TrainingScene], torch.Tensor]
 """A scene as a vision tower is given it, float16."""
 
 
@@ -145,7 +145,7 @@ class DialogueDraw:
         default_factory=lambda: {kind: KIND_WEIGHTS[kind] for kind in KINDS}
     )
     image_tokens: int = (IMAGE_SIZE // PATCH_SIZE) ** 2
-    look: Look = clip_look
+    look: SceneView = clip_look
     points_a_box: int = 3
     named_points: int = 3
     groups: float = 0.15
@@ -238,7 +238,7 @@ class DialogueDraw:
 
 
 def batched(
-    scenes: Sequence[TrainingScene], packed: Sequence[PackedSequence], pad: int, look: Look = clip_look
+    scenes: Sequence[TrainingScene], packed: Sequence[PackedSequence], pad: int, look: SceneView = clip_look
 ) -> DialogueBatch:
     """Lay packed dialogues out as tensors; padding is `pad`, and the vision tower is given what `look` returns."""
     length, segments = max(len(item.ids) for item in packed), max(len(item.lineage) for item in packed)

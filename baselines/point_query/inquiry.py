@@ -13,7 +13,7 @@ from baselines.point_query.dialects import SpokenBox
 from baselines.point_query.dialogue import Message
 from evfsam.types import SamPrompt, TraceEntry, Verdict
 
-Outcome = tuple[SamPrompt, ...] | Verdict
+Resolution = tuple[SamPrompt, ...] | Verdict
 """What SAM is to be prompted with, or why it is not asked."""
 
 
@@ -33,7 +33,7 @@ class Inquiry:
     phrase: str
     dialogue: list[Message] = field(default_factory=list)
     boxes: tuple[SpokenBox, ...] = ()
-    outcome: Outcome | None = None
+    outcome: Resolution | None = None
     steps: list[TraceEntry] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     remark: str = ""

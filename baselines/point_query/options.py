@@ -9,7 +9,7 @@ from evfsam.errors import ConfigurationError
 
 Form = Literal["pqpp", "ppg"]
 PromptUse = Literal["box", "points", "both", "positives"]
-Turns = Literal["independent", "joint"]
+TurnStyle = Literal["independent", "joint"]
 Sampling = Literal["grid", "random"]
 Presence = Literal["dialect", "ask", "skip"]
 
@@ -51,7 +51,7 @@ class PointQueryOptions:
     sampling_seed: int = 0
     threshold: float = 0.9
     count: ObjectCount = "0+"
-    turns: Turns = "independent"
+    turns: TurnStyle = "independent"
     max_new_tokens: int = 512
     presence: Presence = "dialect"
     presence_threshold: float = 0.5
@@ -63,7 +63,7 @@ class PointQueryOptions:
             "prompt": PromptUse,
             "sampling": Sampling,
             "count": ObjectCount,
-            "turns": Turns,
+            "turns": TurnStyle,
             "presence": Presence,
         }
         for name, allowed in choices.items():

@@ -16,7 +16,7 @@ from evfsam.weights.checkpoint_files import CONFIG_NAME, save_weights, write_con
 from evfsam.weights.hub import local_checkpoint
 from evfsam.weights.loading import build_without_storage, check_fit
 
-Layout = Literal["released", "ours"]
+WeightLayout = Literal["released", "ours"]
 MAX_SHARD_BYTES: Final = 5_000_000_000
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def export_checkpoint(
     source: str | Path,
     destination: str | Path,
-    layout: Layout,
+    layout: WeightLayout,
     *,
     revision: str | None = None,
     max_shard_bytes: int | None = MAX_SHARD_BYTES,
@@ -65,7 +65,7 @@ def write_checkpoint(
     config: EvfSamConfig,
     weights: Mapping[str, torch.Tensor],
     tokenizer: PhraseTokenizer,
-    layout: Layout,
+    layout: WeightLayout,
     *,
     max_shard_bytes: int | None = MAX_SHARD_BYTES,
 ) -> None:

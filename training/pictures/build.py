@@ -15,10 +15,11 @@ from PIL import Image
 
 from evfsam.errors import ConfigurationError, EvfSamError
 from training.command_line import DefaultsShown
-from training.pictures.folder import Split, background_splits, file_stem, splits
+from training.pictures.folder import background_splits, file_stem, splits
 from training.pictures.pieces import Piece, open_picture, picture, read_pieces
 from training.pictures.sources import Source, chosen, fetched, pinned_sources, unpacked
 from workbench.cli.parser import OneLineParser
+from workbench.datasets.cutouts import Split
 
 _BACKGROUNDS: Final = Path(__file__).with_name("backgrounds.json")
 _BACKGROUND_SIDE: Final = 512

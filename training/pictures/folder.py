@@ -3,12 +3,11 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from training.pictures.pieces import Piece
+from workbench.datasets.cutouts import Split
 from workbench.datasets.vocabulary import NOUNS
 
-Split = Literal["train", "val", "test"]
 _ALWAYS_TRAIN = "fluent-3d/"
 """The page's random scenes show these."""
 _ALWAYS_TEST = "fluent-flat/"

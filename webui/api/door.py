@@ -28,7 +28,7 @@ from webui.api.schemas import EndpointSchemas
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[float, str], Awaitable[None]]
+OnProgress = Callable[[float, str], Awaitable[None]]
 """Takes the seconds since the question and a few words on where it stands."""
 MOST_WAITING: Final = 32
 """Questions in one queue; more are told to come again."""
@@ -83,7 +83,7 @@ class Door:
         arguments: dict[str, object],
         request: Request,
         *,
-        tell: Progress | None = None,
+        tell: OnProgress | None = None,
         is_gone: Callable[[], Awaitable[bool]] | None = None,
     ) -> Answered:
         """Ask an endpoint and wait for its answer.
@@ -116,7 +116,7 @@ class Door:
         function: BlockFunction,
         data: list[object],
         request: Request,
-        tell: Progress | None,
+        tell: OnProgress | None,
         is_gone: Callable[[], Awaitable[bool]] | None,
     ) -> list[Any]:
         body = PredictBodyInternal(
@@ -136,7 +136,7 @@ class Door:
         self,
         function: BlockFunction,
         body: PredictBodyInternal,
-        tell: Progress | None,
+        tell: OnProgress | None,
         is_gone: Callable[[], Awaitable[bool]] | None,
     ) -> list[Any]:
         queue = self._app.get_blocks()._queue
@@ -195,7 +195,7 @@ def check_room(blocks: gr.Blocks, function: BlockFunction) -> None:
 
 
 async def _outputs(
-    queue: Any, session: str, tell: Progress | None, is_gone: Callable[[], Awaitable[bool]] | None
+    queue: Any, session: str, tell: OnProgress | None, is_gone: Callable[[], Awaitable[bool]] | None
 ) -> list[Any]:
     """Wait for the outputs of an event in Gradio's queue."""
     messages: Messages[Any] = queue.pending_messages_per_session[session]

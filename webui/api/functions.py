@@ -31,13 +31,13 @@ from workbench.export.answer_types import (
 _LARGEST_SEED: Final = 2**31 - 1
 _MOST_OPTIONS: Final = 20
 
-Phrase = Annotated[
+PhraseText = Annotated[
     str,
     About("what to segment, 1 to 1000 characters; up to 16 phrases with ';' between them", shortest=1),
 ]
 OnePhrase = Annotated[str, About("what to segment, 1 to 1000 characters", shortest=1)]
 Key = Annotated[str, About("key of the strategy to ask; list_strategies names them")]
-Options = Annotated[
+OptionValues = Annotated[
     dict[str, object],
     About(
         "options of the strategy by name, such as {'grid_size': 7, 'threshold': 0.8} for point-query or "
@@ -73,9 +73,9 @@ class Programs:
     def segment(
         self,
         image: ImageArgument,
-        phrase: Phrase,
+        phrase: PhraseText,
         strategy: Key = "evf-sam",
-        options: Options = {},  # noqa: B006
+        options: OptionValues = {},  # noqa: B006
         points: Points = None,
         box: GivenBox = None,
     ) -> SegmentAnswer:
@@ -94,7 +94,7 @@ class Programs:
     def compare_strategies(
         self,
         image: ImageArgument,
-        phrase: Phrase,
+        phrase: PhraseText,
         strategies: Annotated[
             list[str] | None, About("keys of the strategies to ask; all where it is null or left out")
         ] = None,

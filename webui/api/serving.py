@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from webui.api.calls import CallChecks
-from webui.api.door import Door, Progress
+from webui.api.door import Door, OnProgress
 from webui.api.guard import Guard, Hosts
 from webui.api.images import GivenImages
 from webui.api.openapi import OPENAPI_PATH, openapi_document
@@ -122,7 +122,7 @@ def _contents(content: dict[str, Any], picture: str | None) -> "list[TextContent
     return [text] if picture is None else [text, ImageContent(type="image", data=picture, mimeType="image/png")]
 
 
-def _progress(context: Any) -> Progress | None:
+def _progress(context: Any) -> OnProgress | None:
     token = None if context.meta is None else context.meta.progressToken
     if token is None:
         return None

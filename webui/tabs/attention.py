@@ -31,7 +31,7 @@ from webui.tabs.attention_pictures import (
 from webui.tabs.chosen_answer import AnswerChoice, answer_of
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.controls import checked_choice, choice_list, layer_choices
-from webui.tabs.compare.recent import Remembered
+from webui.tabs.compare.recent import RecentRuns
 from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening
 from workbench.analysis.attention_figure import FigureFormat, FigureMap, attention_figure
@@ -158,7 +158,7 @@ class AttentionTab:
     def _elsewhere(self, key: str | None, recent: object) -> list[tuple[str, str]]:
         """Return the answers of this visit's other runs that have attention, as choices."""
         found = []
-        for other, _ in cast(Remembered, recent) if isinstance(recent, list | tuple) else ():
+        for other, _ in cast(RecentRuns, recent) if isinstance(recent, list | tuple) else ():
             try:
                 phrases = phrases_with_attention(self.page.runs.get(other)) if other != key else []
             except GoneError:

@@ -12,7 +12,7 @@ from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.columns import Updates
 from webui.tabs.opened_run import chosen_or_first
 from workbench.evaluation.measured_answers import Answer
-from workbench.reporting.browsing import ORDERS, Browsing, Order
+from workbench.reporting.browsing import ORDERS, Browsing, SampleOrder
 from workbench.reporting.showcase import REFERENCE_LABEL, Exhibit
 from workbench.reporting.tables import run_title
 
@@ -70,7 +70,7 @@ class EvaluationTab:
         strategies = [(key, key) for key in opened.run.run.strategies]
         kinds = [(translate("All kinds"), ""), *((each, each) for each in opened.kinds)]
         whose, of_kind = chosen_or_first(strategy, strategies), chosen_or_first(kind, kinds)
-        wanted: Order = next((each for each in ORDERS if each == order), ORDERS[0])
+        wanted: SampleOrder = next((each for each in ORDERS if each == order), ORDERS[0])
         spots = opened.spots(wanted, whose, of_kind)
         place = _place(number, step, len(spots))
         shown = figures.nothing(translate(_NOTHING))

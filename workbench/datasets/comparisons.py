@@ -33,7 +33,7 @@ BESIDE_LINE: Final = 0.12
 
 Side = Literal["left", "right", "top", "bottom"]
 SIDES: Final[tuple[Side, ...]] = ("left", "right", "top", "bottom")
-Size = Literal["big", "small"]
+SizeWord = Literal["big", "small"]
 
 
 class Describable(Protocol):
@@ -122,7 +122,7 @@ class Layout:
         is_clear = all(offset >= 2 * CENTRAL for i, offset in offsets.items() if i not in inside)
         return inside[0] if len(inside) == 1 and is_clear else None
 
-    def extreme(self, indices: Sequence[int], size: Size) -> int | None:
+    def extreme(self, indices: Sequence[int], size: SizeWord) -> int | None:
         """Return the largest or smallest of two or more."""
         if len(indices) < 2:
             return None

@@ -24,7 +24,7 @@ from workbench.datasets.cutouts import FETCHED, SHIPPED, Cutout, Library, Split,
 from workbench.datasets.expressions import Expression, describe
 from workbench.datasets.phrasing import Wordings
 from workbench.datasets.scenes import Scene, SceneObject, split_seeds
-from workbench.datasets.vocabulary import COLOURS, GROUPS, NOUNS, Colour
+from workbench.datasets.vocabulary import COLOURS, GROUPS, NOUNS, Paint
 
 _Box = tuple[float, float, float, float]
 CompositeKind = Literal["scenes", "photo-scenes"]
@@ -286,7 +286,7 @@ def _painted(cutout: Cutout, paint: str) -> Image.Image:
     return painted(cutout.image, COLOURS[paint])
 
 
-def painted(picture: Image.Image, colour: Colour) -> Image.Image:
+def painted(picture: Image.Image, colour: Paint) -> Image.Image:
     """Give an RGBA picture one colour, its shades kept."""
     hue, saturation, value = picture.convert("RGB").convert("HSV").split()
     if colour.hue is not None:

@@ -19,7 +19,7 @@ ABSENT: Final = "absent"
 SEMANTIC_PREFIX: Final = ALL_OF_CLASS
 """Before the name of a category: all of its pixels are meant."""
 
-Wording = Literal["seen", "unseen", ""]
+WordingKind = Literal["seen", "unseen", ""]
 """Whether a phrase is worded as in training; "" where the data set does not know."""
 
 
@@ -45,7 +45,7 @@ class SampleQuestion:
     phrase: str
     kind: str
     reference_source: ReferenceMask | Callable[[], ReferenceMask]
-    wording: Wording = ""
+    wording: WordingKind = ""
 
     @property
     def reference(self) -> ReferenceMask:

@@ -12,13 +12,13 @@ from workbench.datasets.coco_files import read_coco_phrases
 from workbench.datasets.coco_panoptic import read_coco_panoptic
 from workbench.datasets.composites import composite, picture_library
 from workbench.datasets.contract import Dataset, DatasetError, ReadDataset, Sample, SampleQuestion
-from workbench.datasets.cutouts import FETCHED
+from workbench.datasets.cutouts import FETCHED, Split
 from workbench.datasets.hub_stream import open_hub_stream
 from workbench.datasets.own_folder import read_folder
 from workbench.datasets.reason_seg import read_reason_seg
 from workbench.datasets.refcoco_m import RefCocoM
 from workbench.datasets.refer import SPLIT_SETS, read_grefcoco, read_refer
-from workbench.datasets.scenes import Scene, Split, scene, split_seeds
+from workbench.datasets.scenes import Scene, scene, split_seeds
 from workbench.datasets.semantic import read_ade20k, read_human_parsing, read_part_imagenet, read_pascal_part
 from workbench.metrics.masks import Mask
 from workbench.names import DATASET_NAMES, unknown_name

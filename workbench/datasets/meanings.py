@@ -10,12 +10,12 @@ from random import Random
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from workbench.datasets.comparisons import SIDES, Layout, Scenery, Side, Size, are_neighbours
+from workbench.datasets.comparisons import SIDES, Layout, Scenery, Side, SizeWord, are_neighbours
 from workbench.datasets.naming import Head, Word, covers_nothing, known_words
 from workbench.datasets.vocabulary import COLOURS, GROUPS
 
 _MOST_RANKED: Final = 5
-_SIZES: Final[tuple[Size, ...]] = ("big", "small")
+_SIZES: Final[tuple[SizeWord, ...]] = ("big", "small")
 _CORNERS: Final[tuple[tuple[Side, Side], ...]] = (
     ("top", "left"),
     ("top", "right"),

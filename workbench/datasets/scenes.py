@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from PIL import Image
 
 from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage
+from workbench.datasets.cutouts import Split
 from workbench.datasets.expressions import Expression, describe
 from workbench.datasets.phrasing import Wordings
 from workbench.datasets.vocabulary import CATEGORIES, HUES
@@ -24,7 +25,6 @@ from workbench.datasets.vocabulary import CATEGORIES, HUES
 _SPRITES: Final = Path(__file__).with_name("sprites")
 _BACKGROUNDS: Final = Path(__file__).with_name("backgrounds")
 
-Split = Literal["train", "val", "test"]
 _SPLITS: Final[dict[Split, range]] = {
     "train": range(0, 10_000_000),
     "val": range(10_000_000, 10_100_000),

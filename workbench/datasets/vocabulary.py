@@ -37,7 +37,7 @@ class Noun:
 
 
 @dataclass(frozen=True)
-class Colour:
+class Paint:
     """A colour word and how to paint with it, in HSV, all numbers 0..1.
 
     Attributes:
@@ -55,9 +55,9 @@ class Colour:
     synonyms: tuple[str, ...]
 
 
-def _colour(name: str, rule: Mapping[str, object]) -> Colour:
+def _colour(name: str, rule: Mapping[str, object]) -> Paint:
     hue, saturation, value, synonyms = (rule[key] for key in ("hue", "saturation", "value", "synonyms"))
-    return Colour(name, hue, tuple(saturation), tuple(value), tuple(synonyms))  # type: ignore[arg-type]
+    return Paint(name, hue, tuple(saturation), tuple(value), tuple(synonyms))  # type: ignore[arg-type]
 
 
 _WORDS: Final = json.loads(_FILE.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ NOUNS: Final[Mapping[str, Noun]] = MappingProxyType(
 GROUPS: Final[Mapping[str, str]] = MappingProxyType(_WORDS["groups"])
 """Group words, singular to plural; disjoint from the names."""
 
-COLOURS: Final[Mapping[str, Colour]] = MappingProxyType(
+COLOURS: Final[Mapping[str, Paint]] = MappingProxyType(
     {name: _colour(name, rule) for name, rule in _WORDS["colours"].items()}
 )
 """Colours by word."""

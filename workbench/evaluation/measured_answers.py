@@ -10,7 +10,7 @@ import numpy as np
 from evfsam.attention import cls_to_image, mass_inside
 from evfsam.errors import GeometryError
 from evfsam.types import ImageView, Segmentation
-from workbench.datasets.contract import ABSENT, SampleQuestion, Wording
+from workbench.datasets.contract import ABSENT, SampleQuestion, WordingKind
 from workbench.export.results import coco_rle, mask_box
 from workbench.metrics.masks import (
     HIT_IOUS,
@@ -30,7 +30,7 @@ from workbench.metrics.masks import (
 ENCODE_STAGE: Final = "encode image"
 """What every strategy calls the stage of SAM's image encoder."""
 
-Outcome = Literal["found", "absent", "failed", "unread"]
+AnswerKind = Literal["found", "absent", "failed", "unread"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Answer:
     place: Place
     phrase: str
     kind: str
-    outcome: Outcome
+    outcome: AnswerKind
     reason: str = ""
     intersection: int = 0
     union: int = 0
@@ -88,7 +88,7 @@ class Answer:
     pred_iou: float | None = None
     seconds: float = 0.0
     mask_counts: str = ""
-    wording: Wording = ""
+    wording: WordingKind = ""
     data: str = ""
     encode_seconds: float | None = None
     peak_bytes: int | None = None

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from evfsam.errors import ConfigurationError
 from workbench.evaluation.evaluation import Shard
-from workbench.evaluation.measured_answers import Answer, Outcome, Place
+from workbench.evaluation.measured_answers import Answer, AnswerKind, Place
 from workbench.evaluation.run_identity import Facts, Header, RunIdentity
 from workbench.export.file_writing import as_json_value, write_whole
 
@@ -250,7 +250,7 @@ def _answer_of(path: Path, number: int, record: dict[str, Any]) -> Answer:
     try:
         place = Place(*(record.pop(name) for name in ("sample_index", "sample_id", "question_index", "strategy")))
         height, width = record.pop("size")
-        outcome = cast(Outcome, record.pop("outcome"))
+        outcome = cast(AnswerKind, record.pop("outcome"))
         return Answer(place=place, outcome=outcome, size=(int(height), int(width)), **record)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(path, number) from error

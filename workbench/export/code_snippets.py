@@ -6,7 +6,7 @@ from typing import Final
 
 from workbench.analysis.finishing import FinishingOptions
 from workbench.comparison import StrategyOptions
-from workbench.export.run_recipes import ExampleSource, GeneratedScene, RunRecipe, Source
+from workbench.export.run_recipes import ExampleSource, GeneratedScene, ImageSource, RunRecipe
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:7860"
 UPLOAD_NAME: Final = "your-image.png"
@@ -81,7 +81,7 @@ def curl_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
     return f"{drawing}{_note(recipe)}curl -sf " + "".join(f"{each} \\\n    " for each in sent) + f"{place}\n"
 
 
-def file_name(source: Source) -> str:
+def file_name(source: ImageSource) -> str:
     """Return the file that the client's snippets read."""
     if isinstance(source, ExampleSource):
         return f"examples/{source.file}"
@@ -93,13 +93,13 @@ def _text(text: str) -> str:
     return f'"{text}"' if text.isprintable() and not set(text) & {'"', "\\"} else repr(text)
 
 
-def _image_import(source: Source) -> str:
+def _image_import(source: ImageSource) -> str:
     if isinstance(source, GeneratedScene):
         return "from workbench.datasets.scenes import scene"
     return "from evfsam.preprocess import load_image"
 
 
-def _image_expression(source: Source) -> str:
+def _image_expression(source: ImageSource) -> str:
     if isinstance(source, GeneratedScene):
         return f"scene({source.seed}, {source.size}).image"
     return f"load_image({_text(file_name(source))})"

@@ -15,9 +15,9 @@ from workbench.analysis.finishing import FinishingOptions
 from workbench.export.run_recipes import (
     ExampleSource,
     GeneratedScene,
+    ImageSource,
     OptionValue,
     RunRecipe,
-    Source,
     UploadSource,
     check_recipe,
 )
@@ -101,7 +101,7 @@ def decode_link(query: str, *, examples: Collection[str], suites: Mapping[str, S
     return check_recipe(recipe, examples=examples, suites=suites)
 
 
-def _source_pairs(source: Source) -> list[tuple[str, str]]:
+def _source_pairs(source: ImageSource) -> list[tuple[str, str]]:
     if isinstance(source, ExampleSource):
         return [("example", source.file)]
     if isinstance(source, GeneratedScene):
@@ -139,7 +139,7 @@ def _fields_of(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     return single, many
 
 
-def _source_of(single: Mapping[str, str]) -> Source:
+def _source_of(single: Mapping[str, str]) -> ImageSource:
     if ("example" in single) == ("scene" in single):
         raise ConfigurationError("expected either an example or a scene in the link; copy it again")
     if "example" in single:

@@ -45,7 +45,7 @@ class UploadSource:
     name: str
 
 
-Source = ExampleSource | GeneratedScene | UploadSource
+ImageSource = ExampleSource | GeneratedScene | UploadSource
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class RunRecipe:
         finishing: of the masks.
     """
 
-    source: Source
+    source: ImageSource
     phrases: tuple[str, ...]
     suite: str
     strategies: tuple[str, ...]
@@ -106,7 +106,7 @@ def check_recipe(recipe: RunRecipe, *, examples: Collection[str], suites: Mappin
     return RunRecipe(recipe.source, phrases, recipe.suite, recipe.strategies, recipe.options, recipe.finishing)
 
 
-def _check_source(source: Source, examples: Collection[str]) -> None:
+def _check_source(source: ImageSource, examples: Collection[str]) -> None:
     if isinstance(source, ExampleSource):
         if not _EXAMPLE_NAME.fullmatch(source.file) or source.file not in examples:
             raise ConfigurationError(unknown_name("example", source.file, tuple(sorted(examples))))

@@ -41,7 +41,7 @@ _SOURCE: Final = "scenes drawn by this project; sprites MIT, backgrounds CC0 or 
 _PICTURE_SIDE: Final = 384
 _QUALITY: Final = 82
 
-Outcome = Literal[
+CaseOutcome = Literal[
     "right", "refused", "rough", "denied", "invented", "wrong", "more", "fewer", "whole", "scattered", "failed"
 ]
 
@@ -69,7 +69,7 @@ class KeptAnswer:
     reason: str
     area_share: float
     iou: float
-    outcome: Outcome
+    outcome: CaseOutcome
     others: tuple[str, ...] = ()
     facts: Mapping[str, float | str] = field(default_factory=dict)
 
@@ -143,7 +143,7 @@ def taken_objects(case: FailureCase, mask: Mask) -> tuple[int, ...]:
     )
 
 
-def case_outcome(case: FailureCase, mask: Mask, *, is_failed: bool = False) -> Outcome:
+def case_outcome(case: FailureCase, mask: Mask, *, is_failed: bool = False) -> CaseOutcome:
     """Compare a mask with what was meant."""
     if is_failed:
         return "failed"

@@ -16,10 +16,10 @@ from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import MergedRun
 from workbench.reporting.showcase import Exhibit, Spot, answers_by_spot, dispute, draw_exhibit
 
-Order = Literal["data", "worst", "best", "disputed", "absent"]
+SampleOrder = Literal["data", "worst", "best", "disputed", "absent"]
 """As in the data set; by the IoU of one strategy; by how far answers are apart; marked though absent."""
 
-ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+ORDERS: Final[tuple[SampleOrder, ...]] = get_args(SampleOrder)
 PICTURE_SIDE: Final = 720
 
 
@@ -38,11 +38,11 @@ class Browsing:
         """Kinds of expressions, sorted."""
         return tuple(sorted({answer.kind for answer in self.run.answers}))
 
-    def spots(self, order: Order, strategy: str, kind: str = "") -> list[Spot]:
+    def spots(self, order: SampleOrder, strategy: str, kind: str = "") -> list[Spot]:
         """Return which questions are shown, and in which order.
 
         Args:
-            order: see `Order`.
+            order: see `SampleOrder`.
             strategy: whose answers decide the orders "worst", "best" and "absent".
             kind: of the expressions; "" for all.
         """

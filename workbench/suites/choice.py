@@ -10,7 +10,7 @@ import torch
 
 from evfsam.errors import ConfigurationError, Sentence
 from workbench.names import AUTO_KEY, FULL_KEY, SUITE_NAMES, unknown_name
-from workbench.suites.full import GatedReason, Places, default_model_ids, full_suite
+from workbench.suites.full import GatedReason, ModelPlaces, default_model_ids, full_suite
 from workbench.suites.hub_entries import HubEntry
 from workbench.suites.memory_plan import Budget, plan_memory
 from workbench.suites.model_lock import find_model
@@ -75,7 +75,7 @@ def choose_suite(
     return replace(_planned(suite, machine, strategies, dtype), reason=reason)
 
 
-def read_places(weights: Sequence[str]) -> Places:
+def read_places(weights: Sequence[str]) -> ModelPlaces:
     """Read replacements "NAME=DIR" or "NAME=ID".
 
     Raises:
@@ -125,7 +125,7 @@ def _automatic(machine: Machine, store: ModelStore, hub_answers: HubProbe) -> tu
     return MINI.key, "chosen because the Hugging Face Hub does not answer, and not all models of full are in its cache"
 
 
-def _with_directories(suite: Suite, places: Places) -> Suite:
+def _with_directories(suite: Suite, places: ModelPlaces) -> Suite:
     entries = dict(suite.strategies)
     for name, place in places.items():
         entry = entries.get(name)

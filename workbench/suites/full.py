@@ -20,7 +20,7 @@ from workbench.suites.load_status import LoadStatus
 from workbench.suites.model_store import ModelStore
 from workbench.suites.registry import Suite
 
-Places = Mapping[str, str | Path]
+ModelPlaces = Mapping[str, str | Path]
 """What replaces a model: a directory, or another id of the lock file; by strategy key, "key.role", or Hub id."""
 
 GatedReason = Callable[[str], str | None]
@@ -98,7 +98,7 @@ def default_model_ids() -> tuple[str, ...]:
 
 
 def full_suite(
-    store: ModelStore | None = None, places: Places = MappingProxyType({}), gated_reason: GatedReason | None = None
+    store: ModelStore | None = None, places: ModelPlaces = MappingProxyType({}), gated_reason: GatedReason | None = None
 ) -> Suite:
     """Build the suite; nothing is fetched or loaded.
 
@@ -159,14 +159,14 @@ def hub_gated_reason(model_id: str) -> str | None:
     return None
 
 
-def _replaced(key: str, recipe: _Recipe, places: Places) -> Iterator[tuple[str, str | Path]]:
+def _replaced(key: str, recipe: _Recipe, places: ModelPlaces) -> Iterator[tuple[str, str | Path]]:
     for index, (role, model_id) in enumerate(recipe.weights.items()):
         place = places.get(model_id, model_id) if model_id else model_id
         place = places.get(f"{key}.{role}", place)
         yield role, places.get(key, place) if index == 0 else place
 
 
-def _check_names(places: Places) -> None:
+def _check_names(places: ModelPlaces) -> None:
     roles = tuple(f"{key}.{role}" for key, recipe in _RECIPES.items() for role in recipe.weights)
     known = (*_RECIPES, *roles, *default_model_ids())
     for name in places:

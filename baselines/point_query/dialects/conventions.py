@@ -18,7 +18,7 @@ SpokenPoint = tuple[int, int]
 """(x, y) in a convention's own units."""
 
 Unit = Literal["relative", "pixels", "bins"]
-Order = Literal["xy", "yx"]
+AxisOrder = Literal["xy", "yx"]
 
 _BIN_CENTRE = 0.5
 _LITTLE = 0.05
@@ -44,7 +44,7 @@ class CoordinateGrid:
     spans: tuple[int, int]
     largest: tuple[int, int]
     offset: float
-    order: Order
+    order: AxisOrder
     range_words: str
     least_slack: int = 0
 
@@ -94,7 +94,7 @@ class CoordinateConvention:
     """
 
     unit: Unit = "relative"
-    order: Order = "xy"
+    order: AxisOrder = "xy"
     steps: int = 1000
 
     def grid(self, size: tuple[int, int], resized_size: tuple[int, int] | None = None) -> CoordinateGrid:

@@ -10,7 +10,7 @@ from evfsam.__main__ import main
 from evfsam.encoders.tokenizers import PhraseTokenizer
 from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
-from evfsam.model.export import Layout, export_checkpoint
+from evfsam.model.export import WeightLayout, export_checkpoint
 from evfsam.model.modeling import EvfSamModel
 from evfsam.weights.checkpoint_files import read_weights, save_weights
 from tests.evfsam.tiny import BEIT3, SAM, TOKENIZER_DIRECTORY
@@ -89,7 +89,7 @@ def test_shards_replace_an_older_whole_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["released", "ours"])
-def test_nothing_is_written_where_the_source_does_not_fit(layout: Layout, ours: Path, tmp_path: Path) -> None:
+def test_nothing_is_written_where_the_source_does_not_fit(layout: WeightLayout, ours: Path, tmp_path: Path) -> None:
     weights = {name: value for name, value in read_weights(ours).items() if not name.endswith("0.2.bias")}
     save_weights(ours, weights)
     with pytest.raises(CheckpointError, match=r"1 missing: text_hidden_fcs\.0\.2\.bias"):

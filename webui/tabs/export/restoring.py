@@ -17,7 +17,14 @@ from webui.tabs.compare.option_controls import OptionControl
 from workbench.datasets.scenes import scene
 from workbench.export.code_snippets import DEFAULT_ADDRESS
 from workbench.export.links import decode_link, encode_link
-from workbench.export.run_recipes import ExampleSource, GeneratedScene, RecipeOptions, RunRecipe, Source, UploadSource
+from workbench.export.run_recipes import (
+    ExampleSource,
+    GeneratedScene,
+    ImageSource,
+    RecipeOptions,
+    RunRecipe,
+    UploadSource,
+)
 from workbench.pictures.shown_pictures import read_image
 from workbench.suites.registry import Suite
 
@@ -122,7 +129,7 @@ def _recipe_alone(query: str) -> str:
     return "&".join(part for part in parts if part.partition("=")[0] not in (LANGUAGE_PARAMETER, KEY_PARAMETER))
 
 
-def _source_of(run: FinishedRun, examples: Sequence[Example]) -> Source:
+def _source_of(run: FinishedRun, examples: Sequence[Example]) -> ImageSource:
     content = run.progress.view.content_hash
     example = next((example for example in examples if example.content_hash == content), None)
     if example is not None:
