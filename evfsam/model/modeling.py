@@ -277,9 +277,9 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         mask_padding: bool = True,
         high_res_features: Sequence[torch.Tensor] = (),
     ) -> EvfSamOutput:
-        """Segment B images with P phrases in all: the path of training and of `segment`.
+        """Segment B images with P phrases in all: the path of `segment` and of training on real data.
 
-        `EvfSamStrategy` takes the same steps, `fuse` and the family's `decode_features`, on a shared embedding.
+        The strategy, videos and the mini suite's training take the same first step, `fuse`, and the same SAM.
 
         Args:
             image_embeddings: (B, C, h, w) from `encode_image_features`.
