@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import gradio as gr
@@ -33,28 +34,37 @@ def arriving(is_arriving: bool) -> Iterator[None]:
 
 
 class LaidIn:
-    """Values of components as they stand in a page's configuration.
+    """Values of components as they stand in a page's configuration; safe to share between threads.
 
-    Their pictures lie in Gradio's folder, where the least used go first; they are written again once they are gone.
+    They are drawn when they are first asked for: a page in a language that nobody speaks costs nothing. Their pictures lie
+    in Gradio's folder, where the least used go first; they are written again once they are gone.
 
     Args:
-        values: returns the values, or updates, by component; states, which no browser holds, are left out.
+        values: returns the values, or updates, by component; states, which no browser holds, are left out. It is called
+            in the language of the request.
     """
 
     def __init__(self, values: Callable[[], Values]) -> None:
         self._values = values
-        self._props = _props_of(values())
+        self._props: dict[int, dict[str, Any]] | None = None
+        self._lock = Lock()
+
+    def drawn(self) -> dict[int, dict[str, Any]]:
+        """Return what is laid in, by component; draw it where it is not there, or no longer."""
+        with self._lock:
+            if self._props is None or not all(path.is_file() for path in _files_in(self._props)):
+                self._props = _props_of(self._values())
+            return self._props
 
     def into(self, config: dict[str, Any]) -> dict[str, Any]:
         """Return a configuration with the values in it, for a request that arrives; any other gets it as it is."""
         if not _IS_ARRIVING.get():
             return config
-        if not all(path.is_file() for path in _files_in(self._props)):
-            self._props = _props_of(self._values())
-        for path in _files_in(self._props):
+        drawn = self.drawn()
+        for path in _files_in(drawn):
             mark_used(path)
         components = [
-            {**component, "props": {**component["props"], **self._props.get(component["id"], {})}}
+            {**component, "props": {**component["props"], **drawn.get(component["id"], {})}}
             for component in config["components"]
         ]
         return {**config, "components": components}

@@ -87,6 +87,11 @@ class SpokenBlocks(StreamingBlocks):
         """Deliver the page with values in it."""
         self._laid_in = laid_in
 
+    def draw_ahead(self) -> None:
+        """Draw what is laid in before the first visitor asks for it."""
+        if self._laid_in is not None:
+            self._laid_in.drawn()
+
     def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> Any:
         """Describe the endpoints in English, also where Gradio keeps what the first visitor's request asked for."""
         with in_language("en"):
@@ -151,7 +156,10 @@ class _DocumentSender:
 
 
 def in_all_languages(build: Callable[[], SpokenBlocks]) -> SpokenBlocks:
-    """Build a page once a language; the English one serves, and is written in the other languages on request."""
+    """Build a page once a language; the English one serves, and is written in the other languages on request.
+
+    What is laid into a page is drawn ahead for the English one alone: a start waits for one drawing, not for each.
+    """
     told = {}
     for language in LANGUAGES:
         if language != "en":
@@ -159,6 +167,7 @@ def in_all_languages(build: Callable[[], SpokenBlocks]) -> SpokenBlocks:
                 told[language] = build()
     with in_language("en"):
         page = build()
+        page.draw_ahead()
     page.take_translations(told)
     return page
 

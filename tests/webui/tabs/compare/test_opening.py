@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from webui.arrival import arriving
 from webui.blocks import build_demo, launch_arguments
-from webui.i18n.translate import in_language
+from webui.i18n.translate import current_language, in_language
 from webui.tabs.compare.opening import FIRST_KEY, Opening
 from workbench.comparison import Comparison
 from workbench.kept_run import ARRIVAL_PHRASE
@@ -51,6 +51,26 @@ def test_a_page_without_a_run_in_its_address_is_delivered_with_the_first_one(dem
         with in_language("zh"):
             assert "EVF-SAM" in props(demo, column.overlay)["alt_text"] != picture["alt_text"]
             assert props(demo, column.overlay)["value"]["path"] == picture["value"]["path"]
+
+
+def test_a_start_draws_the_first_answers_for_one_language_and_others_when_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[str] = []
+    deliver = Opening.delivered
+
+    def counted(self: Opening) -> dict[Any, Any]:
+        drawn.append(current_language())
+        return deliver(self)
+
+    monkeypatch.setattr(Opening, "delivered", counted)
+    page = build_demo(Comparison(MINI))
+    assert drawn == ["en"]
+    with arriving(True):
+        for language in ("zh", "en", "zh"):
+            with in_language(language):
+                assert page.config["components"]
+    assert drawn == ["en", "zh"]
 
 
 def test_pictures_that_gave_way_to_others_are_written_again(demo: gr.Blocks, opening: Opening) -> None:
