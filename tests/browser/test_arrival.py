@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, Page, Route, expect
 from tests.browser.conftest import PATIENCE_MS, open_tab, opened, serve
 from tests.browser.test_page import KEYS, PHRASE, ask, expect_three_answers, upload
 from webui.blocks import build_demo
+from webui.fetching import Fetcher
 from webui.tabs.compare.opening import Opening
+from workbench.bundled import EXAMPLES
 from workbench.comparison import Comparison
 from workbench.kept_run import ARRIVAL_PHRASE
 from workbench.suites.registry import MINI
@@ -105,8 +107,15 @@ def take_from_the_gallery(page: Page) -> None:
     page.locator("#failures .failure > button").first.click()
 
 
+def take_by_address(page: Page) -> None:
+    page.fill("#image-address textarea, #image-address input", "https://example.org/picture.png")
+    page.press("#image-address textarea, #image-address input", "Enter")
+    expect(page.locator("#status")).to_contain_text("Your image")
+    ask(page, "the dog")
+
+
 @pytest.mark.weights
-@pytest.mark.parametrize("take", [take_an_example, take_from_the_gallery])
+@pytest.mark.parametrize("take", [take_an_example, take_from_the_gallery, take_by_address])
 def test_a_picture_taken_before_the_page_has_opened_stays_and_can_be_asked_about(
     browser: Browser, monkeypatch: pytest.MonkeyPatch, take: Callable[[Page], None]
 ) -> None:
@@ -119,6 +128,7 @@ def test_a_picture_taken_before_the_page_has_opened_stays_and_can_be_asked_about
         return updates
 
     monkeypatch.setattr(Opening, "open", late)
+    monkeypatch.setattr(Fetcher, "fetch", lambda _, __: (EXAMPLES / "scene-category.png").read_bytes())
     demo = build_demo(Comparison(MINI))
     with opened(browser, serve(demo)) as page:
         take(page)
@@ -126,6 +136,11 @@ def test_a_picture_taken_before_the_page_has_opened_stays_and_can_be_asked_about
         may_open.set()
         assert has_opened.wait(90)
         page.wait_for_timeout(3_000)  # for what must not arrive
+        phrase = page.locator(PHRASE).input_value()
+        open_tab(page, "Inspect", "Steps")
+        told = page.locator("#steps-told").get_by_role("heading", level=2)
+        expect(told).to_have_text(f"How EVF-SAM answered “{phrase}”")
+        open_tab(page, "Compare")
         ask(page, "the red thing")
         expect(page.locator("#overlay-evf-sam img")).to_have_attribute("alt", re.compile("the red thing"))
         expect_three_answers(page)

@@ -1,15 +1,19 @@
 """What people do without thinking: Enter twice, a picture pasted, an earlier phrase or run, a result in full screen."""
 
+import re
 from base64 import b64encode
 from pathlib import Path
+from threading import Event
 
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from tests.browser.test_page import PHRASE, ask, expect_three_answers, upload
+from tests.browser.test_page import PHRASE, WATCH_STATUS, ask, expect_three_answers, upload
+from webui.fetching import Fetcher, FetchError
 
 pytestmark = pytest.mark.browser
 
+ADDRESS = "#image-address textarea, #image-address input"
 PASTE = """
 (data) => {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -56,8 +60,8 @@ def test_a_picture_is_pasted_anywhere_also_in_place_of_another(page: Page, pictu
 
 def test_an_address_in_the_field_or_pasted_is_asked_for_by_the_server_alone(page: Page) -> None:
     address = "http://127.0.0.1/picture.png"
-    page.fill("#image-address textarea, #image-address input", address)
-    page.press("#image-address textarea, #image-address input", "Enter")
+    page.fill(ADDRESS, address)
+    page.press(ADDRESS, "Enter")
     refused = page.locator("#status [role=alert]")
     expect(refused).to_contain_text("No picture came from this address")
     expect(refused).to_contain_text("127.0.0.1")
@@ -67,6 +71,50 @@ def test_an_address_in_the_field_or_pasted_is_asked_for_by_the_server_alone(page
     page.evaluate(PASTE_TEXT, address)
     expect(refused).to_contain_text("127.0.0.1")
     expect(page.locator("#overlay-evf-sam img")).to_be_visible()
+
+
+@pytest.mark.parametrize("has_picture", [True, False])
+def test_an_address_that_answers_once_another_picture_was_taken_changes_nothing(
+    page: Page, picture: Path, monkeypatch: pytest.MonkeyPatch, has_picture: bool
+) -> None:
+    may_answer, has_answered = Event(), Event()
+
+    def late(_: Fetcher, address: str) -> bytes:
+        may_answer.wait(90)
+        has_answered.set()
+        if not has_picture:
+            raise FetchError("cannot fetch {address}", address=address)
+        return picture.read_bytes()
+
+    monkeypatch.setattr(Fetcher, "fetch", late)
+    page.fill(ADDRESS, "https://example.org/picture.png")
+    page.press(ADDRESS, "Enter")
+    expect(page.locator("#status")).to_contain_text("Fetching the picture")
+    page.click("#new-scene")
+    expect_three_answers(page)
+    scene = page.locator("#image img").first.get_attribute("src")
+    page.evaluate(WATCH_STATUS)
+    may_answer.set()
+    assert has_answered.wait(90)
+    ask(page, "the red thing")
+    expect(page.locator("#overlay-evf-sam img")).to_have_attribute("alt", re.compile("the red thing"))
+    expect_three_answers(page)
+    assert page.locator("#image img").first.get_attribute("src") == scene
+    said = page.evaluate("window.said.join(' | ')")
+    assert "No picture came" not in said
+    assert "Your image" not in said
+
+
+def test_a_picture_comes_from_its_address_and_is_asked_about(
+    page: Page, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fetcher, "fetch", lambda _, __: picture.read_bytes())
+    page.fill(ADDRESS, "https://example.org/picture.png")
+    page.press(ADDRESS, "Enter")
+    expect(page.locator("#status")).to_contain_text("Your image, 640 × 480 pixels")
+    expect(page.locator(ADDRESS)).to_have_value("")
+    ask(page, "a square")
+    expect_three_answers(page)
 
 
 def test_a_mask_is_copied_as_the_picture_that_is_saved_and_files_are_named_after_it(page: Page, picture: Path) -> None:

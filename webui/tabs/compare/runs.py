@@ -175,6 +175,12 @@ class ImageVersions:
         with self._lock:
             return self._begin(path)
 
+    def number(self) -> int:
+        """Return the number of this visitor's picture; 0 for the one that the page opened with."""
+        with self._lock:
+            turn = self._turns.get(_visitor())
+        return 0 if turn is None else turn.number
+
     def is_untouched(self) -> bool:
         """Whether this visitor is still at the picture that the page opened with, which has no number."""
         with self._lock:

@@ -76,6 +76,7 @@ ASK_AT_ONCE: Final = """
 }
 """
 """Ask what was just put on the page; then the field has the focus, but where that would raise a keyboard on screen."""
+_FETCHING: Final = "Fetching the picture from its address."
 _STOPPED: Final = "Stopped. Your image and phrase are still here."
 FIRST_ANSWER: Final[tuple[str | None, int]] = (None, 0)
 """Strategy and number of the phrase that are looked into before anybody has chosen: whichever come first."""
@@ -250,15 +251,20 @@ class ComparePage:
         return {self.controls.chips: phrase_buttons(()), self.status: wording.hint(words), **self._emptied(payload)}
 
     def take_address(self, address: object) -> Updates:
-        """Fetch a picture from the address that a visitor gives; the answers so far go once it is there."""
-        text = address.strip() if isinstance(address, str) else ""
+        """Fetch a picture from the address that a visitor gives; the answers so far go once it is there.
+
+        A visitor who takes another picture meanwhile keeps that one.
+        """
+        before, text = self.versions.number(), address.strip() if isinstance(address, str) else ""
         try:
             if not text.startswith(("http://", "https://")):
                 raise ImageFormatError("expected an address that begins with http:// or https://")
             image = read_image(self.fetcher.fetch(text))
         except EvfSamError as error:
             told = translate("No picture came from this address: {reason}", reason=translate_message(str(error)))
-            return {self.status: wording.problem(told)}
+            return {self.status: wording.problem(told) if self.versions.number() == before else gr.skip()}
+        if self.versions.number() != before:
+            return {self.status: gr.skip()}
         height, width = image.shape[:2]
         words = translate(
             "Your image, {width} × {height} pixels. Say what to mark and press Enter.", width=width, height=height
@@ -449,8 +455,16 @@ def _wire_pictures(page: ComparePage) -> None:
     for put in (drawn, taken):
         put.success(None, None, None, js=ASK_AT_ONCE)
     fetched = [controls.image, page.known, controls.address, controls.chips, page.status, *emptied]
+    told = json.dumps(wording.hint(translate(_FETCHING)))
+    controls.address.submit(None, None, page.status, js=f"() => {told}")
     controls.address.submit(
-        page.take_address, controls.address, fetched, concurrency_limit=WRITERS, concurrency_id=FILE_QUEUE, **quiet
+        page.take_address,
+        controls.address,
+        fetched,
+        trigger_mode="always_last",
+        concurrency_limit=WRITERS,
+        concurrency_id=FILE_QUEUE,
+        **quiet,
     )
     uploaded = [controls.chips, page.status, *emptied]
     controls.image.input(page.take_upload, controls.image, uploaded, preprocess=False, **quiet)
