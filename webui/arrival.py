@@ -36,8 +36,8 @@ def arriving(is_arriving: bool) -> Iterator[None]:
 class LaidIn:
     """Values of components as they stand in a page's configuration; safe to share between threads.
 
-    They are drawn when they are first asked for: a page in a language that nobody speaks costs nothing. Their pictures lie
-    in Gradio's folder, where the least used go first; they are written again once they are gone.
+    They are drawn when they are first asked for: a page in a language that nobody speaks costs nothing. Their pictures
+    lie in Gradio's folder, where the least used go first; they are written again once they are gone.
 
     Args:
         values: returns the values, or updates, by component; states, which no browser holds, are left out. It is called

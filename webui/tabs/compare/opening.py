@@ -12,14 +12,16 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evfsam.errors import EvfSamError
+from evfsam.types import ImageView, RgbImage
 from webui import wording
 from webui.arrival import arriving
 from webui.bounded_store import GoneError, NoRoomError
 from webui.i18n.translate import translate, translate_message
+from webui.known_scenes import KnownScene
 from webui.run_cache import FinishedRun
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.controls import phrase_buttons
-from webui.tabs.compare.runs import kept_progress
+from webui.tabs.compare.runs import kept_progress, read_upload
 from webui.tabs.compare.tab import ASK_AT_ONCE, ComparePage
 from webui.tabs.export.restoring import control_value, key_in, restored
 from workbench.bundled import EXAMPLES
@@ -39,6 +41,28 @@ _GONE: Final = (
 _LOST: Final = (
     "The server does not answer. What you see stays here; the page goes on by itself when the server is back."
 )
+_BACK_AGAIN: Final = {
+    "restarted": "The server was started anew and has your picture again. The answers stay; press Compare to look into "
+    "them further.",
+    "reloaded": "The connection to the server was lost, so the page was loaded anew.",
+}
+_GIVE_AGAIN: Final = """
+async (query, image) => {
+  const shown = document.querySelector('#image img'), {root, api_prefix: prefix} = window.gradio_config;
+  try {
+    await shown.decode();
+    const canvas = document.createElement('canvas'), form = new FormData();
+    [canvas.width, canvas.height] = [shown.naturalWidth, shown.naturalHeight];
+    canvas.getContext('2d').drawImage(shown, 0, 0);
+    form.append('files', await new Promise((done) => canvas.toBlob(done, 'image/png')), 'image.png');
+    const [path] = await (await fetch(`${root}${prefix}/upload`, {method: 'POST', body: form})).json();
+    return [query, {path, orig_name: image?.orig_name, meta: {_type: 'gradio.FileData'}}];
+  } catch {
+    return [query, null];
+  }
+}
+"""
+"""Upload the picture on the page once more, as the browser shows it."""
 _READ_ADDRESS: Final = """
 () => {
   const arrived = document.querySelector('#status [data-arrived]') ? 'arrived' : '';
@@ -106,6 +130,34 @@ class Opening:
         """Follow the browser's Back and Forward."""
         turn = self.page.versions.begin()
         return {**self._shown(event.value, turn), self.page.turn: turn}
+
+    def resume(self, query: object, payload: object) -> Updates:
+        """Take the picture on a page whose server was started anew, and what is known of it; its answers stay there.
+
+        Args:
+            query: of a link to the run that the page shows.
+            payload: the picture, uploaded once more; None where there is none.
+        """
+        page = self.page
+        forgotten: Updates = {page.last_run: None, page.download: gr.update(interactive=False)}
+        if payload is None:
+            return forgotten
+        try:
+            image = read_upload(payload)
+        except EvfSamError as error:
+            return {**forgotten, page.status: wording.problem(translate_message(str(error)))}
+        return {**forgotten, page.controls.image: image, page.known: self._known_in(query, image)}
+
+    def _known_in(self, query: object, image: RgbImage) -> KnownScene | None:
+        content, page = ImageView(image).content_hash, self.page
+        example = next((each for each in page.examples if each.content_hash == content), None)
+        if example is not None:
+            return example.known_scene(image)
+        try:
+            known = restored(query if isinstance(query, str) else "", page.examples, page.comparison.suite).known
+        except EvfSamError:
+            return None
+        return known if known is not None and known.content_hash == content else None
 
     def _shown(self, query: object, turn: int) -> Updates:
         """Show kept answers at once, and ask others anew."""
@@ -176,15 +228,16 @@ def build_opening(page: ComparePage, elsewhere: Sequence[Callable[..., Dependenc
     opening = Opening(page, _first_run(page))
     address = gr.HTML("", js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="address")
     gr.HTML("", js_on_load=HABITS.read_text(encoding="utf-8"), elem_id="habits")
-    lost = wording.problem(translate(_LOST)).replace("<div ", "<div data-lost ", 1)
-    script = CONNECTION.read_text(encoding="utf-8")
-    gr.HTML(f"<template>{lost}</template>", js_on_load=script, elem_id="connection")
+    connection = gr.HTML(_connection(), js_on_load=CONNECTION.read_text(encoding="utf-8"), elem_id="connection")
     search, seen = gr.Textbox(visible=False), gr.Textbox(visible=False)
     # Queued, or Gradio would not tell the panels and tabs beside of the run.
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     opened = gr.on(None, opening.open, [search, seen], page.everything, js=_READ_ADDRESS, **quiet)
     returned = address.select(opening.reopen, None, page.everything, **quiet)
     controls = page.controls
+    given = [page.last_run, page.download, page.status, controls.image, page.known]
+    again = [page.query, controls.image]
+    connection.select(opening.resume, again, given, js=_GIVE_AGAIN, preprocess=False, **quiet)
     here = (controls.new_scene.click, controls.examples.select, controls.image.input, controls.address.submit)
     gr.on([*here, *elsewhere], None, None, None, js=_TAKE, cancels=opened, api_visibility="private")
     for filled in (opened, returned):
@@ -192,6 +245,14 @@ def build_opening(page: ComparePage, elsewhere: Sequence[Callable[..., Dependenc
     followed = "(query) => document.dispatchEvent(new CustomEvent('run-address', {detail: query}))"
     page.query.change(None, page.query, None, js=followed)
     return opening
+
+
+def _connection() -> str:
+    """Write what is said when the server is gone or back, and a place to say it in."""
+    told = {name: wording.hint(translate(_BACK_AGAIN[name])) for name in _BACK_AGAIN}
+    told["lost"] = wording.problem(translate(_LOST)).replace("<div ", "<div data-lost ", 1)
+    held = "".join(f'<template data-words="{name}">{words}</template>' for name, words in told.items())
+    return f'<div class="back" role="status"></div>{held}'
 
 
 def _first_run(page: ComparePage) -> FinishedRun | None:
