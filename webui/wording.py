@@ -15,6 +15,7 @@ _MARKS: Final = {
     "absent": "○",
     "unsure": "?",
     "right": "✓",
+    "partly": "◐",
     "wrong": "✗",
     "failed": "!",
     "waiting": "…",
@@ -45,7 +46,14 @@ _OUTCOMES: Final = {
     "invented": "Wrong: there is no such thing.",
     "refused": "Right: there is no such thing.",
 }
-_RIGHT: Final = ("match", "refused")
+_OUTCOME_SIGNS: Final[Mapping[Outcome, str]] = {
+    "match": "right",
+    "refused": "right",
+    "partly": "partly",
+    "wrong": "wrong",
+    "missed": "wrong",
+    "invented": "wrong",
+}
 
 _VIEWER_WORDS: Final[Mapping[str, str]] = {
     "inside": "in the mask",
@@ -255,9 +263,9 @@ def certainty_in_words(judgement: AbsenceJudgement) -> str:
 
 
 def _sign(state: str, judgement: AbsenceJudgement | None, outcome: Outcome | None) -> str:
-    """Return the name of the mark that leads a card: right or wrong where that is known, else how sure."""
+    """Return the name of the mark that leads a card: right, partly or wrong where that is known, else how sure."""
     if outcome is not None:
-        return "right" if outcome in _RIGHT else "wrong"
+        return _OUTCOME_SIGNS[outcome]
     is_doubtful = judgement is not None and judgement.certainty in ("unsure", "absent") and state == "found"
     return "unsure" if is_doubtful else state
 
@@ -271,7 +279,7 @@ def _worth(segmentation: Segmentation, judgement: AbsenceJudgement | None, outco
         told = escape(certainty_in_words(judgement) + said)
         lines.append(f'<p class="worth" data-certainty="{judgement.certainty}">{told}</p>')
     if outcome is not None:
-        sign = "right" if outcome in _RIGHT else "wrong"
+        sign = _OUTCOME_SIGNS[outcome]
         mark = f'<b aria-hidden="true">{_MARKS[sign]}</b> '
         lines.append(
             f'<p class="worth {sign}" data-outcome="{outcome}">{mark}{escape(translate(_OUTCOMES[outcome]))}</p>'

@@ -125,7 +125,7 @@ def test_a_click_adds_to_the_mask_undo_takes_it_back_and_start_over_removes_all(
     column, row = (int(number) for number in re.findall(r"\d+", said))
     assert abs(column - 320) <= 2
     assert abs(row - 400) <= 2
-    page.locator("#refine-kind label", has_text="off the object").click()
+    page.locator("#refine-kind label", has_text="Point off it").click()
     click_at(page, *RED)
     expect(page.locator("#refine-marks li")).to_have_count(2)
     expect(page.locator("#refine-status")).to_contain_text("Decoded again with 2 marks")
@@ -145,7 +145,7 @@ def test_a_click_adds_to_the_mask_undo_takes_it_back_and_start_over_removes_all(
 
 def test_a_box_is_dragged_and_a_picture_that_is_moved_gets_no_mark(page: Page, picture: Path) -> None:
     open_large(page, picture)
-    page.locator("#refine-kind label", has_text="corner of the box").click()
+    page.locator("#refine-kind label", has_text="Box corner").click()
     page.locator(STAGE).evaluate("(one) => one.scrollIntoView({block: 'center'})")
     box = page.locator(STAGE).bounding_box()
     assert box is not None
@@ -157,7 +157,7 @@ def test_a_box_is_dragged_and_a_picture_that_is_moved_gets_no_mark(page: Page, p
     expect(page.locator(AFTER)).to_contain_text("Marked: 2 % of the image")
     page.click("#refine-reset")
     expect(page.locator("#refine-marks li")).to_have_count(0)
-    page.locator("#refine-kind label", has_text="on the object").click()
+    page.locator("#refine-kind label", has_text="Point on it").click()
     page.locator("[data-do=in]").click()
     page.locator(STAGE).evaluate("(one) => one.scrollIntoView({block: 'center'})")
     page.mouse.move(box["x"] + 200, box["y"] + 200)

@@ -69,7 +69,12 @@ def test_an_empty_mask_does_not_carry_the_mark_of_success() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "sign", "words"),
-    [("match", "right", "Right: matches"), ("wrong", "wrong", "marks something else"), ("missed", "wrong", "Missed")],
+    [
+        ("match", "right", "Right: matches"),
+        ("partly", "partly", "Partly right"),
+        ("wrong", "wrong", "marks something else"),
+        ("missed", "wrong", "Missed"),
+    ],
 )
 def test_a_card_says_apart_what_is_marked_how_sure_and_whether_it_is_right(
     outcome: Outcome, sign: str, words: str

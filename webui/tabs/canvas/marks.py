@@ -13,6 +13,8 @@ MARK_TITLES: Final[dict[MarkKind, str]] = {
     "off": "A point off the object",
     "corner": "A corner of the box",
 }
+MARK_CHOICES: Final[dict[MarkKind, str]] = {"on": "Point on it", "off": "Point off it", "corner": "Box corner"}
+"""What a click adds, in so few words that the three choices stand in one row of a phone."""
 MAX_MARKS: Final = 40
 
 
@@ -99,6 +101,11 @@ def drawn_prompt(marks: Marks) -> SamPrompt:
 def mark_title(kind: MarkKind) -> str:
     """Say what a kind of mark is."""
     return translate(MARK_TITLES[kind])
+
+
+def mark_choice(kind: MarkKind) -> str:
+    """Name a kind of mark to choose from."""
+    return translate(MARK_CHOICES[kind])
 
 
 def mark_in_words(mark: Mark) -> str:

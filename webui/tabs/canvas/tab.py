@@ -14,10 +14,10 @@ from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import measured_iou
 from webui.run_cache import FinishedRun
 from webui.tabs.canvas.marks import (
-    MARK_TITLES,
+    MARK_CHOICES,
     Marks,
+    mark_choice,
     mark_in_words,
-    mark_title,
     open_corner,
     prompt_of,
     with_mark,
@@ -188,7 +188,7 @@ def build_canvas(page: ComparePage) -> None:
     """Lay out the large picture and wire its events; it follows the visitor's latest run."""
     with gr.Column(elem_id="canvas", min_width=0) as place:
         with gr.Row(elem_id="refine-tools"):
-            kinds = [(mark_title(kind), kind) for kind in MARK_TITLES]
+            kinds = [(mark_choice(kind), kind) for kind in MARK_CHOICES]
             kind = gr.Radio(kinds, value="on", label=translate("A click adds"), elem_id="refine-kind")
             undo = gr.Button(translate("Undo"), interactive=False, min_width=90, elem_id="refine-undo")
             reset = gr.Button(translate("Start over"), interactive=False, min_width=90, elem_id="refine-reset")

@@ -22,6 +22,10 @@ from workbench.analysis.attention_view import ROLLOUT, AttentionView
 _BEYOND: Final = 1e9
 _ON_LOAD: Final = """
 element.addEventListener('click', (event) => {
+  if (event.target.closest('.to-picture')) {
+    event.preventDefault();
+    document.getElementById('controls').scrollIntoView({block: 'start'});
+  }
   const button = event.target.closest('button[data-index]');
   if (button) trigger('select', {index: Number(button.dataset.index), value: button.dataset.value});
 });
@@ -128,15 +132,17 @@ def choice_list(value: str, elem_id: str) -> gr.HTML:
 
 
 def phrase_buttons(phrases: Sequence[str]) -> str:
-    """Write suggested phrases as buttons."""
+    """Write suggested phrases as buttons, and a link to the picture, which on a phone lies below the answers."""
+    other = f'<a class="to-picture" href="#controls">{translate("Another picture")}</a>'
     if not phrases:
-        return f'<p class="empty">{translate("Phrases to try appear here with a random scene or an example.")}</p>'
+        words = translate("Phrases to try appear here with a random scene or an example.")
+        return f'{other}<p class="empty">{words}</p>'
     items = "".join(
         f'<li><button type="button" lang="en" data-index="{index}" data-value="{escape(phrase)}">'
         f"{escape(phrase)}</button></li>"
         for index, phrase in enumerate(phrases)
     )
-    return _labelled_list(translate("Try a phrase"), "chips", items)
+    return other + _labelled_list(translate("Try a phrase"), "chips", items)
 
 
 def example_buttons(examples: Sequence[Example]) -> str:

@@ -16,6 +16,11 @@ from workbench.suites.registry import MINI
 _SAMPLE: Final = ("dog", "bus", "hat", "pizza")
 
 
+def makes_notes(suite_key: str) -> bool:
+    """Whether anything is foreign to a suite that is known here; of published models it is not."""
+    return suite_key == MINI.key
+
+
 def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
     """Say what of a question is foreign to the suite; empty where nothing is, or the suite is of published models.
 
@@ -24,7 +29,7 @@ def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
         suite_key: who is asked.
         is_scene: whether the picture is drawn from the suite's own objects.
     """
-    if suite_key != MINI.key:
+    if not makes_notes(suite_key):
         return ""
     sentences = []
     if not is_scene:

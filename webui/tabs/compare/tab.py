@@ -23,7 +23,7 @@ from webui.run_cache import FinishedRun, RunStore
 from webui.tabs.compare import columns as answer_columns
 from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
 from webui.tabs.compare.controls import Controls, build_controls, build_question, phrase_buttons
-from webui.tabs.compare.notes import note_on
+from webui.tabs.compare.notes import makes_notes, note_on
 from webui.tabs.compare.option_controls import chosen_options, only_of
 from webui.tabs.compare.runs import ImageVersions, Progress, ask_strategies, read_upload
 from webui.tabs.compare.viewer import build_viewer
@@ -373,7 +373,7 @@ def build_compare(
                     translate("Download all"), interactive=False, elem_id="download", scale=0, min_width=150
                 )
                 archive = gr.DownloadButton(translate("File"), visible="hidden", elem_id="archive")
-            note = gr.HTML("", elem_id="note")
+            note = gr.HTML("", elem_id="note", elem_classes=["noting"] if makes_notes(comparison.suite.key) else [])
             gr.HTML(f'<h2 id="results">{translate("Results")}</h2>', elem_classes=["unseen"])
             build_viewer()
             with gr.Row(elem_id="views") as views:

@@ -101,7 +101,8 @@ def _bar() -> str:
         f'<span class="views" role="group" aria-label="{translate("Results")}">'
         f'<button type="button" data-view="columns" aria-pressed="true">{translate("Side by side")}</button>'
         f'<button type="button" data-view="canvas" aria-pressed="false">{translate("One large")}</button></span>'
-        f'<span class="zoom"><button type="button" data-do="out" aria-label="{translate("Zoom out")}">−</button>'
+        '<span class="tools"><span class="zoom">'
+        f'<button type="button" data-do="out" aria-label="{translate("Zoom out")}">−</button>'
         "<output>100 %</output>"
         f'<button type="button" data-do="in" aria-label="{translate("Zoom in")}">+</button></span>'
         f'<label class="wipe"><span>{translate("Image")}</span>'
@@ -112,7 +113,7 @@ def _bar() -> str:
         f'<label><span>{translate("Show")}</span><select data-set="show">{options}</select></label>'
         f'<label class="truth"><input type="checkbox" data-set="truth">'
         f"<span>{translate('What was meant')}</span></label>"
-        f'<button type="button" data-do="reset">{translate("Reset view")}</button>'
+        f'<button type="button" data-do="reset">{translate("Reset view")}</button></span>'
         f'{_layers()}<p class="caption">{wording.viewer_hint()}</p><span class="unseen" role="status"></span></div>'
     )
 
