@@ -113,7 +113,7 @@ def random_weights(model: nn.Module, device: str | torch.device = "cpu") -> dict
             weights[name] = torch.empty(value.shape, device=device).normal_(std=0.02, generator=generator)
         else:
             fill = torch.ones if name.endswith("weight") else torch.zeros
-            weights[name] = fill(value.shape, device=device)
+            weights[name] = fill(value.shape, device=device, dtype=value.dtype)
     return weights
 
 

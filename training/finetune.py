@@ -46,12 +46,12 @@ CONFIG = Beit3Config(
     convolutions=tower.ARCHITECTURE,
 )
 SCHEDULE = Schedule(steps=6000, learning_rate=7e-4, warmup=300, validate_every=1000)
-WARM_SCHEDULE = replace(SCHEDULE, learning_rate=5e-4, warmup=100, validate_every=400)
-"""From an earlier suite's encoder, whose patches are of pixels alone or of fewer."""
+WARM_SCHEDULE = replace(SCHEDULE, warmup=100, validate_every=400)
+"""From an earlier suite's encoder, whose patches may be of pixels alone or of fewer."""
 WARM_DEVIATION = 0.1
 """Of what convolutions add to patches that mean something already."""
 SCENES_FOR_NAMER = 1500
-WORDING_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 2.4}
+WORDING_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 3.5}
 ABSENT_SCHEDULE = Schedule(steps=1500, learning_rate=2e-4, warmup=20, validate_every=250, seed=1)
 ABSENT_WEIGHTS: Final[Mapping[ExpressionKind, float]] = {**KIND_WEIGHTS, "absent": 4.0}
 SCENES_A_STEP = 48
