@@ -24,6 +24,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from benchmarks.memory import GIB, peak_bytes, resident_bytes
+from benchmarks.operations import count_operations
 from evfsam.sam.image_encoder import ImageEncoder
 from evfsam.sam.sam import SamConfig
 
@@ -82,6 +83,14 @@ def build(kind: str, config: SamConfig) -> ImageEncoderViT:
         if "pos" in name.rsplit(".", 1)[-1]:
             nn.init.normal_(parameter, std=0.1)
     return encoder.requires_grad_(False).eval()
+
+
+def operations_of(kind: str, config: SamConfig) -> int:
+    """Count what one image takes, without the weights' memory; see `benchmarks.operations`."""
+    with torch.device("meta"), torch.no_grad():
+        encoder = build(kind, config)
+        image = torch.zeros(1, 3, config.image_size, config.image_size)
+        return count_operations(lambda: encoder(image))
 
 
 def random_image(config: SamConfig) -> torch.Tensor:
