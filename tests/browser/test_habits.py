@@ -6,8 +6,9 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
+from tests.browser.test_accessibility_axe import STILL
 from tests.browser.test_page import PHRASE, WATCH_STATUS, ask, expect_three_answers, upload
 from webui.fetching import Fetcher, FetchError
 
@@ -29,6 +30,16 @@ PASTE_TEXT = """
   const given = new DataTransfer();
   given.setData('text/plain', text);
   document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: given, bubbles: true, cancelable: true}));
+}
+"""
+BORDER_CONTRAST = """
+(fields) => {
+  const luminance = (text) => text.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = luminance(getComputedStyle(document.body).backgroundColor);
+  return fields.map((one) => luminance(getComputedStyle(one).borderTopColor))
+    .map((border) => (Math.max(border, ground) + 0.05) / (Math.min(border, ground) + 0.05));
 }
 """
 
@@ -193,3 +204,41 @@ def test_two_of_the_last_runs_stand_side_by_side(page: Page, picture: Path) -> N
     expect(page.locator(PHRASE)).to_have_value("the absent second")
     beside.get_by_role("button", name="Close").click()
     expect(beside).to_have_text("")
+
+
+def test_a_picture_is_dropped_anywhere(page: Page, picture: Path) -> None:
+    drop = PASTE.replace("ClipboardEvent('paste', {clipboardData: given,", "DragEvent('drop', {dataTransfer: given,")
+    page.evaluate(drop, b64encode(picture.read_bytes()).decode())
+    expect(page.locator("#status")).to_contain_text("Your image, 640 × 480 pixels")
+
+
+def test_fields_have_borders_that_are_seen_and_all_example_pictures_are_there(page: Page) -> None:
+    fields = page.locator("#phrase input:visible, #phrase textarea:visible, #image-address input:visible")
+    expect(fields).to_have_count(2)
+    page.add_style_tag(content=STILL)
+    page.evaluate("document.activeElement.blur()")  # the one in focus has a ring
+    for ratio in fields.evaluate_all(BORDER_CONTRAST):
+        assert ratio >= 3
+    examples = page.locator("#examples")
+    examples.scroll_into_view_if_needed()
+    for shown in examples.locator("img").all():
+        shown.scroll_into_view_if_needed()
+        expect(shown).to_have_js_property("complete", True)
+        assert shown.evaluate("(one) => one.naturalWidth") > 0
+    assert examples.evaluate("(one) => one.scrollHeight <= one.clientHeight + 1"), (
+        "none is hidden in a box that scrolls"
+    )
+
+
+def test_a_wheel_is_spoken_of_only_where_there_is_one(page: Page, browser: Browser, fake_page: str) -> None:
+    page.click("#new-scene")
+    expect_three_answers(page)
+    expect(page.locator(".viewer .caption")).to_contain_text("wheel")
+    expect(page.locator(".viewer .caption")).to_be_visible()
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, has_touch=True, is_mobile=True)
+    tablet = context.new_page()
+    tablet.goto(fake_page)
+    tablet.click("#new-scene")
+    expect_three_answers(tablet)
+    expect(tablet.locator(".viewer .caption")).to_be_hidden()
+    context.close()

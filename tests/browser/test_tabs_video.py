@@ -1,6 +1,7 @@
 """The Video tab in a real browser, over fake strategies."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def test_a_clip_becomes_a_video_that_plays_and_masks_to_download(page: Page, tmp
     with zipfile.ZipFile(save(page, "masks")) as archive:
         assert len(archive.namelist()) == 4
     assert json.loads(save(page, "rle").read_text())["prompt_frame"] == 2
+
+
+def test_several_strategies_take_turns_with_a_clip_and_say_what_is_left(page: Page, tmp_path: Path) -> None:
+    opened_tab(page)
+    choose(page, colour_clip(tmp_path / "squares.mp4", 6))
+    page.locator("#video label:visible", has_text="CLIP text").first.click()
+    page.locator("#video-phrase input, #video-phrase textarea").fill("a square")
+    page.click("#video-ask")
+    expect(page.locator("#video-status")).to_contain_text(re.compile(r"\d s.* left"))
+    for key in ("evf-sam", "clip-text"):
+        page.wait_for_function(IS_PLAYABLE.replace("evf-sam", key))
 
 
 def test_a_clip_is_stopped_and_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
