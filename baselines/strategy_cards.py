@@ -63,5 +63,5 @@ POINT_QUERY: Final = StrategyCard(
     paper="SAM4MLLM, Chen et al., ECCV 2024, https://arxiv.org/abs/2409.10542",
     licence="Apache-2.0",
     can="Says when the object is absent, finds several objects, and shows the box and points it acted on.",
-    cannot="Draws nothing better than its box: a wrong box is never corrected by the points inside it.",
+    cannot="Correct a wrong box: the points that it asks about lie inside it.",
 )
