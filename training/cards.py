@@ -106,7 +106,7 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             title="EVF-SAM mini",
             pipeline="image-segmentation",
             summary=_EVF_SAM,
-            recipe=_CONVOLUTIONS + " After `finetune`, a fifth of the phrases are about what is not there, and the "
+            recipe=_CONVOLUTIONS + " After `finetune`, a quarter of the phrases are about what is not there, and the "
             "masks alone are learnt: the steps below.",
             measures=_CIOU,
             limits=_LIMITS,

@@ -205,8 +205,8 @@ MINI: Final = Suite(
     key="mini",
     title="Mini: small weights, offline",
     notice=(
-        "Small models, trained by this project on generated scenes: they know the objects of those scenes, drawn as "
-        "such. Point query knows some things in photographs, too, the others hardly any. They run offline on a CPU."
+        "Small models, trained by this project on generated scenes, whose things they know. In photographs EVF-SAM and "
+        "point query find some things, CLIP text hardly any. They run offline on a CPU."
     ),
     strategies=MappingProxyType(
         {

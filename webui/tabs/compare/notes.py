@@ -34,8 +34,8 @@ def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
     sentences = []
     if not is_scene:
         on_photographs = translate(
-            "The mini suite learnt from drawn scenes: of photographs point query knows some things, the others hardly "
-            "anything."
+            "The mini suite learnt from generated scenes: in photographs EVF-SAM and point query find some things, "
+            "CLIP text hardly any."
         )
         sentences.append(on_photographs)
     words = unknown_words(progress.phrase.replace("[semantic]", ""))
@@ -55,8 +55,8 @@ def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
         )
         sentences.append(known)
     undrawn = [word for word in dict.fromkeys(split_words(progress.phrase)) if word in _undrawn_words()]
-    if undrawn:
-        sentences.append(translate("Of the mini suite, point query alone has learnt {words}.", words=_quoted(undrawn)))
+    if undrawn and "clip-text" in progress.chosen:
+        sentences.append(translate("CLIP text has not learnt {words}.", words=_quoted(undrawn)))
     return f'<p class="foreign" role="note">{escape(" ".join(sentences))}</p>' if sentences else ""
 
 
@@ -66,7 +66,7 @@ def _quoted(words: Iterable[str]) -> str:
 
 @cache
 def _undrawn_words() -> frozenset[str]:
-    """Words of the vocabulary for what the scenes that taught the other strategies never show, and for nothing else."""
+    """Words of the vocabulary for what the scenes that taught CLIP text never show, and for nothing else."""
     words = known_words().values()
     drawn = _single(text for word in words if word.nouns & CATEGORIES.keys() for text in (word.text, word.plural))
     drawn |= _single(text for name in HUES for text in (name, *COLOURS[name].synonyms))

@@ -9,9 +9,11 @@ from webui.tabs.compare.notes import note_on
 from webui.tabs.compare.runs import Progress
 
 
-def note(phrase: str, *, suite: str = "mini", is_scene: bool = True) -> str:
+def note(
+    phrase: str, *, suite: str = "mini", is_scene: bool = True, chosen: tuple[str, ...] = ("evf-sam", "clip-text")
+) -> str:
     view = ImageView(np.zeros((8, 8, 3), dtype=np.uint8))
-    return note_on(Progress(view, (phrase,), ("evf-sam",), (), 0.0, (None,)), suite, is_scene=is_scene)
+    return note_on(Progress(view, (phrase,), chosen, (), 0.0, (None,)), suite, is_scene=is_scene)
 
 
 @pytest.mark.parametrize(
@@ -25,8 +27,8 @@ def test_a_question_in_known_words_about_a_scene_needs_no_note(phrase: str) -> N
     ("phrase", "words"),
     [
         ("the left quasar", "does not know “quasar”"),
-        ("the teapot", "point query alone has learnt “teapot”"),
-        ("the men on the left", "point query alone has learnt “men”"),
+        ("the teapot", "CLIP text has not learnt “teapot”"),
+        ("the men on the left", "CLIP text has not learnt “men”"),
         ("the pengiun", "“pengiun” was read as “penguin”"),
         ("左边的狗", "It reads English only."),
         ("the <b>", "“b”"),
@@ -38,8 +40,12 @@ def test_a_note_says_which_words_are_foreign_and_what_a_slip_was_taken_for(phras
     assert note(phrase, suite="full") == ""
 
 
+def test_what_clip_text_has_not_learnt_is_told_where_it_answers() -> None:
+    assert note("the teapot", chosen=("evf-sam", "point-query")) == ""
+
+
 def test_a_picture_that_is_no_scene_is_told_also_in_chinese() -> None:
-    assert "learnt from drawn scenes" in note("the dog", is_scene=False)
+    assert "learnt from generated scenes" in note("the dog", is_scene=False)
     with in_language("zh"):
         assert "mini" in note("the dog", is_scene=False)
         assert "learnt" not in note("the dog", is_scene=False)
