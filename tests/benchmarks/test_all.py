@@ -88,9 +88,10 @@ def test_starts_are_of_the_command_line_and_tell_the_processor_time(
     assert ["importing torch" in row.note for row in rows] == [False, True]
 
 
-def test_the_figures_in_the_documents_are_those_of_the_file() -> None:
-    values = json.loads((benchmark.ROOT / "benchmarks" / "figures-cpu.json").read_text(encoding="utf-8"))
-    assert {"name", "cores", "torch", "torch_threads", "load"} <= set(values["machine"])
+@pytest.mark.parametrize("name", ["figures-cpu.json", "figures-gpu.json"])
+def test_the_figures_in_the_documents_are_those_of_the_file(name: str) -> None:
+    values = json.loads((benchmark.ROOT / "benchmarks" / name).read_text(encoding="utf-8"))
+    assert {"name", "cores", "torch", "torch_threads"} <= set(values["machine"])
     assert as_markdown(values) in (benchmark.ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
 
 
