@@ -108,7 +108,7 @@ def test_refinement_options_and_several_phrases_cross_the_border_too(spaces: Fak
 def test_weights_read_before_the_launch_serve_the_fork_and_shorten_the_call(spaces: FakeSpaces, tmp_path: Path) -> None:
     comparison = lent(spaces, tmp_path, left="load_bright")
     list(comparison.run(half_lit(), "light"))
-    app.read_weights(comparison)
+    app.preload_weights(comparison)
     list(comparison.run(half_lit(), "light"))
     assert (tmp_path / "left" / "loaded.txt").read_text().count("\n") == 2
     assert spaces.seconds[1] < spaces.seconds[0]
@@ -116,7 +116,7 @@ def test_weights_read_before_the_launch_serve_the_fork_and_shorten_the_call(spac
 
 def test_the_duration_grows_with_strategies_and_phrases_up_to_a_bound(spaces: FakeSpaces, tmp_path: Path) -> None:
     comparison = lent(spaces, tmp_path, **{"evf-sam": "load_bright", "point-query": "load_bright"})
-    app.read_weights(comparison)
+    app.preload_weights(comparison)
     one = comparison.seconds_for(1, ["evf-sam"])
     both = comparison.seconds_for(1, ["evf-sam", "point-query"])
     assert START_SECONDS < one < both < comparison.seconds_for(2, ["evf-sam", "point-query"])
