@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import gradio as gr
 from gradio.blocks import Block
@@ -44,6 +44,7 @@ def wire_opening(
     *,
     controls: Sequence[Block],
     outputs: Sequence[Block],
+    queue: str | None = None,
 ) -> None:
     """Fill a tab when it is opened, and when a run ends while it is open; a run that starts unseen empties it.
 
@@ -55,6 +56,7 @@ def wire_opening(
         emptied: returns the outputs as they are without a run.
         controls: the components whose values `show` takes, unprocessed.
         outputs: the components that both change.
+        queue: events of one name are answered in their order, so that what was set last is shown last.
     """
     is_open = gr.Checkbox(visible=False, label="open")
 
@@ -65,7 +67,9 @@ def wire_opening(
         # What a run left unseen is drawn on opening: to empty it here could come after that.
         return emptied() if key is None else {outputs[0]: gr.skip()}
 
-    quiet = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
+    if queue is not None:
+        quiet |= {"concurrency_limit": 1, "concurrency_id": queue}
     tab.select(show, [page.last_run, *controls], [*outputs], **quiet)
     seen = only_open(panel_id)
     followed = [page.last_run.change]

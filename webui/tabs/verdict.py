@@ -37,6 +37,8 @@ _ALT_TEXTS: Final = {
     "finished": "{title}, finished mask for “{phrase}”. {caption}",
 }
 _DEFAULTS: Final = (0.0, 0.0, 0.0, 0.0)
+_QUEUE: Final = "verdict"
+"""Judging takes a tenth of a second: two at once could end in the other order, and the older be seen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,16 @@ def build_verdict(page: ComparePage, choice: AnswerChoice) -> None:
                 masks = gr.HTML("", elem_id="verdict-masks")
                 table = gr.HTML("", elem_id="verdict-figures")
         made = VerdictTab(page, choice, threshold, smoothing, hole, island, reset, verdict, masks, table)
-        wire_opening(page, tab, "verdict", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
+        wire_opening(
+            page,
+            tab,
+            "verdict",
+            made.show,
+            made.emptied,
+            controls=made.controls,
+            outputs=made.outputs,
+            queue=_QUEUE,
+        )
     _wire(made)
 
 
@@ -218,7 +229,8 @@ def _link(mask: Mask, name: str) -> str:
 def _wire(made: VerdictTab) -> None:
     inputs = [made.page.last_run, *made.controls]
     quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    in_order = {**quiet, "concurrency_limit": 1, "concurrency_id": _QUEUE}
     for control in made.sliders:
-        control.input(made.show, inputs, made.outputs, **quiet)
+        control.input(made.show, inputs, made.outputs, **in_order)
     back = made.reset.click(lambda: _DEFAULTS, None, made.sliders, **quiet)
-    back.then(made.show, inputs, made.outputs, **quiet)
+    back.then(made.show, inputs, made.outputs, **in_order)
