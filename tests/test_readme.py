@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 
 import app
 from benchmarks.all import main as run_benchmarks
+from benchmarks.gpu import main as run_gpu_benchmarks
 from training.__main__ import main as run_training
 from webui.blocks import launch_arguments
 from workbench.__main__ import main as run_workbench
@@ -215,6 +216,7 @@ PARSED = {
     "python -m workbench score": "run by tests/test_research_docs.py, after its masks are made",
     "python -m training res": "needs data sets of the visitor's own, and days",
     "python -m benchmarks.all --json": "takes minutes; tests/benchmarks/test_all.py runs its parts on less",
+    "python -m benchmarks.gpu --minutes": "needs a GPU; tests/benchmarks/test_gpu.py runs it on less",
 }
 """Commands that no test runs, and why; that their options exist is tested."""
 
@@ -229,6 +231,7 @@ def test_every_command_is_run_by_a_test_or_its_options_exist(command: str) -> No
         "workbench": run_workbench,
         "training": run_training,
         "benchmarks.all": lambda _: run_benchmarks(["--help"]),
+        "benchmarks.gpu": lambda _: run_gpu_benchmarks(["--help"]),
     }
     usage = output_of_help(programs[words[2]], words[3])
     assert [word for word in words if word.startswith("--") and not re.search(rf"{word}\b", usage)] == []
