@@ -22,12 +22,12 @@ from typing import Final
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.device_timing import copy_bandwidth, product_teraflops, synchronize, timed
 from benchmarks.full_size import VARIANTS, random_image, random_model, random_weights
 from benchmarks.measurements import HEADING, Goal, MeasuredRow, Report, chosen_device, describe_machine
 from benchmarks.memory import GIB
+from benchmarks.operations import count_operations
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.sam.image_encoder import ImageEncoder
 from evfsam.sam.sam import SamConfig, build_sam
@@ -142,9 +142,7 @@ def encoder_rows(
     image = torch.randn(1, 3, side, side, device=bench.device, dtype=torch.bfloat16)
     with torch.inference_mode():
         if operations is None:
-            with FlopCounterMode(display=False) as counter:
-                encoder(image)
-            operations = int(counter.get_total_flops())
+            operations = count_operations(lambda: encoder(image))
         timing = timed(lambda: encoder(image), bench.device, seconds=bench.seconds)
     teraflops = operations / timing.milliseconds / 1e9
     yield MeasuredRow(part, f"{title}, bfloat16, one image", timing.milliseconds, "ms", note=f"{timing.runs} runs")
