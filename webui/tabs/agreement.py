@@ -17,6 +17,7 @@ from webui.tabs.compare.tab import ComparePage
 from webui.tabs.opened_run import (
     ALL_PHRASES,
     chosen_or_first,
+    in_order,
     phrase_choices,
     results_for,
     run_or_words,
@@ -49,6 +50,7 @@ from workbench.pictures.shown_pictures import shown_pair
 REFERENCE: Final = "reference"
 """Stands for the reference mask in place of a strategy's key."""
 
+_PANEL: Final = "differences"
 _VIEWS: Final = {"votes": "Votes", "pair": "A against B"}
 _NO_REFERENCE: Final = (
     "No reference mask is known here. Scenes and examples bring their own; for another image upload one, or draw one."
@@ -158,7 +160,7 @@ class AgreementTab:
 def build_agreement(page: ComparePage) -> None:
     """Lay out the tab and wire its events."""
     with gr.Tab(translate("Differences"), id="differences") as tab:
-        with gr.Row(elem_id="differences", elem_classes=["deeper"]):
+        with gr.Row(elem_id=_PANEL, elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
                 phrase = gr.Dropdown([], label=translate("Phrase"), visible=False, filterable=False)
                 views = [(translate(_VIEWS[key]), key) for key in _VIEWS]
@@ -174,7 +176,7 @@ def build_agreement(page: ComparePage) -> None:
         with choices:
             source = build_reference_source(board)
         made = AgreementTab(page, phrase, view, one, other, source, picture, table, reference)
-        wire_opening(page, tab, "differences", made.show, made.emptied, controls=made.controls, outputs=made.outputs)
+        wire_opening(page, tab, _PANEL, made.show, made.emptied, controls=made.controls, outputs=made.outputs)
     for control in (phrase, view, one, other, source.kind, source.is_inverted):
         _wire(made, control.input)
     _wire(made, source.file.change)
@@ -272,6 +274,7 @@ def _wire(made: AgreementTab, listen: gr.events.EventListener) -> None:
         show_progress="hidden",
         trigger_mode="always_last",
         api_visibility="private",
+        **in_order(_PANEL),
     )
 
 

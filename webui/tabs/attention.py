@@ -33,7 +33,7 @@ from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.controls import checked_choice, choice_list, layer_choices
 from webui.tabs.compare.recent import RecentRuns
 from webui.tabs.compare.tab import ComparePage
-from webui.tabs.opened_run import chosen_or_first, run_or_words, wire_opening
+from webui.tabs.opened_run import chosen_or_first, in_order, run_or_words, wire_opening
 from workbench.analysis.attention_figure import FigureFormat, FigureMap, attention_figure
 from workbench.analysis.attention_view import ALL_HEADS, CAVEAT, ROLLOUT, AttentionView
 from workbench.comparison import StrategyResult
@@ -41,6 +41,7 @@ from workbench.comparison import StrategyResult
 PATCHES, SMOOTH = "patches", "smooth"
 OWN_SCALE, ONE_SCALE = "own", "one"
 SCRIPT: Final = Path(__file__).with_name("attention.js")
+_PANEL: Final = "attention-maps"
 
 _NONE: Final = "None of these answers has attention to show. EVF-SAM, which reads image and phrase together, has."
 _FOCUS: Final = """
@@ -207,7 +208,7 @@ def build_attention(page: ComparePage, choice: AnswerChoice, recent: gr.State) -
     """
     with gr.Tab(translate("Attention"), id="attention-maps") as tab:
         head, token = gr.State(ALL_HEADS), gr.State(NO_TOKEN)
-        with gr.Row(elem_id="attention-maps", elem_classes=["deeper"]):
+        with gr.Row(elem_id=_PANEL, elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
                 beside = gr.Dropdown(
                     [], label=translate("Beside it"), visible=False, filterable=False, elem_id="attention-beside"
@@ -243,7 +244,7 @@ def build_attention(page: ComparePage, choice: AnswerChoice, recent: gr.State) -
         shown = heads, tokens, picture, probed, file_format, make, file
         made = AttentionTab(page, choice, recent, *set_here, *shown)
         inputs = [recent, *made.controls]
-        wire_opening(page, tab, "attention-maps", made.show, made.emptied, controls=inputs, outputs=made.outputs)
+        wire_opening(page, tab, _PANEL, made.show, made.emptied, controls=inputs, outputs=made.outputs)
     _wire(made)
 
 
@@ -309,10 +310,11 @@ def _link(content: bytes, name: str, media: str) -> str:
 def _wire(made: AttentionTab) -> None:
     inputs = [made.page.last_run, made.recent, *made.controls]
     quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    shown = {**quiet, **in_order(_PANEL)}
     for control in (made.beside, made.layer, made.drawing, made.scale):
-        control.input(made.show, inputs, made.outputs, **quiet)
+        control.input(made.show, inputs, made.outputs, **shown)
     pressed = ((made.heads, made.show_head, "attention-heads"), (made.tokens, made.show_token, "attention-tokens"))
     for buttons, handler, panel in pressed:
-        done = buttons.select(handler, inputs, made.outputs, **quiet)
+        done = buttons.select(handler, inputs, made.outputs, **shown)
         done.then(None, None, None, js=_FOCUS.replace("PANEL", panel))
     made.make.click(made.make_figure, [*inputs, made.file_format], made.file, **quiet)

@@ -44,7 +44,6 @@ def wire_opening(
     *,
     controls: Sequence[Block],
     outputs: Sequence[Block],
-    queue: str | None = None,
 ) -> None:
     """Fill a tab when it is opened, and when a run ends while it is open; a run that starts unseen empties it.
 
@@ -56,7 +55,6 @@ def wire_opening(
         emptied: returns the outputs as they are without a run.
         controls: the components whose values `show` takes, unprocessed.
         outputs: the components that both change.
-        queue: events of one name are answered in their order, so that what was set last is shown last.
     """
     is_open = gr.Checkbox(visible=False, label="open")
 
@@ -67,9 +65,7 @@ def wire_opening(
         # What a run left unseen is drawn on opening: to empty it here could come after that.
         return emptied() if key is None else {outputs[0]: gr.skip()}
 
-    quiet: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
-    if queue is not None:
-        quiet |= {"concurrency_limit": 1, "concurrency_id": queue}
+    quiet = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private", **in_order(panel_id)}
     tab.select(show, [page.last_run, *controls], [*outputs], **quiet)
     seen = only_open(panel_id)
     followed = [page.last_run.change]
@@ -80,6 +76,14 @@ def wire_opening(
         followed.append(outer.select)  # it shows the inner tab that was open before, which is not selected anew
     for changed in followed:
         changed(follow, [page.last_run, *controls, is_open], [*outputs], js=seen, **quiet)
+
+
+def in_order(panel_id: str) -> dict[str, Any]:
+    """Return settings of the events that fill a tab: answered in their order, so that what was set last is shown last.
+
+    Opening a tab may ask twice, and two at once could end in the other order.
+    """
+    return {"concurrency_limit": 1, "concurrency_id": panel_id}
 
 
 def only_open(panel_id: str) -> str:

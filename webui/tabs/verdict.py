@@ -16,7 +16,7 @@ from webui.run_cache import FinishedRun
 from webui.tabs.chosen_answer import AnswerChoice, answer_of
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import ComparePage
-from webui.tabs.opened_run import run_or_words, wire_opening
+from webui.tabs.opened_run import in_order, run_or_words, wire_opening
 from webui.wording import percent
 from workbench.analysis.absence import AbsenceJudgement, judge_presence
 from workbench.analysis.finishing import FinishedMask, FinishingOptions, decision_logits, finish
@@ -37,8 +37,7 @@ _ALT_TEXTS: Final = {
     "finished": "{title}, finished mask for “{phrase}”. {caption}",
 }
 _DEFAULTS: Final = (0.0, 0.0, 0.0, 0.0)
-_QUEUE: Final = "verdict"
-"""Judging takes a tenth of a second: two at once could end in the other order, and the older be seen."""
+_PANEL: Final = "verdict"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +119,7 @@ class VerdictTab:
 def build_verdict(page: ComparePage, choice: AnswerChoice) -> None:
     """Lay out the tab and wire its events."""
     with gr.Tab(translate("Verdict"), id="verdict") as tab:
-        with gr.Row(elem_id="verdict", elem_classes=["deeper"]):
+        with gr.Row(elem_id=_PANEL, elem_classes=["deeper"]):
             with gr.Column(elem_classes=["deeper-controls"]):
                 threshold = gr.Slider(
                     -_MARGIN,
@@ -155,16 +154,7 @@ def build_verdict(page: ComparePage, choice: AnswerChoice) -> None:
                 masks = gr.HTML("", elem_id="verdict-masks")
                 table = gr.HTML("", elem_id="verdict-figures")
         made = VerdictTab(page, choice, threshold, smoothing, hole, island, reset, verdict, masks, table)
-        wire_opening(
-            page,
-            tab,
-            "verdict",
-            made.show,
-            made.emptied,
-            controls=made.controls,
-            outputs=made.outputs,
-            queue=_QUEUE,
-        )
+        wire_opening(page, tab, _PANEL, made.show, made.emptied, controls=made.controls, outputs=made.outputs)
     _wire(made)
 
 
@@ -229,8 +219,8 @@ def _link(mask: Mask, name: str) -> str:
 def _wire(made: VerdictTab) -> None:
     inputs = [made.page.last_run, *made.controls]
     quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-    in_order = {**quiet, "concurrency_limit": 1, "concurrency_id": _QUEUE}
+    shown = {**quiet, **in_order(_PANEL)}
     for control in made.sliders:
-        control.input(made.show, inputs, made.outputs, **in_order)
+        control.input(made.show, inputs, made.outputs, **shown)
     back = made.reset.click(lambda: _DEFAULTS, None, made.sliders, **quiet)
-    back.then(made.show, inputs, made.outputs, **in_order)
+    back.then(made.show, inputs, made.outputs, **shown)
