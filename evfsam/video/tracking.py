@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from evfsam.errors import ConfigurationError, ImageFormatError
 from evfsam.phrases import check_phrase
 from evfsam.preprocess import stretched_pixels
-from evfsam.sam.sam2 import Sam2Config, run_sam2_decoder
 from evfsam.types import RgbImage, Segmentation
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing SAM costs a second; the page and the command line start without
     from sam2.modeling.sam2_base import SAM2Base
 
     from evfsam.model.modeling import EvfSamModel
     from evfsam.model.processing import EvfSamProcessor
+    from evfsam.sam.sam2 import Sam2Config
 
 
 Direction = Literal["both", "forward", "backward"]
@@ -121,6 +121,8 @@ def segment_video(
         ImageFormatError: there are no frames.
         PhraseError: the phrase is empty or too long.
     """
+    from evfsam.sam.sam2 import Sam2Config
+
     phrase = check_phrase(phrase)
     if model.family.model_type != "sam2":
         raise ConfigurationError(
@@ -147,7 +149,7 @@ def track_prompt(
     frames: Sequence[RgbImage],
     text_prompt_embeddings: torch.Tensor,
     sam: "SAM2Base",
-    config: Sam2Config,
+    config: "Sam2Config",
     *,
     prompt_frame: int = 0,
     direction: Direction = "both",
@@ -214,7 +216,7 @@ class _MemoryBank:
         config: how far back SAM-2 reads.
     """
 
-    def __init__(self, prompt_frame: int, memory: _Memory, config: Sam2Config) -> None:
+    def __init__(self, prompt_frame: int, memory: _Memory, config: "Sam2Config") -> None:
         self._prompted = {prompt_frame: memory.as_sam2_reads_it()}
         self._recent: dict[int, dict[str, object]] = {}
         self._reach = max(config.memory_frame_count, config.object_pointer_count) - 1
@@ -244,7 +246,7 @@ class _Tracker:
         hole_area: as in `segment_video`.
     """
 
-    def __init__(self, sam: "SAM2Base", config: Sam2Config, hole_area: int) -> None:
+    def __init__(self, sam: "SAM2Base", config: "Sam2Config", hole_area: int) -> None:
         self.sam = sam
         self.config = config
         self.hole_area = hole_area
@@ -288,6 +290,8 @@ class _Tracker:
         self, embeddings: torch.Tensor, prompt: torch.Tensor, levels: list[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the best mask as (1, 1, 4h, 4w) float32 logits, its object pointer (1, C), and the (1, 1) score."""
+        from evfsam.sam.sam2 import run_sam2_decoder
+
         logits, ious, tokens, score = run_sam2_decoder(
             self.sam, embeddings, prompt, multimask=True, high_res_features=levels[:-1]
         )

@@ -1,8 +1,6 @@
 """SAM-2 and EfficientSAM behind the contract that SAM keeps, and the three families of EVF-SAM made of them."""
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -233,12 +231,6 @@ def test_planned_weights_keep_real_tables() -> None:
     layer = sam.memory_attention.layers[0]
     for attention in (layer.self_attn, layer.cross_attn_image):
         assert not attention.freqs_cis.is_meta
-
-
-def test_importing_the_families_does_not_start_sam2() -> None:
-    code = "import sys, evfsam.sam.families; print('sam2' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_a_model_of_every_family_is_saved_and_loaded(model: EvfSamModel, tmp_path: Path) -> None:
