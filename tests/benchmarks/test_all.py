@@ -1,6 +1,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ def bench() -> Bench:
     return Bench(torch.device("cpu"), True, Report({}))
 
 
-def test_parts_chosen_are_measured_and_written_with_goal_and_machine(tmp_path: Path) -> None:
+def test_parts_chosen_are_measured_and_written_with_goal_and_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "comparison", cache(benchmark.comparison))  # the weights are read once
     words = [word for name in QUICK for word in ("--part", name)]
     benchmark.main(["--small", "--json", str(tmp_path / "out.json"), *words])
     written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
