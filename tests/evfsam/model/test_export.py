@@ -1,5 +1,5 @@
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -129,8 +129,10 @@ def test_the_command_line_gives_the_reason_of_a_failure(tmp_path: Path, capsys: 
     assert "error: expected a checkpoint directory or a Hub id owner/name, found no" in capsys.readouterr().err
 
 
-def test_the_library_is_a_command() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "evfsam", "export", "--help"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.startswith("usage: python -m evfsam export")
+def test_the_library_is_a_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["python", "export", "--help"])
+    monkeypatch.delitem(sys.modules, "evfsam.__main__")  # as in a process of its own, where nobody imported it
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("evfsam", run_name="__main__", alter_sys=True)
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: python -m evfsam export")
