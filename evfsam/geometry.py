@@ -131,6 +131,8 @@ def upsample_logits(low_res_logits: torch.Tensor, frame: Frame) -> torch.Tensor:
     if low_res_logits.ndim != 4:
         raise GeometryError("expected logits (B, M, 4h, 4w), got {shape}", shape=tuple(low_res_logits.shape))
     logits = within_square(low_res_logits, frame)
+    if logits.shape[-2:] == frame.original_size:
+        return logits.clone(memory_format=torch.contiguous_format)  # equal to the last bit, and sooner
     return F.interpolate(logits, frame.original_size, mode="bilinear", align_corners=False)
 
 

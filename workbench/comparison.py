@@ -30,6 +30,7 @@ from evfsam.types import (
     VerdictKind,
 )
 from workbench.embedding_cache import EmbeddingCache
+from workbench.heap import keep_freed_memory
 from workbench.names import unknown_name
 from workbench.request_memory import check_memory
 from workbench.suites.memory_plan import is_out_of_memory, out_of_memory_reason
@@ -248,6 +249,7 @@ class Comparison:
         question_bytes: int | None = None,
         at_once: int = 1,
     ) -> None:
+        keep_freed_memory()
         self.suite = suite
         self._question_bytes = question_bytes
         self._device = torch.device(device)

@@ -4,15 +4,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from evfsam.errors import GeometryError
 from evfsam.geometry import (
+    Frame,
     check_box,
     check_point,
     longest_side_frame,
     pad_to_square,
     stretched_frame,
     upsample_logits,
+    within_square,
 )
 
 sides = st.integers(1, 5000)
@@ -78,6 +81,16 @@ def test_upsampled_logits_have_the_original_size(height: int, width: int) -> Non
     assert logits.shape == (2, 3, height, width)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, torch.full_like(logits, 1.5))
+
+
+@pytest.mark.parametrize("frame", [longest_side_frame((64, 48), 64), stretched_frame((16, 16), 64)])
+def test_an_image_of_the_size_of_the_square_gets_a_copy_of_the_logits(frame: Frame) -> None:
+    low_res = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    inside = within_square(low_res, frame)
+    logits = upsample_logits(low_res, frame)
+    assert torch.equal(logits, F.interpolate(inside, frame.original_size, mode="bilinear", align_corners=False))
+    assert logits.is_contiguous()
+    assert logits.data_ptr() != low_res.data_ptr()
 
 
 def test_what_lies_in_the_padding_never_reaches_the_mask() -> None:
