@@ -15,6 +15,8 @@ from workbench.metrics.masks import Mask
 _LEAST_COORDINATES: Final = 6
 _FARTHEST: Final = 1e6
 """Pixels from the image's corner; the decoder walks along every edge, however far it leads."""
+_MOST_BITS: Final = 60
+"""Of a compressed run; no image has so many pixels, and to add digits without end takes time that grows as a square."""
 
 
 def empty_mask(size: tuple[int, int]) -> Mask:
@@ -175,8 +177,8 @@ def _decompressed(text: str) -> list[int]:
     while place < len(text):
         value, shift, is_more = 0, 0, True
         while is_more:
-            if place >= len(text):
-                raise SampleError("expected compressed run lengths, got a text that ends within a number")
+            if place >= len(text) or shift > _MOST_BITS:
+                raise SampleError("expected compressed run lengths, got a number that does not end")
             digit = ord(text[place]) - 48
             if not 0 <= digit < 64:
                 raise SampleError(f"expected compressed run lengths, got the character {text[place]!r}")

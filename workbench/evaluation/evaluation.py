@@ -29,6 +29,8 @@ from workbench.names import SCENES_LIMIT
 
 PHRASES_AT_ONCE: Final = 16
 """Most phrases asked together; bounds memory."""
+MOST_SHARDS: Final = 10_000
+"""Most parts of a run; each that is missing is named."""
 
 Done = Mapping[tuple[int, int, str], str]
 """The data that answers at hand are about, by index of the sample, index of the question, and strategy."""
@@ -44,7 +46,7 @@ class Shard:
 
     Attributes:
         number: from 1 to `count`.
-        count: how many parts there are.
+        count: how many parts there are, at most 10,000.
 
     Raises:
         ConfigurationError: the numbers do not fit.
@@ -54,9 +56,9 @@ class Shard:
     count: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.count:
+        if not 1 <= self.number <= self.count <= MOST_SHARDS:
             raise ConfigurationError(
-                f"expected a shard I/N with 1 <= I <= N, such as 1/4, got {self.number}/{self.count}"
+                f"expected a shard I/N with 1 <= I <= N <= {MOST_SHARDS}, such as 1/4, got {self.number}/{self.count}"
             )
 
     def path_of(self, path: Path) -> Path:

@@ -8,19 +8,23 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from io import FileIO
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Final, cast
+from types import MappingProxyType, TracebackType, UnionType
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from evfsam.errors import ConfigurationError
 from workbench.evaluation.evaluation import Shard
-from workbench.evaluation.measured_answers import Answer, AnswerKind, Place
+from workbench.evaluation.measured_answers import Answer, Place
 from workbench.evaluation.run_identity import Facts, Header, RunIdentity
 from workbench.export.file_writing import as_json_value, write_whole
 
 FORMAT: Final = "workbench-results-1"
 _BEGINNING: Final = f'{{"format": "{FORMAT}"'.encode()
+_LARGEST: Final = 1e300
+"""Numbers beyond are of no file of ours, and arithmetic ends there."""
+_Made = TypeVar("_Made")
 
 
 class ResultsError(ConfigurationError):
@@ -67,8 +71,12 @@ def read_results(path: Path) -> Results:
         record = _object(path, number, line)
         if record.get("end") is True:
             is_complete, parameters = True, record.get("parameters", {})
+            if not _is_of(parameters, Mapping[str, int]):
+                raise _damaged(path, number)
             continue
         answer = _answer_of(path, number, record)
+        if answer.place.strategy not in header.run.strategies:
+            raise _damaged(path, number)
         if answer.place in answers:
             raise ResultsError(f"{path} has the same answer twice, again in line {number}; write a new file with --out")
         answers[answer.place] = answer
@@ -235,9 +243,11 @@ def _header_of(path: Path, line: bytes) -> Header:
         record = json.loads(line)
         if record["format"] != FORMAT:
             raise ResultsError(foreign)
-        facts = Facts(**record.get("facts", {}))
-        return Header(RunIdentity(**record["run"]), Shard(*record["shard"]), str(record["root"]), facts)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        number, count = record["shard"]
+        shard = _made(Shard, {"number": number, "count": count})
+        facts = _made(Facts, record.get("facts", {}))
+        return Header(_made(RunIdentity, record["run"]), shard, str(record["root"]), facts)
+    except (ValueError, KeyError, TypeError, RecursionError, ConfigurationError) as error:
         raise ResultsError(foreign) from error
 
 
@@ -248,12 +258,44 @@ def _answer_record(answer: Answer) -> dict[str, object]:
 
 def _answer_of(path: Path, number: int, record: dict[str, Any]) -> Answer:
     try:
-        place = Place(*(record.pop(name) for name in ("sample_index", "sample_id", "question_index", "strategy")))
-        height, width = record.pop("size")
-        outcome = cast(AnswerKind, record.pop("outcome"))
-        return Answer(place=place, outcome=outcome, size=(int(height), int(width)), **record)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        place = _made(Place, {name: record.pop(name) for name in _hints(Place)})
+        return _made(Answer, {**record, "place": place, "size": tuple(record["size"])})
+    except (KeyError, TypeError) as error:
         raise _damaged(path, number) from error
+
+
+def _made(kind: type[_Made], values: Mapping[str, object]) -> _Made:
+    """Make a dataclass of what JSON held.
+
+    Raises:
+        TypeError: a value is of another type than its field says, or there are other fields.
+    """
+    for name, hint in _hints(kind).items():
+        if name in values and not _is_of(values[name], hint):
+            raise TypeError(name)
+    return kind(**values)
+
+
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    """Whether a value is of a type that these dataclasses have: one of several, a mapping by text, a pair, a number."""
+    outer, inner = get_origin(hint), get_args(hint)
+    if outer is Literal:
+        return value in inner
+    if outer is UnionType:
+        return any(_is_of(value, each) for each in inner)
+    if outer is tuple:
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_is_of, value, inner))
+    if outer is not None:  # a mapping
+        return isinstance(value, dict) and all(_is_of(each, inner[1]) for each in value.values())
+    if hint in (int, float):
+        kinds = (int,) if hint is int else (int, float)
+        return isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < _LARGEST
+    return isinstance(value, hint)
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -152,6 +152,8 @@ def _of_evaluate(path: Path) -> Iterator[tuple[str, SavedMask]]:
 def _of_coco(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, SavedMask]]:
     images = _named(path, content.get("images", []), "file_name")
     categories = _named(path, content.get("categories", []), "name")
+    if not isinstance(content["annotations"], list):
+        raise SavedMasksError(f"expected a list of annotations in COCO's format in {path}, got something else")
     for number, record in enumerate(content["annotations"], 1):
         yield _saved(path, number, record, images, categories)
 
@@ -199,8 +201,9 @@ def _saved(
 
 def _is_name(value: object) -> bool:
     """Whether something can be the number or the name of an image."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, str) or is_number
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _first(record: Mapping[str, object], names: Sequence[str]) -> object | None:

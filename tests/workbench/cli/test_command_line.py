@@ -273,7 +273,7 @@ def test_evaluate_prints_a_table_and_writes_the_figures(run: Run, tmp_path: Path
         (["--dataset", "refcoco:val"], "give it with --root"),
         (["--dataset", "refcoco:val", "--root", "nowhere"], "expected the folder nowhere/refcoco"),
         (["--shard", "half"], "expected a shard I/N, such as 1/4, got 'half'"),
-        (["--shard", "3/2", "--out", "a.jsonl"], "1 <= I <= N, such as 1/4, got 3/2"),
+        (["--shard", "3/2", "--out", "a.jsonl"], "1 <= I <= N <= 10000, such as 1/4, got 3/2"),
         (["--shard", "1/2"], "expected --out FILE.jsonl for a run in 2 shards"),
         (["--strategies", "sam"], "unknown strategy 'sam'"),
         (["--out", "."], "it is a folder"),

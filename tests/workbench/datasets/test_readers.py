@@ -259,6 +259,7 @@ def test_text_that_python_2_wrote_as_bytes_is_read_as_it_was_meant(encoding: str
         ({"segmentation": 0}, "expected a polygon or run lengths"),
         ({"segmentation": {"size": [*SIZE], "counts": [float("inf"), 9]}}, "cannot be decoded"),
         ({"segmentation": {"size": [*SIZE], "counts": [float("nan"), 9]}}, "cannot be decoded"),
+        ({"segmentation": {"size": [*SIZE], "counts": "o" * 10**6}}, "a number that does not end"),
         ({"segmentation": [], "bbox": "2 2 10 10"}, "a box or an area alone"),
         ({"segmentation": [], "bbox": {"x": 2}}, "a box or an area alone"),
     ],

@@ -4,6 +4,7 @@ import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,40 @@ def test_a_run_is_gone_on_with_on_another_day_and_keeps_the_day_it_began(tmp_pat
         with ResultsFile(path, later) as file:
             file.append([ANSWER])
         assert read_results(path).header == (first if cut == len(content) else later)
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "value"),
+    [
+        (0, ("run", "dataset"), None),
+        (0, ("run", "limit"), "ten"),
+        (0, ("run", "strategies"), "light"),
+        (0, ("run", "strategies"), {"light": 1}),
+        (0, ("facts", "weights"), [1]),
+        (0, ("shard",), [1, 10**9]),
+        (0, ("shard",), [1, "1"]),
+        (1, ("strategy",), "stranger"),
+        (1, ("outcome",), "perhaps"),
+        (1, ("wanted",), "1"),
+        (1, ("wanted",), 10**400),
+        (1, ("pred_iou",), True),
+        (1, ("size",), [1, 2, 3]),
+        (2, ("parameters",), {"light": "many"}),
+    ],
+)
+def test_a_value_of_another_type_is_refused_where_it_stands(
+    line: int, path: tuple[str, ...], value: object, tmp_path: Path
+) -> None:
+    file = tmp_path / "results.jsonl"
+    with ResultsFile(file, HEADER) as written:
+        written.append([ANSWER])
+        written.finish({"light": 5})
+    records = [json.loads(each) for each in file.read_text().splitlines()]
+    *outer, last = path
+    reduce(lambda record, name: record[name], outer, records[line])[last] = value
+    file.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    with pytest.raises(ResultsError, match=f"line {line + 1} of" if line else "expected results of evaluate"):
+        read_results(file)
 
 
 def test_a_file_without_number_type_digest_and_facts_is_still_read(tmp_path: Path) -> None:

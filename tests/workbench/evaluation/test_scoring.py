@@ -150,6 +150,8 @@ def test_a_mask_of_another_size_or_a_damaged_one_is_told_and_not_counted(root: P
         ),
         ('{"annotations": [], "images": [{"id": 1, "file_name": "a"}, {"id": "1", "file_name": "b"}]}', "'1' twice"),
         ("[" * 100_000, "expected JSON, or a JSON object a line"),
+        ('{"annotations": null}', "expected a list of annotations in COCO's format"),
+        ('[{"image_id": 1' + "0" * 400 + ', "rle": null}]', "and a phrase"),
     ],
 )
 def test_a_file_of_something_else_is_refused_by_record(content: str, said: str, tmp_path: Path) -> None:
