@@ -1,4 +1,4 @@
-"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR`, and the other commands of `workbench.cli.parser`."""
+"""Command line: `python -m workbench compare IMAGE PHRASE --out DIR`; the other commands: `workbench.cli.parser`."""
 
 import gc
 import logging

@@ -63,7 +63,7 @@ def test_words_that_the_suite_cannot_read_are_named_in_a_quiet_note(
         assert "“" not in on_a_photograph
         assert len(on_a_photograph) > 40, "the suite learnt from drawings"
         typo = said_of(page, "the drss")
-        assert "“drss” was read as “dress”" in typo
+        assert "“drss”; it may have read “dress”" in typo
         unknown = said_of(page, "the xylophone")
         assert "“xylophone”" in unknown
         assert "dog" in unknown, "what it does know"

@@ -56,16 +56,18 @@ def could_be(word: str) -> frozenset[str] | set[str]:
 
 
 def unknown_words(phrase: str) -> dict[str, str | None]:
-    """Return the words of a phrase that neither the vocabulary nor the grammar has, each with the one it is a slip of.
+    """Return the words of a phrase that neither the vocabulary nor the grammar has, each with what it may be a slip of.
 
     Returns:
-        By word in lower case; None where it is a slip of no word, or could be one of several.
+        By word in lower case; None where it could be one of several, or is no slip as `with_typo` makes them: a short
+        word and a first letter are never slipped there, and "road" is no toad.
     """
     found: dict[str, str | None] = {}
     for word in split_words(phrase):
         meant = could_be(word)
         if word not in meant:
-            found[word] = next(iter(meant)) if len(meant) == 1 else None
+            only = next(iter(meant)) if len(meant) == 1 else ""
+            found[word] = only if len(only) >= _SHORTEST and only[0] == word[0] else None
     return found
 
 

@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from io import FileIO
 from pathlib import Path
 from types import MappingProxyType, TracebackType, UnionType
@@ -24,6 +23,10 @@ FORMAT: Final = "workbench-results-1"
 _BEGINNING: Final = f'{{"format": "{FORMAT}"'.encode()
 _LARGEST: Final = 1e300
 """Numbers beyond are of no file of ours, and arithmetic ends there."""
+_HINTS: Final[Mapping[type, Mapping[str, Any]]] = {
+    kind: get_type_hints(kind) for kind in (Answer, Facts, Place, RunIdentity, Shard)
+}
+"""Types of the fields, by dataclass."""
 _Made = TypeVar("_Made")
 
 
@@ -258,7 +261,7 @@ def _answer_record(answer: Answer) -> dict[str, object]:
 
 def _answer_of(path: Path, number: int, record: dict[str, Any]) -> Answer:
     try:
-        place = _made(Place, {name: record.pop(name) for name in _hints(Place)})
+        place = _made(Place, {name: record.pop(name) for name in _HINTS[Place]})
         return _made(Answer, {**record, "place": place, "size": tuple(record["size"])})
     except (KeyError, TypeError) as error:
         raise _damaged(path, number) from error
@@ -270,15 +273,10 @@ def _made(kind: type[_Made], values: Mapping[str, object]) -> _Made:
     Raises:
         TypeError: a value is of another type than its field says, or there are other fields.
     """
-    for name, hint in _hints(kind).items():
+    for name, hint in _HINTS[kind].items():
         if name in values and not _is_of(values[name], hint):
             raise TypeError(name)
     return kind(**values)
-
-
-@cache
-def _hints(kind: type) -> Mapping[str, Any]:
-    return get_type_hints(kind)
 
 
 def _is_of(value: object, hint: Any) -> bool:

@@ -43,7 +43,8 @@ def note_on(progress: Progress, suite_key: str, *, is_scene: bool) -> str:
         sentences.append(translate("It reads English only."))
     slips = {word: meant for word, meant in words.items() if meant}
     sentences += [
-        translate("“{word}” was read as “{meant}”, or not at all.", word=w, meant=m) for w, m in slips.items()
+        translate("The mini suite does not know “{word}”; it may have read “{meant}”.", word=w, meant=m)
+        for w, m in slips.items()
     ]
     strange = [word for word in words if word.isascii() and word not in slips]
     if strange:
