@@ -4,13 +4,11 @@ import json
 import shlex
 from typing import Final
 
-from workbench.analysis.finishing import FinishingOptions
 from workbench.comparison import StrategyOptions
 from workbench.export.run_recipes import ExampleSource, GeneratedScene, ImageSource, RunRecipe
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:7860"
 UPLOAD_NAME: Final = "your-image.png"
-_RAW_NOTE: Final = "# The endpoint answers with raw masks; the library finishes them as well.\n"
 
 
 def library_snippet(recipe: RunRecipe) -> str:
@@ -19,27 +17,21 @@ def library_snippet(recipe: RunRecipe) -> str:
     Run it in the root of the repository. `masks` holds a (H, W) bool mask by strategy and number of the phrase.
     """
     phrases = _text(recipe.phrases[0]) if len(recipe.phrases) == 1 else repr(list(recipe.phrases))
-    is_finished = recipe.finishing != FinishingOptions()
     imports = {
         _image_import(recipe.source),
         "from workbench.comparison import Comparison",
         "from workbench.suites.registry import find_suite",
     }
-    if is_finished:
-        imports.add("from workbench.analysis.finishing import FinishingOptions, decision_logits, finish")
-    finishing = f"finishing = {recipe.finishing!r}\n" if is_finished else ""
-    mask = "finish(decision_logits(answer), finishing).mask" if is_finished else "answer.mask"
     return (
         "\n".join(sorted(imports)) + "\n\n"
         f"image = {_image_expression(recipe.source)}\n"
         f'comparison = Comparison(find_suite("{recipe.suite}"))\n'
         f"strategies = {list(recipe.strategies)!r}\n"
         f"options = {_plain(recipe.options)!r}\n"
-        f"{finishing}"
         "masks = {}\n"
         f"for result in comparison.run(image, {phrases}, strategies, options):\n"
         "    for number, answer in enumerate(result.by_phrase, start=1):\n"
-        f"        masks[result.key, number] = {mask}\n"
+        "        masks[result.key, number] = answer.mask\n"
         "        print(result.key, number, answer.verdict.kind, answer.area_share, answer.pred_iou)\n"
     )
 
@@ -52,7 +44,7 @@ def client_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
         imports += "from PIL import Image\n\nfrom workbench.datasets.scenes import scene\n"
     options = f"    options={_plain(recipe.options)!r},\n" if recipe.options else ""
     return (
-        f"{imports}\n{drawing}{_note(recipe)}"
+        f"{imports}\n{drawing}"
         f'client = Client("{address}")\n'
         "result = client.predict(\n"
         f"    image=handle_file({_text(file_name(recipe.source))}),\n"
@@ -78,7 +70,7 @@ def curl_snippet(recipe: RunRecipe, address: str = DEFAULT_ADDRESS) -> str:
     sent = [f"-F {shlex.quote('image=@' + file_name(recipe.source))}"]
     sent += [f"--form-string {shlex.quote(field)}" for field in fields]
     place = shlex.quote(address.rstrip("/") + "/programs/compare_strategies")
-    return f"{drawing}{_note(recipe)}curl -sf " + "".join(f"{each} \\\n    " for each in sent) + f"{place}\n"
+    return f"{drawing}curl -sf " + "".join(f"{each} \\\n    " for each in sent) + f"{place}\n"
 
 
 def file_name(source: ImageSource) -> str:
@@ -107,10 +99,6 @@ def _image_expression(source: ImageSource) -> str:
 
 def _drawing(source: GeneratedScene) -> str:
     return f'Image.fromarray({_image_expression(source)}).save("{file_name(source)}")'
-
-
-def _note(recipe: RunRecipe) -> str:
-    return _RAW_NOTE if recipe.finishing != FinishingOptions() else ""
 
 
 def _plain(options: StrategyOptions) -> dict[str, dict[str, object]]:

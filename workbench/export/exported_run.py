@@ -1,11 +1,11 @@
-"""A run as the exporters see it: an image, and one mask a strategy and phrase, raw and finished."""
+"""A run as the exporters see it: an image, and one mask a strategy and phrase."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from evfsam.types import PromptPoint, RgbImage, Segmentation
-from workbench.analysis.finishing import FinishingOptions, decision_logits, finish
+from workbench.analysis.finishing import decision_logits, stability_score
 from workbench.comparison import StrategyOptions, StrategyResult
 from workbench.metrics.masks import Mask, ReferenceMask
 
@@ -20,8 +20,7 @@ class ExportedMask:
         strategy, title: of the strategy.
         number: of the phrase in the run, from 1.
         phrase: what was asked.
-        raw: (H, W) bool as the strategy answered.
-        mask: (H, W) bool, finished; equal to `raw` without finishing.
+        mask: (H, W) bool.
         stability: of the mask, in [0, 1].
         segmentation: the whole answer.
     """
@@ -30,7 +29,6 @@ class ExportedMask:
     title: str
     number: int
     phrase: str
-    raw: Mask
     mask: Mask
     stability: float
     segmentation: Segmentation
@@ -42,7 +40,7 @@ class ExportedMask:
 
     @property
     def area(self) -> int:
-        """Pixels of the finished mask."""
+        """Pixels of the mask."""
         return int(self.mask.sum())
 
     @property
@@ -57,13 +55,12 @@ class ExportedRun:
 
     Attributes:
         image: (H, W, 3) uint8 RGB, as the strategies saw it.
-        image_title: where it came from, such as "scene-colour.png"; inside the zip it is `IMAGE_NAME`.
+        image_title: where it came from, such as "scene-colour"; inside the zip it is `IMAGE_NAME`.
         suite: key of the suite.
         phrases: as they were asked.
         results: one a strategy.
         masks: one a strategy that did not fail and phrase, in that order.
         options: of the strategies.
-        finishing: what was done to the masks.
         weights: SHA-256 of the weight files, by strategy and file name.
         reference: the known mask, if there is one.
     """
@@ -75,7 +72,6 @@ class ExportedRun:
     results: tuple[StrategyResult, ...]
     masks: tuple[ExportedMask, ...]
     options: StrategyOptions = field(default_factory=dict)
-    finishing: FinishingOptions = field(default_factory=FinishingOptions)
     weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reference: ReferenceMask | None = None
 
@@ -100,13 +96,12 @@ def exported_run(
     suite_key: str,
     results: Sequence[StrategyResult],
     *,
-    image_title: str = IMAGE_NAME,
+    image_title: str,
     options: StrategyOptions | None = None,
-    finishing: FinishingOptions | None = None,
     weights: Mapping[str, Mapping[str, str]] | None = None,
     reference: ReferenceMask | None = None,
 ) -> ExportedRun:
-    """Gather a run for export and finish its masks.
+    """Gather a run for export.
 
     Args:
         image: (H, W, 3) uint8 RGB, as the strategies saw it.
@@ -115,11 +110,9 @@ def exported_run(
         results: one a strategy.
         image_title: for people.
         options: of the strategies, as given to `Comparison.run`.
-        finishing: what to do to the masks; by default nothing.
         weights: from `workbench.export.manifest.weight_digests`.
         reference: (H, W), the known mask where there is one.
     """
-    chosen = finishing if finishing is not None else FinishingOptions()
     answers = next((result.answers for result in results if result.answers), ())
     phrases = tuple(answer.phrase for answer in answers) or (phrase,)
     return ExportedRun(
@@ -129,29 +122,24 @@ def exported_run(
         phrases=phrases,
         results=tuple(results),
         masks=tuple(
-            _exported(result, number, asked, segmentation, chosen)
+            _exported(result, number, asked, segmentation)
             for result in results
             for number, (asked, segmentation) in enumerate(zip(phrases, result.by_phrase, strict=True), start=1)
             if segmentation.verdict.kind != "failed"
         ),
         options=dict(options or {}),
-        finishing=chosen,
         weights=dict(weights or {}),
         reference=reference,
     )
 
 
-def _exported(
-    result: StrategyResult, number: int, phrase: str, segmentation: Segmentation, finishing: FinishingOptions
-) -> ExportedMask:
-    finished = finish(decision_logits(segmentation), finishing)
+def _exported(result: StrategyResult, number: int, phrase: str, segmentation: Segmentation) -> ExportedMask:
     return ExportedMask(
         strategy=result.key,
         title=result.card.title,
         number=number,
         phrase=phrase,
-        raw=segmentation.mask,
-        mask=finished.mask,
-        stability=finished.stability,
+        mask=segmentation.mask,
+        stability=stability_score(decision_logits(segmentation)),
         segmentation=segmentation,
     )

@@ -46,8 +46,6 @@ class ExportFormat:
 def _masks(run: ExportedRun) -> Iterator[NamedFile]:
     for mask in run.masks:
         yield f"masks/{mask.stem}.png", mask_png(mask.mask), f"mask of {mask.phrase!r} by {mask.strategy}"
-        if (mask.raw != mask.mask).any():
-            yield f"masks/{mask.stem}-raw.png", mask_png(mask.raw), f"the same as {mask.strategy} answered it"
 
 
 def _cut_outs(run: ExportedRun) -> Iterator[NamedFile]:
@@ -83,7 +81,7 @@ def _arrays(run: ExportedRun) -> Iterator[NamedFile]:
 
 def _result(run: ExportedRun) -> Iterator[NamedFile]:
     content = result_dict(run.image, "; ".join(run.phrases), run.suite, run.results, run.reference)
-    yield RESULT_NAME, json_bytes(content), "everything each strategy answered, before finishing"
+    yield RESULT_NAME, json_bytes(content), "everything each strategy answered"
 
 
 def _image(run: ExportedRun) -> Iterator[NamedFile]:
@@ -94,7 +92,7 @@ FORMATS: Final[Mapping[str, ExportFormat]] = MappingProxyType(
     {
         each.key: each
         for each in (
-            ExportFormat("masks", "PNG masks", "White on black, without loss; raw and finished ones.", _masks),
+            ExportFormat("masks", "PNG masks", "White on black, without loss.", _masks),
             ExportFormat("cut-outs", "Cut-outs", "The image, transparent outside the mask.", _cut_outs),
             ExportFormat("coco", "COCO RLE", "For pycocotools and most training code.", _coco),
             ExportFormat("label-studio", "Label Studio", "Brush predictions to import and correct.", _label_studio),
@@ -170,7 +168,7 @@ def cut_out_png(image: RgbImage, mask: Mask) -> bytes:
 def npz_bytes(run: ExportedRun, strategy: str) -> bytes:
     """Write the numbers behind one strategy's masks; read them with `numpy.load`.
 
-    For every phrase, from 1: `mask_logits_1` (H, W) float32, `mask_1` and `raw_mask_1` (H, W) bool. Where SAM was
+    For every phrase, from 1: `mask_logits_1` (H, W) float32, `mask_1` (H, W) bool. Where SAM was
     asked: `low_res_logits_1_1` (M, 4h, 4w) float32 and `pred_ious_1_1` (M,); the second number is the prompt's. Where
     there is attention: `attention_1` (L, A, S, S) float16, `patch_grid_1` (h, w) and `text_tokens_1`, texts.
     """
@@ -182,7 +180,6 @@ def _numbers_behind(mask: ExportedMask) -> Iterator[tuple[str, NDArray[np.generi
     number, segmentation = mask.number, mask.segmentation
     yield f"mask_logits_{number}", segmentation.mask_logits.float().cpu().numpy()
     yield f"mask_{number}", mask.mask
-    yield f"raw_mask_{number}", mask.raw
     for place, prediction in enumerate(segmentation.predictions, start=1):
         yield f"low_res_logits_{number}_{place}", prediction.low_res_logits.float().cpu().numpy()
         yield f"pred_ious_{number}_{place}", prediction.pred_ious.float().cpu().numpy()

@@ -6,12 +6,10 @@ Example: `v=1&example=scene-colour.png&phrase=the+blue+bus&suite=mini&strategy=e
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, fields
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from evfsam.errors import ConfigurationError
-from workbench.analysis.finishing import FinishingOptions
 from workbench.export.run_recipes import (
     ExampleSource,
     GeneratedScene,
@@ -30,7 +28,6 @@ MAX_LENGTH: Final = 2_000
 _MARK: Final = "v"
 _ONCE: Final = frozenset({_MARK, "example", "scene", "size", "suite"})
 _MANY: Final = frozenset({"phrase", "strategy", "option"})
-_FINISHING: Final = tuple(each.name for each in fields(FinishingOptions))
 _FOREIGN_PREFIX: Final = "__"
 """Gradio's own settings, such as `__theme`, stand in the same query."""
 _MAX_FIELDS: Final = 100
@@ -50,8 +47,6 @@ def encode_link(recipe: RunRecipe) -> str:
         for key, named in recipe.options.items()
         for name, value in named.items()
     ]
-    defaults = asdict(FinishingOptions())
-    pairs += [(name, json.dumps(value)) for name, value in asdict(recipe.finishing).items() if value != defaults[name]]
     query = urlencode(pairs)
     if len(query) > MAX_LENGTH:
         raise ConfigurationError(
@@ -96,7 +91,6 @@ def decode_link(query: str, *, examples: Collection[str], suites: Mapping[str, S
         suite=_required(single, "suite"),
         strategies=tuple(many["strategy"]),
         options=_options_of(many["option"]),
-        finishing=_finishing_of(single),
     )
     return check_recipe(recipe, examples=examples, suites=suites)
 
@@ -130,7 +124,7 @@ def _fields_of(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
             )
         if name in _MANY:
             many[name].append(value)
-        elif name not in _ONCE and name not in _FINISHING:
+        elif name not in _ONCE:
             raise ConfigurationError("unknown part {name!r} in the link; copy it again", name=name[:40])
         elif name in single:
             raise ConfigurationError("expected {name!r} once in the link, got it twice; copy it again", name=name)
@@ -186,26 +180,3 @@ def _scalar(name: str, text: str) -> OptionValue:
     raise ConfigurationError(
         "expected a JSON text, number or truth value as {name!r}, got {text!r}", name=name[:80], text=text[:40]
     )
-
-
-def _finishing_of(single: Mapping[str, str]) -> FinishingOptions:
-    plain = FinishingOptions()
-    return FinishingOptions(
-        threshold=_number(single, "threshold", plain.threshold),
-        smoothing=_number(single, "smoothing", plain.smoothing),
-        largest_hole=_area(single, "largest_hole", plain.largest_hole),
-        least_island=_area(single, "least_island", plain.least_island),
-    )
-
-
-def _number(single: Mapping[str, str], name: str, default: float) -> float:
-    value = _scalar(name, single[name]) if name in single else default
-    if isinstance(value, bool | str):
-        raise ConfigurationError(
-            "expected a number as {name!r} in the link, got {value!r}", name=name, value=single[name][:40]
-        )
-    return value
-
-
-def _area(single: Mapping[str, str], name: str, default: int) -> int:
-    return _whole(single, name) if name in single else default

@@ -1,7 +1,6 @@
 """What a run was made with and what its files are: enough to make it again and to check a copy."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -41,7 +40,6 @@ def manifest_dict(run: ExportedRun, files: Sequence[tuple[str, bytes, str]]) -> 
         "suite": run.suite,
         "phrases": run.phrases,
         "image": {"title": run.image_title, **cast(Mapping[str, object], result["image"])},
-        "finishing": asdict(run.finishing),
         "strategies": {result.key: _strategy_dict(run, index) for index, result in enumerate(run.results)},
         "versions": result["versions"],
         "files": [

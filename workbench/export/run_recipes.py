@@ -1,4 +1,4 @@
-"""What makes a run: picture, phrases, suite, strategies, options and finishing. Enough to make it again."""
+"""What makes a run: picture, phrases, suite, strategies and options. Enough to make it again."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -7,7 +7,6 @@ from typing import Final
 
 from evfsam.errors import ConfigurationError
 from evfsam.phrases import PHRASE_SEPARATOR, check_phrases
-from workbench.analysis.finishing import FinishingOptions
 from workbench.names import unknown_name
 from workbench.suites.registry import SUITES, Suite
 
@@ -58,7 +57,6 @@ class RunRecipe:
         suite: key of the suite.
         strategies: keys, in the order of the run.
         options: of the strategies.
-        finishing: of the masks.
     """
 
     source: ImageSource
@@ -66,7 +64,6 @@ class RunRecipe:
     suite: str
     strategies: tuple[str, ...]
     options: RecipeOptions = field(default_factory=dict)
-    finishing: FinishingOptions = field(default_factory=FinishingOptions)
 
     @property
     def request(self) -> str:
@@ -103,7 +100,7 @@ def check_recipe(recipe: RunRecipe, *, examples: Collection[str], suites: Mappin
             raise ConfigurationError(unknown_name("strategy", key, known))
     _check_options(recipe.options)
     phrases = check_phrases(recipe.phrases)
-    return RunRecipe(recipe.source, phrases, recipe.suite, recipe.strategies, recipe.options, recipe.finishing)
+    return RunRecipe(recipe.source, phrases, recipe.suite, recipe.strategies, recipe.options)
 
 
 def _check_source(source: ImageSource, examples: Collection[str]) -> None:

@@ -14,7 +14,6 @@ from evfsam.types import (
     StrategyCard,
     Verdict,
 )
-from workbench.analysis.finishing import FinishingOptions
 from workbench.comparison import PhraseResult, StrategyResult, joined
 from workbench.export.exported_run import ExportedRun, exported_run
 from workbench.metrics.masks import Mask
@@ -56,7 +55,7 @@ def result(key: str, *answers: Segmentation) -> StrategyResult:
     return StrategyResult(key, card, joined(answers), 0.5, answers=asked)
 
 
-def run_of_two_phrases(finishing: FinishingOptions | None = None) -> ExportedRun:
+def run_of_two_phrases() -> ExportedRun:
     square = np.zeros((HEIGHT, WIDTH), dtype=bool)
     square[5:15, 30:50] = True
     failed = Segmentation(Verdict("failed", "It broke."), torch.full((HEIGHT, WIDTH), -torch.inf))
@@ -72,7 +71,6 @@ def run_of_two_phrases(finishing: FinishingOptions | None = None) -> ExportedRun
         results,
         image_title="bus.png",
         options={"clip-text": {"variant": "text"}},
-        finishing=finishing,
         weights={"evf-sam": {"model.safetensors": "0" * 64}},
     )
 

@@ -17,7 +17,6 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from tests.workbench.export.runs import HEIGHT, PHRASES, WIDTH, decoded_label_studio, ring, run_of_two_phrases
-from workbench.analysis.finishing import FinishingOptions
 from workbench.export.annotations import (
     Polygon,
     coco_dict,
@@ -123,15 +122,6 @@ def test_labelme_polygons_drawn_again_are_the_mask() -> None:
                 assert shape["shape_type"] == "polygon"
                 ImageDraw.Draw(canvas).polygon([tuple(point) for point in shape["points"]], outline=1, fill=1)
         assert mask_iou(np.asarray(canvas).astype(bool), mask.mask) > 0.98
-
-
-def test_finished_masks_are_what_is_annotated() -> None:
-    run = run_of_two_phrases(FinishingOptions(largest_hole=10_000, least_island=2))
-    annotation = sa1b_dict(run, "evf-sam")["annotations"][0]
-    finished = coco_mask.decode(annotation["segmentation"]).astype(bool)
-    assert finished[20, 25], "the hole is filled"
-    assert not finished[1, 55], "the island is gone"
-    np.testing.assert_array_equal(run.masks[0].raw, ring())
 
 
 def test_control_characters_of_a_phrase_leave_the_labelling_set_up_well_formed() -> None:

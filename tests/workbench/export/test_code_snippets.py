@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from evfsam.preprocess import load_image
-from workbench.analysis.finishing import FinishingOptions, decision_logits, finish
 from workbench.bundled import CHECKPOINTS
 from workbench.comparison import Comparison
 from workbench.datasets.scenes import scene
@@ -35,13 +34,12 @@ def executed(code: str) -> dict[str, Any]:
 @pytest.mark.weights
 @needs_weights
 def test_the_library_snippet_makes_the_same_masks(capsys: pytest.CaptureFixture[str]) -> None:
-    finishing = FinishingOptions(threshold=1.5, least_island=40)
     phrases = ("the blue bus", "the orange turtle")
-    recipe = RunRecipe(COLOUR, phrases, "mini", ("evf-sam",), finishing=finishing)
+    recipe = RunRecipe(COLOUR, phrases, "mini", ("evf-sam",))
     masks = executed(library_snippet(recipe))["masks"]
     results = Comparison(MINI).run(load_image("examples/scene-colour.png"), phrases, recipe.strategies)
     expected = {
-        (result.key, number): finish(decision_logits(answer), finishing).mask
+        (result.key, number): answer.mask
         for result in results
         for number, answer in enumerate(result.by_phrase, start=1)
     }
@@ -94,11 +92,3 @@ def test_the_curl_snippet_survives_any_phrase_in_the_shell() -> None:
     assert sent["phrase"] == f"{HARD_PHRASE}; b"
     assert json.loads(sent["strategies"]) == ["evf-sam"]
     assert json.loads(sent["options"]) == options
-
-
-def test_what_the_endpoint_does_not_do_is_said() -> None:
-    plain = RunRecipe(COLOUR, ("a",), "mini", ("evf-sam",), {"evf-sam": {"x": 1}})
-    finished = RunRecipe(COLOUR, ("a",), "mini", ("evf-sam",), finishing=FinishingOptions(threshold=1.0))
-    for write in (client_snippet, curl_snippet):
-        assert "raw masks" not in write(plain)
-        assert "raw masks" in write(finished)

@@ -14,7 +14,6 @@ from PIL import Image
 from evfsam.errors import ConfigurationError, GeometryError
 from tests.workbench.doubles import card_of
 from tests.workbench.export.runs import IMAGE, PHRASES, ring, run_of_two_phrases
-from workbench.analysis.finishing import FinishingOptions
 from workbench.export.formats import FORMATS, bundle_bytes, cut_out_png, export_files, write_bundle, write_format
 from workbench.export.manifest import weight_digests
 from workbench.suites.registry import StrategyEntry, Suite
@@ -22,8 +21,7 @@ from workbench.suites.registry import StrategyEntry, Suite
 
 @pytest.fixture(scope="module")
 def opened() -> zipfile.ZipFile:
-    finishing = FinishingOptions(largest_hole=10_000)
-    return zipfile.ZipFile(io.BytesIO(bundle_bytes(run_of_two_phrases(finishing))))
+    return zipfile.ZipFile(io.BytesIO(bundle_bytes(run_of_two_phrases())))
 
 
 def test_the_manifest_lists_every_other_file_with_its_digest(opened: zipfile.ZipFile) -> None:
@@ -40,7 +38,6 @@ def test_the_manifest_says_how_the_run_was_made(opened: zipfile.ZipFile) -> None
     assert (manifest["suite"], manifest["phrases"]) == ("doubles", list(PHRASES))
     assert manifest["image"]["title"] == "bus.png"
     assert manifest["image"]["pixels_sha256"] == sha256(IMAGE.tobytes()).hexdigest()
-    assert manifest["finishing"]["largest_hole"] == 10_000
     assert {"python", "torch"} <= set(manifest["versions"])
     strategies = manifest["strategies"]
     assert list(strategies) == ["evf-sam", "clip-text", "broken"]
@@ -51,23 +48,19 @@ def test_the_manifest_says_how_the_run_was_made(opened: zipfile.ZipFile) -> None
 
 
 def test_masks_and_cut_outs_are_without_loss(opened: zipfile.ZipFile) -> None:
-    with Image.open(opened.open("masks/evf-sam-1-raw.png")) as picture:
-        np.testing.assert_array_equal(np.asarray(picture), ring() * 255)
     with Image.open(opened.open("masks/evf-sam-1.png")) as picture:
-        finished = np.asarray(picture) == 255
-        assert finished[20, 25]
+        np.testing.assert_array_equal(np.asarray(picture), ring() * 255)
     with Image.open(opened.open("cut-outs/evf-sam-1.png")) as picture:
         pixels = np.asarray(picture)
-    np.testing.assert_array_equal(pixels[..., :3][finished], IMAGE[finished])
-    assert not pixels[~finished].any(), "what was cut away is not hidden in the file"
-    np.testing.assert_array_equal(pixels[..., 3], finished * 255)
-    assert "masks/evf-sam-2-raw.png" not in opened.namelist(), "finishing left the square as it was"
+    np.testing.assert_array_equal(pixels[..., :3][ring()], IMAGE[ring()])
+    assert not pixels[~ring()].any(), "what was cut away is not hidden in the file"
+    np.testing.assert_array_equal(pixels[..., 3], ring() * 255)
 
 
 def test_the_arrays_hold_logits_candidates_and_attention(opened: zipfile.ZipFile) -> None:
     with np.load(io.BytesIO(opened.read("arrays-evf-sam.npz"))) as arrays:
         np.testing.assert_array_equal(arrays["mask_logits_1"] > 0, ring())
-        np.testing.assert_array_equal(arrays["raw_mask_1"], ring())
+        np.testing.assert_array_equal(arrays["mask_1"], ring())
         assert arrays["low_res_logits_2_1"].shape == (1, 10, 15)
         assert arrays["pred_ious_1_1"].tolist() == pytest.approx([1.02])
         np.testing.assert_allclose(arrays["attention_1"].astype(np.float32).sum(axis=-1), 1, atol=5e-3)

@@ -143,6 +143,7 @@ class TakeAwayTab:
             progress.phrase,
             suite.key,
             progress.results,
+            image_title=progress.name,
             options=run.options,
             weights=weight_digests(suite, progress.chosen) if has_weights else None,
             reference=progress.known_mask,
