@@ -12,7 +12,7 @@ from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt
 from webui.api.endpoints import ImageArgument, add_endpoint, answers_plainly
 from webui.api.images import read_image_argument
 from webui.api.json_bodies import parse_json
-from webui.api.refusals import RequestError
+from webui.api.refusals import RequestError, shown
 from webui.known_scenes import SCENE_SIZE
 from webui.tabs.compare.controls import checked_choice
 from workbench.analysis.attention_view import attention_view
@@ -176,7 +176,7 @@ def add_programs(comparison: Comparison, queue_name: str) -> None:
 def _key(value: object) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(
-            f"expected the key of a strategy as text, got {_shown(value)}; list_strategies names them"
+            f"expected the key of a strategy as text, got {shown(value)}; list_strategies names them"
         )
     return value
 
@@ -191,7 +191,7 @@ def _options(value: object) -> Mapping[str, object]:
     if given is None or given == "":
         return {}
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"expected options as a JSON object of names and values, got {_shown(value)}")
+        raise ConfigurationError(f"expected options as a JSON object of names and values, got {shown(value)}")
     chosen: dict[str, object] = dict(given)
     if len(chosen) > _MOST_OPTIONS:
         raise ConfigurationError(f"expected at most {_MOST_OPTIONS} options, got {len(chosen)}; leave some out")
@@ -216,7 +216,7 @@ def _points(value: object) -> tuple[PromptPoint, ...]:
     if value is None:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise GeometryError(f"expected a list of points [x, y, label], got {_shown(value)}")
+        raise GeometryError(f"expected a list of points [x, y, label], got {shown(value)}")
     return tuple(_point(item) for item in value)
 
 
@@ -230,10 +230,5 @@ def _point(value: object) -> PromptPoint:
 def _numbers(value: object, count: int, what: str) -> tuple[float, ...]:
     is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == count
     if not is_list or any(isinstance(item, bool) or not isinstance(item, int | float) for item in value):  # type: ignore[attr-defined]
-        raise GeometryError(f"expected {what} as {count} numbers, got {_shown(value)}")
+        raise GeometryError(f"expected {what} as {count} numbers, got {shown(value)}")
     return tuple(float(item) for item in value)  # type: ignore[attr-defined]
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

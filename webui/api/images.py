@@ -18,7 +18,7 @@ from gradio.utils import get_upload_folder
 
 from evfsam.errors import EvfSamError, ImageFormatError
 from evfsam.types import RgbImage
-from webui.api.refusals import DISK_FULL, RequestError, is_disk_full
+from webui.api.refusals import DISK_FULL, RequestError, is_disk_full, shown
 from webui.fetching import Fetcher
 from webui.file_quota import FileQuota, mark_used
 from workbench.limits import LARGEST_AS_BASE64, LARGEST_FILE_MB
@@ -90,7 +90,7 @@ class GivenImages:
         if isinstance(given, Mapping):
             given = given.get("path")
         if not isinstance(given, str) or not given.strip():
-            raise ImageFormatError(f"expected an image, got {_shown(given)}; send {IMAGE_WORDS}")
+            raise ImageFormatError(f"expected an image, got {shown(given)}; send {IMAGE_WORDS}")
         text = given.strip()
         if text.startswith("data:"):
             async with self._quota.room_for(len(text)):
@@ -101,7 +101,7 @@ class GivenImages:
         if not is_address and (is_file or _of_uploads(text) is not None):
             raise ImageFormatError(no_such_file(text))
         if not is_address:
-            raise ImageFormatError(f"expected an image, got the text {_shown(given)}; send {IMAGE_WORDS}")
+            raise ImageFormatError(f"expected an image, got the text {shown(given)}; send {IMAGE_WORDS}")
         return await self._fetched(text)
 
     async def _fetched(self, address: str) -> str:
@@ -159,7 +159,7 @@ def no_such_file(path: str) -> str:
     """Say that a path is no file that was uploaded here, or is one no more."""
     if _of_uploads(path) is not None:
         return "expected a file that is still here, but this one was deleted; upload it again"
-    return f"expected a file uploaded to this server, got {_shown(path)}; upload it first"
+    return f"expected a file uploaded to this server, got {shown(path)}; upload it first"
 
 
 def _of_uploads(path: str) -> Path | None:
@@ -212,8 +212,3 @@ def _data_url_bytes(text: str) -> bytes:
         raise ImageFormatError(
             f"expected base64 after the comma of the data URL, got something else: {error}"
         ) from error
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -21,3 +21,9 @@ class RequestError(Exception):
 def is_disk_full(error: BaseException) -> bool:
     """Whether something could not be written because there is no room on the disk."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def shown(value: object) -> str:
+    """Return what was sent as an error tells it, at most 60 characters of it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,15 +1,14 @@
 """What a run was made with and what its files are: enough to make it again and to check a copy."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, cast
 
 from workbench.export.exported_run import ExportedRun
 from workbench.export.file_writing import as_json_value
 from workbench.export.results import result_dict, verdict_dict
-from workbench.suites.registry import Suite
+from workbench.suites.registry import Suite, content_digest
 
 MANIFEST_NAME: Final = "manifest.json"
 MANIFEST_FORMAT: Final = 1
@@ -18,8 +17,6 @@ WEIGHT_SUFFIX: Final = ".safetensors"
 
 def weight_digests(suite: Suite, strategies: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the SHA-256 of each weight file of strategies whose weights lie in a directory.
-
-    A file is read once; after that its time and size tell whether it changed.
 
     Returns:
         Digests by strategy key and file name inside the strategy's directory; nothing where there are no such files.
@@ -69,14 +66,5 @@ def _strategy_dict(run: ExportedRun, index: int) -> dict[str, object]:
 def _digests_below(directory: Path | None) -> dict[str, str]:
     if directory is None:
         return {}
-    found = {}
-    for path in sorted(Path(directory).rglob(f"*{WEIGHT_SUFFIX}")):
-        state = path.stat()
-        found[path.relative_to(directory).as_posix()] = _digest(path, state.st_mtime_ns, state.st_size)
-    return found
-
-
-@lru_cache(maxsize=64)
-def _digest(path: Path, _changed_ns: int, _nbytes: int) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    files = sorted(directory.rglob(f"*{WEIGHT_SUFFIX}"))
+    return {path.relative_to(directory).as_posix(): content_digest(path) for path in files}

@@ -28,16 +28,11 @@ _SUFFIXES: Final = frozenset({".json", ".jinja", ".safetensors", ".bin", ".pt", 
 
 
 def directory_digest(directory: Path) -> str:
-    """Return a digest of the weights and settings below a directory, by their content.
-
-    A file is read once in a process; after that its time and size tell whether it changed.
-    """
+    """Return a digest of the weights and settings below a directory, by their content; see `content_digest`."""
     digest = sha256()
     for path in sorted(directory.rglob("*")):
         if path.suffix in _SUFFIXES and path.is_file():
-            state = path.stat()
-            content = _content_digest(path, state.st_mtime_ns, state.st_size)
-            digest.update(f"{path.relative_to(directory).as_posix()} {content}\n".encode())
+            digest.update(f"{path.relative_to(directory).as_posix()} {content_digest(path)}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -51,6 +46,12 @@ def with_options_digest(digest: str, options: Mapping[str, object]) -> str:
 def directory_name(directory: Path) -> str:
     """Name a directory of weights for people: its last two parts, since those above are one machine's own."""
     return "/".join(directory.resolve().parts[-2:])
+
+
+def content_digest(path: Path) -> str:
+    """Return a file's SHA-256. It is read once in a process; after that its time and size tell whether it changed."""
+    state = path.stat()
+    return _content_digest(path, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=256)

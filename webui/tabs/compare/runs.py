@@ -13,11 +13,11 @@ from time import perf_counter
 from typing import Final
 
 import numpy as np
-from gradio.context import LocalContext
 from numpy.typing import NDArray
 
 from evfsam.errors import ImageFormatError
 from evfsam.types import ImageView, RgbImage
+from webui.bounded_store import visitor
 from webui.file_quota import mark_used
 from webui.known_scenes import KnownScene, measured_iou
 from workbench.analysis.attention_view import AttentionView, attention_view
@@ -178,13 +178,13 @@ class ImageVersions:
     def number(self) -> int:
         """Return the number of this visitor's picture; 0 for the one that the page opened with."""
         with self._lock:
-            turn = self._turns.get(_visitor())
+            turn = self._turns.get(visitor())
         return 0 if turn is None else turn.number
 
     def is_untouched(self) -> bool:
         """Whether this visitor is still at the picture that the page opened with, which has no number."""
         with self._lock:
-            return _visitor() not in self._turns
+            return visitor() not in self._turns
 
     def is_current(self, number: object, path: str | None = None) -> bool:
         """Whether a run belongs to this visitor's picture; one of a visitor who is not known here does.
@@ -194,21 +194,16 @@ class ImageVersions:
             path: file of the run's picture.
         """
         with self._lock:
-            turn = self._turns.get(_visitor())
+            turn = self._turns.get(visitor())
         return turn is None or number == turn.number or (turn.path is not None and path == turn.path)
 
     def _begin(self, path: str | None) -> int:
-        visitor = _visitor()
-        before = self._turns.pop(visitor, None)
-        self._turns[visitor] = _Version(1 if before is None else before.number + 1, path)
+        asking = visitor()
+        before = self._turns.pop(asking, None)
+        self._turns[asking] = _Version(1 if before is None else before.number + 1, path)
         while len(self._turns) > _VISITORS:
             self._turns.popitem(last=False)
-        return self._turns[visitor].number
-
-
-def _visitor() -> str:
-    request = LocalContext.request.get(None)
-    return str(getattr(request, "session_hash", "") or "")
+        return self._turns[asking].number
 
 
 def read_upload(payload: object) -> RgbImage:
