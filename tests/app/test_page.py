@@ -221,7 +221,7 @@ def test_a_random_scene_brings_phrases_that_can_be_measured(page: ComparePage, t
     phrase, known = updates[page.controls.phrase], updates[page.known]
     payload = upload(tmp_path, updates[page.controls.image])
     defaults = [control.default for control in page.controls.options]
-    *_, answer, last = page.ask(payload, phrase, ALL, known, updates[page.turn], *defaults)
+    *_, answer, last = page.ask(payload, phrase, ALL, known, updates[page.image_number], *defaults)
     assert str(phrase) in str(updates[page.controls.chips])
     assert "Measured IoU" in str(answer[page.columns[2].card])
     assert "iou_with_reference" in content_of(page, last)["strategies"]["evf-sam"]
@@ -233,7 +233,7 @@ def test_a_scene_among_the_examples_can_be_measured(page: ComparePage, tmp_path:
     payload = upload(tmp_path, updates[page.controls.image])
     defaults = [control.default for control in page.controls.options]
     *_, answer, _ = page.ask(
-        payload, page.examples[index].phrases[0], ALL, updates[page.known], updates[page.turn], *defaults
+        payload, page.examples[index].phrases[0], ALL, updates[page.known], updates[page.image_number], *defaults
     )
     assert "Measured IoU" in str(answer[page.columns[2].card])
 

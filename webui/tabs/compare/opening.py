@@ -102,7 +102,7 @@ class Opening:
         if seen == "taken" or not versions.is_untouched():
             return {self.page.status: gr.skip()}
         shown = self._told_elsewhere() if seen == "arrived" else self._shown(query, 0)
-        shown.pop(self.page.turn, None)
+        shown.pop(self.page.image_number, None)
         return shown if versions.is_untouched() else {self.page.status: gr.skip()}
 
     def delivered(self) -> Updates:
@@ -111,7 +111,7 @@ class Opening:
             return {}
         shown = self.page.show_again(self.first, FIRST_KEY, translate(_ARRIVED), 0)
         shown[self.page.status] = str(shown[self.page.status]).replace("<div ", "<div data-arrived ", 1)
-        left_out = {*self.page.controls.settings, self.page.turn}
+        left_out = {*self.page.controls.settings, self.page.image_number}
         return {component: value for component, value in shown.items() if component not in left_out}
 
     def _told_elsewhere(self) -> Updates:
@@ -128,8 +128,8 @@ class Opening:
 
     def reopen(self, event: gr.SelectData) -> Updates:
         """Follow the browser's Back and Forward."""
-        turn = self.page.versions.begin()
-        return {**self._shown(event.value, turn), self.page.turn: turn}
+        image_number = self.page.versions.begin()
+        return {**self._shown(event.value, image_number), self.page.image_number: image_number}
 
     def resume(self, query: object, payload: object) -> Updates:
         """Take the picture on a page whose server was started anew, and what is known of it; its answers stay there.
@@ -159,25 +159,25 @@ class Opening:
             return None
         return known if known is not None and known.content_hash == content else None
 
-    def _shown(self, query: object, turn: int) -> Updates:
+    def _shown(self, query: object, image_number: int) -> Updates:
         """Show kept answers at once, and ask others anew."""
         text = query if isinstance(query, str) else ""
         key = key_in(text)
         try:
-            return self.page.show_again(self.page.runs.get(key), key, translate(_BACK), turn)
+            return self.page.show_again(self.page.runs.get(key), key, translate(_BACK), image_number)
         except GoneError:
             pass
         if holds_recipe(text):
-            return self._restore(text, turn)
+            return self._restore(text, image_number)
         if key:
             return {**self.page.introduce(), self.page.status: wording.problem(translate(_GONE))}
         if self.first is None:
             return self.page.introduce()
-        shown = self.page.show_again(self.first, self._first_key(self.first), translate(_ARRIVED), turn)
+        shown = self.page.show_again(self.first, self._first_key(self.first), translate(_ARRIVED), image_number)
         remembered = self.page.controls.settings
         return {component: value for component, value in shown.items() if component not in remembered}
 
-    def _restore(self, query: str, turn: int) -> Updates:
+    def _restore(self, query: str, image_number: int) -> Updates:
         page, controls = self.page, self.page.controls
         try:
             found = restored(query, page.examples, page.comparison.suite)
@@ -189,7 +189,7 @@ class Opening:
             return {**page.introduce(), page.status: told}
         words = escape(translate("Restored from the link."))
         return {
-            **page.start_with(turn),
+            **page.start_with(image_number),
             **options,
             controls.image: found.image,
             page.known: found.known,

@@ -163,7 +163,7 @@ class ImageVersions:
     """
 
     def __init__(self) -> None:
-        self._turns: OrderedDict[str, _Version] = OrderedDict()
+        self._versions: OrderedDict[str, _Version] = OrderedDict()
         self._lock = Lock()
 
     def begin(self, path: str | None = None) -> int:
@@ -178,13 +178,13 @@ class ImageVersions:
     def number(self) -> int:
         """Return the number of this visitor's picture; 0 for the one that the page opened with."""
         with self._lock:
-            turn = self._turns.get(visitor())
-        return 0 if turn is None else turn.number
+            version = self._versions.get(visitor())
+        return 0 if version is None else version.number
 
     def is_untouched(self) -> bool:
         """Whether this visitor is still at the picture that the page opened with, which has no number."""
         with self._lock:
-            return visitor() not in self._turns
+            return visitor() not in self._versions
 
     def is_current(self, number: object, path: str | None = None) -> bool:
         """Whether a run belongs to this visitor's picture; one of a visitor who is not known here does.
@@ -194,16 +194,16 @@ class ImageVersions:
             path: file of the run's picture.
         """
         with self._lock:
-            turn = self._turns.get(visitor())
-        return turn is None or number == turn.number or (turn.path is not None and path == turn.path)
+            version = self._versions.get(visitor())
+        return version is None or number == version.number or (version.path is not None and path == version.path)
 
     def _begin(self, path: str | None) -> int:
         asking = visitor()
-        before = self._turns.pop(asking, None)
-        self._turns[asking] = _Version(1 if before is None else before.number + 1, path)
-        while len(self._turns) > _VISITORS:
-            self._turns.popitem(last=False)
-        return self._turns[asking].number
+        before = self._versions.pop(asking, None)
+        self._versions[asking] = _Version(1 if before is None else before.number + 1, path)
+        while len(self._versions) > _VISITORS:
+            self._versions.popitem(last=False)
+        return self._versions[asking].number
 
 
 def read_upload(payload: object) -> RgbImage:

@@ -92,7 +92,7 @@ class ComparePage:
         last_run: its key among the runs, or None; tabs that build on a run listen to its changes.
         runs: those that are finished.
         unanswered: keys of the strategies that a run under way still has to ask.
-        turn: number of the picture on the page, which runs are asked with.
+        image_number: number of the picture on the page, which runs are asked with.
         versions: which picture each visitor is at.
         note: what of the question is foreign to the models.
         chosen: the answer that is looked into, under Compare and Inspect alike.
@@ -111,7 +111,7 @@ class ComparePage:
     last_run: gr.State
     runs: RunStore
     unanswered: gr.State
-    turn: gr.Number
+    image_number: gr.Number
     versions: ImageVersions
     query: gr.Textbox
     note: gr.HTML
@@ -131,7 +131,7 @@ class ComparePage:
         phrase: object,
         strategies: object,
         known: KnownScene | None,
-        turn: object,
+        image_number: object,
         *option_values: object,
     ) -> Iterator[Updates]:
         """Run the strategies; what a visitor can mend is said in the status line, and nothing they gave is lost.
@@ -143,7 +143,7 @@ class ComparePage:
             for asked in ask_strategies(self.comparison, payload, phrase, strategies, options, known):
                 progress = replace(asked, name=self._picture_name(asked.view, payload, known))
                 for updates in self._show(FinishedRun(progress, only_of(options, progress.chosen), known)):
-                    if not self.versions.is_current(turn, _file_of(payload)):
+                    if not self.versions.is_current(image_number, _file_of(payload)):
                         yield {self.status: gr.skip()}  # without any answer, Gradio would empty every output
                         return
                     yield updates
@@ -276,31 +276,31 @@ class ComparePage:
         """Forget answers that belonged to a removed image."""
         return self.start_with(None)
 
-    def start_with(self, turn: int | None) -> Updates:
+    def start_with(self, image_number: int | None) -> Updates:
         """Begin without answers on the picture of that number; on a new one where there is none."""
         return {
             self.controls.chips: phrase_buttons(()),
             self.status: wording.hint(translate(_START)),
-            **self._emptied(turn=turn),
+            **self._emptied(image_number=image_number),
         }
 
     def take_phrase(self, event: gr.SelectData) -> str:
         """Put a suggested phrase into the phrase field."""
         return str(event.value)
 
-    def show_again(self, run: FinishedRun, key: str, words: str, turn: int | None = None) -> Updates:
+    def show_again(self, run: FinishedRun, key: str, words: str, image_number: int | None = None) -> Updates:
         """Put a finished run on the page as it was: picture, question, settings and answers.
 
         Args:
             run: one that is kept.
             key: its key.
             words: for the status line.
-            turn: number of the picture; a new one where there is none.
+            image_number: number of the picture; a new one where there is none.
         """
         progress, controls = run.progress, self.controls
         recipe = recipe_of(run, self.examples, self.comparison.suite.key)
         return {
-            **self._fresh(self._phrases_for(run), words, turn),
+            **self._fresh(self._phrases_for(run), words, image_number),
             **{each.component: control_value(recipe.options, each) for each in controls.options},
             controls.image: progress.view.image,
             controls.phrase: progress.phrase,
@@ -330,18 +330,18 @@ class ComparePage:
     def _no_download(self) -> Updates:
         return {self.download: gr.update(interactive=False), self.archive: None}
 
-    def _fresh(self, phrases: Sequence[str], words: str, turn: int | None = None) -> Updates:
+    def _fresh(self, phrases: Sequence[str], words: str, image_number: int | None = None) -> Updates:
         return {
             self.controls.phrase: phrases[0] if phrases else "",
             self.controls.chips: phrase_buttons(phrases),
             self.status: wording.hint(words),
-            **self._emptied(turn=turn),
+            **self._emptied(image_number=image_number),
         }
 
-    def _emptied(self, payload: object = None, turn: int | None = None) -> Updates:
+    def _emptied(self, payload: object = None, image_number: int | None = None) -> Updates:
         """Begin with another picture: an uploaded one where there is a payload, or that of a number."""
-        turn = self.versions.begin(_file_of(payload)) if turn is None else turn
-        nothing = {self.last_run: None, self.turn: turn, self.query: "", self.note: ""}
+        image_number = self.versions.begin(_file_of(payload)) if image_number is None else image_number
+        nothing = {self.last_run: None, self.image_number: image_number, self.query: "", self.note: ""}
         return {**nothing, **self._no_download(), **self._at_rest(), **self.introduce()}
 
 
@@ -362,7 +362,7 @@ def build_compare(
     known, last_run = (gr.State(None, time_to_live=STATE_SECONDS) for _ in range(2))
     unanswered = gr.State((), time_to_live=STATE_SECONDS)
     chosen = gr.State(FIRST_ANSWER, time_to_live=STATE_SECONDS)
-    turn = gr.Number(0, visible=False)
+    image_number = gr.Number(0, visible=False)
     query = gr.Textbox(label="query", visible="hidden", elem_id="query")
     question = build_question()
     with gr.Row(elem_id="workplace"):
@@ -391,7 +391,7 @@ def build_compare(
             last_run,
             RunStore(),
             unanswered,
-            turn,
+            image_number,
             ImageVersions(),
             query,
             note,
@@ -418,7 +418,7 @@ def archive_of(progress: Progress, suite_key: str, directory: Path) -> Path:
 
 def _wire_runs(page: ComparePage) -> list[Dependency]:
     controls = page.controls
-    inputs = [controls.image, controls.phrase, controls.strategies, page.known, page.turn]
+    inputs = [controls.image, controls.phrase, controls.strategies, page.known, page.image_number]
     inputs += [control.component for control in controls.options]
     outputs = [page.status, *_answers_of(page)]
 
@@ -490,7 +490,7 @@ def _answers_of(page: ComparePage) -> list[Block]:
     return [
         page.last_run,
         page.unanswered,
-        page.turn,
+        page.image_number,
         page.query,
         page.note,
         page.controls.stop,

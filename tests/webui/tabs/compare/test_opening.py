@@ -29,7 +29,7 @@ def opening(demo: gr.Blocks) -> Iterator[Opening]:
     bound = (getattr(function.fn, "__self__", None) for function in demo.fns.values())
     token = LocalContext.request.set(None)
     found = next(each for each in bound if isinstance(each, Opening))
-    found.page.versions._turns.clear()
+    found.page.versions._versions.clear()
     yield found
     LocalContext.request.reset(token)
 
@@ -99,7 +99,7 @@ def test_the_opening_never_numbers_a_picture(opening: Opening) -> None:
     """Its number could come after that of one that was taken meanwhile, and runs asked there would be dropped."""
     for seen in ("", "arrived"):
         for query in ("", "?run=nobody", "?v=1&broken"):
-            assert opening.page.turn not in opening.open(query, seen)
+            assert opening.page.image_number not in opening.open(query, seen)
     assert opening.page.versions.is_untouched()
 
 
