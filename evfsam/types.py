@@ -249,7 +249,7 @@ class Segmentation:
         attention: None for strategies without cross-modal attention.
         trace: the steps in order.
         seconds: seconds a stage, such as {"encode image": 0.2, "fuse": 0.05, "decode": 0.01}.
-        embedding_was_cached: whether the image's embedding was at hand before this call.
+        embedding_was_cached: whether nothing was encoded: the image's embedding was at hand, or was not needed.
         sources: what `mask_logits` are made of where they are not given; without any, the predictions.
     """
 
@@ -302,7 +302,7 @@ class Segmentation:
         *,
         trace: tuple[TraceEntry, ...] = (),
         seconds: Mapping[str, float] = MappingProxyType({}),
-        embedding_was_cached: bool = False,
+        embedding_was_cached: bool = True,
     ) -> "Segmentation":
         """Answer without a mask, since none was asked for or none is kept.
 

@@ -8,6 +8,7 @@ from evfsam.types import Segmentation, StrategyCard
 from webui.i18n.translate import translate, translate_message
 from workbench.analysis.absence import AbsenceJudgement, Outcome, p_no_object
 from workbench.comparison import PhraseResult, StrategyResult
+from workbench.evaluation.measured_answers import ENCODE_STAGE
 from workbench.pictures.colours import phrase_colour, strategy_colour
 
 _MARKS: Final = {
@@ -312,6 +313,8 @@ def _phrase_rows(answers: Sequence[PhraseResult], ious: Sequence[float | None]) 
 def _facts(result: StrategyResult, measured_iou: float | None, judgement: AbsenceJudgement | None) -> str:
     segmentation = result.segmentation
     image = translate("image reused") if segmentation.embedding_was_cached else translate("image encoded")
+    if ENCODE_STAGE not in segmentation.seconds:
+        image = translate("SAM not asked")
     facts = [(translate("Time"), translate("{seconds} s", seconds=f"{result.seconds:.2f}"), image)]
     if judgement is not None and segmentation.area_share > 0:
         facts.insert(0, (translate("Stability"), f"{judgement.stability:.2f}", translate("of the edge")))

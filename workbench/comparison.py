@@ -126,7 +126,7 @@ def joined(found: Sequence[Segmentation]) -> Segmentation:
             stage: sum(one.seconds.get(stage, 0.0) for one in found)
             for stage in dict.fromkeys(stage for one in found for stage in one.seconds)
         },
-        embedding_was_cached=found[0].embedding_was_cached,
+        embedding_was_cached=all(one.embedding_was_cached for one in found),
         sources=tuple(found),
     )
 

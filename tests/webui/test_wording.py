@@ -57,8 +57,10 @@ def test_the_trace_tells_the_seconds_of_each_stage() -> None:
 
 
 def test_a_card_says_when_the_embedding_was_reused() -> None:
-    assert "image reused" in wording.result_card(answer(embedding_was_cached=True), None)
-    assert "image encoded" in wording.result_card(answer(), None)
+    encoding = {"encode image": 0.1}
+    assert "image reused" in wording.result_card(answer(seconds=encoding, embedding_was_cached=True), None)
+    assert "image encoded" in wording.result_card(answer(seconds=encoding), None)
+    assert "SAM not asked" in wording.result_card(answer(0, "absent", "No object found."), None)
     assert "image encoded" not in wording.result_card(answer(0, "failed", "no weights"), None)
 
 

@@ -75,7 +75,7 @@ def add_endpoint(
         picture: label of the picture it returns first, if it does.
         defaults: what stands in for an argument that is left out, where that is not known before.
         choices: the values that a text argument, or the items of a list, can take.
-        queue_name: events of the same name run one at a time; without a name it waits in no queue.
+        queue_name: of the queue it waits in, which events of that name share; without a name it waits in none.
     """
     inputs = _inputs(handler, defaults or {}, choices or {})
     outputs: list[gr.components.Component] = [] if picture is None else [gr.Image(format="png", label=picture)]

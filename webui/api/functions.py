@@ -159,7 +159,7 @@ def add_programs(comparison: Comparison, queue_name: str) -> None:
 
     Args:
         comparison: the strategies.
-        queue_name: of the events that run a model, of which one runs at a time.
+        queue_name: of the queue that all events that run a model share.
     """
     programs = Programs(comparison)
     keys = list(comparison.keys)

@@ -251,6 +251,7 @@ def test_an_absent_object_is_asked_for_no_box() -> None:
     result, backbone = run(language, QWEN)
     assert len(language.asked) == 1
     assert backbone.prompts == []
+    assert result.embedding_was_cached, "nothing was encoded for it"
     assert result.verdict.kind == "absent"
     assert "was 30% sure of Yes; 50% are asked for" in result.verdict.reason
     lower, _ = run(ScriptedLanguage("[100, 200, 300, 600]", [0.3]), QWEN, presence_threshold=0.3, prompt="box")
