@@ -19,8 +19,8 @@ from workbench.datasets.contract import ABSENT, Dataset, Sample, SampleQuestion
 from workbench.datasets.known_datasets import counts_absent, open_dataset
 from workbench.evaluation.cost import machine_name, parameter_count
 from workbench.evaluation.evaluation import Shard, checked_limit, evaluate, limited, measure
+from workbench.evaluation.larger_limit import raise_limit
 from workbench.evaluation.measured_answers import Scores, scores_of
-from workbench.evaluation.raising import raise_limit
 from workbench.evaluation.result_lines import ResultsFile, read_results
 from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest
 from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole

@@ -21,8 +21,8 @@ from workbench.datasets.coco_masks import union_mask
 from workbench.datasets.contract import Sample, SampleQuestion
 from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.evaluation import ChangedDataError, Shard, checked_limit, limited
+from workbench.evaluation.larger_limit import raise_limit
 from workbench.evaluation.measured_answers import Answer, Place, Scores, data_digest, measured, scores_of, unread
-from workbench.evaluation.raising import raise_limit
 from workbench.evaluation.result_lines import ResultsFile
 from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest
 from workbench.evaluation.saved_masks import SavedMask, SavedMasks, read_saved_masks

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workbench.datasets.coco_masks import union_mask
 from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Sample, SampleError, SampleQuestion
-from workbench.datasets.layout import (
+from workbench.datasets.dataset_files import (
     by_id,
     expected_file,
     expected_folder,

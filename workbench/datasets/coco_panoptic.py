@@ -27,7 +27,7 @@ from workbench.datasets.contract import (
     SampleQuestion,
     unreadable_sample,
 )
-from workbench.datasets.layout import (
+from workbench.datasets.dataset_files import (
     by_id,
     expected_file,
     expected_folder,

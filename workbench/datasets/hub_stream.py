@@ -20,7 +20,7 @@ from evfsam.types import RgbImage
 from workbench.analysis.reference_masks import read_reference
 from workbench.datasets.coco_masks import empty_mask, union_mask
 from workbench.datasets.contract import ABSENT, DatasetError, Sample, SampleError, SampleQuestion, unreadable_sample
-from workbench.datasets.layout import plain_text
+from workbench.datasets.dataset_files import plain_text
 from workbench.metrics.masks import ReferenceMask
 
 _NAME: Final = "hf"

@@ -14,7 +14,7 @@ from typing import Final
 
 from evfsam.types import RgbImage
 from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Sample, SampleQuestion
-from workbench.datasets.layout import expected_folder, files_in, image_reader, label_reader, read_text
+from workbench.datasets.dataset_files import expected_folder, files_in, image_reader, label_reader, read_text
 from workbench.metrics.masks import Mask
 
 _NAME: Final = "folder"

@@ -22,7 +22,7 @@ from workbench.datasets.contract import (
     SampleQuestion,
     unreadable_sample,
 )
-from workbench.datasets.layout import expected_folder, files_in, image_reader, plain_text, read_json, records
+from workbench.datasets.dataset_files import expected_folder, files_in, image_reader, plain_text, read_json, records
 from workbench.metrics.masks import IGNORED_LABEL, Mask
 
 _NAME: Final = "reasonseg"

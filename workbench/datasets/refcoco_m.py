@@ -16,7 +16,7 @@ from evfsam.preprocess import load_image
 from evfsam.types import RgbImage
 from workbench.datasets.coco_masks import part_masks
 from workbench.datasets.contract import DatasetError, Sample, SampleError, SampleQuestion, unreadable_sample
-from workbench.datasets.layout import plain_text
+from workbench.datasets.dataset_files import plain_text
 from workbench.metrics.masks import Mask
 
 _NAME: Final = "refcoco-m"

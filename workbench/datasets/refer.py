@@ -21,7 +21,7 @@ from evfsam.errors import ConfigurationError
 from workbench.datasets.coco_files import CocoFile, CocoImage, read_coco, segmentation_union
 from workbench.datasets.coco_masks import empty_mask, summed_mask
 from workbench.datasets.contract import ABSENT, DatasetError, ListedDataset, Sample, SampleError, SampleQuestion
-from workbench.datasets.layout import (
+from workbench.datasets.dataset_files import (
     expected_file,
     expected_folder,
     image_reader,

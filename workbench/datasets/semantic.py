@@ -32,7 +32,7 @@ from workbench.datasets.contract import (
     SampleQuestion,
     unreadable_sample,
 )
-from workbench.datasets.layout import (
+from workbench.datasets.dataset_files import (
     expected_file,
     expected_folder,
     files_in,

@@ -20,8 +20,8 @@ from tests.workbench.datasets import layouts
 from tests.workbench.datasets.layouts import SIZE, rectangle, run_lengths
 from workbench.datasets.coco_masks import decode_mask, summed_mask
 from workbench.datasets.contract import ABSENT, DatasetError, IndexedDataset, SampleError, SampleQuestion
+from workbench.datasets.dataset_files import label_reader
 from workbench.datasets.known_datasets import open_dataset
-from workbench.datasets.layout import label_reader
 from workbench.datasets.scenes import scene, split_seeds
 from workbench.names import DATASET_NAMES
 

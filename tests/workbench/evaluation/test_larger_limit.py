@@ -11,8 +11,8 @@ from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Sample, SampleQuestion
 from workbench.evaluation.evaluation import Shard, limited, measure
+from workbench.evaluation.larger_limit import raise_limit
 from workbench.evaluation.measured_answers import Answer
-from workbench.evaluation.raising import raise_limit
 from workbench.evaluation.result_lines import ResultsError, ResultsFile, read_results
 from workbench.evaluation.run_identity import Header, RunIdentity, questions_digest
 
