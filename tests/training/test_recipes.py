@@ -1,6 +1,5 @@
 """Every stage runs from drawn scenes to a checkpoint that the suite's own loaders take, in a few steps."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -32,13 +31,6 @@ pytestmark = pytest.mark.slow
 SMALL = {"steps": 1, "scenes_a_step": 2, "held_out": 4, "pictures": Path("no-pictures")}
 """A step of every stage; without fetched pictures scenes are made of the project's own."""
 PIXELS_ALONE = {"image_size": 128, "patch_size": 16, "convolutions": ""}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_scenes_for_namers() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "SCENES_FOR_NAMER", 4)
-        yield
 
 
 @pytest.fixture(scope="module")
