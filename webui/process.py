@@ -131,7 +131,9 @@ def serve_page(
     arguments, ended = launch_arguments(hosts), Event()
     Thread(target=trim_until, args=(ended,), daemon=True).start()
     try:
-        demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, **arguments)
+        # Unless told that there is no frontend, Gradio asks itself for the page, and ends a server that is too busy to
+        # answer within three seconds.
+        demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, _frontend=False, **arguments)
         if beside is not None:
             Thread(target=beside, daemon=True).start()
         ended.wait()
