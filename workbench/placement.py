@@ -24,7 +24,7 @@ _GROUP: Final = Path("/sys/fs/cgroup")
 _MOST_RUNS: Final = 8
 """Runs of small models at a time, however many cores there are: each may hold a large photograph."""
 _PROCESS_BYTES: Final = 2 * 2**30
-"""Free memory for a further process: Python, torch and the mini suite take 0.7 GB, the rest is for what it answers."""
+"""Free memory for a further process: Python, torch and the mini suite take 1.1 GB, the rest is for what it answers."""
 
 
 def resolve_device(name: str, local_rank: str | None = None) -> torch.device:
