@@ -104,7 +104,7 @@ def test_the_page_of_the_wheel_answers_in_any_folder(installed: Path, tmp_path: 
         try:
             address = f"http://127.0.0.1:{port}"
             await_page(address, process)
-            client = Client(address, verbose=False)
+            client = Client(address, verbose=False, httpx_kwargs={"timeout": 90})
             answer = client.predict(handle_file(picture), "the blue bus", "evf-sam", api_name="/segment")
             assert answer["verdict"] == "found"
         finally:

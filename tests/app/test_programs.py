@@ -146,7 +146,7 @@ def test_gradios_own_protocol_says_what_does_not_fit(
 
 
 def test_gradios_client_gets_the_same_answers(address: str, tmp_path: Path) -> None:
-    client = Client(address, verbose=False, download_files=tmp_path / "got")
+    client = Client(address, verbose=False, httpx_kwargs={"timeout": 90}, download_files=tmp_path / "got")
     file = tmp_path / "a.png"
     file.write_bytes(png_bytes(three_colours()))
     picture, figures = client.predict(handle_file(file), "a square", layer=2, head=1, api_name="/explain_attention")
@@ -160,7 +160,7 @@ def test_gradios_client_gets_the_same_answers(address: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("content", [b"", b"not an image"])
 def test_a_broken_file_reaches_the_client_as_a_plain_message(address: str, tmp_path: Path, content: bytes) -> None:
-    client = Client(address, verbose=False, download_files=tmp_path / "got")
+    client = Client(address, verbose=False, httpx_kwargs={"timeout": 90}, download_files=tmp_path / "got")
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(AppError, match="expected an image"):
         client.predict(handle_file(tmp_path / "broken.png"), "a square", api_name="/segment")
@@ -168,7 +168,7 @@ def test_a_broken_file_reaches_the_client_as_a_plain_message(address: str, tmp_p
 
 def test_two_visitors_at_once_never_see_each_others_image_or_result(address: str, tmp_path: Path) -> None:
     def visit(index: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        visitor = Client(address, verbose=False, download_files=tmp_path / f"got{index}")
+        visitor = Client(address, verbose=False, httpx_kwargs={"timeout": 90}, download_files=tmp_path / f"got{index}")
         picture = tmp_path / f"{index}.png"
         picture.write_bytes(png_bytes(three_colours(shift=index * 25)))
         seen = []
@@ -194,7 +194,9 @@ def test_two_visitors_at_once_never_see_each_others_image_or_result(address: str
 
 def test_the_document_is_openapi_and_names_every_public_endpoint(address: str, document: dict[str, Any]) -> None:
     validate(document)
-    public = Client(address, verbose=False).view_api(return_format="dict")["named_endpoints"]
+    public = Client(address, verbose=False, httpx_kwargs={"timeout": 90}).view_api(return_format="dict")[
+        "named_endpoints"
+    ]
     assert {f"/gradio_api/call/v2{name}" for name in public} <= set(document["paths"])
     assert {f"/programs/{name}" for name in TOOL_NAMES} <= set(document["paths"])
 

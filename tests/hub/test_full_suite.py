@@ -72,7 +72,7 @@ def client(
     assert results, "the weights are loaded before the page is asked"
     demo = build_demo(comparison)
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_arguments())
-    yield Client(url, verbose=False, download_files=tmp_path_factory.mktemp("got"))
+    yield Client(url, verbose=False, httpx_kwargs={"timeout": 90}, download_files=tmp_path_factory.mktemp("got"))
     demo.close(verbose=False)
 
 
