@@ -169,13 +169,13 @@ def test_a_run_can_be_stopped_and_asked_again(page: Page, picture: Path) -> None
     expect(page.locator("#stop")).to_be_disabled()
     upload(page, picture)
     page.evaluate(STOP_SOON)
-    ask(page, "the red square")
+    ask(page, "; ".join(f"square {number}" for number in range(12)))  # enough for a busy machine to stop it in time
     expect(page.locator("#status")).to_contain_text("Stopped.")
     expect(page.locator("#card-point-query")).to_contain_text("Stopped before it answered")
     expect(page.locator("#stop")).to_be_disabled()
     page.wait_for_timeout(1000)
     expect(page.locator("#card-point-query")).to_contain_text("Stopped before it answered")
-    page.click("#compare")
+    ask(page, "the red square")
     expect_three_answers(page)
     expect(page.locator("#stop")).to_be_disabled()
 

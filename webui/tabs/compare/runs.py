@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,8 @@ from workbench.pictures.shown_pictures import read_image
 
 _VISITORS: Final = 1000
 _LONGEST_NAME: Final = 60
+_JUST_ENDED_S: Final = 2.0
+"""Who presses Stop no later than this after the last answer meant the run that has ended, and none to come."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +206,68 @@ class ImageVersions:
         while len(self._versions) > _VISITORS:
             self._versions.popitem(last=False)
         return self._versions[asking].number
+
+
+@dataclass
+class _Runs:
+    """What is known of a visitor's runs: how many began, which was stopped, and when the latest ended."""
+
+    begun: int = 0
+    stopped: int = 0
+    under_way: int = 0
+    ended_at: float = float("-inf")
+    is_next_stopped: bool = False
+
+
+class StopMarks:
+    """Says of each visitor's runs which were stopped; safe to share between threads, bounded in visitors.
+
+    A stopped run ends itself before it shows another answer. Gradio's own `cancels` lets go of it in the browser alone:
+    answers on their way are drawn after what Stop said, and what had asked waits for an end that never comes, so that
+    Enter asked for nothing any more.
+    """
+
+    def __init__(self) -> None:
+        self._visitors: OrderedDict[str, _Runs] = OrderedDict()
+        self._lock = Lock()
+
+    def begin(self) -> int:
+        """Count another run of this visitor and return its number."""
+        with self._lock:
+            runs = self._of_visitor()
+            runs.begun += 1
+            runs.under_way += 1
+            if runs.is_next_stopped:
+                runs.stopped, runs.is_next_stopped = runs.begun, False
+            return runs.begun
+
+    def end(self) -> None:
+        """Say that a run of this visitor has ended."""
+        with self._lock:
+            runs = self._of_visitor()
+            runs.under_way, runs.ended_at = max(0, runs.under_way - 1), monotonic()
+
+    def stop(self) -> None:
+        """Stop this visitor's run: the one under way, or the one that waits for its turn."""
+        with self._lock:
+            runs = self._of_visitor()
+            if runs.under_way:
+                runs.stopped = runs.begun
+            elif monotonic() - runs.ended_at > _JUST_ENDED_S:
+                runs.is_next_stopped = True
+
+    def is_stopped(self, run: int) -> bool:
+        """Whether the visitor's run of that number is to end."""
+        with self._lock:
+            return run <= self._of_visitor().stopped
+
+    def _of_visitor(self) -> _Runs:
+        asking = visitor()
+        runs = self._visitors.pop(asking, None) or _Runs()
+        self._visitors[asking] = runs
+        while len(self._visitors) > _VISITORS:
+            self._visitors.popitem(last=False)
+        return runs
 
 
 def read_upload(payload: object) -> RgbImage:

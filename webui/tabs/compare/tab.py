@@ -25,7 +25,7 @@ from webui.tabs.compare.columns import AnswerColumn, Updates, build_columns
 from webui.tabs.compare.controls import Controls, build_controls, build_question, phrase_buttons
 from webui.tabs.compare.notes import makes_notes, note_on
 from webui.tabs.compare.option_controls import chosen_options, only_of
-from webui.tabs.compare.runs import ImageVersions, Progress, ask_strategies, read_upload
+from webui.tabs.compare.runs import ImageVersions, Progress, StopMarks, ask_strategies, read_upload
 from webui.tabs.compare.viewer import build_viewer
 from webui.tabs.export.restoring import control_value, query_of, recipe_of, with_key
 from webui.visits import begin_visit_anew
@@ -97,6 +97,7 @@ class ComparePage:
         note: what of the question is foreign to the models.
         chosen: the answer that is looked into, under Compare and Inspect alike.
         fetcher: of pictures whose address a visitor gives.
+        stops: which runs visitors stopped.
         query: of a link to the run asked last, from its start on; empty where no link can bring it back.
     """
 
@@ -117,6 +118,7 @@ class ComparePage:
     note: gr.HTML
     chosen: gr.State
     fetcher: Fetcher = field(default_factory=Fetcher)
+    stops: StopMarks = field(default_factory=StopMarks)
 
     @property
     def everything(self) -> list[Block]:
@@ -136,9 +138,10 @@ class ComparePage:
     ) -> Iterator[Updates]:
         """Run the strategies; what a visitor can mend is said in the status line, and nothing they gave is lost.
 
-        A run that belongs to a picture before ends without a word.
+        A run that belongs to a picture before ends without a word, and a stopped one with that word.
         """
         options = chosen_options(self.controls.options, option_values)
+        number, shown = self.stops.begin(), 0
         try:
             for asked in ask_strategies(self.comparison, payload, phrase, strategies, options, known):
                 progress = replace(asked, name=self._picture_name(asked.view, payload, known))
@@ -146,12 +149,18 @@ class ComparePage:
                     if not self.versions.is_current(image_number, _file_of(payload)):
                         yield {self.status: gr.skip()}  # without any answer, Gradio would empty every output
                         return
+                    if self.stops.is_stopped(number) and shown < len(progress.chosen):
+                        yield self._stopped(progress.chosen[shown:])
+                        return
                     yield updates
+                    shown = len(progress.results)
         except EvfSamError as error:
             yield {self.status: wording.problem(_for_the_page(error)), **self._at_rest()}
         except Exception:
             logger.exception("a run failed")
             yield {self.status: wording.problem(translate(_OUR_FAULT)), **self._at_rest()}
+        finally:
+            self.stops.end()
 
     def _picture_name(self, view: ImageView, payload: object, known: KnownScene | None) -> str:
         """Return a name for the files of a picture: the example's, the scene's, or that of the file that was given."""
@@ -164,7 +173,15 @@ class ComparePage:
         return Path(str(given or "image")).stem
 
     def stop(self, unanswered: Sequence[str]) -> Updates:
-        """Say of each strategy that will not be asked any more that it was stopped; answers that came stay."""
+        """Stop the visitor's run, which says so once more when it ends; answers that came stay.
+
+        Args:
+            unanswered: keys of the strategies whose answers will not be shown.
+        """
+        self.stops.stop()
+        return self._stopped(unanswered)
+
+    def _stopped(self, unanswered: Sequence[str]) -> Updates:
         cards = self.comparison.cards
         stopped = [column for column in self.columns if column.key in unanswered]
         words: Updates = {column.card: wording.pending_card(cards[column.key], "stopped") for column in stopped}
@@ -403,9 +420,9 @@ def build_compare(
         if panels is not None:
             with answers:
                 panels(page)
-    runs = _wire_runs(page)
+    _wire_runs(page)
     _wire_pictures(page)
-    _wire_stop(page, runs)
+    _wire_stop(page)
     _wire_download(page)
     return page
 
@@ -416,20 +433,20 @@ def archive_of(progress: Progress, suite_key: str, directory: Path) -> Path:
     return write_results_zip(path, image, progress.phrase, suite_key, progress.results, progress.known_mask)
 
 
-def _wire_runs(page: ComparePage) -> list[Dependency]:
+def _wire_runs(page: ComparePage) -> None:
     controls = page.controls
     inputs = [controls.image, controls.phrase, controls.strategies, page.known, page.image_number]
     inputs += [control.component for control in controls.options]
     outputs = [page.status, *_answers_of(page)]
 
-    def wire(listen: Callable[..., Dependency]) -> Dependency:
+    def wire(listen: Callable[..., Dependency]) -> None:
         listen(
             None,
             None,
             [page.status, controls.stop],
             js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(translate(_ASKED)))),
         )
-        return listen(
+        listen(
             page.ask,
             inputs,
             outputs,
@@ -442,7 +459,8 @@ def _wire_runs(page: ComparePage) -> list[Dependency]:
         )
 
     chosen = controls.chips.select(page.take_phrase, None, controls.phrase, queue=False, api_visibility="private")
-    return [wire(listen) for listen in (controls.phrase.submit, controls.compare.click, chosen.success)]
+    for listen in (controls.phrase.submit, controls.compare.click, chosen.success):
+        wire(listen)
 
 
 def _wire_pictures(page: ComparePage) -> None:
@@ -471,11 +489,11 @@ def _wire_pictures(page: ComparePage) -> None:
     controls.image.clear(page.clear, None, uploaded, **quiet)
 
 
-def _wire_stop(page: ComparePage, runs: list[Dependency]) -> None:
+def _wire_stop(page: ComparePage) -> None:
     stop = page.controls.stop
     stopped = [page.status, page.unanswered, stop, *(column.card for column in page.columns)]
     quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-    stop.click(page.stop, page.unanswered, stopped, cancels=runs, **quiet)
+    stop.click(page.stop, page.unanswered, stopped, **quiet)
 
 
 def _wire_download(page: ComparePage) -> None:
