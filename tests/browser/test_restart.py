@@ -1,18 +1,18 @@
 """A page stays open while its server is stopped, and another is started on the same port with an empty folder."""
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
-from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.browser.conftest import PATIENCE_MS, serve
+from tests.browser.conftest import PATIENCE_MS
 from tests.browser.test_page import PHRASE, ask, expect_three_answers, upload
 from tests.webui.fakes import fake_comparison
 from webui.blocks import build_demo, launch_arguments
@@ -39,7 +39,9 @@ class Servers:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self._folder, self._monkeypatch, self._seconds = folder, monkeypatch, seconds
         self._running: list[gr.Blocks] = []
-        self.url = ""
+        with socket.create_server(("127.0.0.1", 0)) as free:  # far from those that Gradio gives other tests meanwhile
+            self._port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}/"
 
     def start(self) -> None:
         folder = self._folder / str(len(self._running))
@@ -47,14 +49,11 @@ class Servers:
         self._monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
         demo = build_demo(fake_comparison(self._seconds)[0])
         self._running.append(demo)
-        if not self.url:
-            self.url = serve(demo)
-            return
-        port, quiet = urlsplit(self.url).port, {"prevent_thread_lock": True, "quiet": True, **launch_arguments()}
+        quiet = {"prevent_thread_lock": True, "quiet": True, **launch_arguments()}
         ends = monotonic() + PATIENCE_MS / 1000
         while True:
             try:
-                demo.launch(server_name="127.0.0.1", server_port=port, **quiet)
+                demo.launch(server_name="127.0.0.1", server_port=self._port, **quiet)
             except OSError:  # the one before still holds the port
                 if monotonic() > ends:
                     raise
