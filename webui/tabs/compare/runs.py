@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from time import monotonic, perf_counter
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from workbench.analysis.attention_view import AttentionView, attention_view
 from workbench.comparison import Comparison, StrategyOptions, StrategyResult
 from workbench.kept_run import KeptRun
 from workbench.pictures.shown_pictures import read_image
+
+Known = TypeVar("Known")
 
 _VISITORS: Final = 1000
 _LONGEST_NAME: Final = 60
@@ -200,12 +202,10 @@ class ImageVersions:
         return version is None or number == version.number or (version.path is not None and path == version.path)
 
     def _begin(self, path: str | None) -> int:
-        asking = visitor()
-        before = self._versions.pop(asking, None)
-        self._versions[asking] = _Version(1 if before is None else before.number + 1, path)
-        while len(self._versions) > _VISITORS:
-            self._versions.popitem(last=False)
-        return self._versions[asking].number
+        before = self._versions.get(visitor())
+        version = _Version(1 if before is None else before.number + 1, path)
+        _remember(self._versions, version)
+        return version.number
 
 
 @dataclass
@@ -262,12 +262,18 @@ class StopMarks:
             return run <= self._of_visitor().stopped
 
     def _of_visitor(self) -> _Runs:
-        asking = visitor()
-        runs = self._visitors.pop(asking, None) or _Runs()
-        self._visitors[asking] = runs
-        while len(self._visitors) > _VISITORS:
-            self._visitors.popitem(last=False)
+        runs = self._visitors.get(visitor()) or _Runs()
+        _remember(self._visitors, runs)
         return runs
+
+
+def _remember(visitors: OrderedDict[str, Known], known: Known) -> None:
+    """Keep what is known of the visitor who asks now; whoever was last heard of the longest ago is forgotten."""
+    asking = visitor()
+    visitors[asking] = known
+    visitors.move_to_end(asking)
+    while len(visitors) > _VISITORS:
+        visitors.popitem(last=False)
 
 
 def read_upload(payload: object) -> RgbImage:
