@@ -1,6 +1,5 @@
 """What a serving process owns: a folder for everything temporary, its memory, and an end when it is told to."""
 
-import ctypes
 import logging
 import os
 import shutil
@@ -18,6 +17,7 @@ import gradio as gr
 
 from webui.api.guard import Hosts
 from webui.blocks import launch_arguments
+from workbench.heap import bound_arenas, trim_until
 
 try:
     import fcntl
@@ -26,49 +26,10 @@ except ImportError:  # Windows: folders of processes that were killed stay
 
 logger = logging.getLogger(__name__)
 
-EVERY_SECONDS: Final = 30.0
-ARENAS: Final = 2
-_M_ARENA_MAX: Final = -8
-"""Of glibc's malloc.h."""
 _PREFIX: Final = "sam-workbench-"
 _LOCK: Final = "in-use"
 _UPLOADS: Final = "uploads"
 _CLOSING_SECONDS: Final = 2
-
-
-def bound_arenas(most: int = ARENAS) -> bool:
-    """Have threads share a few arenas, of which each holds what is free for itself; False where there are none.
-
-    Args:
-        most: arenas; those that are there already stay.
-    """
-    try:
-        return bool(ctypes.CDLL(None).mallopt(_M_ARENA_MAX, most))
-    except (AttributeError, OSError, TypeError):  # another C library than glibc
-        return False
-
-
-def trim_heap() -> bool:
-    """Give back what is free; returns whether there was something, and False where the C library cannot.
-
-    glibc keeps what is freed between pieces that are still used. Questions of many sizes leave more and more of that:
-    it is counted as the server's, though it is no leak.
-    """
-    try:
-        return bool(ctypes.CDLL(None).malloc_trim(0))
-    except (AttributeError, OSError, TypeError):  # another C library than glibc
-        return False
-
-
-def trim_until(ended: Event, seconds: float = EVERY_SECONDS) -> None:
-    """Trim the heap every so many seconds; to be done in a thread of its own.
-
-    Args:
-        ended: set when it is to end.
-        seconds: between two times.
-    """
-    while not ended.wait(seconds):
-        trim_heap()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""A serving process starts also on a machine that is busy."""
+"""A serving process starts also on a machine that is busy, and looks after its memory."""
 
 import signal
+from threading import Event
 
 import gradio as gr
 import pytest
@@ -28,3 +29,23 @@ def test_a_server_that_is_too_busy_to_answer_itself_serves_all_the_same(monkeypa
         gr.Markdown("a page")
     with pytest.raises(KeyboardInterrupt):  # it was served, and waited to be told to end
         process.serve_page(demo, "127.0.0.1", None, Hosts())
+
+
+def test_a_page_is_served_with_few_arenas_and_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    called, trimmed = [], Event()
+    monkeypatch.setattr(process, "bound_arenas", lambda: called.append("bound"))
+    monkeypatch.setattr(process, "trim_until", lambda _: trimmed.set())
+
+    class Page:
+        def launch(self, **_: object) -> None:
+            called.append("launched")
+            assert trimmed.wait(60)
+            raise KeyboardInterrupt
+
+        def close(self, **_: object) -> None:
+            called.append("closed")
+
+    monkeypatch.setattr(process.signal, "signal", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        process.serve_page(Page(), "127.0.0.1", None, Hosts())
+    assert called == ["bound", "launched", "closed"]

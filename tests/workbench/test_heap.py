@@ -1,11 +1,16 @@
-"""Freed memory is kept: in a process of its own, since what the C library was told holds for a whole process."""
+"""What the C library is told of freed memory: to keep some for what is made next, and to give back the rest."""
 
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
+from workbench import heap
+
+STATUS = Path("/proc/self/status")
 COUNT_FAULTS = """
 import resource, sys
 import numpy as np
@@ -45,3 +50,43 @@ def test_a_comparison_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(comparison, "keep_freed_memory", lambda: told.append(True))
     comparison.Comparison(MINI)
     assert told == [True]
+
+
+def resident() -> int:
+    line = next(each for each in STATUS.read_text().splitlines() if each.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc holds and gives back memory like this")
+def test_memory_between_pieces_in_use_is_given_back() -> None:
+    pieces = [bytearray(60_000) for _ in range(4_000)]
+    for piece in pieces:
+        piece[::4096] = b"x" * len(piece[::4096])
+    kept = pieces[::40]
+    del pieces, piece
+    before = resident()
+    assert heap.trim_heap()
+    assert before - resident() > 100_000_000
+    assert len(kept) == 100
+
+
+def test_a_c_library_that_cannot_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: object())
+    assert not heap.trim_heap()
+    assert not heap.bound_arenas()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has arenas")
+def test_threads_share_a_few_arenas() -> None:
+    assert heap.bound_arenas()
+
+
+def test_trimming_goes_on_until_it_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed, ended = Event(), Event()
+    monkeypatch.setattr(heap, "trim_heap", trimmed.set)
+    thread = Thread(target=heap.trim_until, args=(ended, 0.001))
+    thread.start()
+    assert trimmed.wait(60)
+    ended.set()
+    thread.join(60)
+    assert not thread.is_alive()
