@@ -7,10 +7,10 @@ import pytest
 
 from evfsam.image_files import MAX_PIXELS
 from evfsam.phrases import MAX_PHRASE_LENGTH, MAX_PHRASES
-from webui import bounded_store, fetching, file_quota, process, run_cache, visits
+from webui import bounded_store, fetching, file_quota, run_cache, visits
 from webui.api import door, functions, guard, images, json_bodies, routes
 from webui.tabs.batch import store as batch_store
-from workbench import embedding_cache, limits, placement
+from workbench import embedding_cache, heap, limits, placement
 from workbench.comparison import MOST_POINTS
 from workbench.video import clips
 
@@ -51,7 +51,7 @@ BOUNDS = {
     "embeddings of pictures": (f"{embedding_cache.DEFAULT_MOST}, and {embedding_cache.DEFAULT_MAX_BYTES // MIB} MiB",),
     "visits": (f"{visits.MOST_VISITS};",),
     "files of visitors": (f"{file_quota.QUOTA_BYTES // 10**9} GB",),
-    "memory that is free and still held": (f"every {process.EVERY_SECONDS:.0f} s",),
+    "memory that is free and still held": (f"every {heap.EVERY_SECONDS:.0f} s",),
 }
 
 
