@@ -8,8 +8,10 @@ from threading import Event
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
+from evfsam.types import ImageView, Segmentation
 from tests.browser.test_accessibility_axe import STILL
 from tests.browser.test_page import PHRASE, WATCH_STATUS, ask, expect_three_answers, upload
+from tests.webui.fakes import FakeStrategy
 from webui.fetching import Fetcher, FetchError
 
 pytestmark = pytest.mark.browser
@@ -44,13 +46,21 @@ BORDER_CONTRAST = """
 """
 
 
-def test_enter_ten_times_asks_once(page: Page, picture: Path) -> None:
+def test_enter_ten_times_asks_once(page: Page, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_answer, segment = Event(), FakeStrategy.segment
+
+    def late(strategy: FakeStrategy, view: ImageView, phrase: str) -> Segmentation:
+        assert may_answer.wait(90)
+        return segment(strategy, view, phrase)
+
+    monkeypatch.setattr(FakeStrategy, "segment", late)
     upload(page, picture)
     sent: list[Request] = []
     page.on("request", lambda request: sent.append(request))
     page.fill(PHRASE, "the one question")
     for _ in range(10):
         page.press(PHRASE, "Enter")
+    may_answer.set()
     expect_three_answers(page)
     page.wait_for_timeout(1500)
     asked = [each for each in sent if "queue/join" in each.url and "the one question" in str(each.post_data)]

@@ -1,10 +1,11 @@
 // What people do without thinking: paste or drop a picture anywhere, the arrow up for an earlier phrase, Enter twice.
 const MOST_PHRASES = 30;
 const phrases = [];
-const SETTLING_MS = 600; // until the page shows that a question is under way
-let at = 0, asked = '', askedAt = -SETTLING_MS;
+const MOST_SETTLING_MS = 10000; // a busy page is no slower to offer to stop what was asked
+let at = 0, asked = '', askedAt = -MOST_SETTLING_MS, wasOffered = false;
 const field = () => document.querySelector('#phrase textarea, #phrase input');
-const isUnderWay = () => document.querySelector('#stop')?.disabled === false || performance.now() - askedAt < SETTLING_MS;
+const canStop = () => document.querySelector('#stop')?.disabled === false;
+const isUnderWay = () => canStop() || (!wasOffered && performance.now() - askedAt < MOST_SETTLING_MS);
 const question = () => JSON.stringify([
   field()?.value, document.querySelector('#image img')?.src,
   [...document.querySelectorAll('#strategies input, #options input')].map((one) => [one.value, one.checked]),
@@ -13,11 +14,15 @@ const question = () => JSON.stringify([
 document.addEventListener('asked', () => {
   asked = question();
   askedAt = performance.now();
+  wasOffered = canStop();
   const phrase = field()?.value.trim();
   if (phrase && phrase !== phrases.at(-1)) phrases.push(phrase);
   phrases.splice(0, phrases.length - MOST_PHRASES);
   at = phrases.length;
 });
+
+new MutationObserver(() => { wasOffered ||= canStop(); }).observe(
+  document.body, {subtree: true, attributes: true, attributeFilter: ['disabled']});
 
 function enter(value) {
   field().value = value;
