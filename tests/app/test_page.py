@@ -312,3 +312,13 @@ def test_several_phrases_get_a_row_and_a_colour_each(page: ComparePage, tmp_path
         "a square",
         "absent",
     ]
+
+
+def test_a_script_that_waits_is_given_no_values_which_could_be_old_when_they_are_sent(demo: gr.Blocks) -> None:
+    waiting = [
+        each
+        for each in demo.fns.values()
+        if isinstance(each.js, str) and "await" in each.js and "setTimeout" in each.js
+    ]
+    assert len(waiting) > 5
+    assert [each._id for each in waiting if each.inputs] == []

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.events import Dependency, EventListener
 
 from webui.bounded_store import GoneError
 from webui.i18n.translate import translate, translate_message
@@ -24,15 +25,14 @@ ALL_PHRASES: Final = -1
 LOST: Final = "What this visit had is no longer kept: too many pages are open. Press Compare to run it again."
 NO_RUN: Final = "There are no answers yet. Choose an image and a phrase under Compare; what they tell appears here."
 
-_ONLY_OPEN: Final = """
-async (...values) => {
+_IS_OPEN: Final = """
+async () => {
   await new Promise((shown) => setTimeout(shown, 60));  // a tab that was just selected is laid out after this
   const panel = document.getElementById('PANEL');
-  values[values.length - 1] = Boolean(panel && panel.offsetParent);
-  return values;
+  return Boolean(panel && panel.offsetParent);
 }
 """
-"""Tell the server whether this tab can be seen: pictures that nobody looks at are not drawn."""
+"""Whether a tab can be seen: pictures that nobody looks at are not drawn."""
 
 
 def wire_opening(
@@ -67,7 +67,6 @@ def wire_opening(
 
     quiet = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private", **in_order(panel_id)}
     tab.select(show, [page.last_run, *controls], [*outputs], **quiet)
-    seen = only_open(panel_id)
     followed = [page.last_run.change]
     if page.chosen in controls:
         followed.append(page.chosen.change)
@@ -75,7 +74,7 @@ def wire_opening(
     if outer is not None:
         followed.append(outer.select)  # it shows the inner tab that was open before, which is not selected anew
     for changed in followed:
-        changed(follow, [page.last_run, *controls, is_open], [*outputs], js=seen, **quiet)
+        look_first(changed, panel_id, is_open).then(follow, [page.last_run, *controls, is_open], [*outputs], **quiet)
 
 
 def in_order(panel_id: str) -> dict[str, Any]:
@@ -86,9 +85,12 @@ def in_order(panel_id: str) -> dict[str, Any]:
     return {"concurrency_limit": 1, "concurrency_id": panel_id}
 
 
-def only_open(panel_id: str) -> str:
-    """Return a script that puts in place of the last value whether the component of that `elem_id` can be seen."""
-    return _ONLY_OPEN.replace("PANEL", panel_id)
+def look_first(listen: EventListener, panel_id: str, is_open: gr.Checkbox) -> Dependency:
+    """Begin an event by looking whether the component of that `elem_id` can be seen; the rest follows by `then`.
+
+    Looking takes a moment, so it is a step of its own: the next one has what was set meanwhile.
+    """
+    return listen(None, None, is_open, js=_IS_OPEN.replace("PANEL", panel_id))
 
 
 def enclosing_tab(block: Block) -> gr.Tab | None:
