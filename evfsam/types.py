@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from types import MappingProxyType
-from typing import Literal, Protocol, overload, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -439,25 +439,38 @@ class MaskBackbone(Protocol):
         ...
 
 
-class EmbeddingStore(Protocol):
-    """A cache of image embeddings; `workbench.embedding_cache` bounds one in bytes."""
+class Weighed(Protocol):
+    """What knows how many bytes it holds, as embeddings and tensors do."""
 
-    def get_or_compute(self, key: str, compute: Callable[[], ImageEmbedding]) -> tuple[ImageEmbedding, bool]:
-        """Return the embedding under `key` and whether it was there already; computes it at most once."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        ...
+
+
+Seen = TypeVar("Seen", bound=Weighed)
+"""What a model sees in an image before anything is asked of it."""
+
+
+class EmbeddingStore(Protocol):
+    """A cache of what models see in images; `workbench.embedding_cache` bounds one in bytes."""
+
+    def get_or_compute(self, key: str, compute: Callable[[], Seen]) -> tuple[Seen, bool]:
+        """Return what is kept under `key` and whether it was there already; computes it at most once."""
         ...
 
 
 class _OneImageStore:
-    """Keeps the embeddings of a single view, for callers without a cache of their own."""
+    """Keeps what was seen in a single view, for callers without a cache of their own."""
 
     def __init__(self) -> None:
-        self._embeddings: dict[str, ImageEmbedding] = {}
+        self._seen: dict[str, Any] = {}
 
-    def get_or_compute(self, key: str, compute: Callable[[], ImageEmbedding]) -> tuple[ImageEmbedding, bool]:
-        if key in self._embeddings:
-            return self._embeddings[key], True
-        self._embeddings[key] = compute()
-        return self._embeddings[key], False
+    def get_or_compute(self, key: str, compute: Callable[[], Seen]) -> tuple[Seen, bool]:
+        was_kept = key in self._seen
+        if not was_kept:
+            self._seen[key] = compute()
+        return self._seen[key], was_kept
 
 
 class ImageView:
@@ -497,8 +510,16 @@ class ImageView:
 
     def embedding(self, backbone: MaskBackbone) -> tuple[ImageEmbedding, bool]:
         """Return the backbone's embedding of this image, and whether it was at hand already."""
-        key = f"{backbone.encoder_identity}:{self.content_hash}"
-        return self._store.get_or_compute(key, lambda: backbone.encode_image(self.image))
+        return self.seen(backbone.encoder_identity, lambda: backbone.encode_image(self.image))
+
+    def seen(self, identity: str, compute: Callable[[], Seen]) -> tuple[Seen, bool]:
+        """Return what a model sees in this image, and whether that was at hand already.
+
+        Args:
+            identity: of the model's weights, and of what they make of an image.
+            compute: makes it.
+        """
+        return self._store.get_or_compute(f"{identity}:{self.content_hash}", compute)
 
 
 @runtime_checkable

@@ -48,7 +48,9 @@ BOUNDS = {
         f"batches {batch_store.DEFAULT_MAX_BYTES // GIB} GiB",
         f"{bounded_store.IN_USE_SECONDS / 60:.0f} minutes",
     ),
-    "embeddings of pictures": (f"{embedding_cache.DEFAULT_MOST}, and {embedding_cache.DEFAULT_MAX_BYTES // MIB} MiB",),
+    "what models see in pictures": (
+        f"{embedding_cache.DEFAULT_MOST}, and {embedding_cache.DEFAULT_MAX_BYTES // MIB} MiB",
+    ),
     "visits": (f"{visits.MOST_VISITS};",),
     "files of visitors": (f"{file_quota.QUOTA_BYTES // 10**9} GB",),
     "memory that is free and still held": (f"every {heap.EVERY_SECONDS:.0f} s",),

@@ -23,6 +23,7 @@ TokenPair = tuple[torch.Tensor, torch.Tensor]
 _LAYER_NORM_EPS = 1e-5
 _CONVOLUTION_STAGES = (3, 4)
 _CONVOLUTION_STRIDE = 16  # of the first of these, pixels; the other is laid over it
+_NO_VISION = "BEiT-3: expected text alone, got images; this encoder was built without vision"
 _FIRST_POSITION = 2  # rows 0 and 1 of both position tables exist in the released weights and are never read
 
 
@@ -358,6 +359,26 @@ class Beit3Encoder(nn.Module):
         if self.vision_embed is not None:
             nn.init.normal_(self.vision_embed.cls_token, std=0.02)
 
+    @property
+    def _token_shape(self) -> tuple[int, int]:
+        """(N, D) of an image's tokens."""
+        height, width = self.config.patch_grid
+        return 1 + height * width, self.config.embed_dim
+
+    def look(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return what no phrase changes: an image's patches as tokens, (B, N, D), without their positions.
+
+        Args:
+            pixel_values: (B, 3, side, side) from `EvfSamProcessor.encoder_pixels`.
+
+        Raises:
+            ConfigurationError: the encoder was built without vision.
+        """
+        if self.vision_embed is None:
+            raise ConfigurationError(_NO_VISION)
+        tokens: torch.Tensor = self.vision_embed(pixel_values)
+        return tokens
+
     def forward(
         self,
         pixel_values: torch.Tensor | None,
@@ -372,7 +393,8 @@ class Beit3Encoder(nn.Module):
 
         Args:
             pixel_values: (B, 3, side, side) from `EvfSamProcessor.encoder_pixels`, or (B / k, 3, side, side) for k
-                phrases each, one after the other, whose patches are then embedded once. None reads the phrases alone.
+                phrases each, one after the other, whose patches are then embedded once; or what `look` made of them.
+                None reads the phrases alone.
             input_ids: (B, T) token ids, specials included, padded on the right.
             padding_mask: (B, T) bool, True on padding; None where nothing is padded or padding shall count as words.
             output_hidden_states: whether to keep the embeddings and every layer's output.
@@ -384,14 +406,15 @@ class Beit3Encoder(nn.Module):
             ConfigurationError: images, ids or layers do not fit the configuration.
         """
         if pixel_values is not None and self.vision_embed is None:
-            raise ConfigurationError("BEiT-3: expected text alone, got images; this encoder was built without vision")
-        check_inputs("BEiT-3", self.config, pixel_values, input_ids, is_grouped=True)
+            raise ConfigurationError(_NO_VISION)
+        check_inputs("BEiT-3", self.config, pixel_values, input_ids, is_grouped=True, tokens=self._token_shape)
         layers = checked_layers("BEiT-3", attention_layers, self.config.layer_count)
         text = self.text_embed(input_ids)
         if pixel_values is None or self.vision_embed is None:
             vision = text[:, :0]
         else:
-            vision = self.vision_embed(pixel_values)
+            is_embedded = pixel_values.shape[1:] == self._token_shape
+            vision = pixel_values if is_embedded else self.vision_embed(pixel_values)
             count = len(input_ids) // len(vision)
             if len(vision) > 1:  # one image stays one until the first layer's words tell its tokens apart
                 vision = vision.repeat_interleave(count, 0)

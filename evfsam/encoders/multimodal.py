@@ -144,6 +144,10 @@ class EncoderOutput:
 class MultimodalEncoder(Protocol):
     """Reads images and phrases, and hands out one feature a phrase."""
 
+    def look(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return what no phrase changes of images (B, 3, side, side), to be given in their place; itself if nothing."""
+        ...
+
     def __call__(
         self,
         pixel_values: torch.Tensor,
@@ -155,7 +159,8 @@ class MultimodalEncoder(Protocol):
         """Encode.
 
         Args:
-            pixel_values: (B, 3, side, side), or (1, 3, side, side) for all phrases; ignored by fusion "text".
+            pixel_values: (B, 3, side, side), or (1, 3, side, side) for all phrases, or what `look` made of them;
+                ignored by fusion "text".
             input_ids: (B, T), right-padded.
             padding_mask: (B, T) bool, True on padding; None where nothing is padded or padding shall count as words.
             output_hidden_states: whether to keep every layer's output; CLIP has none to give.
@@ -197,6 +202,10 @@ class Beit3Multimodal(nn.Module):
         super().__init__()
         self.choice = choice
         self.beit3 = Beit3Encoder(sizes, has_vision=choice.fusion != "text")
+
+    def look(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Embed patches; see `MultimodalEncoder`."""
+        return pixel_values if self.choice.fusion == "text" else self.beit3.look(pixel_values)
 
     def forward(
         self,
@@ -241,6 +250,10 @@ class ViltMultimodal(nn.Module):
         if choice.fusion == "text":
             del self.vilt.embeddings.patch_embeddings, self.vilt.embeddings.position_embeddings
             del self.vilt.embeddings.cls_token
+
+    def look(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return the images; see `MultimodalEncoder`."""
+        return pixel_values
 
     def forward(
         self,
@@ -318,6 +331,10 @@ class ClipMultimodal(nn.Module):
         self.vision_model = (
             None if choice.fusion == "text" else CLIPVisionModel(CLIPVisionConfig(**sizes.vision_fields()))
         )
+
+    def look(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return the images; see `MultimodalEncoder`."""
+        return pixel_values
 
     def forward(
         self,

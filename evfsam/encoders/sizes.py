@@ -237,6 +237,7 @@ def check_inputs(
     input_ids: torch.Tensor,
     *,
     is_grouped: bool = False,
+    tokens: tuple[int, int] | None = None,
 ) -> None:
     """Refuse what an encoder of these sizes cannot read.
 
@@ -246,12 +247,13 @@ def check_inputs(
         pixel_values: (B, 3, side, side), or (1, 3, side, side) for all rows of ids; None for text alone.
         input_ids: (B, T).
         is_grouped: whether (B / k, 3, side, side) will do, for k phrases each.
+        tokens: (N, D) of an image's tokens where those, (B, N, D), will do in place of pixels.
 
     Raises:
         ConfigurationError: see above.
     """
     side = sizes.image_size
-    if pixel_values is not None and pixel_values.shape[1:] != (3, side, side):
+    if pixel_values is not None and pixel_values.shape[1:] not in ((3, side, side), tokens):
         raise ConfigurationError(
             "{name}: expected images (B, 3, {side}, {side}), got {got}; make them with EvfSamProcessor.encoder_pixels",
             name=name,

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from evfsam.encoders.beit3 import FrozenConvolutions
-from evfsam.encoders.multimodal import EncoderOutput, build_encoder
+from evfsam.encoders.multimodal import EncoderOutput, MultimodalEncoder, build_encoder
 from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.geometry import Frame, upsample_logits
 from evfsam.model.configuration import EvfSamConfig, refuse_options
@@ -184,6 +184,11 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         if no_mask_embedding:
             getattr(self.visual_model, self.family.prompt_encoder).no_mask_embed.requires_grad_(True)
 
+    def look(self, encoder_pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return what no phrase changes of images (B, 3, side, side), which `fuse` takes in their place."""
+        pixels = encoder_pixel_values.to(next(self.text_hidden_fcs.parameters()).dtype)
+        return cast(MultimodalEncoder, self.mm_extractor).look(pixels)
+
     def fuse(
         self,
         encoder_pixel_values: torch.Tensor,
@@ -197,7 +202,8 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
         """Turn images and phrases into prompts, all in one pass of the encoder.
 
         Args:
-            encoder_pixel_values: (B, 3, side, side) for the encoder, or (1, 3, side, side) for all phrases.
+            encoder_pixel_values: (B, 3, side, side) for the encoder, or (1, 3, side, side) for all phrases; or what
+                `look` made of them.
             input_ids: (B, T).
             attention_mask: (B, T), true on words; None takes every id but the padding's.
             attention_layers: layers whose attention to return; asking changes no output, and where image and phrase

@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import torch
 
@@ -50,6 +51,7 @@ class EvfSamStrategy:
         self.model = model
         self.processor = processor
         self.backbone = model.mask_backbone()
+        self._identity = uuid4().hex
         self._refinement = SamPrompt()
 
     @property
@@ -147,8 +149,11 @@ class EvfSamStrategy:
         self, view: ImageView, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> tuple[torch.Tensor, EncoderOutput]:
         device = self.model.device
+        seen, _ = view.seen(
+            self._identity, lambda: self.model.look(self.processor.encoder_pixels(view.image).to(device))
+        )
         return self.model.fuse(
-            self.processor.encoder_pixels(view.image).to(device),
+            seen,
             input_ids.to(device),
             attention_mask.to(device),
             attention_layers=range(self.model.config.encoder_sizes.layer_count),

@@ -197,6 +197,18 @@ def test_vilt_agrees_with_the_class_of_transformers() -> None:
 
 
 @pytest.mark.parametrize("choice", CHOICES, **NAMED)
+def test_what_was_seen_in_an_image_stands_for_its_pixels(choice: EncoderChoice) -> None:
+    sizes = {"beit3": BEIT3, "vilt": VILT, "clip": CLIP}[choice.encoder]
+    fields = {"fusion": choice.fusion, "fused_layers": choice.fused_layers, "feature": choice.feature}
+    model = EvfSamModel(EvfSamConfig(**{choice.encoder: sizes}, encoder=choice.encoder, sam=SAM, **fields)).eval()
+    pixels, ids = inputs()
+    with torch.no_grad():
+        assert torch.equal(model.fuse(model.look(pixels), ids)[0], model.fuse(pixels, ids)[0])
+        one = model.look(pixels[:1])
+        assert torch.equal(model.fuse(one, ids)[0], model.fuse(pixels[:1], ids)[0])
+
+
+@pytest.mark.parametrize("choice", CHOICES, **NAMED)
 def test_a_model_of_every_choice_comes_back_from_disk(choice: EncoderChoice, tmp_path: Path) -> None:
     sizes = {"beit3": BEIT3, "vilt": VILT, "clip": CLIP}[choice.encoder]
     fields = {"fusion": choice.fusion, "fused_layers": choice.fused_layers, "feature": choice.feature}

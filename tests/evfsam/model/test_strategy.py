@@ -12,6 +12,7 @@ from evfsam.model.processing import EvfSamProcessor
 from evfsam.model.strategy import EvfSamStrategy, load_strategy
 from evfsam.types import ImageView, PromptPoint, Strategy
 from tests.evfsam.tiny import MAX_TOKENS, noise_image, tiny_model, tiny_processor
+from workbench.embedding_cache import EmbeddingCache
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,28 @@ def test_the_prompt_shown_is_the_prompt_used(strategy: EvfSamStrategy) -> None:
     answer = strategy.segment(view, "left")
     again = strategy.backbone.decode(view.embedding(strategy.backbone)[0], answer.prompts[0], multimask=False)
     assert torch.equal(again.mask_logits, answer.predictions[0].mask_logits)
+
+
+def test_an_image_is_looked_at_once_for_all_questions_and_by_each_model_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[EvfSamModel] = []
+    look = EvfSamModel.look
+
+    def counted(model: EvfSamModel, pixels: torch.Tensor) -> torch.Tensor:
+        looked.append(model)
+        return look(model, pixels)
+
+    monkeypatch.setattr(EvfSamModel, "look", counted)
+    one, other = (EvfSamStrategy(made, tiny_processor(made)) for made in (tiny_model().eval(), tiny_model().eval()))
+    cache = EmbeddingCache()
+    views = [ImageView(noise_image(30, 50), cache), ImageView(noise_image(30, 50), cache)]
+    first = one.segment(views[0], "zebra")
+    again = one.segment(views[1], "zebra")
+    one.with_prompt([PromptPoint(4, 5, 1)]).segment_many(views[1], ["left", "top"])
+    assert looked == [one.model]
+    assert torch.equal(first.mask_logits, again.mask_logits)
+    other.segment(views[0], "zebra")
+    one.segment(ImageView(noise_image(31, 50), cache), "zebra")
+    assert looked == [one.model, other.model, one.model]
 
 
 def test_the_trace_shows_the_phrase_without_its_surrounding_space(strategy: EvfSamStrategy) -> None:
