@@ -79,6 +79,16 @@ _CIOU: Final = (
     "cIoU on the decoder's grid: all (`cIoU`), the page's scenes (`page`), and held-out pictures, drawn (`drawn`) and "
     "photographed (`photo`); by kind of expression; share with IoU >= 0.5 of seen and unseen wordings."
 )
+_HYBRID_LLAVA: Final = (
+    "A LLaVA of transformers' classes on a hybrid DPT's tower: the convolutions of EfficientNet-Lite2 "
+    "on 256-pixel images, which know photographs, under 6 layers of attention of width 128; 64 image tokens, a "
+    "Llama of width 160 and 5 layers."
+)
+_SPOKEN_FIGURES: Final = (
+    "`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits, "
+    "on scenes of the page and on held-out pictures, drawn and photographed."
+)
+
 CARDS: Final[Mapping[str, Card]] = MappingProxyType(
     {
         "sam": Card(
@@ -114,16 +124,25 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
         "sight-text": Card(
             title="LLaVA mini for SAM4MLLM dialogues",
             pipeline="image-text-to-text",
-            summary="A LLaVA of transformers' classes on a hybrid DPT's tower: the convolutions of EfficientNet-Lite2 "
-            "on 256-pixel images, which know photographs, under 6 layers of attention of width 128; 64 image tokens, a "
-            "Llama of width 160 and 5 layers.",
+            summary=_HYBRID_LLAVA,
             recipe=_CONVOLUTIONS + " The attention and the language model start from an earlier suite's. "
             "First the tower alone (`sight`): its tokens come near the earlier ones on the page's scenes, name what "
             "each patch shows, and keep ImageNet's classes apart. Then dialogues of SAM4MLLM (arXiv:2409.10542) with "
             "two tasks beside the text (`sight-pointing`): image tokens tell what each patch shows, and an answer's "
             "first tokens point at what it speaks of. Then text alone: the steps below.",
-            measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits, "
-            "on scenes of the page and on held-out pictures, drawn and photographed.",
+            measures=_SPOKEN_FIGURES,
+            limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",
+        ),
+        "presence": Card(
+            title="LLaVA mini for SAM4MLLM dialogues",
+            pipeline="image-text-to-text",
+            summary=_HYBRID_LLAVA,
+            recipe=_CONVOLUTIONS + " An earlier suite's LLaVA, whose stages its own card names. Of its language model "
+            "alone how answers begin is taught: with a box, or with `No object found.`; all that follows is held to "
+            "what it said before by the divergence of its tokens. A quarter of the phrases or more are about what is "
+            "not there, and four in ten phrases have words that mean nothing put into them.",
+            measures=_SPOKEN_FIGURES + " `absent told` area under the curve of the probability of that beginning, "
+            "absent phrases against present ones, seen and unseen wordings.",
             limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",
         ),
         "clip-text": Card(

@@ -290,7 +290,7 @@ class MllmStage:
 
     def _answer(self, batch: DialogueBatch) -> Answers:
         """Run the model on packed dialogues."""
-        last, hidden_states, tokens = self._run(batch)
+        last, hidden_states, tokens = self._run(self.model, batch)
         at, is_aimed = (batch.rows, batch.before), batch.aims > 0
         image_span = slice(IMAGE_START, IMAGE_START + self.image_tokens)
         rows = batch.rows[is_aimed]
@@ -306,23 +306,25 @@ class MllmStage:
             targets=F.adaptive_avg_pool2d(masks[:, None], self.grid * CELLS)[:, 0],
         )
 
-    def _run(self, batch: DialogueBatch) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
+    def _run(
+        self, model: LlavaForConditionalGeneration, batch: DialogueBatch
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
         """Return the last states (B, L, D), those of every layer, and the image tokens (B, N, D)."""
         options = {
-            "attention_mask": _added_mask(batch.visible(), self.model.dtype),
+            "attention_mask": _added_mask(batch.visible(), model.dtype),
             "position_ids": batch.positions,
             "use_cache": False,
             "output_hidden_states": True,
         }
         if not self.is_seen:
-            output = self.model.model(input_ids=batch.ids, pixel_values=batch.pixels.float(), **options)
+            output = model.model(input_ids=batch.ids, pixel_values=batch.pixels.float(), **options)
             tokens = llava_image_tokens(output).unflatten(0, (len(batch.ids), self.image_tokens))
             return output.last_hidden_state, output.hidden_states, tokens
-        tokens = image_tokens(self.model, self._features(batch.pixels.float()))
-        words = self.model.get_input_embeddings()(batch.ids)
+        tokens = image_tokens(model, self._features(batch.pixels.float()))
+        words = model.get_input_embeddings()(batch.ids)
         end = IMAGE_START + self.image_tokens
         embedded = torch.cat([words[:, :IMAGE_START], tokens, words[:, end:]], 1)
-        output = self.model.model.language_model(inputs_embeds=embedded, **options)
+        output = model.model.language_model(inputs_embeds=embedded, **options)
         return output.last_hidden_state, output.hidden_states, tokens
 
     def _features(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import read_weights
-from training import clip, finetune, mllm, pretrain, projector_stage, sam_stage, sight, tower
+from training import clip, finetune, mllm, presence, pretrain, projector_stage, sam_stage, sight, tower
 from training.cards import CARDS, Measured, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
 from training.namer import START_DEVIATION
@@ -333,6 +333,20 @@ def train_sight_text(places: Places) -> None:
     write_card(directory, CARDS["sight-text"], measured)
 
 
+def train_presence(places: Places) -> None:
+    """How the answers of a finished LLaVA begin, and the LLaVA that tells better what is not there.
+
+    Raises:
+        ConfigurationError: no earlier suite was given.
+    """
+    model, tokenizer = _earlier_llava(places)
+    stage = presence.PresenceStage(_scenes_for_dialogues(places), tokenizer, model, places.held_out)
+    measured = places.train("presence", stage, presence.SCHEDULE)
+    directory = places.out / "point-query" / "mllm"
+    stage.save(directory)
+    write_card(directory, CARDS["presence"], measured)
+
+
 def _is_hybrid(model: LlavaForConditionalGeneration) -> bool:
     return bool(model.config.vision_config.model_type == "dpt")
 
@@ -438,6 +452,7 @@ FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
         "sight": Recipe(train_sight, (), sight.TOWER_SCHEDULE),
         "sight-pointing": Recipe(train_sight_pointing, ("sight",), sight.POINTING_SCHEDULE),
         "sight-text": Recipe(train_sight_text, ("sight-pointing",), sight.TEXT_SCHEDULE),
+        "presence": Recipe(train_presence, (), presence.SCHEDULE),
     }
 )
 """Stages that go on from a finished suite; no part of making one from nothing."""

@@ -39,11 +39,18 @@ NAMING_QUESTION: Final = "Please name the object at the point "
 BACKGROUND: Final = "background"
 SceneView = Callable[[TrainingScene], torch.Tensor]
 """A scene as a vision tower is given it, float16."""
+Typed = Callable[[str, np.random.Generator], str]
+"""A phrase as somebody types it."""
 
 
 def clip_look(scene: TrainingScene, side: int = IMAGE_SIZE) -> torch.Tensor:
     """(3, side, side): the scene as CLIP sees it."""
     return clip_pixels(scene.image, side).half()
+
+
+def as_it_is(text: str, rng: np.random.Generator) -> str:  # noqa: ARG001
+    """Return the phrase."""
+    return text
 
 
 @dataclass
@@ -135,6 +142,7 @@ class DialogueDraw:
         named_points: how many points of a scene are to be named.
         groups: share of phrases that are answered with box and points, too.
         longest: tokens of a pack; a longer one is drawn anew.
+        typed: phrase as it is put into the question.
     """
 
     source: SceneSource
@@ -150,6 +158,7 @@ class DialogueDraw:
     named_points: int = 3
     groups: float = 0.15
     longest: int = 900
+    typed: Typed = as_it_is
 
     def __call__(self, rng: np.random.Generator) -> DialogueBatch:
         """Draw one."""
@@ -172,8 +181,9 @@ class DialogueDraw:
             aim = bits_of(expression)
             boxes = [dialects.relative_box(tuple(tight_box(mask)), mask.shape) for mask in masks]
             answer = dialects.boxes_answer(boxes)
-            turn = self._turn(packed, dialects.box_question(expression.text), answer, image, aim)
-            if boxes:
+            question = dialects.box_question(self.typed(expression.text, rng))
+            turn = self._turn(packed, question, answer, image, aim)
+            if boxes and self.points_a_box:
                 self._add_points(packed, boxes, turn, scene.mask(expression.object_indices), aim, rng)
             if masks and rng.random() < self.groups:
                 groups = [_prompt_group(mask, box, rng) for mask, box in zip(masks, boxes, strict=True)]
