@@ -40,7 +40,7 @@ _IMAGE_AND_TURN: Final = 2
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz'-"
 _MADE_UP_SHARE: Final = 0.5
 _LONGEST_WORD: Final = 8
-_REPLACED: Final = frozenset("the a an that which is are in at of".split())
+_REPLACED: Final = frozenset(["the", "a", "an", "that", "which", "is", "are", "in", "at", "of"])
 """Words in whose place another may stand: what is meant can be read without them."""
 
 
@@ -111,8 +111,9 @@ class PresenceStage(MllmStage):
     def _begins(self, batch: DialogueBatch) -> torch.Tensor:
         """(A,) bool: whether a token begins the answer to a question for a box, which follows the image itself."""
         follows = batch.ids[batch.rows, batch.before] == self._starts
-        before = batch.sees[batch.rows, batch.owner[batch.rows, batch.columns]].sum(-1)
-        return follows & (before == _IMAGE_AND_TURN)
+        seen = batch.sees[batch.rows, batch.owner[batch.rows, batch.columns]].sum(-1)
+        begins: torch.Tensor = follows & (seen == _IMAGE_AND_TURN)
+        return begins
 
 
 def with_noise(text: str, rng: np.random.Generator) -> str:

@@ -244,6 +244,9 @@ def test_the_stages_make_a_suite_s_llava_and_go_on_from_it(
         FURTHER["sight"].train(again)
     for name in ("sight-pointing", "sight-text"):
         FURTHER[name].train(again)
+    again = replace(again, work=tmp_path / "third", out=tmp_path / "final", start=again.out)
+    FURTHER["presence"].train(again)
+    assert "| page absent told |" in (again.out / "point-query" / "mllm" / "README.md").read_text()
     language = LanguageModel.from_pretrained(again.out / "point-query" / "mllm", device="cpu", dtype=torch.float32)
     with language.conversation(image) as conversation:
         conversation.ask([dialects.user_turn(dialects.box_question("the fox"), with_image=True)], max_new_tokens=4)
