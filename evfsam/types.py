@@ -452,6 +452,14 @@ Seen = TypeVar("Seen", bound=Weighed)
 """What a model sees in an image before anything is asked of it."""
 
 
+class See(Protocol):
+    """Looks at one image; `ImageView.seen` is one."""
+
+    def __call__(self, identity: str, compute: Callable[[], Seen], /) -> tuple[Seen, bool]:
+        """Return what a model of that identity sees in the image, and whether that was at hand already."""
+        ...
+
+
 class EmbeddingStore(Protocol):
     """A cache of what models see in images; `workbench.embedding_cache` bounds one in bytes."""
 

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from evfsam.types import RgbImage
+from evfsam.types import RgbImage, See
 
 Message = Mapping[str, object]
 """One turn of a dialogue as `baselines.point_query.dialects.user_turn` makes it."""
@@ -73,6 +73,6 @@ class ChatModel(Protocol):
         """Refuse a phrase that the model would take for structure."""
         ...
 
-    def conversation(self, image: RgbImage) -> AbstractContextManager[Chat]:
-        """Open a conversation about one image."""
+    def conversation(self, image: RgbImage, seen: See | None = None) -> AbstractContextManager[Chat]:
+        """Open a conversation about one image; `seen` keeps what may be seen in it for the next one."""
         ...

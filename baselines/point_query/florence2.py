@@ -16,7 +16,7 @@ from transformers import Florence2ForConditionalGeneration, Florence2Processor
 from baselines.point_query.dialogue import Message, YesNo
 from baselines.weights import existing_directory, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
-from evfsam.types import RgbImage
+from evfsam.types import RgbImage, See
 
 BEAMS = 3
 """Beams of the search, as the model's makers use it."""
@@ -70,7 +70,7 @@ class Florence2Model:
             raise PhraseError("the phrase holds {token!r}, a control token of the model; leave it out", token=found[0])
 
     @contextmanager
-    def conversation(self, image: RgbImage) -> Iterator["Florence2Talk"]:
+    def conversation(self, image: RgbImage, seen: See | None = None) -> Iterator["Florence2Talk"]:  # noqa: ARG002
         """Open a conversation about one image; others wait until it is closed."""
         with self._lock, torch.inference_mode():
             yield Florence2Talk(self, Image.fromarray(image))

@@ -15,16 +15,25 @@ import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import wraps
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
+from uuid import uuid4
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    LlavaForConditionalGeneration,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import is_peft_available
 
@@ -36,7 +45,7 @@ from baselines.transformers_releases import cache_argument
 from baselines.weights import existing_directory, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, ConfigurationError, ImageFormatError
 from evfsam.phrases import refuse_control_tokens
-from evfsam.types import RgbImage
+from evfsam.types import RgbImage, See
 
 Picture = Image.Image | torch.Tensor
 """What a processor is given: a picture, or its pixels (3, H, W) uint8."""
@@ -48,6 +57,10 @@ _LARGE: Final = 2**21
 
 QUESTIONS_A_BATCH: Final = 25
 """Questions answered by one forward pass: the repeated cache is the memory they cost."""
+
+
+_SEEN: Final[ContextVar[See | None]] = ContextVar("seen", default=None)
+"""Where the conversation that is open in this thread keeps what is seen in its image."""
 
 
 class LanguageModel:
@@ -87,6 +100,8 @@ class LanguageModel:
         if set(self._yes_ids) & set(self._no_ids):
             raise ConfigurationError("the tokenizer begins Yes and No with one token: answers cannot be told apart")
         # Some models (M-RoPE ones) note the current image's offsets on the module: one conversation at a time.
+        if isinstance(model, LlavaForConditionalGeneration):
+            _look_once(model)
         self._lock: AbstractContextManager[object] = threading.Lock() if holds_positions(model) else nullcontext()
 
     @classmethod
@@ -150,10 +165,19 @@ class LanguageModel:
         refuse_control_tokens(self.processor.tokenizer, phrase)
 
     @contextmanager
-    def conversation(self, image: RgbImage) -> Iterator["Conversation"]:
-        """Open a conversation about one image; others wait until it is closed where the model notes something of it."""
+    def conversation(self, image: RgbImage, seen: See | None = None) -> Iterator["Conversation"]:
+        """Open a conversation about one image; others wait until it is closed where the model notes something of it.
+
+        Args:
+            image: (H, W, 3) uint8.
+            seen: keeps what a LLaVA's vision tower sees in the image for the next conversation about it.
+        """
         with self._lock, torch.inference_mode():
-            yield Conversation(self, _picture_for(self.processor.image_processor, image))
+            before = _SEEN.set(seen)
+            try:
+                yield Conversation(self, _picture_for(self.processor.image_processor, image))
+            finally:
+                _SEEN.reset(before)
 
     def encode(self, image: Picture, messages: Sequence[Message]) -> dict[str, torch.Tensor]:
         """Turn image and dialogue into the model's inputs, up to where the model would speak.
@@ -519,6 +543,36 @@ def _picture_for(image_processor: Any, image: RgbImage) -> Picture:
     if image.shape[0] * image.shape[1] < _LARGE or getattr(image_processor, "backend", "") != "torchvision":
         return Image.fromarray(image)
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+@dataclass(frozen=True, eq=False)
+class _ImageFeatures:
+    """What a LLaVA's vision tower sees in an image, as transformers hands it on; the layers before are let go."""
+
+    output: Any
+
+    @property
+    def nbytes(self) -> int:
+        return sum(each.nbytes for each in self.output.pooler_output)
+
+
+def _look_once(model: LlavaForConditionalGeneration) -> None:
+    """Let the model look at an image once for all conversations that keep what is seen in it."""
+    look, identity = model.model.get_image_features, uuid4().hex
+
+    @wraps(look)
+    def features(**options: Any) -> Any:
+        seen = _SEEN.get()
+        if seen is None:
+            return look(**options)
+
+        def compute() -> _ImageFeatures:
+            output = look(**options)
+            return _ImageFeatures(type(output)(pooler_output=output.pooler_output))
+
+        return seen(identity, compute)[0].output
+
+    model.model.get_image_features = features
 
 
 def image_refused(image: Picture, err: Exception) -> ImageFormatError:

@@ -121,7 +121,7 @@ class PointQueryStrategy:
         inquiries = [Inquiry(in_words(phrase)) for phrase in check_phrases(phrases)]
         for each in inquiries:
             self.language.check_words(each.phrase)
-        with self.language.conversation(view.image) as chat:
+        with self.language.conversation(view.image, view.seen) as chat:
             needs_size = self.dialect.convention.unit == "pixels"
             grid = self.dialect.convention.grid(view.size, chat.resized_size() if needs_size else None)
             self._ask_presence(chat, inquiries)

@@ -1,6 +1,8 @@
 """The cached, batched way of asking must say what the slow and obvious way says."""
 
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from baselines.point_query.dialogue import Message
 from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.strategy import grid_points
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
+from evfsam.types import ImageView, See
 from tests.baselines.tiny_models import (
     ABSENT_PHRASE,
     BOX,
@@ -144,6 +147,39 @@ def test_answers_depend_on_the_image(random_language: LanguageModel) -> None:
     with random_language.conversation(255 - IMAGE) as second:
         other = second.ask_each(point_questions())
     assert (seen.p_yes - other.p_yes).abs().max() > 1e-4
+
+
+def test_a_llava_looks_once_at_an_image_that_keeps_what_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, processor = tiny_llava()
+    looked: list[torch.Tensor] = []
+    look = model.model.get_image_features
+
+    @wraps(look)
+    def counted(**options: Any) -> Any:
+        looked.append(options["pixel_values"])
+        return look(**options)
+
+    monkeypatch.setattr(model.model, "get_image_features", counted)
+    language = LanguageModel(model, processor)
+
+    def answers(image: NDArray[np.uint8], seen: See | None) -> list[torch.Tensor]:
+        with language.conversation(image, seen) as conversation:
+            conversation.ask(FIRST, max_new_tokens=4)
+            told = [conversation.ask_each(point_questions()).p_yes]
+        with language.conversation(image, seen) as conversation:
+            conversation.ask_together([FIRST, TALK[:1]], max_new_tokens=4, rival=None)
+            return [*told, conversation.ask_each(point_questions()).p_yes]
+
+    plain, view, other = answers(IMAGE, None), ImageView(IMAGE), ImageView(IMAGE[::-1])
+    count, again = len(looked), [answers(view.image, view.seen) for _ in range(2)]
+    assert count > 1
+    assert len(looked) == count + 1
+    assert all(torch.equal(one, told) for told_all in again for one, told in zip(plain, told_all, strict=True))
+    turned = answers(other.image, other.seen)
+    assert len(looked) == count + 2
+    assert not torch.equal(turned[0], plain[0])
+    answers(IMAGE, None)
+    assert len(looked) == 2 * count + 2
 
 
 @pytest.mark.parametrize("kind", ["llava", "qwen"])

@@ -27,6 +27,7 @@ from evfsam.types import (
     MaskPrediction,
     RgbImage,
     SamPrompt,
+    See,
     Segmentation,
     Strategy,
 )
@@ -48,8 +49,8 @@ class ScriptedLanguage:
         del phrase
 
     @contextmanager
-    def conversation(self, image: NDArray[np.uint8]) -> Iterator["ScriptedLanguage"]:
-        del image
+    def conversation(self, image: NDArray[np.uint8], seen: See | None = None) -> Iterator["ScriptedLanguage"]:
+        del image, seen
         yield self
 
     def ask(self, messages: Sequence[Message], *, max_new_tokens: int) -> str:
