@@ -27,6 +27,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional as F
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -51,6 +52,8 @@ Picture = Image.Image | torch.Tensor
 """What a processor is given: a picture, or its pixels (3, H, W) uint8."""
 
 _WORD_STARTS: Final = "▁Ġ "
+
+_FILTERS: Final = {int(Image.Resampling.BILINEAR): "bilinear", int(Image.Resampling.BICUBIC): "bicubic"}
 
 _LARGE: Final = 2**21
 """Pixels from which on a picture is given as numbers where the processor would turn it into them anyway."""
@@ -539,10 +542,20 @@ class _Together:
 
 
 def _picture_for(image_processor: Any, image: RgbImage) -> Picture:
-    """Return the (H, W, 3) image as its processor takes it; of a large one, Pillow's copies would take longest."""
+    """Return the (H, W, 3) image as its processor takes it; of a large one, Pillow's copies would take longest.
+
+    Where the processor would squash it to one size, that is done here, to the same bits: it does so for every question.
+    """
     if image.shape[0] * image.shape[1] < _LARGE or getattr(image_processor, "backend", "") != "torchvision":
         return Image.fromarray(image)
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    size = {name: side for name, side in dict(image_processor.size).items() if side}
+    mode = _FILTERS.get(image_processor.resample)
+    is_squashed = image_processor.do_resize and not getattr(image_processor, "do_center_crop", False)
+    if not is_squashed or mode is None or size.keys() != {"height", "width"}:
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    sides = (size["height"], size["width"])
+    return F.interpolate(pixels, sides, mode=mode, align_corners=False, antialias=True)[0].contiguous()
 
 
 @dataclass(frozen=True, eq=False)
