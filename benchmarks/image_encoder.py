@@ -98,9 +98,13 @@ def random_image(config: SamConfig) -> torch.Tensor:
     return torch.randn(1, 3, config.image_size, config.image_size, generator=torch.Generator().manual_seed(1))
 
 
-def run_on_cpu(kind: str, config: SamConfig, repeats: int, warm_ups: int = 1) -> tuple[CpuRun, torch.Tensor]:
+def run_on_cpu(
+    kind: str, config: SamConfig, repeats: int, warm_ups: int = 1, dtype: torch.dtype = torch.float32
+) -> tuple[CpuRun, torch.Tensor]:
     """Encode one image `repeats` times after warming up; the embeddings come too."""
+    torch.set_default_dtype(dtype)  # weights that are made in another type would show in the peak
     encoder, image = build(kind, config), random_image(config)
+    torch.set_default_dtype(torch.float32)
     built_bytes = resident_bytes()
     seconds, processor_seconds = [], []
     with torch.inference_mode():
@@ -120,14 +124,17 @@ def run_on_cpu(kind: str, config: SamConfig, repeats: int, warm_ups: int = 1) ->
     return run, embeddings
 
 
-def run_in_own_process(kind: str, config: SamConfig, repeats: int, warm_ups: int) -> tuple[CpuRun, np.ndarray]:
+def run_in_own_process(
+    kind: str, config: SamConfig, repeats: int, warm_ups: int, dtype: str = "float32"
+) -> tuple[CpuRun, np.ndarray]:
     """Do `run_on_cpu` in a fresh process.
 
     Raises:
         subprocess.CalledProcessError: it failed, most likely for want of memory.
     """
     with tempfile.TemporaryDirectory() as folder:
-        order = {"kind": kind, "config": config.to_dict(), "repeats": repeats, "warm_ups": warm_ups, "folder": folder}
+        order = {"kind": kind, "config": config.to_dict(), "repeats": repeats, "warm_ups": warm_ups}
+        order |= {"dtype": dtype, "folder": folder}
         subprocess.run([sys.executable, "-m", __spec__.name, "--child", json.dumps(order)], cwd=ROOT, check=True)
         values = json.loads(Path(folder, "run.json").read_text(encoding="utf-8"))
         return CpuRun(**values), np.load(Path(folder, "embeddings.npy"))
@@ -136,8 +143,9 @@ def run_in_own_process(kind: str, config: SamConfig, repeats: int, warm_ups: int
 def child_main(order: Mapping[str, Any]) -> None:
     """Be the child process of `run_in_own_process`."""
     config = SamConfig.from_dict(order["config"])
-    run, embeddings = run_on_cpu(order["kind"], config, order["repeats"], order["warm_ups"])
-    np.save(Path(order["folder"], "embeddings.npy"), embeddings.numpy())
+    dtype = getattr(torch, order["dtype"])
+    run, embeddings = run_on_cpu(order["kind"], config, order["repeats"], order["warm_ups"], dtype)
+    np.save(Path(order["folder"], "embeddings.npy"), embeddings.float().numpy())
     Path(order["folder"], "run.json").write_text(json.dumps(asdict(run)), encoding="utf-8")
 
 
