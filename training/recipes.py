@@ -341,7 +341,9 @@ def train_presence(places: Places) -> None:
     """
     model, tokenizer = _earlier_llava(places)
     stage = presence.PresenceStage(_scenes_for_dialogues(places), tokenizer, model, places.held_out)
-    measured = places.train("presence", stage, presence.SCHEDULE)
+    learnt = places.train("presence", stage, presence.SCHEDULE)
+    stage.average_with_before()
+    measured = replace(learnt, figures=stage.validate())
     directory = places.out / "point-query" / "mllm"
     stage.save(directory)
     write_card(directory, CARDS["presence"], measured)

@@ -81,6 +81,16 @@ def test_only_the_language_model_learns(stage: PresenceStage) -> None:
     assert all(each.grad is None for each in stage.before.parameters())
 
 
+def test_the_weights_end_between_those_before_and_those_learnt(stage: PresenceStage) -> None:
+    weight, before = (each.model.language_model.norm.weight for each in (stage.model, stage.before))
+    with torch.no_grad():
+        weight += 1
+        stage.average_with_before(0.25)
+        torch.testing.assert_close(weight, before + 0.25)
+        stage.average_with_before(0)
+    assert torch.equal(weight, before)
+
+
 def test_validation_tells_absent_phrases_from_present_ones(stage: PresenceStage) -> None:
     figures = stage.validate()
     assert {name for name in figures if name.endswith("absent told")} == {
