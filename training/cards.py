@@ -139,10 +139,10 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             summary=_HYBRID_LLAVA,
             recipe=_CONVOLUTIONS
             + " An earlier suite's LLaVA, made by `sight`, `sight-pointing` and `sight-text`, which its "
-            "own card describes. Of its language model alone how answers begin is taught: with a box, or with `No object found.`; all that follows is held to "
-            "what it said before by the divergence of its tokens. A quarter of the phrases or more are about what is "
-            "not there, and four in ten phrases have words that mean nothing put into them. The weights are seven "
-            "parts of those learnt and three of those before.",
+            "own card describes. Of its language model alone how answers begin is taught: with a box, or with `No "
+            "object found.`; all that follows is held to what it said before by the divergence of its tokens. A "
+            "quarter of the phrases or more are about what is not there, and four in ten phrases have words that mean "
+            "nothing put into them. The weights are seven parts of those learnt and three of those before.",
             measures=_SPOKEN_FIGURES + " `absent told` area under the curve of the probability of that beginning, "
             "absent phrases against present ones, seen and unseen wordings.",
             limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",

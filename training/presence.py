@@ -2,8 +2,8 @@
 
 Only the language model learns, and of it only how an answer begins: with a box, or with "No object found." All that
 follows is held to what the model said before. Words that mean nothing are put into a share of the phrases, for a phrase
-in an unknown wording was taken for one of something that is there. The weights end between those learnt and those before,
-which told absent things as well and kept better boxes.
+in an unknown wording was taken for one of something that is there. The weights end between those learnt and those
+before: there they tell what is absent as well, and box better.
 
 Source: WiSE-FT, arXiv:2109.01903 (weights averaged with those before fine-tuning).
 """
@@ -30,8 +30,8 @@ SCHEDULE = Schedule(steps=1700, learning_rate=3e-4, warmup=40, validate_every=40
 ABSENT_SHARE: Final = 4.0
 """Of phrases: about a quarter."""
 LEARNT_SHARE: Final = 0.7
-"""Of the weights at the end, the rest being those before: of 0.3, 0.5, 0.7 and 1, the one that told most on validation scenes
-of the page and of photographs, absent and present phrases weighed alike."""
+"""Of the weights at the end, the rest being those before. Of 0.3, 0.5, 0.7 and 1 it told most on validation scenes of
+the page and of photographs, absent and present phrases weighed alike."""
 NOISY_SHARE: Final = 0.4
 """Of phrases that get words that mean nothing."""
 _DRAWING: Final[Mapping[str, Any]] = {
