@@ -25,6 +25,8 @@ ALL_PHRASES: Final = -1
 LOST: Final = "What this visit had is no longer kept: too many pages are open. Press Compare to run it again."
 NO_RUN: Final = "There are no answers yet. Choose an image and a phrase under Compare; what they tell appears here."
 
+AFTER_LOOKING: Final = {"trigger_mode": "always_last"}
+"""What follows `look_first` is done once more if it was asked for meanwhile, as what follows a change is by itself."""
 _IS_OPEN: Final = """
 async () => {
   await new Promise((shown) => setTimeout(shown, 60));  // a tab that was just selected is laid out after this
@@ -74,7 +76,8 @@ def wire_opening(
     if outer is not None:
         followed.append(outer.select)  # it shows the inner tab that was open before, which is not selected anew
     for changed in followed:
-        look_first(changed, panel_id, is_open).then(follow, [page.last_run, *controls, is_open], [*outputs], **quiet)
+        looked = look_first(changed, panel_id, is_open)
+        looked.then(follow, [page.last_run, *controls, is_open], [*outputs], **quiet, **AFTER_LOOKING)
 
 
 def in_order(panel_id: str) -> dict[str, Any]:
