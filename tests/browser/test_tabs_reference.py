@@ -1,6 +1,7 @@
 """The reference mask that is drawn, or the scene's own, in a real browser."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,13 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.test_page import ask, expect_three_answers, upload
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(autouse=True)
+def settled(page: Page) -> Iterator[None]:
+    """Leave the page only once its editor is set up: Gradio's raises an error where it is closed before."""
+    yield
+    page.wait_for_timeout(1500)
 
 
 def open_differences(page: Page) -> None:
@@ -100,5 +108,4 @@ def test_a_scene_brings_its_own_mask_and_a_drawing_takes_its_place(page: Page) -
     open_differences(page)
     choose_kind(page, "Draw one")
     expect(page.locator("#differences-reference")).not_to_contain_text("Your drawing")
-    # Gradio's editor raises an error where the page is closed while it is being set up.
     expect(page.locator("#reference-editor canvas").first).to_be_visible()
