@@ -51,14 +51,7 @@ _REPLACED: Final = frozenset(["the", "a", "an", "that", "which", "is", "are", "i
 
 
 class PresenceStage(MllmStage):
-    """How answers begin; see `training.loop.Stage`.
-
-    Args:
-        source: of scenes.
-        tokenizer: of the dialogues.
-        model: to start from.
-        held_out: dialogues that a validation measures.
-    """
+    """How answers begin; see `training.loop.Stage`. Built as its base."""
 
     def __init__(
         self,

@@ -25,8 +25,6 @@ ALL_PHRASES: Final = -1
 LOST: Final = "What this visit had is no longer kept: too many pages are open. Press Compare to run it again."
 NO_RUN: Final = "There are no answers yet. Choose an image and a phrase under Compare; what they tell appears here."
 
-AFTER_LOOKING: Final = {"trigger_mode": "always_last"}
-"""What follows `look_first` is done once more if it was asked for meanwhile, as what follows a change is by itself."""
 _IS_OPEN: Final = """
 async () => {
   await new Promise((shown) => setTimeout(shown, 60));  // a tab that was just selected is laid out after this
@@ -76,8 +74,7 @@ def wire_opening(
     if outer is not None:
         followed.append(outer.select)  # it shows the inner tab that was open before, which is not selected anew
     for changed in followed:
-        looked = look_first(changed, panel_id, is_open)
-        looked.then(follow, [page.last_run, *controls, is_open], [*outputs], **quiet, **AFTER_LOOKING)
+        look_first(changed, panel_id, is_open, follow, [page.last_run, *controls, is_open], [*outputs], **quiet)
 
 
 def in_order(panel_id: str) -> dict[str, Any]:
@@ -88,12 +85,22 @@ def in_order(panel_id: str) -> dict[str, Any]:
     return {"concurrency_limit": 1, "concurrency_id": panel_id}
 
 
-def look_first(listen: EventListener, panel_id: str, is_open: gr.Checkbox) -> Dependency:
-    """Begin an event by looking whether the component of that `elem_id` can be seen; the rest follows by `then`.
+def look_first(
+    listen: EventListener,
+    panel_id: str,
+    is_open: gr.Checkbox,
+    then: Callable[..., Updates],
+    inputs: Sequence[Block],
+    outputs: Sequence[Block],
+    **settings: Any,
+) -> Dependency:
+    """Look whether the component of that `elem_id` can be seen, then do what follows; returns that step.
 
-    Looking takes a moment, so it is a step of its own: the next one has what was set meanwhile.
+    Looking takes a moment, so it is a step of its own: the next one has what was set meanwhile, and is done once more
+    if it was asked for while it was under way.
     """
-    return listen(None, None, is_open, js=_IS_OPEN.replace("PANEL", panel_id))
+    looked = listen(None, None, is_open, js=_IS_OPEN.replace("PANEL", panel_id))
+    return looked.then(then, inputs, outputs, trigger_mode="always_last", **settings)
 
 
 def enclosing_tab(block: Block) -> gr.Tab | None:

@@ -25,7 +25,7 @@ from webui.tabs.canvas.marks import (
 from webui.tabs.canvas.stage import Subject, stage, subject_of
 from webui.tabs.compare.columns import Updates
 from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
-from webui.tabs.opened_run import AFTER_LOOKING, enclosing_tab, look_first, run_or_words
+from webui.tabs.opened_run import enclosing_tab, look_first, run_or_words
 from workbench.analysis.absence import outcome_of
 from workbench.comparison import StrategyResult
 
@@ -213,13 +213,12 @@ def _wire(canvas: Canvas, tab: gr.Tab | None) -> None:
     again = {"concurrency_limit": 1, "concurrency_id": MODEL_QUEUE, "trigger_mode": "always_last", **quiet}
     followed = [marks, canvas.column, canvas.row, *canvas.shown]
     # Queued, or Gradio would not tell of the marks' change.
-    looked = look_first(key.change, "canvas", is_open)
-    looked.then(canvas.follow, [key, chosen, is_open], followed, **quiet, **AFTER_LOOKING)
+    look_first(key.change, "canvas", is_open, canvas.follow, [key, chosen, is_open], followed, **quiet)
     chose = canvas.stage.click(canvas.choose, chosen, chosen, **quiet)
     for listen in [chose.success] if tab is None else [chose.success, tab.select]:
-        looked = look_first(listen, "canvas", is_open)
-        shown = looked.then(canvas.reopen, [key, chosen, marks, is_open], canvas.shown, **quiet, **AFTER_LOOKING)
-        shown.success(canvas.decode_again, [key, chosen, marks, is_open], canvas.shown, **again)
+        seen = [key, chosen, marks, is_open]
+        shown = look_first(listen, "canvas", is_open, canvas.reopen, seen, canvas.shown, **quiet)
+        shown.success(canvas.decode_again, seen, canvas.shown, **again)
     drawn = [canvas.kind, marks, key]
     canvas.stage.select(canvas.mark_in_picture, drawn, [marks, canvas.status], trigger_mode="multiple", **quiet)
     given = [canvas.kind, canvas.column, canvas.row, marks, key]
