@@ -25,7 +25,7 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import read_weights
-from training import clip, finetune, mllm, presence, pretrain, projector_stage, sam_stage, sight, tower
+from training import clip, finetune, marks, mllm, presence, pretrain, projector_stage, sam_stage, sight, tower
 from training.cards import CARDS, Measured, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
 from training.namer import START_DEVIATION
@@ -257,6 +257,26 @@ def train_absent(places: Places) -> None:
     write_card(directory, CARDS["absent"], measured)
 
 
+def train_marks(places: Places) -> None:
+    """A person's clicks and box beside a phrase, for an earlier suite's EVF-SAM, whose mask decoder alone learns.
+
+    Raises:
+        ConfigurationError: no earlier suite is named.
+    """
+    if places.start is None:
+        raise ConfigurationError("expected --start with the suite whose EVF-SAM is to learn marks, got none")
+    model = EvfSamModel.from_pretrained(places.start / "evf-sam")
+    processor = EvfSamProcessor.from_pretrained(places.start / "evf-sam")
+    stage = marks.MarksStage(
+        places.source(), model, processor, scenes_a_step=marks.SCENES_A_STEP, held_out=places.held_out
+    )
+    measured = places.train("marks", stage, marks.SCHEDULE)
+    directory = places.out / "evf-sam"
+    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
+    processor.tokenizer.save_pretrained(directory)
+    write_card(directory, CARDS["marks"], measured)
+
+
 def _scenes_for_dialogues(places: Places) -> SceneSource:
     """Scenes with what the tower sees in them; a GPU has that at once, and draws from the pool of all stages."""
     return places.source() if places.pool else _seen_pool(places)
@@ -451,6 +471,7 @@ STAGES: Final[Mapping[str, Recipe]] = MappingProxyType(
 FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
         "absent": Recipe(train_absent, (), finetune.ABSENT_SCHEDULE),
+        "marks": Recipe(train_marks, (), marks.SCHEDULE),
         "sight": Recipe(train_sight, (), sight.TOWER_SCHEDULE),
         "sight-pointing": Recipe(train_sight_pointing, ("sight",), sight.POINTING_SCHEDULE),
         "sight-text": Recipe(train_sight_text, ("sight-pointing",), sight.TEXT_SCHEDULE),

@@ -1,0 +1,244 @@
+"""Teaching EVF-SAM's mask decoder to follow a person's clicks and box beside a phrase.
+
+Each phrase is asked as it stands, and once more with marks: a box, clicks where the first mask is wrong, or both. In a
+part of these the marks are on an object that the words do not mean, for that is when one marks: there they are right.
+Only the decoder and the embeddings of marks learn. Its guess of the IoU learns as well, for phrases alone, too.
+
+Source: SAM, arXiv:2304.02643, appendix A (clicks are drawn where the mask is wrong; the IoU's squared error).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from evfsam.model.losses import batch_mask_loss
+from evfsam.model.modeling import EvfSamModel
+from evfsam.model.processing import EvfSamProcessor
+from evfsam.preprocess import SAM_MEAN, SAM_STD
+from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
+from training.finetune import WORDING_WEIGHTS
+from training.loop import Schedule
+from training.sam_stage import LOSS_SIDE, covered_share, mask_ious
+from training.scene_stream import SIDE, SceneSource, Tensors, referred, tight_box
+
+SCHEDULE = Schedule(steps=1200, learning_rate=5e-4, warmup=30, validate_every=200)
+SCENES_A_STEP: Final = 12
+PHRASES_A_SCENE: Final = 6
+ASTRAY_SHARE: Final = 0.4
+"""Of marked phrases whose marks are on another object than they mean."""
+KINDS: Final = ("box", "clicks", "both")
+MOST_CLICKS: Final = 3
+SHAKEN: Final = 0.08
+"""Greatest standard deviation of a box's edges, as a share of its sides: people draw boxes by hand."""
+
+
+@dataclass(frozen=True, eq=False)
+class MarkedBatch(Tensors):
+    """P phrases, and what a person marks beside each.
+
+    Attributes:
+        phrases: the phrases.
+        bits: (P,) objects that are marked, object i as bit i; not those that the phrase means where it goes astray.
+        is_astray: (P,) whether it does.
+        boxes: (P, 4) XYXY around them, pixels of SAM's square.
+        draws: (P, MOST_CLICKS) in [0, 1): which pixel of those to choose from each click is on.
+        click_count: of every phrase with clicks.
+    """
+
+    phrases: PhraseBatch
+    bits: torch.Tensor
+    is_astray: torch.Tensor
+    boxes: torch.Tensor
+    draws: torch.Tensor
+    click_count: int
+
+    def masks(self) -> torch.Tensor:
+        """(P, s, s) float32: the marked pixels in SAM's square."""
+        return referred(self.phrases.scenes.object_maps, self.phrases.scene_of, self.bits)
+
+
+@dataclass(frozen=True)
+class MarksDraw:
+    """Draws phrases with marks; see `training.loop.Stage`.
+
+    Attributes:
+        phrases: draws phrases.
+    """
+
+    phrases: PhraseDraw
+
+    def __call__(self, rng: np.random.Generator) -> MarkedBatch:
+        """Draw one."""
+        return with_marks(self.phrases(rng), rng, astray=ASTRAY_SHARE, shaken=SHAKEN)
+
+
+def with_marks(phrases: PhraseBatch, rng: np.random.Generator, *, astray: float, shaken: float) -> MarkedBatch:
+    """Draw what is marked beside each phrase.
+
+    Args:
+        phrases: the phrases; beside one that means nothing in its image an object is marked all the same.
+        rng: everything is drawn from it.
+        astray: share of the other phrases whose marks are on another object than they mean.
+        shaken: see `SHAKEN`.
+    """
+    maps, count = phrases.scenes.object_maps.numpy(), len(phrases.bits)
+    bits, boxes = phrases.bits.numpy().copy(), np.zeros((count, 4))
+    is_astray = (bits == 0) | (rng.random(count) < astray)
+    for row, scene in enumerate(phrases.scene_of.tolist()):
+        shown = np.flatnonzero(np.bincount(maps[scene].ravel())[1:])
+        if is_astray[row]:
+            bits[row] = 1 << int(rng.choice(shown))
+        marked = np.isin(maps[scene], [index + 1 for index in shown if bits[row] >> index & 1])
+        boxes[row] = _shaken(tight_box(marked), rng, shaken) if marked.any() else (0, 0, SIDE, SIDE)
+    clicks = int(rng.integers(1, MOST_CLICKS + 1))
+    return MarkedBatch(
+        phrases,
+        torch.from_numpy(bits),
+        torch.from_numpy(is_astray),
+        torch.from_numpy(boxes).float(),
+        torch.from_numpy(rng.random((count, MOST_CLICKS))).float(),
+        clicks,
+    )
+
+
+def _shaken(box: NDArray[np.float64], rng: np.random.Generator, most: float) -> NDArray[np.float64]:
+    sides = np.tile(box[2:] - box[:2], 2)
+    return np.clip(box + sides * rng.normal(0, rng.uniform(0, most), 4), 0, SIDE)  # type: ignore[no-any-return]
+
+
+def clicks_on_errors(
+    marked: torch.Tensor, wanted: torch.Tensor, must_be_on: torch.Tensor, draws: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Choose clicks where a mask is wrong: on what it lacks, or on what it has too much, whichever is more.
+
+    Args:
+        marked, wanted: (P, h, w) bool: the mask, and what it should be.
+        must_be_on: (P,) whose clicks are on the object in any case.
+        draws: (P, n) in [0, 1).
+
+    Returns:
+        (P, n, 2) XY in pixels of SAM's square, and (P, n) labels, 1 on the object. A mask without errors is clicked on
+        the object; -1, which SAM's prompt encoder takes for none, where there is nothing to click on.
+    """
+    lacking, too_much = (wanted & ~marked).flatten(1), (marked & ~wanted).flatten(1)
+    is_on = must_be_on | (lacking.sum(1) >= too_much.sum(1))
+    where = torch.where(is_on[:, None], lacking, too_much)
+    where = torch.where(where.any(1, keepdim=True), where, wanted.flatten(1))
+    counts = where.sum(1, keepdim=True)
+    ranks = (draws * counts).long() + 1
+    cells = torch.searchsorted(where.cumsum(1), ranks.clamp_max(counts.clamp_min(1)))
+    cells = cells.clamp_max(where.shape[1] - 1)
+    width, pitch = wanted.shape[-1], SIDE / wanted.shape[-1]
+    points = torch.stack([cells % width, cells // width], dim=-1).float() * pitch + pitch / 2
+    labels = wanted.flatten(1).gather(1, cells).long().masked_fill(counts == 0, -1)
+    return points, labels
+
+
+class MarksStage:
+    """Phrases with marks; see `training.loop.Stage`.
+
+    Args:
+        source: of scenes.
+        model: a finished EVF-SAM.
+        processor: its own.
+        scenes_a_step: `PHRASES_A_SCENE` phrases each.
+        held_out: phrases that a validation measures.
+    """
+
+    def __init__(
+        self, source: SceneSource, model: EvfSamModel, processor: EvfSamProcessor, *, scenes_a_step: int, held_out: int
+    ) -> None:
+        self.model = model
+        pixels = partial(_pixels, processor)
+        encode = processor.tokenizer.encode_batch
+        drawing = PhraseDraw(source, pixels, encode, scenes_a_step, PHRASES_A_SCENE, WORDING_WEIGHTS)
+        self.draw: Callable[[np.random.Generator], MarkedBatch] = MarksDraw(drawing)
+        rng = np.random.default_rng(0)
+        self.held_out = [with_marks(each, rng, astray=0, shaken=0) for each in held_out_batches(drawing, held_out)]
+        model.requires_grad_(False)
+        sam = cast(Any, model.visual_model)
+        for part in (sam.mask_decoder, sam.prompt_encoder.point_embeddings, sam.prompt_encoder.not_a_point_embed):
+            part.requires_grad_(True)
+
+    @property
+    def module(self) -> nn.Module:
+        """The EVF-SAM."""
+        return self.model  # type: ignore[no-any-return]
+
+    def loss(self, batch: MarkedBatch) -> torch.Tensor:
+        """BCE + dice of the masks without and with marks, and the squared error of the IoUs guessed for them."""
+        images, prompts = self._read(batch.phrases)
+        targets = covered_share(batch.phrases.masks())
+        plain = self.model.decode(images, prompts)
+        loss = _loss(*plain, targets)
+        wanted = covered_share(batch.masks())
+        for offset, kind in enumerate(KINDS):
+            rows = torch.arange(offset, len(prompts), len(KINDS), device=prompts.device)
+            marks = self._marks(batch, kind, plain[0][:, 0].detach() > 0, wanted, rows, batch.click_count)
+            answer = self.model.decode(images[rows], torch.cat([marks, prompts[rows]], dim=1))
+            loss = loss + _loss(*answer, wanted[rows]) / len(KINDS)
+        return loss
+
+    def validate(self) -> dict[str, float]:
+        """Figures of phrases alone, and by kind of scene the mean IoU with a tight box and with one click."""
+        alone: list[tuple[torch.Tensor, torch.Tensor]] = []
+        with_mark: dict[str, list[torch.Tensor]] = {}
+        for each in self.held_out:
+            batch = each.to(self.model.device)
+            images, prompts = self._read(batch.phrases)
+            wanted = covered_share(batch.masks())
+            plain = self.model.decode(images, prompts)[0][:, 0].float()
+            alone.append((plain, wanted))
+            rows = torch.arange(len(prompts), device=prompts.device)
+            for kind in ("box", "clicks"):
+                marks = self._marks(batch, kind, plain > 0, wanted, rows, 1)
+                logits, _ = self.model.decode(images, torch.cat([marks, prompts], dim=1))
+                ious = mask_ious(logits.float(), wanted)[:, 0].cpu()
+                for scene_kind in sorted(set(batch.phrases.kinds)):
+                    of_kind = torch.tensor([each == scene_kind for each in batch.phrases.kinds])
+                    with_mark.setdefault(f"{scene_kind} {kind}", []).append(ious[of_kind])
+        figures = Overlaps.of([each.phrases for each in self.held_out], alone).figures()
+        return figures | {name: float(torch.cat(ious).mean()) for name, ious in with_mark.items()}
+
+    @torch.no_grad()
+    def _read(self, batch: PhraseBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """(P, C, h, w) images and (P, 1, C) prompts of the phrases."""
+        embeddings = self.model.visual_model.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
+        prompts, _ = self.model.fuse(batch.encoder_pixels.float(), batch.input_ids, batch.words)
+        return embeddings[batch.scene_of], prompts
+
+    def _marks(
+        self,
+        batch: MarkedBatch,
+        kind: str,
+        marked: torch.Tensor,
+        wanted: torch.Tensor,
+        rows: torch.Tensor,
+        click_count: int,
+    ) -> torch.Tensor:
+        """(R, N, C) what SAM's prompt encoder makes of the marks of some phrases, whose masks alone are `marked`."""
+        points = None
+        if kind != "box":
+            draws = batch.draws[rows, :click_count]
+            points = clicks_on_errors(marked[rows], wanted[rows] > 0.5, batch.is_astray[rows], draws)
+        boxes = None if kind == "clicks" else batch.boxes[rows]
+        sparse, _ = cast(Any, self.model.visual_model).prompt_encoder(points=points, boxes=boxes, masks=None)
+        return cast(torch.Tensor, sparse)
+
+
+def _loss(logits: torch.Tensor, pred_ious: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Of (P, 1, h, w) logits, their (P, 1) guessed IoUs and (P, h, w) targets."""
+    ious = mask_ious(logits.detach(), targets)
+    masks = batch_mask_loss([logits[:, 0].float()], [targets], bce_weight=2.0, dice_weight=1.0).loss
+    return masks + F.mse_loss(pred_ious.float(), ious)
+
+
+def _pixels(processor: EvfSamProcessor, image: Any) -> torch.Tensor:
+    return processor.encoder_pixels(image)[0]
