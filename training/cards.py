@@ -125,10 +125,12 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             title="EVF-SAM mini",
             pipeline="image-segmentation",
             summary=_EVF_SAM,
-            recipe=_CONVOLUTIONS + " An earlier suite's EVF-SAM, made by `finetune` and `absent`. Its mask decoder alone "
-            "learns, from phrases as they stand and with a box or clicks beside them, in four of ten on an object that "
-            "the words do not mean; BCE + dice, and the squared error of the predicted IoU.",
-            measures=_CIOU + " `box` and `clicks`: mean IoU with a tight box, and with one click where the mask is wrong.",
+            recipe=_CONVOLUTIONS + " An earlier suite's EVF-SAM, made by `finetune` and `absent`. Its mask decoder "
+            "alone learns, from phrases as they stand and with a box or clicks beside them, in four of ten on an "
+            "object that the words do not mean; BCE + dice, and the squared error of the predicted IoU. Half of the "
+            "boxes around small things are seen closer (`evfsam/sam/closer_look.py`).",
+            measures=_CIOU + " Mean IoU with a tight box (`box`), with it and seen closer (`closer`), and with one "
+            "click where the mask is wrong (`clicks`).",
             limits=_LIMITS,
         ),
         "sight-text": Card(

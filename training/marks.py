@@ -2,12 +2,13 @@
 
 Each phrase is asked as it stands, and once more with marks: a box, clicks where the first mask is wrong, or both. In a
 part of these the marks are on an object that the words do not mean, for that is when one marks: there they are right.
-Only the decoder and the embeddings of marks learn. Its guess of the IoU learns as well, for phrases alone, too.
+Half of the boxes around small things are asked about as `evfsam.sam.closer_look` does. Only the decoder and the
+embeddings of marks learn. The decoder's guess of the IoU learns as well, for phrases alone, too.
 
 Source: SAM, arXiv:2304.02643, appendix A (clicks are drawn where the mask is wrong; the IoU's squared error).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
@@ -22,10 +23,11 @@ from evfsam.model.losses import batch_mask_loss
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.preprocess import SAM_MEAN, SAM_STD
+from evfsam.sam.closer_look import LARGEST, MARGIN
 from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
 from training.finetune import WORDING_WEIGHTS
 from training.loop import Schedule
-from training.sam_stage import LOSS_SIDE, covered_share, mask_ious
+from training.sam_stage import covered_share, mask_ious
 from training.scene_stream import SIDE, SceneSource, Tensors, referred, tight_box
 
 SCHEDULE = Schedule(steps=1200, learning_rate=5e-4, warmup=30, validate_every=200)
@@ -33,6 +35,7 @@ SCENES_A_STEP: Final = 12
 PHRASES_A_SCENE: Final = 6
 ASTRAY_SHARE: Final = 0.4
 """Of marked phrases whose marks are on another object than they mean."""
+CLOSER_SHARE: Final = 0.5
 KINDS: Final = ("box", "clicks", "both")
 MOST_CLICKS: Final = 3
 SHAKEN: Final = 0.08
@@ -110,7 +113,7 @@ def with_marks(phrases: PhraseBatch, rng: np.random.Generator, *, astray: float,
 
 def _shaken(box: NDArray[np.float64], rng: np.random.Generator, most: float) -> NDArray[np.float64]:
     sides = np.tile(box[2:] - box[:2], 2)
-    return np.clip(box + sides * rng.normal(0, rng.uniform(0, most), 4), 0, SIDE)  # type: ignore[no-any-return]
+    return np.clip(box + sides * rng.normal(0, rng.uniform(0, most), 4), 0, SIDE)
 
 
 def clicks_on_errors(
@@ -119,7 +122,8 @@ def clicks_on_errors(
     """Choose clicks where a mask is wrong: on what it lacks, or on what it has too much, whichever is more.
 
     Args:
-        marked, wanted: (P, h, w) bool: the mask, and what it should be.
+        marked: (P, h, w) bool, the mask.
+        wanted: (P, h, w) bool, what it should be.
         must_be_on: (P,) whose clicks are on the object in any case.
         draws: (P, n) in [0, 1).
 
@@ -139,6 +143,23 @@ def clicks_on_errors(
     points = torch.stack([cells % width, cells // width], dim=-1).float() * pitch + pitch / 2
     labels = wanted.flatten(1).gather(1, cells).long().masked_fill(counts == 0, -1)
     return points, labels
+
+
+@dataclass(frozen=True, eq=False)
+class _Closer:
+    """R boxes, each alone in its image.
+
+    Attributes:
+        images: (R, C, h, w) what SAM's encoder makes of the parts of the images around them.
+        wanted: (R, h', w') covered shares there.
+        marks: (R, 2, C) the boxes there.
+        is_small: (R,) whether a person's box of this size is looked at closer.
+    """
+
+    images: torch.Tensor
+    wanted: torch.Tensor
+    marks: torch.Tensor
+    is_small: torch.Tensor
 
 
 class MarksStage:
@@ -170,7 +191,7 @@ class MarksStage:
     @property
     def module(self) -> nn.Module:
         """The EVF-SAM."""
-        return self.model  # type: ignore[no-any-return]
+        return self.model
 
     def loss(self, batch: MarkedBatch) -> torch.Tensor:
         """BCE + dice of the masks without and with marks, and the squared error of the IoUs guessed for them."""
@@ -182,8 +203,14 @@ class MarksStage:
         for offset, kind in enumerate(KINDS):
             rows = torch.arange(offset, len(prompts), len(KINDS), device=prompts.device)
             marks = self._marks(batch, kind, plain[0][:, 0].detach() > 0, wanted, rows, batch.click_count)
-            answer = self.model.decode(images[rows], torch.cat([marks, prompts[rows]], dim=1))
-            loss = loss + _loss(*answer, wanted[rows]) / len(KINDS)
+            of_rows, wanted_there = images[rows], wanted[rows]
+            if kind == "box":
+                closer = self._closer(batch, rows)
+                is_closer = closer.is_small & (batch.draws[rows, 0] < CLOSER_SHARE)
+                of_rows[is_closer], wanted_there[is_closer] = closer.images[is_closer], closer.wanted[is_closer]
+                marks[is_closer] = closer.marks[is_closer]
+            answer = self.model.decode(of_rows, torch.cat([marks, prompts[rows]], dim=1))
+            loss = loss + _loss(*answer, wanted_there) / len(KINDS)
         return loss
 
     def validate(self) -> dict[str, float]:
@@ -197,15 +224,46 @@ class MarksStage:
             plain = self.model.decode(images, prompts)[0][:, 0].float()
             alone.append((plain, wanted))
             rows = torch.arange(len(prompts), device=prompts.device)
-            for kind in ("box", "clicks"):
-                marks = self._marks(batch, kind, plain > 0, wanted, rows, 1)
-                logits, _ = self.model.decode(images, torch.cat([marks, prompts], dim=1))
-                ious = mask_ious(logits.float(), wanted)[:, 0].cpu()
+            closer = self._closer(batch, rows)
+            for kind in ("box", "clicks", "closer"):
+                mark = "clicks" if kind == "clicks" else "box"
+                asked, marks, target = images, self._marks(batch, mark, plain > 0, wanted, rows, 1), wanted
+                if kind == "closer":
+                    pairs = ((closer.images, asked), (closer.marks, marks), (closer.wanted, target))
+                    asked, marks, target = (_chosen(closer.is_small, *pair) for pair in pairs)
+                logits, _ = self.model.decode(asked, torch.cat([marks, prompts], dim=1))
+                ious = mask_ious(logits.float(), target)[:, 0].cpu()
                 for scene_kind in sorted(set(batch.phrases.kinds)):
                     of_kind = torch.tensor([each == scene_kind for each in batch.phrases.kinds])
                     with_mark.setdefault(f"{scene_kind} {kind}", []).append(ious[of_kind])
         figures = Overlaps.of([each.phrases for each in self.held_out], alone).figures()
         return figures | {name: float(torch.cat(ious).mean()) for name, ious in with_mark.items()}
+
+    @torch.no_grad()
+    def _closer(self, batch: MarkedBatch, rows: torch.Tensor) -> "_Closer":
+        """See some phrases' boxes as `look_closer` sees them."""
+        scenes, scene_of = batch.phrases.scenes, batch.phrases.scene_of[rows]
+        boxes, (heights, widths) = batch.boxes[rows], scenes.sizes[scene_of].float().T
+        (left, top), (right, bottom) = boxes[:, :2].T, boxes[:, 2:].T
+        margin = MARGIN * torch.maximum(right - left, bottom - top)
+        left, top = (left - margin).clamp_min(0), (top - margin).clamp_min(0)
+        right, bottom = torch.minimum(right + margin, widths), torch.minimum(bottom + margin, heights)
+        longest = torch.maximum(right - left, bottom - top).clamp_min(1)
+        centres = (torch.arange(SIDE, device=boxes.device) + 0.5) / SIDE * longest[:, None]
+        xs, ys = left[:, None] + centres, top[:, None] + centres
+        is_inside = ((ys < bottom[:, None])[:, :, None] & (xs < right[:, None])[:, None])[:, None]
+        places = (
+            torch.stack([xs[:, None].expand(-1, SIDE, -1), ys[:, :, None].expand(-1, -1, SIDE)], dim=-1) / SIDE * 2 - 1
+        )
+        pixels = scenes.sam_pixels(SAM_MEAN, SAM_STD)[scene_of]
+        seen = F.grid_sample(pixels, places, padding_mode="border", align_corners=False) * is_inside
+        masks = batch.masks()[rows][:, None]
+        wanted = F.grid_sample(masks, places, mode="nearest", align_corners=False) * is_inside
+        shifted = (boxes - torch.stack([left, top, left, top], dim=1)) * (SIDE / longest)[:, None]
+        sam = cast(Any, self.model.visual_model)
+        marks, _ = sam.prompt_encoder(points=None, boxes=shifted, masks=None)
+        is_small = longest <= LARGEST * torch.maximum(heights, widths)
+        return _Closer(sam.image_encoder(seen), covered_share(wanted[:, 0]), marks, is_small)
 
     @torch.no_grad()
     def _read(self, batch: PhraseBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -231,6 +289,11 @@ class MarksStage:
         boxes = None if kind == "clicks" else batch.boxes[rows]
         sparse, _ = cast(Any, self.model.visual_model).prompt_encoder(points=points, boxes=boxes, masks=None)
         return cast(torch.Tensor, sparse)
+
+
+def _chosen(is_first: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Take rows (R, ...) of the first where so said, else of the second."""
+    return torch.where(is_first.view(-1, *[1] * (first.ndim - 1)), first, second)
 
 
 def _loss(logits: torch.Tensor, pred_ious: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

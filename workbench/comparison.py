@@ -404,7 +404,7 @@ class Comparison:
         try:
             strategy = self.strategy(key)
             loaded = perf_counter()
-            prepared = _with_prompt(configured(strategy, key, options), key, question.refinement)
+            prepared = with_marks(configured(strategy, key, options), key, question.refinement)
             found = answers_to(prepared, key, view, phrases)
         except Exception as error:
             found = (failure(view, key, error),) * len(phrases)
@@ -438,11 +438,25 @@ def check_refinement(refinement: SamPrompt, size: tuple[int, int]) -> None:
         check_box(refinement.box, size)
 
 
-def _with_prompt(strategy: Strategy, key: str, refinement: SamPrompt) -> Strategy:
+def with_marks(strategy: Strategy, key: str, refinement: SamPrompt) -> Strategy:
+    """Return a strategy that gives SAM points and a box beside its own prompt; itself where there are none.
+
+    Raises:
+        ConfigurationError: it takes none.
+    """
     if refinement.box is None and not refinement.points:
         return strategy
-    if not isinstance(strategy, RefinableStrategy):
-        raise ConfigurationError(
-            "strategy {strategy} takes no points and no box beside the phrase; leave one of them out", strategy=key
-        )
-    return strategy.with_prompt(refinement.points, refinement.box)
+    return refinable(strategy, key).with_prompt(refinement.points, refinement.box)
+
+
+def refinable(strategy: Strategy, key: str) -> RefinableStrategy:
+    """Return a strategy as one that takes marks.
+
+    Raises:
+        ConfigurationError: it takes none.
+    """
+    if isinstance(strategy, RefinableStrategy):
+        return strategy
+    raise ConfigurationError(
+        "strategy {strategy} takes no points and no box beside the phrase; leave one of them out", strategy=key
+    )

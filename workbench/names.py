@@ -4,7 +4,7 @@ The command line must answer `--help` and slips of the pen at once, so nothing h
 """
 
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, Literal, get_args
 
 from evfsam.errors import Sentence
 
@@ -37,6 +37,9 @@ DATASET_NAMES: Final = (
     "hf:ID_OR_DIR:SPLIT",
 )
 """What `workbench.datasets.known_datasets` opens. A refer data set may name who split it: refcocog/google:val."""
+MarkKind = Literal["box", "click"]
+"""What can be marked beside a phrase whose mask is known."""
+MARK_NAMES: Final[tuple[MarkKind, ...]] = get_args(MarkKind)
 SCENES_LIMIT: Final = 500
 """Expressions asked of generated scenes where no limit is given; other data sets are asked whole."""
 VIDEO_CHECKPOINT: Final = "YxZhang/evf-sam2"

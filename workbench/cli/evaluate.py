@@ -25,6 +25,7 @@ from workbench.evaluation.result_lines import ResultsFile, read_results
 from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest
 from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole
 from workbench.export.results import installed_versions
+from workbench.names import MarkKind
 from workbench.reporting.scores import scores_dict, scores_table
 from workbench.text_fitting import visible, visible_lines
 
@@ -43,6 +44,7 @@ class Order:
         strategies: keys.
         shard: which part of the run.
         out: file to write, or None.
+        marks: what SAM sees beside each phrase, or None.
     """
 
     dataset: str
@@ -51,6 +53,7 @@ class Order:
     strategies: Sequence[str]
     shard: Shard
     out: Path | None
+    marks: MarkKind | None = None
 
 
 def run_command(arguments: argparse.Namespace) -> int:
@@ -64,6 +67,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         strategies=comparison.choose(named_keys(arguments)),
         shard=shard,
         out=arguments.out,
+        marks=arguments.marks,
     )
     text, scores = run_evaluation(order, comparison)
     print(visible_lines(text))
@@ -96,7 +100,8 @@ def run_evaluation(order: Order, comparison: Comparison) -> tuple[str, dict[str,
         )
     scores = _in_memory(order, comparison) if lines_path is None else _with_lines(order, comparison, lines_path)
     part = "" if order.shard.count == 1 else f", shard {order.shard.number} of {order.shard.count}"
-    return scores_text(order.dataset, f"suite {comparison.suite.key}{part}", scores), scores
+    beside = "" if order.marks is None else f", a {order.marks} beside each phrase"
+    return scores_text(order.dataset, f"suite {comparison.suite.key}{part}{beside}", scores), scores
 
 
 def _in_memory(order: Order, comparison: Comparison) -> dict[str, Scores]:
@@ -105,9 +110,10 @@ def _in_memory(order: Order, comparison: Comparison) -> dict[str, Scores]:
         check_writable(order.out)
     with _Progress(order, dataset, limit) as progress:
         progress.begin()
-        scores = evaluate(comparison, progress.over(limited(dataset, limit)), order.strategies, progress.advance)
+        samples = progress.over(limited(dataset, limit))
+        scores = evaluate(comparison, samples, order.strategies, progress.advance, order.marks)
     if order.out is not None:
-        content = as_json_value(scores_dict(order.dataset, comparison.suite.key, scores))
+        content = as_json_value(scores_dict(order.dataset, comparison.suite.key, scores, order.marks))
         write_whole(order.out, json_bytes(content))
     return scores
 
@@ -125,6 +131,7 @@ def _with_lines(order: Order, comparison: Comparison, out: Path) -> dict[str, Sc
             shard=order.shard,
             done=file.done,
             on_question=progress.advance,
+            marks=order.marks,
         )
         for of_image in answers:
             progress.begin()
@@ -144,6 +151,7 @@ def _header(order: Order, comparison: Comparison, samples: str) -> Header:
         device=comparison.device.type,
         dtype=str(comparison.dtype).removeprefix("torch."),
         samples=samples,
+        marks=order.marks or "",
     )
     facts = Facts(
         started=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -14,6 +14,7 @@ from workbench.names import (
     DATASET_NAMES,
     DEVICE_NAMES,
     DTYPE_NAMES,
+    MARK_NAMES,
     SCENES_LIMIT,
     SUITE_NAMES,
     VIDEO_CHECKPOINT,
@@ -100,6 +101,9 @@ def _check_names(arguments: argparse.Namespace) -> None:
     for name in (suite, *(choice.suite for choice in choices)):
         if name is not None and name not in SUITE_NAMES:
             raise UsageError(unknown_name("suite", name, SUITE_NAMES))
+    marks = getattr(arguments, "marks", None)
+    if marks is not None and marks not in MARK_NAMES:
+        raise UsageError(unknown_name("kind of marks", marks, MARK_NAMES))
     if device is not None and device not in DEVICE_NAMES:
         raise UsageError(f"expected a device out of {', '.join(DEVICE_NAMES)}, got {device!r}")
     if dtype is not None and dtype not in DTYPE_NAMES:
@@ -159,6 +163,11 @@ def _add_evaluate(commands: _Commands) -> None:
     measure = commands.add_parser("evaluate", help="measure the strategies on images with known masks")
     _add_data_options(measure)
     measure.add_argument("--shard", metavar="I/N", help="ask only the I-th of N parts; default: that of the launcher")
+    measure.add_argument(
+        "--marks",
+        metavar="KIND",
+        help=f"what SAM sees beside each phrase, read off the known mask: one of {', '.join(MARK_NAMES)}",
+    )
     measure.add_argument(
         "--out",
         type=Path,

@@ -10,10 +10,11 @@ from typing import Final
 from evfsam.errors import ConfigurationError, EvfSamError
 from evfsam.phrases import check_phrase
 from evfsam.types import ImageView
-from workbench.comparison import Comparison, answers_to
+from workbench.comparison import Comparison, answers_to, refinable, with_marks
 from workbench.datasets.contract import ABSENT, Sample, SampleQuestion
 from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.cost import PeakMemory
+from workbench.evaluation.known_marks import known_marks
 from workbench.evaluation.measured_answers import (
     Answer,
     Place,
@@ -25,7 +26,7 @@ from workbench.evaluation.measured_answers import (
     unread,
 )
 from workbench.metrics.masks import ReferenceMask
-from workbench.names import SCENES_LIMIT
+from workbench.names import SCENES_LIMIT, MarkKind
 
 PHRASES_AT_ONCE: Final = 16
 """Most phrases asked together; bounds memory."""
@@ -115,6 +116,7 @@ def evaluate(
     samples: Iterable[Sample],
     strategies: Sequence[str] | None = None,
     on_question: Callable[[SampleQuestion], None] = lambda _: None,
+    marks: MarkKind | None = None,
 ) -> dict[str, Scores]:
     """Ask every strategy every question and measure the answers.
 
@@ -123,17 +125,18 @@ def evaluate(
         samples: read once, one at a time.
         strategies: keys; all by default.
         on_question: called after each question, for a progress bar.
+        marks: see `measure`.
 
     Returns:
         Scores by strategy key.
 
     Raises:
-        ConfigurationError: a strategy's key is unknown.
+        ConfigurationError: a strategy's key is unknown, or it takes no marks.
         EvfSamError: a strategy cannot be loaded; measuring a failure a thousand times would help nobody.
     """
     chosen = comparison.choose(strategies)
     scores = {key: Scores() for key in chosen}
-    for answers in measure(comparison, samples, chosen, on_question=on_question):
+    for answers in measure(comparison, samples, chosen, on_question=on_question, marks=marks):
         for key, more in scores_of(answers).items():
             scores[key] += more
     return scores
@@ -147,6 +150,7 @@ def measure(
     shard: Shard | None = None,
     done: Done = MappingProxyType({}),
     on_question: Callable[[SampleQuestion], None] = lambda _: None,
+    marks: MarkKind | None = None,
 ) -> Iterator[list[Answer]]:
     """Ask every strategy every question; the weights are read before this returns.
 
@@ -158,6 +162,7 @@ def measure(
         done: answers at hand already: they are not given again, but their images and masks are read and compared
             with those that they are about.
         on_question: called after each question.
+        marks: what SAM sees beside each phrase, read off its known mask; phrases about nothing are asked without.
 
     Returns:
         The answers of one image after the other, strategy by strategy.
@@ -168,8 +173,10 @@ def measure(
     """
     chosen = comparison.choose(strategies)
     for key in chosen:
-        comparison.strategy(key)
-    return _measured(comparison, _of_shard(samples, shard or Shard()), chosen, done, on_question)
+        strategy = comparison.strategy(key)
+        if marks is not None:
+            refinable(strategy, key)
+    return _measured(comparison, _of_shard(samples, shard or Shard()), chosen, done, on_question, marks)
 
 
 def _measured(
@@ -178,6 +185,7 @@ def _measured(
     chosen: Sequence[str],
     done: Done,
     on_question: Callable[[SampleQuestion], None],
+    marks: MarkKind | None,
 ) -> Iterator[list[Answer]]:
     for index, sample in samples:
         count = len(sample.questions)
@@ -186,7 +194,7 @@ def _measured(
             sample, [(i, done[index, i, key]) for key in chosen for i in range(count) if i not in missing[key]]
         )
         if any(missing.values()):
-            answers = _sample_answers(comparison, index, sample, [key for key in chosen if missing[key]])
+            answers = _sample_answers(comparison, index, sample, [key for key in chosen if missing[key]], marks)
             yield [each for each in answers if each.place.question_index in missing[each.place.strategy]]
         for question in sample.questions:
             on_question(question)
@@ -213,7 +221,9 @@ def _check_unchanged(sample: Sample, known: Sequence[tuple[int, str]]) -> None:
             )
 
 
-def _sample_answers(comparison: Comparison, index: int, sample: Sample, keys: Sequence[str]) -> Iterator[Answer]:
+def _sample_answers(
+    comparison: Comparison, index: int, sample: Sample, keys: Sequence[str], marks: MarkKind | None
+) -> Iterator[Answer]:
     faults: dict[int, str] = {}
     references: dict[int, ReferenceMask] = {}
     try:
@@ -228,7 +238,8 @@ def _sample_answers(comparison: Comparison, index: int, sample: Sample, keys: Se
         for position, reason in faults.items():
             yield unread(places[position], sample.questions[position], reason)
         if view is not None:
-            yield from _asked(comparison, view, sample, [(places[i], reference) for i, reference in references.items()])
+            asked = [(places[i], reference) for i, reference in references.items()]
+            yield from _asked(comparison, view, sample, asked, marks)
 
 
 def _read_questions(sample: Sample, size: tuple[int, int]) -> tuple[dict[int, ReferenceMask], dict[int, str]]:
@@ -247,7 +258,11 @@ def _read_questions(sample: Sample, size: tuple[int, int]) -> tuple[dict[int, Re
 
 
 def _asked(
-    comparison: Comparison, view: ImageView, sample: Sample, asked: Sequence[tuple[Place, ReferenceMask]]
+    comparison: Comparison,
+    view: ImageView,
+    sample: Sample,
+    asked: Sequence[tuple[Place, ReferenceMask]],
+    marks: MarkKind | None,
 ) -> Iterator[Answer]:
     """Ask one strategy about one image, phrases together where it can; a segmentation goes once it is measured."""
     memory = PeakMemory(comparison.device)
@@ -258,7 +273,12 @@ def _asked(
         phrases = [check_phrase(question.phrase) for _, question, _ in part]
         key = part[0][0].strategy
         memory.start()
-        found = answers_to(comparison.strategy(key), key, view, phrases)
+        strategy = comparison.strategy(key)
+        if marks is None:
+            found = answers_to(strategy, key, view, phrases)
+        else:
+            marked = [with_marks(strategy, key, known_marks(marks, known)) for _, _, known in part]
+            found = tuple(answers_to(one, key, view, [said])[0] for one, said in zip(marked, phrases, strict=True))
         peak = memory.bytes()
         for (place, question, known), segmentation in zip(part, found, strict=True):
             answer = measured(place, question, known, segmentation)

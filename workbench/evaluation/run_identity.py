@@ -20,6 +20,7 @@ class RunIdentity:
         device: type of device, since arithmetic differs between them; "" where no model ran.
         dtype: number type of weights and activations; "" where no model ran.
         samples: digest of what was asked, see `questions_digest`; "" in files written before there was one.
+        marks: what SAM saw beside each phrase, one of `workbench.names.MARK_NAMES`; "" for nothing.
     """
 
     suite: str
@@ -29,11 +30,13 @@ class RunIdentity:
     device: str
     dtype: str = "float32"
     samples: str = ""
+    marks: str = ""
 
     @property
-    def placement(self) -> str:
-        """Number type and device as the end of a sentence; "" where no model ran."""
-        return f", {self.dtype} on {self.device}" if self.device else ""
+    def circumstances(self) -> str:
+        """Marks, number type and device as the end of a sentence; without the latter where no model ran."""
+        marks = f", a {self.marks} beside each phrase" if self.marks else ""
+        return f"{marks}, {self.dtype} on {self.device}" if self.device else marks
 
     @property
     def fingerprint(self) -> str:

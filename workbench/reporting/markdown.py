@@ -71,7 +71,7 @@ def papers_rows(runs: Sequence[MergedRun]) -> tuple[list[str], list[list[str]]]:
         if column is None or not run.is_whole:
             continue
         for key, digest in run.run.strategies.items():
-            made_with = f"{run.run.suite} {digest[:DIGITS]}{run.run.placement}"
+            made_with = f"{run.run.suite} {digest[:DIGITS]}{run.run.circumstances}"
             label = f"measured: `{key}` ({made_with})"
             cells = next((cells for name, cells in measured if name == label and column not in cells), None)
             if cells is None:

@@ -7,15 +7,19 @@ from workbench.datasets.known_datasets import counts_absent
 from workbench.evaluation.measured_answers import Scores
 from workbench.evaluation.run_figures import main_region
 from workbench.metrics.masks import Tally
+from workbench.names import MarkKind
 
 _HEADINGS = ("cIoU", "gIoU", "Pr@0.5", "count")
 
 
-def scores_dict(dataset: str, suite_key: str, scores: Mapping[str, Scores]) -> dict[str, object]:
+def scores_dict(
+    dataset: str, suite_key: str, scores: Mapping[str, Scores], marks: MarkKind | None = None
+) -> dict[str, object]:
     """Return the content of the file that `evaluate --out` writes; figures are fractions, null where nothing counts."""
     return {
         "dataset": dataset,
         "suite": suite_key,
+        **({} if marks is None else {"marks": marks}),
         "strategies": {key: _strategy_dict(score, main_region(dataset, score)) for key, score in scores.items()},
     }
 

@@ -59,7 +59,7 @@ def run_title(run: MergedRun) -> str:
     unfinished = ", unfinished" if run.notes else ""
     weights = ", ".join(f"{key} {digest[:DIGITS]}" for key, digest in run.run.strategies.items())
     date = f", {run.facts.started[:10]}" if run.facts.started else ""
-    return f"{run.run.dataset}{limit}{unfinished}: suite {run.run.suite} ({weights}){run.run.placement}{date}"
+    return f"{run.run.dataset}{limit}{unfinished}: suite {run.run.suite} ({weights}){run.run.circumstances}{date}"
 
 
 def run_tables(run: MergedRun) -> list[Table]:
