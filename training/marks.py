@@ -8,8 +8,7 @@ embeddings of marks learn. The decoder's guess of the IoU learns as well, for ph
 Source: SAM, arXiv:2304.02643, appendix A (clicks are drawn where the mask is wrong; the IoU's squared error).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Final, cast
 
@@ -28,7 +27,7 @@ from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
 from training.finetune import WORDING_WEIGHTS
 from training.loop import Schedule
 from training.sam_stage import covered_share, mask_ious
-from training.scene_stream import SIDE, SceneSource, Tensors, referred, tight_box
+from training.scene_stream import SIDE, SceneSource, referred, tight_box
 
 SCHEDULE = Schedule(steps=1200, learning_rate=5e-4, warmup=30, validate_every=200)
 SCENES_A_STEP: Final = 12
@@ -43,43 +42,35 @@ SHAKEN: Final = 0.08
 
 
 @dataclass(frozen=True, eq=False)
-class MarkedBatch(Tensors):
+class MarkedBatch(PhraseBatch):
     """P phrases, and what a person marks beside each.
 
     Attributes:
-        phrases: the phrases.
-        bits: (P,) objects that are marked, object i as bit i; not those that the phrase means where it goes astray.
+        marked_bits: (P,) objects that are marked, object i as bit i; not those meant where the phrase goes astray.
         is_astray: (P,) whether it does.
         boxes: (P, 4) XYXY around them, pixels of SAM's square.
         draws: (P, MOST_CLICKS) in [0, 1): which pixel of those to choose from each click is on.
         click_count: of every phrase with clicks.
     """
 
-    phrases: PhraseBatch
-    bits: torch.Tensor
+    marked_bits: torch.Tensor
     is_astray: torch.Tensor
     boxes: torch.Tensor
     draws: torch.Tensor
     click_count: int
 
-    def masks(self) -> torch.Tensor:
+    def marked_masks(self) -> torch.Tensor:
         """(P, s, s) float32: the marked pixels in SAM's square."""
-        return referred(self.phrases.scenes.object_maps, self.phrases.scene_of, self.bits)
+        return referred(self.scenes.object_maps, self.scene_of, self.marked_bits)
 
 
 @dataclass(frozen=True)
-class MarksDraw:
-    """Draws phrases with marks; see `training.loop.Stage`.
-
-    Attributes:
-        phrases: draws phrases.
-    """
-
-    phrases: PhraseDraw
+class MarksDraw(PhraseDraw):
+    """Draws phrases with marks."""
 
     def __call__(self, rng: np.random.Generator) -> MarkedBatch:
         """Draw one."""
-        return with_marks(self.phrases(rng), rng, astray=ASTRAY_SHARE, shaken=SHAKEN)
+        return with_marks(super().__call__(rng), rng, astray=ASTRAY_SHARE, shaken=SHAKEN)
 
 
 def with_marks(phrases: PhraseBatch, rng: np.random.Generator, *, astray: float, shaken: float) -> MarkedBatch:
@@ -102,12 +93,12 @@ def with_marks(phrases: PhraseBatch, rng: np.random.Generator, *, astray: float,
         boxes[row] = _shaken(tight_box(marked), rng, shaken) if marked.any() else (0, 0, SIDE, SIDE)
     clicks = int(rng.integers(1, MOST_CLICKS + 1))
     return MarkedBatch(
-        phrases,
-        torch.from_numpy(bits),
-        torch.from_numpy(is_astray),
-        torch.from_numpy(boxes).float(),
-        torch.from_numpy(rng.random((count, MOST_CLICKS))).float(),
-        clicks,
+        **{field.name: getattr(phrases, field.name) for field in fields(phrases)},
+        marked_bits=torch.from_numpy(bits),
+        is_astray=torch.from_numpy(is_astray),
+        boxes=torch.from_numpy(boxes).float(),
+        draws=torch.from_numpy(rng.random((count, MOST_CLICKS))).float(),
+        click_count=clicks,
     )
 
 
@@ -176,13 +167,12 @@ class MarksStage:
     def __init__(
         self, source: SceneSource, model: EvfSamModel, processor: EvfSamProcessor, *, scenes_a_step: int, held_out: int
     ) -> None:
-        self.model = model
+        self.model, self.source = model, source
         pixels = partial(_pixels, processor)
         encode = processor.tokenizer.encode_batch
-        drawing = PhraseDraw(source, pixels, encode, scenes_a_step, PHRASES_A_SCENE, WORDING_WEIGHTS)
-        self.draw: Callable[[np.random.Generator], MarkedBatch] = MarksDraw(drawing)
+        self.draw = MarksDraw(source, pixels, encode, scenes_a_step, PHRASES_A_SCENE, WORDING_WEIGHTS)
         rng = np.random.default_rng(0)
-        self.held_out = [with_marks(each, rng, astray=0, shaken=0) for each in held_out_batches(drawing, held_out)]
+        self.held_out = [with_marks(each, rng, astray=0, shaken=0) for each in held_out_batches(self.draw, held_out)]
         model.requires_grad_(False)
         sam = cast(Any, model.visual_model)
         for part in (sam.mask_decoder, sam.prompt_encoder.point_embeddings, sam.prompt_encoder.not_a_point_embed):
@@ -195,11 +185,11 @@ class MarksStage:
 
     def loss(self, batch: MarkedBatch) -> torch.Tensor:
         """BCE + dice of the masks without and with marks, and the squared error of the IoUs guessed for them."""
-        images, prompts = self._read(batch.phrases)
-        targets = covered_share(batch.phrases.masks())
+        images, prompts = self._read(batch)
+        targets = covered_share(batch.masks())
         plain = self.model.decode(images, prompts)
         loss = _loss(*plain, targets)
-        wanted = covered_share(batch.masks())
+        wanted = covered_share(batch.marked_masks())
         for offset, kind in enumerate(KINDS):
             rows = torch.arange(offset, len(prompts), len(KINDS), device=prompts.device)
             marks = self._marks(batch, kind, plain[0][:, 0].detach() > 0, wanted, rows, batch.click_count)
@@ -219,8 +209,8 @@ class MarksStage:
         with_mark: dict[str, list[torch.Tensor]] = {}
         for each in self.held_out:
             batch = each.to(self.model.device)
-            images, prompts = self._read(batch.phrases)
-            wanted = covered_share(batch.masks())
+            images, prompts = self._read(batch)
+            wanted = covered_share(batch.marked_masks())
             plain = self.model.decode(images, prompts)[0][:, 0].float()
             alone.append((plain, wanted))
             rows = torch.arange(len(prompts), device=prompts.device)
@@ -233,16 +223,16 @@ class MarksStage:
                     asked, marks, target = (_chosen(closer.is_small, *pair) for pair in pairs)
                 logits, _ = self.model.decode(asked, torch.cat([marks, prompts], dim=1))
                 ious = mask_ious(logits.float(), target)[:, 0].cpu()
-                for scene_kind in sorted(set(batch.phrases.kinds)):
-                    of_kind = torch.tensor([each == scene_kind for each in batch.phrases.kinds])
+                for scene_kind in sorted(set(batch.kinds)):
+                    of_kind = torch.tensor([each == scene_kind for each in batch.kinds])
                     with_mark.setdefault(f"{scene_kind} {kind}", []).append(ious[of_kind])
-        figures = Overlaps.of([each.phrases for each in self.held_out], alone).figures()
+        figures = Overlaps.of(self.held_out, alone).figures()
         return figures | {name: float(torch.cat(ious).mean()) for name, ious in with_mark.items()}
 
     @torch.no_grad()
     def _closer(self, batch: MarkedBatch, rows: torch.Tensor) -> "_Closer":
         """See some phrases' boxes as `look_closer` sees them."""
-        scenes, scene_of = batch.phrases.scenes, batch.phrases.scene_of[rows]
+        scenes, scene_of = batch.scenes, batch.scene_of[rows]
         boxes, (heights, widths) = batch.boxes[rows], scenes.sizes[scene_of].float().T
         (left, top), (right, bottom) = boxes[:, :2].T, boxes[:, 2:].T
         margin = MARGIN * torch.maximum(right - left, bottom - top)
@@ -257,7 +247,7 @@ class MarksStage:
         )
         pixels = scenes.sam_pixels(SAM_MEAN, SAM_STD)[scene_of]
         seen = F.grid_sample(pixels, places, padding_mode="border", align_corners=False) * is_inside
-        masks = batch.masks()[rows][:, None]
+        masks = batch.marked_masks()[rows][:, None]
         wanted = F.grid_sample(masks, places, mode="nearest", align_corners=False) * is_inside
         shifted = (boxes - torch.stack([left, top, left, top], dim=1)) * (SIDE / longest)[:, None]
         sam = cast(Any, self.model.visual_model)

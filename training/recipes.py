@@ -267,6 +267,7 @@ def train_marks(places: Places) -> None:
         raise ConfigurationError("expected --start with the suite whose EVF-SAM is to learn marks, got none")
     model = EvfSamModel.from_pretrained(places.start / "evf-sam")
     processor = EvfSamProcessor.from_pretrained(places.start / "evf-sam")
+    model.config.sam = {**model.config.sam, "looks_closer": True}
     stage = marks.MarksStage(
         places.source(), model, processor, scenes_a_step=marks.SCENES_A_STEP, held_out=places.held_out
     )

@@ -16,6 +16,7 @@ from evfsam.late_attention import LateAttention, LateAttentionRecord
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.phrases import check_phrases
+from evfsam.sam.closer_look import Region, look_closer, region_around
 from evfsam.strategy_cards import EVF_SAM
 from evfsam.types import (
     AttentionRecord,
@@ -120,7 +121,12 @@ class EvfSamStrategy:
         fused = time.perf_counter()
         prompts = [replace(self._refinement, text_prompt_embeddings=one.float()) for one in prompt_embeddings]
         multimask = self.model.family.multimask
-        predictions = self.backbone.decode_many(embedding, prompts, multimask=multimask)
+        region = region_around(self._refinement, view.size) if self.backbone.looks_closer else None
+        if region is None:
+            predictions = self.backbone.decode_many(embedding, prompts, multimask=multimask)
+        else:
+            frame = self.backbone.frame(embedding)
+            predictions = look_closer(self.backbone, view.image, region, prompts, frame, multimask=multimask)
         count, decoded = len(phrases), time.perf_counter()
         answers = []
         for index, (phrase, prompt, prediction) in enumerate(zip(phrases, prompts, predictions, strict=True)):
@@ -138,7 +144,7 @@ class EvfSamStrategy:
                     (prediction,),
                     Verdict("absent", "No pixel of the mask is above the threshold."),
                     attention=attention,
-                    trace=self._trace(phrase, tokens, prompt, is_fused=attention is not None),
+                    trace=self._trace(phrase, tokens, prompt, region, is_fused=attention is not None),
                     seconds=seconds,
                     embedding_was_cached=was_cached or index > 0,
                 )
@@ -173,7 +179,7 @@ class EvfSamStrategy:
         return AttentionRecord(torch.stack(layers).cpu(), grid, size, tokens)
 
     def _trace(
-        self, phrase: str, tokens: tuple[str, ...], prompt: SamPrompt, *, is_fused: bool
+        self, phrase: str, tokens: tuple[str, ...], prompt: SamPrompt, region: Region | None, *, is_fused: bool
     ) -> tuple[TraceEntry, ...]:
         assert prompt.text_prompt_embeddings is not None
         height, width = self.model.config.encoder_sizes.patch_grid
@@ -194,7 +200,11 @@ class EvfSamStrategy:
         if prompt.box is None and not prompt.points:
             return read, projected
         given = {"box": prompt.box, "points": [(point.x, point.y, point.label) for point in prompt.points]}
-        return read, projected, TraceEntry(step="add the given box and points", values=given)
+        added = TraceEntry(step="add the given box and points", values=given)
+        if region is None:
+            return read, projected, added
+        seen = {"region": [region.left, region.top, region.right, region.bottom]}
+        return read, projected, added, TraceEntry(step="let SAM see the part around the box alone", values=seen)
 
 
 def _card(choice: EncoderChoice) -> StrategyCard:

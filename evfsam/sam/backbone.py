@@ -316,6 +316,11 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
         write_config(Path(directory), {"model_type": self.model_type, **self.config.to_dict()})
         save_weights(Path(directory), self.sam.state_dict(), **storage)
 
+    @property
+    def looks_closer(self) -> bool:
+        """Whether `evfsam.sam.closer_look` is for it."""
+        return False
+
     @cached_property
     def encoder_identity(self) -> str:
         """SHA-256 over what makes an embedding: weights as float32, their type in use, and sizes that shape it."""

@@ -40,6 +40,8 @@ class SamConfig(VisualConfig):
         mask_in_chans: inner channels for mask prompts.
         decoder_depth, decoder_mlp_dim, decoder_num_heads: two-way transformer.
         num_multimask_outputs, iou_head_depth, iou_head_hidden_dim: candidates beside the single mask; IoU head.
+        looks_closer: whether a small thing in a person's box is seen alone (`evfsam.sam.closer_look`); a field that no
+            published checkpoint sets.
 
     Raises:
         ConfigurationError: sizes do not fit together.
@@ -65,6 +67,7 @@ class SamConfig(VisualConfig):
     num_multimask_outputs: int = 3
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
+    looks_closer: bool = False
 
     def _check(self) -> None:
         divisions = {
@@ -216,6 +219,11 @@ class SamMaskBackbone(BaseMaskBackbone[Sam, SamConfig]):
     build = staticmethod(build_sam)
     is_stretched = False
     float32_parts = ("prompt_encoder", "mask_decoder", "image_encoder.neck")
+
+    @property
+    def looks_closer(self) -> bool:
+        """As its configuration says."""
+        return self.config.looks_closer
 
     @staticmethod
     def encode(sam: Sam, pixel_values: torch.Tensor) -> EncodedImages:

@@ -121,6 +121,19 @@ def test_an_earlier_suite_s_evf_sam_learns_what_is_absent(trained: Places, tmp_p
         assert torch.equal(before[name], after[name]), name
 
 
+def test_an_earlier_suite_s_evf_sam_learns_marks_and_looks_closer(trained: Places, tmp_path: Path) -> None:
+    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
+    FURTHER["marks"].train(again)
+    before, after = read_weights(trained.out / "evf-sam"), read_weights(again.out / "evf-sam")
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert any("mask_decoder" in name for name in changed)
+    assert all("mask_decoder" in name or "prompt_encoder" in name for name in changed)
+    assert "with a box or clicks" in (again.out / "evf-sam" / "README.md").read_text()
+    for suite, looks_closer in ((trained, False), (again, True)):
+        strategy = load_evf_sam(suite.out / "evf-sam", device="cpu", dtype=torch.float32)
+        assert strategy.backbone.looks_closer == looks_closer
+
+
 def test_an_earlier_encoder_of_pixels_alone_learns_to_read_convolutions(trained: Places, tmp_path: Path) -> None:
     earlier = EvfSamModel(
         EvfSamConfig(
