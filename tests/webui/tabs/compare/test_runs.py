@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ from PIL import Image
 from evfsam.errors import ConfigurationError, ImageFormatError, PhraseError
 from tests.webui.fakes import channel_mask, fake_comparison, three_colours
 from webui.known_scenes import random_scene, suggested_phrases
+from webui.tabs.compare import runs
 from webui.tabs.compare.runs import ask_strategies
+from workbench.pictures.shown_pictures import read_image
 
 ALL = ["evf-sam", "clip-text", "point-query"]
 
@@ -128,3 +131,26 @@ def test_the_attention_of_several_phrases_is_the_first_ones_and_says_so(upload: 
     assert expected is not None
     np.testing.assert_array_equal(ours.maps, expected.maps)
     assert ours.title == "EVF-SAM, “a square”"
+
+
+def test_a_picture_is_decoded_once_as_long_as_a_run_on_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "again.png"
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(path)
+    decoded: list[str] = []
+    monkeypatch.setattr(runs, "read_image", lambda source: decoded.append(source) or read_image(source))
+    comparison, upload = fake_comparison()[0], {"path": str(path)}
+    first = [*ask_strategies(comparison, upload, "a square", ALL)][-1]
+    second = [*ask_strategies(comparison, upload, "another", ALL)][-1]
+    assert second.view is first.view
+    assert len(decoded) == 1
+    other = [*ask_strategies(fake_comparison()[0], upload, "a square", ALL)][-1]
+    assert other.view is not first.view
+    Image.new("RGB", (41, 30), (30, 200, 30)).save(path)
+    changed = [*ask_strategies(comparison, upload, "a square", ALL)][-1]
+    assert changed.view.size == (30, 41)
+    del first, second, changed
+    gc.collect()
+    [*ask_strategies(comparison, upload, "a square", ALL)]
+    assert len(decoded) == 4
