@@ -7,7 +7,7 @@ Source: SAM 3: Segment Anything with Concepts, arXiv:2511.16719.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 from baselines.strategy_cards import SAM3, SAM3_LITE_TEXT
 from baselines.strategy_options import changed, check_number
 from baselines.weights import raise_unless_complete, without_progress_bars
-from evfsam.errors import CheckpointError, GeometryError, Sentence
+from evfsam.errors import CheckpointError, Sentence
 from evfsam.geometry import stretched_frame
 from evfsam.phrases import check_phrase, in_words, refuse_control_tokens
 from evfsam.sam.backbone import weights_digest
@@ -66,7 +66,7 @@ class Sam3Options:
 
 
 class Sam3Encoder:
-    """SAM 3's image half as a `MaskBackbone`, so that views keep its features; it draws for phrases alone.
+    """SAM 3's image half, whose features views keep; it draws for phrases alone.
 
     Args:
         model: a SAM 3 or SAM 3 LiteText, in evaluation mode.
@@ -101,25 +101,6 @@ class Sam3Encoder:
             seconds=time.perf_counter() - start,
             high_res_features=(*levels[:-1], *positions),
         )
-
-    def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
-        """Refuse boxes and points: they are drawn by SAM and SAM-2 here.
-
-        Raises:
-            GeometryError: always.
-        """
-        return self.decode_many(embedding, (prompt,), multimask=multimask)[0]
-
-    def decode_many(
-        self, embedding: ImageEmbedding, prompts: Sequence[SamPrompt], *, multimask: bool
-    ) -> tuple[MaskPrediction, ...]:
-        """Refuse as `decode` does.
-
-        Raises:
-            GeometryError: always.
-        """
-        del embedding, prompts, multimask
-        raise GeometryError("SAM 3 is asked with a phrase here; use SAM or SAM-2 for boxes and points")
 
     @staticmethod
     def pyramid(embedding: ImageEmbedding) -> Sam3VisionEncoderOutput:

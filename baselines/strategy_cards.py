@@ -64,4 +64,5 @@ POINT_QUERY: Final = StrategyCard(
     licence="Apache-2.0",
     can="Says when the object is absent, finds several objects, and shows the box and points it acted on.",
     cannot="Correct a wrong box: the points that it asks about lie inside it.",
+    takes_marks=True,
 )

@@ -416,8 +416,8 @@ class StrategyCard:
     takes_marks: bool = False
 
 
-class MaskBackbone(Protocol):
-    """A promptable segmenter: a slow half that sees the image, a fast half that sees the prompt."""
+class ImageEncoder(Protocol):
+    """The slow half of a segmenter, which sees the image."""
 
     @property
     def encoder_identity(self) -> str:
@@ -426,6 +426,19 @@ class MaskBackbone(Protocol):
 
     def encode_image(self, image: RgbImage) -> ImageEmbedding:
         """Compute SAM's features of one image."""
+        ...
+
+
+class MaskBackbone(ImageEncoder, Protocol):
+    """A promptable segmenter: a slow half that sees the image, a fast half that sees the prompt."""
+
+    @property
+    def looks_closer(self) -> bool:
+        """Whether a small thing in a person's box is to be seen alone; see `evfsam.sam.closer_look`."""
+        ...
+
+    def frame(self, embedding: ImageEmbedding) -> Frame:
+        """Return where the image lies in the encoder's square."""
         ...
 
     def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
@@ -516,9 +529,9 @@ class ImageView:
         digest.update(self.image.data)
         return digest.hexdigest()
 
-    def embedding(self, backbone: MaskBackbone) -> tuple[ImageEmbedding, bool]:
-        """Return the backbone's embedding of this image, and whether it was at hand already."""
-        return self.seen(backbone.encoder_identity, lambda: backbone.encode_image(self.image))
+    def embedding(self, encoder: ImageEncoder) -> tuple[ImageEmbedding, bool]:
+        """Return the encoder's embedding of this image, and whether it was at hand already."""
+        return self.seen(encoder.encoder_identity, lambda: encoder.encode_image(self.image))
 
     def seen(self, identity: str, compute: Callable[[], Seen]) -> tuple[Seen, bool]:
         """Return what a model sees in this image, and whether that was at hand already.

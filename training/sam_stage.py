@@ -41,6 +41,7 @@ CONFIG = SamConfig(
     prompt_embed_dim=96,
     decoder_mlp_dim=256,
     iou_head_hidden_dim=96,
+    looks_closer=True,
 )
 SCHEDULE = Schedule(steps=4000, learning_rate=1e-3, warmup=100, validate_every=1000)
 SCENES_A_STEP = 14

@@ -4,8 +4,8 @@ Two forms. Proactive query (PQPP) asks for the box, lays a grid of points in it 
 on the object; only confident answers reach SAM. Prompt-point generation (PPG) asks for points in one answer.
 
 Source: SAM4MLLM, arXiv:2409.10542, sections 3.2 and 4.1. Departures: points are asked one by one unless
-`turns="joint"`, P(yes) is taken over yes and no alone, and models that box absent objects are asked about presence
-first. Checkpoint layout: `mllm/` (model and processor) and `sam/`.
+`turns="joint"`, P(yes) is taken over yes and no alone, models that box absent objects are asked about presence first,
+and what a person marks goes before what the model says. Checkpoint layout: `mllm/` (model and processor) and `sam/`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,8 +35,10 @@ from baselines.strategy_cards import POINT_QUERY
 from baselines.strategy_options import changed
 from evfsam.errors import Sentence, joined_sentences
 from evfsam.phrases import check_phrases, in_words
+from evfsam.sam.closer_look import look_closer, region_around, seen_closer
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import (
+    BoxXyxy,
     ImageView,
     MaskBackbone,
     MaskPrediction,
@@ -75,6 +77,7 @@ class PointQueryStrategy:
         options: see `PointQueryOptions`.
         card: what the page shows.
         dialect: how the model's family is asked and understood.
+        given: a person's box and clicks; see `with_prompt`.
 
     Raises:
         ConfigurationError: the family cannot follow the options.
@@ -85,6 +88,7 @@ class PointQueryStrategy:
     options: PointQueryOptions = field(default_factory=PointQueryOptions)
     card: StrategyCard = POINT_QUERY
     dialect: Dialect = SAM4MLLM
+    given: SamPrompt = field(default_factory=SamPrompt)
 
     def __post_init__(self) -> None:
         check_options(self.options, self.dialect)
@@ -96,6 +100,14 @@ class PointQueryStrategy:
             ConfigurationError: an option is unknown, out of range, or beyond the model's family.
         """
         return replace(self, options=changed(self.options, options, "point query"))
+
+    def with_prompt(self, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None) -> "PointQueryStrategy":
+        """Return a copy with the same weights that gives SAM what a person marks, in original pixels.
+
+        A box takes the place of the language model's, which is not asked then. Clicks are added to what it says, and
+        take its place where one that is on the object lies in none of its boxes.
+        """
+        return replace(self, given=SamPrompt(box, tuple(points)))
 
     def segment(self, view: ImageView, phrase: str) -> Segmentation:
         """Ask the language model, then let SAM draw one mask an object and join them.
@@ -121,6 +133,14 @@ class PointQueryStrategy:
         inquiries = [Inquiry(in_words(phrase)) for phrase in check_phrases(phrases)]
         for each in inquiries:
             self.language.check_words(each.phrase)
+        if self.given.box is None:
+            self._ask(view, inquiries)
+        for each in inquiries:
+            self._take_marks(each)
+        return self._draw(view, inquiries)
+
+    def _ask(self, view: ImageView, inquiries: Sequence[Inquiry]) -> None:
+        """Ask the language model; every inquiry has its outcome then."""
         with self.language.conversation(view.image, view.seen) as chat:
             needs_size = self.dialect.convention.unit == "pixels"
             grid = self.dialect.convention.grid(view.size, chat.resized_size() if needs_size else None)
@@ -131,7 +151,34 @@ class PointQueryStrategy:
             else:
                 for each in unfinished(inquiries):
                     self._generate(chat, grid, each)
-        return self._draw(view, inquiries)
+
+    def _take_marks(self, inquiry: Inquiry) -> None:
+        """Put what a person marked beside what the language model said, or in its place."""
+        if self.given.box is not None:
+            inquiry.outcome = (self.given,)
+            said = Sentence("The given box and points; the language model was not asked.")
+        elif not self.given.points:
+            return
+        else:
+            prompts = inquiry.outcome if isinstance(inquiry.outcome, tuple) else ()
+            on_it = [point for point in self.given.points if point.label]
+            is_known = all(any(_holds(prompt, point) for prompt in prompts) for point in on_it)
+            if prompts and is_known:
+                inquiry.outcome = tuple(
+                    replace(prompt, points=(*prompt.points, *(p for p in self.given.points if _holds(prompt, p))))
+                    for prompt in prompts
+                )
+                said = Sentence("The given points as well.")
+            elif on_it:
+                inquiry.outcome = (self.given,)
+                said = Sentence("The given points alone: the language model named no box that holds them.")
+            else:
+                return
+        values = {
+            "box": self.given.box and list(self.given.box),
+            "points": [[point.x, point.y, point.label] for point in self.given.points],
+        }
+        inquiry.steps.append(TraceEntry("add the given box and points", "", said, values))
 
     def _ask_presence(self, chat: Chat, inquiries: Sequence[Inquiry]) -> None:
         """Ask whether each object is there; the inquiry ends if it is not.
@@ -378,8 +425,16 @@ class PointQueryStrategy:
         drawn = [each for each in inquiries if isinstance(each.outcome, tuple)]
         with timed(drawn[:1], "encode image"):
             embedding, was_cached = view.embedding(self.backbone)
+        region = region_around(self.given, view.size) if self.backbone.looks_closer else None
         with timed(drawn, "decode"), torch.no_grad():
-            predictions = iter(self.backbone.decode_many(embedding, prompts, multimask=True))
+            if region is None:
+                predictions = iter(self.backbone.decode_many(embedding, prompts, multimask=True))
+            else:
+                frame = self.backbone.frame(embedding)
+                closer = look_closer(self.backbone, view.image, region, prompts, frame, multimask=True)
+                predictions = iter(closer)
+                for each in drawn:
+                    each.steps.append(seen_closer(region))
         answers = []
         for each in inquiries:
             count = len(each.outcome) if isinstance(each.outcome, tuple) else 0
@@ -403,6 +458,14 @@ class PointQueryStrategy:
             seconds=inquiry.seconds,
             embedding_was_cached=was_cached,
         )
+
+
+def _holds(prompt: SamPrompt, point: PromptPoint) -> bool:
+    """Whether a click can be about a prompt's object; one beside the object is about any."""
+    if prompt.box is None or not point.label:
+        return True
+    x1, y1, x2, y2 = prompt.box
+    return x1 <= point.x <= x2 and y1 <= point.y <= y2
 
 
 def grid_points(box: SpokenBox, grid_size: int) -> tuple[SpokenPoint, ...]:

@@ -16,7 +16,7 @@ from evfsam.late_attention import LateAttention, LateAttentionRecord
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.phrases import check_phrases
-from evfsam.sam.closer_look import Region, look_closer, region_around
+from evfsam.sam.closer_look import Region, look_closer, region_around, seen_closer
 from evfsam.strategy_cards import EVF_SAM
 from evfsam.types import (
     AttentionRecord,
@@ -203,8 +203,7 @@ class EvfSamStrategy:
         added = TraceEntry(step="add the given box and points", values=given)
         if region is None:
             return read, projected, added
-        seen = {"region": [region.left, region.top, region.right, region.bottom]}
-        return read, projected, added, TraceEntry(step="let SAM see the part around the box alone", values=seen)
+        return read, projected, added, seen_closer(region)
 
 
 def _card(choice: EncoderChoice) -> StrategyCard:

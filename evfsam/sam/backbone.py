@@ -318,7 +318,7 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
 
     @property
     def looks_closer(self) -> bool:
-        """Whether `evfsam.sam.closer_look` is for it."""
+        """Whether a small thing in a person's box is to be seen alone; see `evfsam.sam.closer_look`."""
         return False
 
     @cached_property

@@ -7,15 +7,14 @@ asked as published: see `SamConfig.looks_closer`.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from evfsam.geometry import Frame
-from evfsam.sam.backbone import BaseMaskBackbone
-from evfsam.types import MaskPrediction, RgbImage, SamPrompt
+from evfsam.types import MaskBackbone, MaskPrediction, RgbImage, SamPrompt, TraceEntry
 
 MARGIN: Final = 0.4
 """What is seen around the marked thing on each side, as a share of its longer side."""
@@ -79,7 +78,7 @@ def region_around(prompt: SamPrompt, size: tuple[int, int]) -> Region | None:
 
 
 def look_closer(
-    backbone: BaseMaskBackbone[Any, Any],
+    backbone: MaskBackbone,
     image: RgbImage,
     region: Region,
     prompts: Sequence[SamPrompt],
@@ -100,6 +99,12 @@ def look_closer(
     embedding = backbone.encode_image(region.of(image))
     answers = backbone.decode_many(embedding, [region.prompt(each) for each in prompts], multimask=multimask)
     return tuple(in_whole_image(each, region, frame) for each in answers)
+
+
+def seen_closer(region: Region) -> TraceEntry:
+    """Say in a trace where was looked."""
+    edges = [region.left, region.top, region.right, region.bottom]
+    return TraceEntry("let SAM see the part around the box alone", values={"region": edges})
 
 
 def in_whole_image(prediction: MaskPrediction, region: Region, frame: Frame) -> MaskPrediction:

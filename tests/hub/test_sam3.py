@@ -13,8 +13,8 @@ from PIL import Image
 from transformers import Sam3Processor
 
 from baselines.sam3 import Sam3Strategy, load_strategy
-from evfsam.errors import CheckpointError, ConfigurationError, GeometryError, PhraseError
-from evfsam.types import ImageView, SamPrompt, Strategy
+from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
+from evfsam.types import ImageView, Strategy
 from evfsam.weights.hub import weights_directory
 from tests.hub.tiny_hub import SAM3, SAM3_LITE_TEXT, lay_down, snapshot_of
 from workbench.suites.full import full_suite
@@ -99,12 +99,6 @@ def test_long_phrases_are_cut_and_the_trace_says_so(strategy: Sam3Strategy) -> N
     step = strategy.segment(ImageView(IMAGE), "red cup " * 20).trace[0]
     assert step.values["tokens_cut_off"] > 50  # type: ignore[operator]
     assert strategy.segment(ImageView(IMAGE), "cup").trace[0].values["tokens_cut_off"] == 0
-
-
-def test_boxes_and_points_are_refused(strategy: Sam3Strategy) -> None:
-    embedding, _ = ImageView(IMAGE).embedding(strategy.backbone)
-    with pytest.raises(GeometryError, match="asked with a phrase here"):
-        strategy.backbone.decode(embedding, SamPrompt(box=(0, 0, 5, 5)), multimask=True)
 
 
 @pytest.mark.parametrize(

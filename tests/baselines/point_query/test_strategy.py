@@ -20,11 +20,13 @@ from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.options import PointQueryOptions, default_options
 from baselines.point_query.strategy import PointQueryStrategy, grid_points, load_strategy
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
-from evfsam.geometry import stretched_frame
+from evfsam.geometry import Frame, stretched_frame
 from evfsam.types import (
+    BoxXyxy,
     ImageEmbedding,
     ImageView,
     MaskPrediction,
+    PromptPoint,
     RgbImage,
     SamPrompt,
     See,
@@ -80,6 +82,7 @@ class BoxPainter:
     """A mask backbone that fills the prompt's box, or a spot around each kept positive point."""
 
     encoder_identity = "painter"
+    looks_closer = False
 
     def __init__(self, pred_iou: float = 0.7) -> None:
         self.prompts: list[SamPrompt] = []
@@ -89,6 +92,9 @@ class BoxPainter:
     def encode_image(self, image: RgbImage) -> ImageEmbedding:
         size = image.shape[:2]
         return ImageEmbedding(torch.zeros(1, 1, 1, 1), size, size, self.encoder_identity, 0.0)
+
+    def frame(self, embedding: ImageEmbedding) -> Frame:
+        return stretched_frame(embedding.original_size, 64)
 
     def decode(self, embedding: ImageEmbedding, prompt: SamPrompt, *, multimask: bool) -> MaskPrediction:
         self.prompts.append(prompt)
@@ -309,6 +315,63 @@ def test_box_alone_asks_no_point() -> None:
     assert result.prompts[0].box is not None
     assert result.prompts[0].points == ()
     assert result.trace[-1].answered == "The box alone, as the options say."
+
+
+def marked(
+    answer: str, points: Sequence[PromptPoint] = (), box: BoxXyxy | None = None
+) -> tuple[Segmentation, BoxPainter, ScriptedLanguage]:
+    language, backbone = ScriptedLanguage(answer, [0.99]), BoxPainter()
+    strategy = PointQueryStrategy(language, backbone).with_prompt(points, box)
+    return strategy.segment(ImageView(GREY), "the cup"), backbone, language
+
+
+def test_a_given_box_takes_the_place_of_the_language_model_s() -> None:
+    click = PromptPoint(12, 5, 0)
+    answer, backbone, language = marked("[100, 250, 500, 750]", (click,), (10, 4, 30, 20))
+    assert language.asked == []
+    (prompt,) = backbone.prompts
+    assert (prompt.box, prompt.points) == ((10, 4, 30, 20), (click,))
+    assert answer.verdict.kind == "found"
+    assert [entry.step for entry in answer.trace] == ["add the given box and points"]
+    assert "was not asked" in answer.trace[0].answered
+    assert answer.trace[0].values == {"box": [10, 4, 30, 20], "points": [[12, 5, 0]]}
+
+
+def test_given_points_in_its_box_are_added_to_what_the_language_model_says() -> None:
+    on_it, off_it = PromptPoint(30, 20, 1), PromptPoint(90, 2, 0)
+    plain, _, _ = marked("[100, 250, 500, 750]")
+    answer, backbone, language = marked("[100, 250, 500, 750]", (on_it, off_it))
+    assert language.asked
+    (prompt,) = backbone.prompts
+    assert prompt.box == plain.prompts[0].box
+    assert prompt.points == (*plain.prompts[0].points, on_it, off_it)
+    assert answer.trace[-1].answered == "The given points as well."
+
+
+def test_a_given_point_beside_all_boxes_takes_their_place() -> None:
+    points = (PromptPoint(90, 2, 1), PromptPoint(30, 20, 0))
+    answer, backbone, _ = marked("[100, 250, 500, 750]", points)
+    (prompt,) = backbone.prompts
+    assert (prompt.box, prompt.points) == (None, points)
+    assert "alone" in answer.trace[-1].answered
+
+
+def test_each_of_several_boxes_gets_the_points_in_it() -> None:
+    left, right, off_it = PromptPoint(15, 12, 1), PromptPoint(80, 30, 1), PromptPoint(99, 39, 0)
+    _, backbone, _ = marked("[100, 250, 500, 750], [700, 250, 900, 900]", (left, right, off_it))
+    given = [[point for point in prompt.points if point.p_yes is None] for prompt in backbone.prompts]
+    assert given == [[left, off_it], [right, off_it]]
+
+
+@pytest.mark.parametrize("answer", [dialects.NO_OBJECT, "I cannot see it."])
+def test_a_point_on_what_the_language_model_did_not_find_prompts_sam(answer: str) -> None:
+    click = PromptPoint(50, 20, 1)
+    found, backbone, _ = marked(answer, (click,))
+    assert found.verdict.kind == "found"
+    assert backbone.prompts[0].points == (click,)
+    missed, backbone, _ = marked(answer, (PromptPoint(50, 20, 0),))
+    assert missed.verdict.kind != "found"
+    assert backbone.prompts == []
 
 
 def test_several_boxes_make_several_masks_that_are_joined() -> None:
