@@ -22,8 +22,8 @@ from evfsam.model.losses import batch_mask_loss
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.preprocess import SAM_MEAN, SAM_STD
-from evfsam.sam.closer_look import LARGEST, MARGIN
 from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
+from training.closer_views import chosen, closer_views
 from training.finetune import WORDING_WEIGHTS
 from training.loop import Schedule
 from training.sam_stage import covered_share, mask_ious
@@ -220,7 +220,7 @@ class MarksStage:
                 asked, marks, target = images, self._marks(batch, mark, plain > 0, wanted, rows, 1), wanted
                 if kind == "closer":
                     pairs = ((closer.images, asked), (closer.marks, marks), (closer.wanted, target))
-                    asked, marks, target = (_chosen(closer.is_small, *pair) for pair in pairs)
+                    asked, marks, target = (chosen(closer.is_small, *pair) for pair in pairs)
                 logits, _ = self.model.decode(asked, torch.cat([marks, prompts], dim=1))
                 ious = mask_ious(logits.float(), target)[:, 0].cpu()
                 for scene_kind in sorted(set(batch.kinds)):
@@ -232,28 +232,10 @@ class MarksStage:
     @torch.no_grad()
     def _closer(self, batch: MarkedBatch, rows: torch.Tensor) -> "_Closer":
         """See some phrases' boxes as `look_closer` sees them."""
-        scenes, scene_of = batch.scenes, batch.scene_of[rows]
-        boxes, (heights, widths) = batch.boxes[rows], scenes.sizes[scene_of].float().T
-        (left, top), (right, bottom) = boxes[:, :2].T, boxes[:, 2:].T
-        margin = MARGIN * torch.maximum(right - left, bottom - top)
-        left, top = (left - margin).clamp_min(0), (top - margin).clamp_min(0)
-        right, bottom = torch.minimum(right + margin, widths), torch.minimum(bottom + margin, heights)
-        longest = torch.maximum(right - left, bottom - top).clamp_min(1)
-        centres = (torch.arange(SIDE, device=boxes.device) + 0.5) / SIDE * longest[:, None]
-        xs, ys = left[:, None] + centres, top[:, None] + centres
-        is_inside = ((ys < bottom[:, None])[:, :, None] & (xs < right[:, None])[:, None])[:, None]
-        places = (
-            torch.stack([xs[:, None].expand(-1, SIDE, -1), ys[:, :, None].expand(-1, -1, SIDE)], dim=-1) / SIDE * 2 - 1
-        )
-        pixels = scenes.sam_pixels(SAM_MEAN, SAM_STD)[scene_of]
-        seen = F.grid_sample(pixels, places, padding_mode="border", align_corners=False) * is_inside
-        masks = batch.marked_masks()[rows][:, None]
-        wanted = F.grid_sample(masks, places, mode="nearest", align_corners=False) * is_inside
-        shifted = (boxes - torch.stack([left, top, left, top], dim=1)) * (SIDE / longest)[:, None]
+        views = closer_views(batch.scenes, batch.scene_of[rows], batch.marked_masks()[rows], batch.boxes[rows])
         sam = cast(Any, self.model.visual_model)
-        marks, _ = sam.prompt_encoder(points=None, boxes=shifted, masks=None)
-        is_small = longest <= LARGEST * torch.maximum(heights, widths)
-        return _Closer(sam.image_encoder(seen), covered_share(wanted[:, 0]), marks, is_small)
+        marks, _ = sam.prompt_encoder(points=None, boxes=views.boxes, masks=None)
+        return _Closer(sam.image_encoder(views.pixels), covered_share(views.masks), marks, views.is_small)
 
     @torch.no_grad()
     def _read(self, batch: PhraseBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -279,11 +261,6 @@ class MarksStage:
         boxes = None if kind == "clicks" else batch.boxes[rows]
         sparse, _ = cast(Any, self.model.visual_model).prompt_encoder(points=points, boxes=boxes, masks=None)
         return cast(torch.Tensor, sparse)
-
-
-def _chosen(is_first: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Take rows (R, ...) of the first where so said, else of the second."""
-    return torch.where(is_first.view(-1, *[1] * (first.ndim - 1)), first, second)
 
 
 def _loss(logits: torch.Tensor, pred_ious: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
