@@ -5,7 +5,7 @@ the first phrase's and a batch none. What they are made of, queries and keys, is
 image and phrase, A heads, S tokens.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -51,13 +51,6 @@ class AttentionScores:
         """(B, A, S, S) float32."""
         return attention_probabilities(self.queries, self.keys, self.key_mask)
 
-    def of_pair(self, index: int) -> "AttentionScores":
-        """Return those of one pair alone, on the CPU."""
-        mask = self.key_mask
-        if mask is not None:
-            mask = (mask[index : index + 1] if len(mask) > 1 else mask).cpu()
-        return AttentionScores(self.queries[index : index + 1].cpu(), self.keys[index : index + 1].cpu(), mask)
-
     def of_first_token(self) -> "AttentionScores":
         """Return those of the first token's row alone."""
         mask = self.key_mask
@@ -89,8 +82,30 @@ class LateAttention(Mapping[int, torch.Tensor]):
         return len(self._scores)
 
     def of_pair(self, index: int) -> tuple[AttentionScores, ...]:
-        """Return what one pair's probabilities are made of, layer by layer."""
-        return tuple(self._scores[layer].of_pair(index) for layer in sorted(self._scores))
+        """Return what one pair's probabilities are made of, layer by layer, on the CPU.
+
+        All layers are brought there at once: each copy by itself would wait for the GPU, some seventy times a pair.
+        """
+        layers, pair = [self._scores[layer] for layer in sorted(self._scores)], slice(index, index + 1)
+        brought = iter(on_cpu_at_once([part[pair] for each in layers for part in (each.queries, each.keys)]))
+        masks = {id(each.key_mask): _mask_of_pair(each.key_mask, pair) for each in layers}
+        return tuple(AttentionScores(next(brought), next(brought), masks[id(each.key_mask)]) for each in layers)
+
+
+def _mask_of_pair(mask: torch.Tensor | None, pair: slice) -> torch.Tensor | None:
+    """Return one pair's mask on the CPU; one that all pairs share is each pair's."""
+    if mask is None:
+        return None
+    return (mask[pair] if len(mask) > 1 else mask).cpu()
+
+
+def on_cpu_at_once(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Bring tensors of one type and device to the CPU in one copy, whose memory they share; leave them if they are there."""
+    if all(each.device.type == "cpu" for each in tensors):
+        return list(tensors)
+    joined = torch.cat([each.reshape(-1) for each in tensors]).cpu()
+    parts = joined.split([each.numel() for each in tensors])
+    return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]
 
 
 class LateAttentionRecord(AttentionRecord):

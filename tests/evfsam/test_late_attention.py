@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from evfsam import late_attention
-from evfsam.late_attention import AttentionScores, LateAttention, LateAttentionRecord, attention_probabilities
+from evfsam.late_attention import (
+    AttentionScores,
+    LateAttention,
+    LateAttentionRecord,
+    attention_probabilities,
+    on_cpu_at_once,
+)
 
 LAYERS, PAIRS, HEADS, TOKENS, WIDTH = 2, 3, 2, 7, 4
 PADDED = torch.tensor([7, 5, 6])
@@ -55,6 +61,30 @@ def test_a_mask_that_all_pairs_share_serves_each_of_them() -> None:
     queries = torch.randn(PAIRS, HEADS, TOKENS, WIDTH)
     (of_last,) = LateAttention({0: AttentionScores(queries, queries, mask)}).of_pair(PAIRS - 1)
     torch.testing.assert_close(of_last.probabilities()[0], torch.eye(TOKENS).expand(HEADS, -1, -1))
+
+
+def test_tensors_of_any_shapes_come_to_the_cpu_in_one_piece_and_unchanged() -> None:
+    shapes = ((1, 2, 7, 4), (1, 2, 5, 4), (1, 2, 7, 4))
+    there = [torch.randn(shape, dtype=torch.bfloat16) for shape in shapes]
+    assert all(one is other for one, other in zip(on_cpu_at_once(there), there, strict=True)), "nothing to bring"
+    copies: list[int] = []
+
+    class Elsewhere(torch.Tensor):
+        """Says that it is on a GPU, and counts what is brought from there."""
+
+        @property
+        def device(self) -> torch.device:  # type: ignore[override]
+            return torch.device("cuda")
+
+        def cpu(self) -> torch.Tensor:  # type: ignore[override]
+            copies.append(self.numel())
+            return self.as_subclass(torch.Tensor)
+
+    brought = on_cpu_at_once([each.as_subclass(Elsewhere) for each in there])
+    assert copies == [sum(each.numel() for each in there)]
+    for one, other in zip(brought, there, strict=True):
+        assert type(one) is torch.Tensor
+        assert torch.equal(one, other)
 
 
 def test_nothing_is_worked_out_before_it_is_read_and_then_once_for_the_pair_alone(made: list[int]) -> None:
