@@ -113,7 +113,8 @@ class MaskPrediction:
     """What SAM's decoder answered to one prompt.
 
     Attributes:
-        low_res_logits: (M, 4h, 4w) float32, every candidate in the decoder's order.
+        low_res_logits: (M, 4h, 4w) float32, every candidate in the decoder's order; on a finer grid where a person's
+            box was seen closer (`evfsam.sam.closer_look`).
         pred_ious: (M,) float32, SAM's own guess of each candidate's IoU; not clamped to [0, 1].
         chosen: index of the candidate with the highest `pred_iou`.
         frame: where the image lies in the square that the low-resolution logits cover.
