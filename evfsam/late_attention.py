@@ -100,7 +100,7 @@ def _mask_of_pair(mask: torch.Tensor | None, pair: slice) -> torch.Tensor | None
 
 
 def on_cpu_at_once(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Bring tensors of one type and device to the CPU in one copy, whose memory they share; leave them if they are there."""
+    """Bring tensors of one type and device to the CPU in one copy, whose memory they share; any there stay as they are."""
     if all(each.device.type == "cpu" for each in tensors):
         return list(tensors)
     joined = torch.cat([each.reshape(-1) for each in tensors]).cpu()

@@ -101,17 +101,6 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             "and from one point.",
             limits="Trained on objects cut out and put on other pictures; edges that nature blurs are harder for it.",
         ),
-        "sam-decoder": Card(
-            title="SAM mini",
-            pipeline="mask-generation",
-            summary=f"A promptable SAM of `segment_anything`'s modules: {_SAM}.",
-            recipe="The image encoder is an earlier suite's, made by `sam`; the mask decoder and the prompt encoder "
-            "learn on, as there, with more photographs, and half of the boxes around small things are seen closer "
-            "(`evfsam/sam/closer_look.py`).",
-            measures="Mean IoU on the page's scenes and on held-out drawn and photographic cut-outs, from a tight box, "
-            "from one that is seen closer where it is small, and from one point.",
-            limits="Trained on objects cut out and put on other pictures; edges that nature blurs are harder for it.",
-        ),
         "evf-sam": Card(
             title="EVF-SAM mini",
             pipeline="image-segmentation",

@@ -33,7 +33,6 @@ from training import (
     presence,
     pretrain,
     projector_stage,
-    sam_decoder,
     sam_stage,
     sight,
     tower,
@@ -195,23 +194,6 @@ def train_sam(places: Places) -> None:
     directory = places.out / "point-query" / "sam"
     SamMaskBackbone(stage.sam, sam_stage.CONFIG).save_pretrained(directory, storage_dtype=torch.float16)
     write_card(directory, CARDS["sam"], measured)
-
-
-def train_sam_decoder(places: Places) -> None:
-    """The mask decoder of an earlier suite's SAM, whose image encoder stays.
-
-    Raises:
-        ConfigurationError: no earlier suite is named.
-    """
-    if places.start is None:
-        raise ConfigurationError("expected --start with the suite whose SAM is to learn, got none")
-    source = SceneSource(places.pictures, shares=sam_decoder.SHARES)
-    weights = read_weights(places.start / "point-query" / "sam")
-    stage = sam_decoder.SamDecoderStage(source, places.held_out, weights)
-    measured = places.train("sam-decoder", stage, sam_decoder.SCHEDULE)
-    directory = places.out / "point-query" / "sam"
-    SamMaskBackbone(stage.sam, sam_stage.CONFIG).save_pretrained(directory, storage_dtype=torch.float16)
-    write_card(directory, CARDS["sam-decoder"], measured)
 
 
 def train_encoder(places: Places) -> None:
@@ -502,7 +484,6 @@ FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
         "absent": Recipe(train_absent, (), finetune.ABSENT_SCHEDULE),
         "marks": Recipe(train_marks, (), marks.SCHEDULE),
-        "sam-decoder": Recipe(train_sam_decoder, (), sam_decoder.SCHEDULE),
         "sight": Recipe(train_sight, (), sight.TOWER_SCHEDULE),
         "sight-pointing": Recipe(train_sight_pointing, ("sight",), sight.POINTING_SCHEDULE),
         "sight-text": Recipe(train_sight_text, ("sight-pointing",), sight.TEXT_SCHEDULE),

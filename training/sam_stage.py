@@ -83,14 +83,10 @@ class SamBatch(Tensors):
     prompts: PromptBatch
     multimask: bool
 
-    def masks(self) -> torch.Tensor:
-        """(P, s, s) float32: the objects in SAM's square."""
-        maps = self.scenes.object_maps[self.scene_of]
-        return (maps == self.objects[:, None, None]).float()
-
     def targets(self) -> torch.Tensor:
         """(P, LOSS_SIDE, LOSS_SIDE) float32: share of each cell that the object covers."""
-        return covered_share(self.masks())
+        maps = self.scenes.object_maps[self.scene_of]
+        return covered_share((maps == self.objects[:, None, None]).float())
 
 
 def random_prompts(masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> PromptBatch:
@@ -185,8 +181,8 @@ class SamStage:
 
     def loss(self, batch: SamBatch) -> torch.Tensor:
         """Mask loss of the best candidate, and the squared error of every predicted IoU."""
-        images, asked, targets = self._embedded(batch)
-        logits, pred_ious = self._predict(images, asked.prompts, multimask=batch.multimask)
+        logits, pred_ious = self._predict(batch, batch.prompts, multimask=batch.multimask)
+        targets = batch.targets()
         ious = mask_ious(logits.detach(), targets)
         best = ious.argmax(1)
         chosen = logits[torch.arange(len(best), device=logits.device), best]
@@ -214,33 +210,20 @@ class SamStage:
         coords, labels = (torch.from_numpy(np.stack([drawn[k] for drawn in on])) for k in (0, 1))
         kinds = {"box": PromptBatch(None, None, boxes), "point": PromptBatch(coords.float(), labels, None)}
         scene_of, objects = torch.tensor(chosen).T
-        figures: dict[str, float] = {}
+        figures = {}
         for name, prompts in kinds.items():
             batch = SamBatch(scene_tensors(scenes), scene_of, objects, prompts, True).to(self.sam.device)
-            figures |= self._mean_ious(name, batch)
+            logits, pred_ious = self._predict(batch, batch.prompts, multimask=True)
+            best = logits[torch.arange(len(logits), device=logits.device), pred_ious.argmax(1)]
+            figures[name] = float(mask_ious(best[:, None], batch.targets()).mean())
         return figures
 
-    def _mean_ious(self, name: str, batch: SamBatch) -> dict[str, float]:
-        return {name: self._mean_iou(*self._embedded(batch))}
-
-    def _mean_iou(self, images: torch.Tensor, batch: SamBatch, targets: torch.Tensor) -> float:
-        """Return the mean IoU of the candidates with the best predicted IoU."""
-        logits, pred_ious = self._predict(images, batch.prompts, multimask=True)
-        best = logits[torch.arange(len(logits), device=logits.device), pred_ious.argmax(1)]
-        return float(mask_ious(best[:, None], targets).mean())
-
-    def _embedded(self, batch: SamBatch) -> tuple[torch.Tensor, SamBatch, torch.Tensor]:
-        """(P, C, h, w) the image of each object, what is asked of it, and (P, LOSS_SIDE, LOSS_SIDE) targets."""
-        embeddings = self.sam.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
-        return embeddings[batch.scene_of], batch, batch.targets()
-
-    def _predict(
-        self, images: torch.Tensor, prompts: PromptBatch, *, multimask: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _predict(self, batch: SamBatch, prompts: PromptBatch, *, multimask: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (P, M, LOSS_SIDE, LOSS_SIDE) logits and (P, M) predicted IoUs."""
+        embeddings = self.sam.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
         points = None if prompts.points is None else (prompts.points, prompts.labels)
         sparse, _ = self.sam.prompt_encoder(points=points, boxes=prompts.boxes, masks=None)
-        logits, pred_ious = decode_prompts(self.sam, images, sparse, multimask=multimask)
+        logits, pred_ious = decode_prompts(self.sam, embeddings[batch.scene_of], sparse, multimask=multimask)
         return logits.float(), pred_ious.float()
 
 

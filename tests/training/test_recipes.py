@@ -121,16 +121,6 @@ def test_an_earlier_suite_s_evf_sam_learns_what_is_absent(trained: Places, tmp_p
         assert torch.equal(before[name], after[name]), name
 
 
-def test_an_earlier_suite_s_sam_learns_to_draw_and_sees_what_it_saw(trained: Places, tmp_path: Path) -> None:
-    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
-    FURTHER["sam-decoder"].train(again)
-    before, after = (read_weights(each.out / "point-query" / "sam") for each in (trained, again))
-    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
-    assert any(name.startswith("mask_decoder.") for name in changed)
-    assert not [name for name in changed if name.startswith("image_encoder.")]
-    assert "| photo closer |" in (again.out / "point-query" / "sam" / "README.md").read_text()
-
-
 def test_an_earlier_suite_s_evf_sam_learns_marks_and_looks_closer(trained: Places, tmp_path: Path) -> None:
     again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
     FURTHER["marks"].train(again)
