@@ -100,7 +100,10 @@ def _mask_of_pair(mask: torch.Tensor | None, pair: slice) -> torch.Tensor | None
 
 
 def on_cpu_at_once(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Bring tensors of one type and device to the CPU in one copy, whose memory they share; any there stay as they are."""
+    """Bring tensors of one type and device to the CPU in one copy, whose memory they share; those there stay.
+
+    Shapes may differ.
+    """
     if all(each.device.type == "cpu" for each in tensors):
         return list(tensors)
     joined = torch.cat([each.reshape(-1) for each in tensors]).cpu()
