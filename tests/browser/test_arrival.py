@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from threading import Event
@@ -83,12 +84,16 @@ def test_the_first_answers_are_seen_before_gradio_runs_and_stay_though_the_serve
     demo.close()
 
 
-def test_who_takes_no_marks_is_told_before_any_weights_are_read(browser: Browser, mini_page: str) -> None:
-    with opened(browser, mini_page) as page:
-        page.locator("#column-point-query .look-closer").click()
-        expect(page.locator("#refine-status")).to_contain_text("Point query takes no marks")
+def test_who_takes_marks_and_who_does_not_is_told_before_any_weights_are_read(browser: Browser) -> None:
+    entries = dict(MINI.strategies)
+    entries["clip-text"] = replace(entries["clip-text"], card=replace(entries["clip-text"].card, takes_marks=False))
+    demo = build_demo(Comparison(replace(MINI, strategies=entries)))
+    with opened(browser, serve(demo)) as page:
         page.locator("#column-clip-text .look-closer").click()
+        expect(page.locator("#refine-status")).to_contain_text("CLIP text takes no marks")
+        page.locator("#column-point-query .look-closer").click()
         expect(page.locator("#refine-status")).to_contain_text("Click in the picture")
+    demo.close()
 
 
 def test_a_link_to_a_run_is_not_covered_by_another_one(browser: Browser, mini_page: str) -> None:
