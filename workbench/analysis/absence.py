@@ -87,8 +87,8 @@ EVF_SAM_MINI: Final = AbsenceRule(
     source=(
         "answers as python -m benchmarks.absence collects them: of the validation split's first 150 scenes, 93.3 % of "
         "150 absent expressions are called absent and 99.2 % of 1,365 present ones present, where the empty mask alone "
-        "reaches 92.7 % and 99.2 %; of the test split's first 60, not used for the thresholds, 88.3 % and 99.4 %, as by "
-        "the empty mask alone"
+        "reaches 92.7 % and 99.2 %; of the test split's first 60, not used for the thresholds, 88.3 % and 99.4 %, as "
+        "by the empty mask alone"
     ),
 )
 
