@@ -81,7 +81,7 @@ def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 def served_address() -> Iterator[str]:
     demo, _ = app.create_demo(app.read_settings(["--device", "cpu"]))
     arguments = {**launch_arguments(), "server_name": "127.0.0.1", "prevent_thread_lock": True, "quiet": True}
-    _, address, _ = demo.launch(**arguments)
+    _, address, _ = demo.launch(**arguments, _frontend=False)
     try:
         yield address
     finally:

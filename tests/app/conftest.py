@@ -18,6 +18,8 @@ def own_uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def address() -> Iterator[str]:
     """Serve the page over fake strategies on loopback."""
     demo = build_demo(fake_comparison(seconds=0.02)[0])
-    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_arguments())
+    _, url, _ = demo.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, _frontend=False, **launch_arguments()
+    )
     yield url
     demo.close()

@@ -35,7 +35,9 @@ FORM = "multipart/form-data; boundary=edge"
 @contextmanager
 def served(seconds: float = 0.0, load: Callable[[], None] | None = None) -> Iterator[tuple[str, gr.Blocks]]:
     demo = build_demo(fake_comparison(seconds, load)[0])
-    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_arguments())
+    _, url, _ = demo.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, _frontend=False, **launch_arguments()
+    )
     try:
         yield url, demo
     finally:

@@ -78,7 +78,9 @@ def test_clients_get_answers_of_their_own_from_a_page(
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     demo = build_demo(fake_comparison()[0])
-    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_arguments())
+    _, url, _ = demo.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, _frontend=False, **launch_arguments()
+    )
     try:
         tally = soak(url, os.getpid(), clients=3, seconds=4, every=1)
     finally:

@@ -41,7 +41,9 @@ def browser() -> Iterator[Browser]:
 
 
 def serve(demo: gr.Blocks) -> str:
-    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_arguments())
+    _, url, _ = demo.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, _frontend=False, **launch_arguments()
+    )
     return url
 
 

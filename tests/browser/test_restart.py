@@ -49,7 +49,7 @@ class Servers:
         self._monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
         demo = build_demo(fake_comparison(self._seconds)[0])
         self._running.append(demo)
-        quiet = {"prevent_thread_lock": True, "quiet": True, **launch_arguments()}
+        quiet = {"prevent_thread_lock": True, "quiet": True, "_frontend": False, **launch_arguments()}
         ends = monotonic() + PATIENCE_MS / 1000
         while True:
             try:

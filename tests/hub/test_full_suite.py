@@ -71,7 +71,9 @@ def client(
 ) -> Iterator[Client]:
     assert results, "the weights are loaded before the page is asked"
     demo = build_demo(comparison)
-    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_arguments())
+    _, url, _ = demo.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, _frontend=False, **launch_arguments()
+    )
     yield Client(url, verbose=False, httpx_kwargs={"timeout": 90}, download_files=tmp_path_factory.mktemp("got"))
     demo.close(verbose=False)
 

@@ -88,7 +88,7 @@ def test_pictures_that_gave_way_to_others_are_written_again(demo: gr.Blocks, ope
 def test_only_a_document_without_a_run_in_its_address_holds_the_first_answers(
     demo: gr.Blocks, query: str, is_delivered: bool
 ) -> None:
-    app, _, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_arguments())
+    app, _, _ = demo.launch(prevent_thread_lock=True, quiet=True, _frontend=False, **launch_arguments())
     client = TestClient(app, base_url="http://127.0.0.1")
     document = client.get(f"/{query}", headers={"accept": "text/html"}).text
     demo.close()
