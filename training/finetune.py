@@ -113,14 +113,15 @@ def fitted_namer(
     source: SceneSource, model: EvfSamModel, processor: EvfSamProcessor, workers: int, deviation: float | None
 ) -> Namer:
     """Fit a namer to scenes, and start what convolutions add to patches from it; see `training.namer`."""
-    draw = PhraseDraw(source, partial(_pixels, processor), processor.tokenizer.encode_batch, SCENES_A_STEP, 1)
+    draw = PhraseDraw(source, partial(pixels_of, processor), processor.tokenizer.encode_batch, SCENES_A_STEP, 1)
     steps = range(-(-SCENES_FOR_NAMER // SCENES_A_STEP))
     embedding = cast(Any, model).mm_extractor.beit3.vision_embed
     scenes = batches(draw, 1, steps, model.device, workers)
     return fit_namer(embedding, scenes) if deviation is None else start_from_convolutions(embedding, scenes, deviation)
 
 
-def _pixels(processor: EvfSamProcessor, image: RgbImage) -> torch.Tensor:
+def pixels_of(processor: EvfSamProcessor, image: RgbImage) -> torch.Tensor:
+    """(3, e, e) float32: an image as a processor makes it for the encoder of phrases."""
     return processor.encoder_pixels(image)[0]
 
 
@@ -217,7 +218,7 @@ class FinetuneStage:
         tokenizer = cast(PhraseTokenizer, processor.tokenizer)
         self.taught = None if namer is None else TaughtEvfSam(model, tokenizer, namer)
         encode = processor.tokenizer.encode_batch
-        self.draw = PhraseDraw(source, partial(_pixels, processor), encode, scenes_a_step, PHRASES_A_SCENE, weights)
+        self.draw = PhraseDraw(source, partial(pixels_of, processor), encode, scenes_a_step, PHRASES_A_SCENE, weights)
         self.held_out = held_out_batches(self.draw, held_out)
         model.set_trainable(
             encoder=trained.encoder, mask_decoder=trained.mask_decoder, no_mask_embedding=trained.prompt_encoder

@@ -24,7 +24,7 @@ from evfsam.model.processing import EvfSamProcessor
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
 from training.closer_views import chosen, closer_views
-from training.finetune import WORDING_WEIGHTS
+from training.finetune import WORDING_WEIGHTS, pixels_of
 from training.loop import Schedule
 from training.sam_stage import covered_share, mask_ious
 from training.scene_stream import SIDE, SceneSource, referred, tight_box
@@ -168,7 +168,7 @@ class MarksStage:
         self, source: SceneSource, model: EvfSamModel, processor: EvfSamProcessor, *, scenes_a_step: int, held_out: int
     ) -> None:
         self.model, self.source = model, source
-        pixels = partial(_pixels, processor)
+        pixels = partial(pixels_of, processor)
         encode = processor.tokenizer.encode_batch
         self.draw = MarksDraw(source, pixels, encode, scenes_a_step, PHRASES_A_SCENE, WORDING_WEIGHTS)
         rng = np.random.default_rng(0)
@@ -231,7 +231,7 @@ class MarksStage:
 
     @torch.no_grad()
     def _closer(self, batch: MarkedBatch, rows: torch.Tensor) -> "_Closer":
-        """See some phrases' boxes as `look_closer` sees them."""
+        """See some phrases' boxes as `evfsam.sam.closer_look` does."""
         views = closer_views(batch.scenes, batch.scene_of[rows], batch.marked_masks()[rows], batch.boxes[rows])
         sam = cast(Any, self.model.visual_model)
         marks, _ = sam.prompt_encoder(points=None, boxes=views.boxes, masks=None)
@@ -268,7 +268,3 @@ def _loss(logits: torch.Tensor, pred_ious: torch.Tensor, targets: torch.Tensor) 
     ious = mask_ious(logits.detach(), targets)
     masks = batch_mask_loss([logits[:, 0].float()], [targets], bce_weight=2.0, dice_weight=1.0).loss
     return masks + F.mse_loss(pred_ious.float(), ious)
-
-
-def _pixels(processor: EvfSamProcessor, image: Any) -> torch.Tensor:
-    return processor.encoder_pixels(image)[0]

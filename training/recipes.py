@@ -236,10 +236,28 @@ def train_evf_sam(places: Places) -> None:
     )
     schedule = finetune.SCHEDULE if places.start is None else finetune.WARM_SCHEDULE
     measured = places.train("finetune", stage, schedule)
+    _save_evf_sam(places, model, processor, "evf-sam", measured)
+
+
+def _earlier_evf_sam(places: Places, what: str) -> tuple[EvfSamModel, EvfSamProcessor]:
+    """Return the EVF-SAM of an earlier suite, which is to learn something more.
+
+    Raises:
+        ConfigurationError: no earlier suite is named.
+    """
+    if places.start is None:
+        raise ConfigurationError(f"expected --start with the suite whose EVF-SAM is to learn {what}, got none")
+    folder = places.start / "evf-sam"
+    return EvfSamModel.from_pretrained(folder), EvfSamProcessor.from_pretrained(folder)
+
+
+def _save_evf_sam(
+    places: Places, model: EvfSamModel, processor: EvfSamProcessor, card: str, measured: Measured
+) -> None:
     directory = places.out / "evf-sam"
-    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
+    model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
     processor.tokenizer.save_pretrained(directory)
-    write_card(directory, CARDS["evf-sam"], measured)
+    write_card(directory, CARDS[card], measured)
 
 
 def train_absent(places: Places) -> None:
@@ -248,10 +266,7 @@ def train_absent(places: Places) -> None:
     Raises:
         ConfigurationError: no earlier suite is named.
     """
-    if places.start is None:
-        raise ConfigurationError("expected --start with the suite whose EVF-SAM is to learn what is absent, got none")
-    model = EvfSamModel.from_pretrained(places.start / "evf-sam")
-    processor = EvfSamProcessor.from_pretrained(places.start / "evf-sam")
+    model, processor = _earlier_evf_sam(places, "what is absent")
     stage = finetune.FinetuneStage(
         places.source(),
         model,
@@ -262,10 +277,7 @@ def train_absent(places: Places) -> None:
         weights=finetune.ABSENT_WEIGHTS,
     )
     measured = places.train("absent", stage, finetune.ABSENT_SCHEDULE)
-    directory = places.out / "evf-sam"
-    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
-    processor.tokenizer.save_pretrained(directory)
-    write_card(directory, CARDS["absent"], measured)
+    _save_evf_sam(places, model, processor, "absent", measured)
 
 
 def train_marks(places: Places) -> None:
@@ -274,19 +286,13 @@ def train_marks(places: Places) -> None:
     Raises:
         ConfigurationError: no earlier suite is named.
     """
-    if places.start is None:
-        raise ConfigurationError("expected --start with the suite whose EVF-SAM is to learn marks, got none")
-    model = EvfSamModel.from_pretrained(places.start / "evf-sam")
-    processor = EvfSamProcessor.from_pretrained(places.start / "evf-sam")
+    model, processor = _earlier_evf_sam(places, "marks")
     model.config.sam = {**model.config.sam, "looks_closer": True}
     stage = marks.MarksStage(
         places.source(), model, processor, scenes_a_step=marks.SCENES_A_STEP, held_out=places.held_out
     )
     measured = places.train("marks", stage, marks.SCHEDULE)
-    directory = places.out / "evf-sam"
-    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
-    processor.tokenizer.save_pretrained(directory)
-    write_card(directory, CARDS["marks"], measured)
+    _save_evf_sam(places, model, processor, "marks", measured)
 
 
 def _scenes_for_dialogues(places: Places) -> SceneSource:

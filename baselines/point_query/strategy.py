@@ -35,7 +35,7 @@ from baselines.strategy_cards import POINT_QUERY
 from baselines.strategy_options import changed
 from evfsam.errors import Sentence, joined_sentences
 from evfsam.phrases import check_phrases, in_words
-from evfsam.sam.closer_look import look_closer, region_around, seen_closer
+from evfsam.sam.closer_look import decode_marked, seen_closer
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import (
     BoxXyxy,
@@ -425,17 +425,12 @@ class PointQueryStrategy:
         drawn = [each for each in inquiries if isinstance(each.outcome, tuple)]
         with timed(drawn[:1], "encode image"):
             embedding, was_cached = view.embedding(self.backbone)
-        region = region_around(self.given, view.size) if self.backbone.looks_closer else None
         with timed(drawn, "decode"), torch.no_grad():
-            if region is None:
-                predictions = iter(self.backbone.decode_many(embedding, prompts, multimask=True))
-            else:
-                frame = self.backbone.frame(embedding)
-                closer = look_closer(self.backbone, view.image, region, prompts, frame, multimask=True)
-                predictions = iter(closer)
-                for each in drawn:
-                    each.steps.append(seen_closer(region))
-        answers = []
+            made, region = decode_marked(self.backbone, view.image, embedding, prompts, self.given, multimask=True)
+        if region is not None:
+            for each in drawn:
+                each.steps.append(seen_closer(region))
+        predictions, answers = iter(made), []
         for each in inquiries:
             count = len(each.outcome) if isinstance(each.outcome, tuple) else 0
             own = tuple(islice(predictions, count))

@@ -16,7 +16,7 @@ from evfsam.late_attention import LateAttention, LateAttentionRecord
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.phrases import check_phrases
-from evfsam.sam.closer_look import Region, look_closer, region_around, seen_closer
+from evfsam.sam.closer_look import Region, decode_marked, seen_closer
 from evfsam.strategy_cards import EVF_SAM
 from evfsam.types import (
     AttentionRecord,
@@ -121,12 +121,9 @@ class EvfSamStrategy:
         fused = time.perf_counter()
         prompts = [replace(self._refinement, text_prompt_embeddings=one.float()) for one in prompt_embeddings]
         multimask = self.model.family.multimask
-        region = region_around(self._refinement, view.size) if self.backbone.looks_closer else None
-        if region is None:
-            predictions = self.backbone.decode_many(embedding, prompts, multimask=multimask)
-        else:
-            frame = self.backbone.frame(embedding)
-            predictions = look_closer(self.backbone, view.image, region, prompts, frame, multimask=multimask)
+        predictions, region = decode_marked(
+            self.backbone, view.image, embedding, prompts, self._refinement, multimask=multimask
+        )
         count, decoded = len(phrases), time.perf_counter()
         answers = []
         for index, (phrase, prompt, prediction) in enumerate(zip(phrases, prompts, predictions, strict=True)):

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from evfsam.geometry import Frame
-from evfsam.types import MaskBackbone, MaskPrediction, RgbImage, SamPrompt, TraceEntry
+from evfsam.types import ImageEmbedding, MaskBackbone, MaskPrediction, RgbImage, SamPrompt, TraceEntry
 
 MARGIN: Final = 0.4
 """What is seen around the marked thing on each side, as a share of its longer side."""
@@ -77,28 +77,34 @@ def region_around(prompt: SamPrompt, size: tuple[int, int]) -> Region | None:
     return region if region.longest <= LARGEST * max(size) else None
 
 
-def look_closer(
+def decode_marked(
     backbone: MaskBackbone,
     image: RgbImage,
-    region: Region,
+    embedding: ImageEmbedding,
     prompts: Sequence[SamPrompt],
-    frame: Frame,
+    given: SamPrompt,
     *,
     multimask: bool,
-) -> tuple[MaskPrediction, ...]:
-    """Let SAM see a region alone, and lay what it draws there into the whole image.
+) -> tuple[tuple[MaskPrediction, ...], Region | None]:
+    """Decode prompts on an image; on the part around a person's box where the SAM looks closer and the thing is small.
 
     Args:
         backbone: which SAM.
         image: (H, W, 3) uint8.
-        region: of `region_around`.
-        prompts: with the box that the region is around, original pixels.
-        frame: of the whole image.
+        embedding: of the whole image.
+        prompts: original pixels; each holds the given box where there is one.
+        given: what a person marked.
         multimask: as `MaskBackbone.decode`.
+
+    Returns:
+        The answers about the whole image, and the part that SAM saw alone, None where it saw the whole.
     """
-    embedding = backbone.encode_image(region.of(image))
-    answers = backbone.decode_many(embedding, [region.prompt(each) for each in prompts], multimask=multimask)
-    return tuple(in_whole_image(each, region, frame) for each in answers)
+    region = region_around(given, embedding.original_size) if backbone.looks_closer else None
+    if region is None:
+        return backbone.decode_many(embedding, prompts, multimask=multimask), None
+    alone, frame = backbone.encode_image(region.of(image)), backbone.frame(embedding)
+    answers = backbone.decode_many(alone, [region.prompt(each) for each in prompts], multimask=multimask)
+    return tuple(in_whole_image(each, region, frame) for each in answers), region
 
 
 def seen_closer(region: Region) -> TraceEntry:

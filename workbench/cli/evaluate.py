@@ -22,7 +22,7 @@ from workbench.evaluation.evaluation import Shard, checked_limit, evaluate, limi
 from workbench.evaluation.larger_limit import raise_limit
 from workbench.evaluation.measured_answers import Scores, scores_of
 from workbench.evaluation.result_lines import ResultsFile, read_results
-from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest
+from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest, said_of_marks
 from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole
 from workbench.export.results import installed_versions
 from workbench.names import MarkKind
@@ -100,8 +100,8 @@ def run_evaluation(order: Order, comparison: Comparison) -> tuple[str, dict[str,
         )
     scores = _in_memory(order, comparison) if lines_path is None else _with_lines(order, comparison, lines_path)
     part = "" if order.shard.count == 1 else f", shard {order.shard.number} of {order.shard.count}"
-    beside = "" if order.marks is None else f", a {order.marks} beside each phrase"
-    return scores_text(order.dataset, f"suite {comparison.suite.key}{part}{beside}", scores), scores
+    made_with = f"suite {comparison.suite.key}{part}{said_of_marks(order.marks)}"
+    return scores_text(order.dataset, made_with, scores), scores
 
 
 def _in_memory(order: Order, comparison: Comparison) -> dict[str, Scores]:

@@ -35,13 +35,18 @@ class RunIdentity:
     @property
     def circumstances(self) -> str:
         """Marks, number type and device as the end of a sentence; without the latter where no model ran."""
-        marks = f", a {self.marks} beside each phrase" if self.marks else ""
+        marks = said_of_marks(self.marks)
         return f"{marks}, {self.dtype} on {self.device}" if self.device else marks
 
     @property
     def fingerprint(self) -> str:
         """Equal for equal runs."""
         return sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+
+
+def said_of_marks(marks: str | None) -> str:
+    """Say as the end of a sentence what SAM saw beside each phrase; "" for nothing."""
+    return f", a {marks} beside each phrase" if marks else ""
 
 
 @dataclass(frozen=True)
