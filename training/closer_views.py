@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from evfsam.sam.closer_look import LARGEST, MARGIN
-from training.scene_stream import SIDE, SceneTensors
+from training.scene_stream import SIDE, SceneTensors, covered_share
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,8 +16,8 @@ class CloserViews:
     """R boxes, each alone in its image.
 
     Attributes:
-        pixels: (R, 3, s, s) normalised, for SAM's encoder.
-        masks: (R, s, s) float32: what is wanted there.
+        pixels: (R, 3, SIDE, SIDE) normalised, for SAM's encoder.
+        masks: (R, SIDE, SIDE) float32: what is wanted there.
         boxes: (R, 4) XYXY there.
         is_small: (R,) whether a person's box of this size is looked at closer.
     """
@@ -34,7 +35,7 @@ def closer_views(scenes: SceneTensors, scene_of: torch.Tensor, masks: torch.Tens
         scenes: B of them.
         scene_of: (R,) scene of each box.
         masks: (R, s, s) float32 in the scenes' squares.
-        boxes: (R, 4) XYXY there.
+        boxes: (R, 4) XYXY there. A scene with more pixels than SAM's square is sharp where seen closer.
     """
     heights, widths = scenes.sizes[scene_of].float().T
     (left, top), (right, bottom) = boxes[:, :2].T, boxes[:, 2:].T
@@ -46,8 +47,8 @@ def closer_views(scenes: SceneTensors, scene_of: torch.Tensor, masks: torch.Tens
     xs, ys = left[:, None] + centres, top[:, None] + centres
     is_inside = ((ys < bottom[:, None])[:, :, None] & (xs < right[:, None])[:, None])[:, None]
     grid = torch.stack([xs[:, None].expand(-1, SIDE, -1), ys[:, :, None].expand(-1, -1, SIDE)], dim=-1)
-    places = grid / SIDE * 2 - 1
-    pixels = scenes.sam_pixels(SAM_MEAN, SAM_STD)[scene_of]
+    places = grid / scenes.side * 2 - 1
+    pixels = scenes.normalised(SAM_MEAN, SAM_STD)[scene_of]
     seen = F.grid_sample(pixels, places, padding_mode="border", align_corners=False) * is_inside
     wanted = F.grid_sample(masks[:, None], places, mode="nearest", align_corners=False) * is_inside
     shifted = (boxes - torch.stack([left, top, left, top], dim=1)) * (SIDE / longest)[:, None]
@@ -55,6 +56,32 @@ def closer_views(scenes: SceneTensors, scene_of: torch.Tensor, masks: torch.Tens
     return CloserViews(seen, wanted[:, 0], shifted, is_small)
 
 
-def chosen(is_first: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Take rows (R, ...) of the first where so said, else of the second."""
-    return torch.where(is_first.view(-1, *[1] * (first.ndim - 1)), first, second)
+def seen_closer(
+    encoder: nn.Module,
+    views: CloserViews,
+    is_asked: torch.Tensor,
+    images: torch.Tensor,
+    boxes: torch.Tensor,
+    targets: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Put what is seen closer in the place of what is seen in the whole picture.
+
+    Args:
+        encoder: SAM's, of images.
+        views: of R boxes.
+        is_asked: (R,) which are to be seen closer, where they are small.
+        images: (R, C, h, w) what the encoder makes of the whole pictures.
+        boxes: (R, 4) XYXY in SAM's square.
+        targets: (R, h', w') covered shares there.
+
+    Returns:
+        The last three anew.
+    """
+    is_closer = is_asked & views.is_small
+    if not is_closer.any():
+        return images, boxes, targets
+    images, boxes, targets = images.clone(), boxes.clone(), targets.clone()
+    images[is_closer] = encoder(views.pixels[is_closer]).to(images.dtype)
+    boxes[is_closer] = views.boxes[is_closer]
+    targets[is_closer] = covered_share(views.masks[is_closer])
+    return images, boxes, targets

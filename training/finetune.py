@@ -31,7 +31,7 @@ from training.batches import KIND_WEIGHTS, Overlaps, PhraseBatch, PhraseDraw, he
 from training.loop import Schedule, batches
 from training.namer import Namer, fit_namer, start_from_convolutions
 from training.patches import PatchHeads
-from training.scene_stream import SceneSource
+from training.scene_stream import SceneSource, covered_share
 from workbench.datasets.expressions import ExpressionKind
 
 CONFIG = Beit3Config(
@@ -232,7 +232,7 @@ class FinetuneStage:
     def loss(self, batch: PhraseBatch) -> torch.Tensor:
         """BCE + dice of the single mask, and the losses beside it."""
         logits, output = self._predict(batch, keep_states=self.taught is not None)
-        targets = sam_stage.covered_share(batch.masks())
+        targets = covered_share(batch.masks())
         loss = batch_mask_loss([logits], [targets], bce_weight=2.0, dice_weight=1.0).loss
         return loss if self.taught is None else loss + self.taught.loss(batch, output)
 
@@ -241,7 +241,7 @@ class FinetuneStage:
         answers = []
         for each in self.held_out:
             batch = each.to(self.model.device)
-            answers.append((self._predict(batch)[0], sam_stage.covered_share(batch.masks())))
+            answers.append((self._predict(batch)[0], covered_share(batch.masks())))
         return Overlaps.of(self.held_out, answers).figures()
 
     def _predict(self, batch: PhraseBatch, *, keep_states: bool = False) -> tuple[torch.Tensor, EncoderOutput]:

@@ -1,5 +1,7 @@
 """The one training loop: seeded by step, resumable after a kill at any moment, with a progress bar.
 
+Several processes may run it together (`training/processes.py`); the first one validates, saves and says how it goes.
+
 Every batch is drawn from a generator seeded with (seed, step), by worker processes where there are any, so a resumed
 run sees the batches of an unbroken one. A checkpoint says what run it belongs to, and another run refuses it.
 """
@@ -20,6 +22,7 @@ from tqdm import tqdm
 
 from evfsam.errors import CheckpointError
 from training.curves import Curves
+from training.processes import Processes
 
 CHECKPOINT_EVERY_S = 120.0
 ATTENTION_KERNELS = {
@@ -168,18 +171,27 @@ def run(
     stage.module.train()
     started, saved = time.monotonic() - spent_s, time.monotonic()
     losses: list[torch.Tensor] = []
-    loader = batches(stage.draw, schedule.seed, range(step, schedule.steps), device, workers)
+    processes = Processes.joined()
+    loader = batches(stage.draw, schedule.seed, processes.draws(range(step, schedule.steps)), device, workers)
     with (
-        Curves(curves, step) as drawn,
-        tqdm(total=schedule.steps, initial=step, desc=checkpoint.stem, mininterval=10, smoothing=0.05) as bar,
+        Curves(None if processes.rank else curves, step) as drawn,
+        tqdm(
+            total=schedule.steps,
+            initial=step,
+            desc=checkpoint.stem,
+            mininterval=10,
+            smoothing=0.05,
+            disable=processes.rank > 0,
+        ) as bar,
     ):
         for batch in loader:
-            done = max(step / schedule.steps, (time.monotonic() - started) / limit_s)
+            done = processes.agreed(max(step / schedule.steps, (time.monotonic() - started) / limit_s), device)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate * schedule.factor(step, done) * group["scale"]
             with products(device), sdpa_kernel(ATTENTION_KERNELS[device.type]):
                 loss = stage.loss(batch)
                 loss.backward()
+            processes.average_gradients(trained)
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -187,7 +199,11 @@ def run(
             losses = [*losses[-49:], loss.detach()]
             bar.update()
             drawn.add(step, loss, optimizer.param_groups[0]["lr"])
-            is_last = step == schedule.steps or time.monotonic() - started >= limit_s
+            is_last = step == schedule.steps or done >= 1
+            if processes.rank:
+                if is_last:
+                    break
+                continue
             if step % schedule.validate_every == 0 or is_last:
                 figures = validate(stage, device)
                 drawn.add_figures(step, figures)

@@ -1,7 +1,8 @@
 """Teaching EVF-SAM's mask decoder to follow a person's clicks and box beside a phrase.
 
 Each phrase is asked as it stands, and once more with marks: a box, clicks where the first mask is wrong, or both. In a
-part of these the marks are on an object that the words do not mean, for that is when one marks: there they are right.
+part of these the marks are on an object that the words do not mean, for that is when one marks: there they are right;
+in a part of those with clicks, they are anywhere on it.
 Half of the boxes around small things are asked about as `evfsam.sam.closer_look` does. Only the decoder and the
 embeddings of marks learn. The decoder's guess of the IoU learns as well, for phrases alone, too.
 
@@ -23,11 +24,11 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
-from training.closer_views import chosen, closer_views
+from training.closer_views import closer_views, seen_closer
 from training.finetune import WORDING_WEIGHTS, pixels_of
 from training.loop import Schedule
-from training.sam_stage import covered_share, mask_ious
-from training.scene_stream import SIDE, SceneSource, referred, tight_box
+from training.sam_stage import mask_ious
+from training.scene_stream import SIDE, SceneSource, covered_share, referred, tight_box
 
 SCHEDULE = Schedule(steps=1200, learning_rate=5e-4, warmup=30, validate_every=200)
 SCENES_A_STEP: Final = 12
@@ -37,6 +38,8 @@ ASTRAY_SHARE: Final = 0.4
 CLOSER_SHARE: Final = 0.5
 KINDS: Final = ("box", "clicks", "both")
 MOST_CLICKS: Final = 3
+PLAIN_SHARE: Final = 0.3
+"""Of phrases whose clicks are anywhere on what is marked, as people click on what a mask has right, too."""
 SHAKEN: Final = 0.08
 """Greatest standard deviation of a box's edges, as a share of its sides: people draw boxes by hand."""
 
@@ -48,8 +51,9 @@ class MarkedBatch(PhraseBatch):
     Attributes:
         marked_bits: (P,) objects that are marked, object i as bit i; not those meant where the phrase goes astray.
         is_astray: (P,) whether it does.
-        boxes: (P, 4) XYXY around them, pixels of SAM's square.
+        boxes: (P, 4) XYXY around them, the scenes' pixels.
         draws: (P, MOST_CLICKS) in [0, 1): which pixel of those to choose from each click is on.
+        is_plain: (P,) whether the clicks are anywhere on what is marked, instead of where a mask is wrong.
         click_count: of every phrase with clicks.
     """
 
@@ -57,6 +61,7 @@ class MarkedBatch(PhraseBatch):
     is_astray: torch.Tensor
     boxes: torch.Tensor
     draws: torch.Tensor
+    is_plain: torch.Tensor
     click_count: int
 
     def marked_masks(self) -> torch.Tensor:
@@ -70,19 +75,22 @@ class MarksDraw(PhraseDraw):
 
     def __call__(self, rng: np.random.Generator) -> MarkedBatch:
         """Draw one."""
-        return with_marks(super().__call__(rng), rng, astray=ASTRAY_SHARE, shaken=SHAKEN)
+        return with_marks(super().__call__(rng), rng, astray=ASTRAY_SHARE, plain=PLAIN_SHARE, shaken=SHAKEN)
 
 
-def with_marks(phrases: PhraseBatch, rng: np.random.Generator, *, astray: float, shaken: float) -> MarkedBatch:
+def with_marks(
+    phrases: PhraseBatch, rng: np.random.Generator, *, astray: float, plain: float, shaken: float
+) -> MarkedBatch:
     """Draw what is marked beside each phrase.
 
     Args:
         phrases: the phrases; beside one that means nothing in its image an object is marked all the same.
         rng: everything is drawn from it.
         astray: share of the other phrases whose marks are on another object than they mean.
+        plain: share of phrases whose clicks are anywhere on what is marked.
         shaken: see `SHAKEN`.
     """
-    maps, count = phrases.scenes.object_maps.numpy(), len(phrases.bits)
+    maps, side, count = phrases.scenes.object_maps.numpy(), phrases.scenes.side, len(phrases.bits)
     bits, boxes = phrases.bits.numpy().copy(), np.zeros((count, 4))
     is_astray = (bits == 0) | (rng.random(count) < astray)
     for row, scene in enumerate(phrases.scene_of.tolist()):
@@ -90,7 +98,7 @@ def with_marks(phrases: PhraseBatch, rng: np.random.Generator, *, astray: float,
         if is_astray[row]:
             bits[row] = 1 << int(rng.choice(shown))
         marked = np.isin(maps[scene], [index + 1 for index in shown if bits[row] >> index & 1])
-        boxes[row] = _shaken(tight_box(marked), rng, shaken) if marked.any() else (0, 0, SIDE, SIDE)
+        boxes[row] = _shaken(tight_box(marked), rng, shaken, side) if marked.any() else np.array([0, 0, side, side])
     clicks = int(rng.integers(1, MOST_CLICKS + 1))
     return MarkedBatch(
         **{field.name: getattr(phrases, field.name) for field in fields(phrases)},
@@ -98,13 +106,14 @@ def with_marks(phrases: PhraseBatch, rng: np.random.Generator, *, astray: float,
         is_astray=torch.from_numpy(is_astray),
         boxes=torch.from_numpy(boxes).float(),
         draws=torch.from_numpy(rng.random((count, MOST_CLICKS))).float(),
+        is_plain=torch.from_numpy(rng.random(count) < plain),
         click_count=clicks,
     )
 
 
-def _shaken(box: NDArray[np.float64], rng: np.random.Generator, most: float) -> NDArray[np.float64]:
+def _shaken(box: NDArray[np.float64], rng: np.random.Generator, most: float, side: int) -> NDArray[np.float64]:
     sides = np.tile(box[2:] - box[:2], 2)
-    return np.clip(box + sides * rng.normal(0, rng.uniform(0, most), 4), 0, SIDE)
+    return np.clip(box + sides * rng.normal(0, rng.uniform(0, most), 4), 0, side)
 
 
 def clicks_on_errors(
@@ -136,23 +145,6 @@ def clicks_on_errors(
     return points, labels
 
 
-@dataclass(frozen=True, eq=False)
-class _Closer:
-    """R boxes, each alone in its image.
-
-    Attributes:
-        images: (R, C, h, w) what SAM's encoder makes of the parts of the images around them.
-        wanted: (R, h', w') covered shares there.
-        marks: (R, 2, C) the boxes there.
-        is_small: (R,) whether a person's box of this size is looked at closer.
-    """
-
-    images: torch.Tensor
-    wanted: torch.Tensor
-    marks: torch.Tensor
-    is_small: torch.Tensor
-
-
 class MarksStage:
     """Phrases with marks; see `training.loop.Stage`.
 
@@ -160,22 +152,31 @@ class MarksStage:
         source: of scenes.
         model: a finished EVF-SAM.
         processor: its own.
-        scenes_a_step: `PHRASES_A_SCENE` phrases each.
+        scenes_a_step, per_scene: scenes of a step, and phrases about each.
         held_out: phrases that a validation measures.
     """
 
     def __init__(
-        self, source: SceneSource, model: EvfSamModel, processor: EvfSamProcessor, *, scenes_a_step: int, held_out: int
+        self,
+        source: SceneSource,
+        model: EvfSamModel,
+        processor: EvfSamProcessor,
+        *,
+        scenes_a_step: int,
+        per_scene: int,
+        held_out: int,
     ) -> None:
         self.model, self.source = model, source
         pixels = partial(pixels_of, processor)
         encode = processor.tokenizer.encode_batch
-        self.draw = MarksDraw(source, pixels, encode, scenes_a_step, PHRASES_A_SCENE, WORDING_WEIGHTS)
+        self.draw = MarksDraw(source, pixels, encode, scenes_a_step, per_scene, WORDING_WEIGHTS)
         rng = np.random.default_rng(0)
-        self.held_out = [with_marks(each, rng, astray=0, shaken=0) for each in held_out_batches(self.draw, held_out)]
+        self.held_out = [
+            with_marks(each, rng, astray=0, plain=0, shaken=0) for each in held_out_batches(self.draw, held_out)
+        ]
         model.requires_grad_(False)
-        sam = cast(Any, model.visual_model)
-        for part in (sam.mask_decoder, sam.prompt_encoder.point_embeddings, sam.prompt_encoder.not_a_point_embed):
+        decoder, prompts = self._sam.mask_decoder, self._sam.prompt_encoder
+        for part in (decoder, prompts.point_embeddings, prompts.not_a_point_embed):
             part.requires_grad_(True)
 
     @property
@@ -192,15 +193,16 @@ class MarksStage:
         wanted = covered_share(batch.marked_masks())
         for offset, kind in enumerate(KINDS):
             rows = torch.arange(offset, len(prompts), len(KINDS), device=prompts.device)
-            marks = self._marks(batch, kind, plain[0][:, 0].detach() > 0, wanted, rows, batch.click_count)
-            of_rows, wanted_there = images[rows], wanted[rows]
+            asked, boxes, targets = images[rows], batch.scenes.to_sam(batch.boxes[rows]), wanted[rows]
+            points = None
             if kind == "box":
-                closer = self._closer(batch, rows)
-                is_closer = closer.is_small & (batch.draws[rows, 0] < CLOSER_SHARE)
-                of_rows[is_closer], wanted_there[is_closer] = closer.images[is_closer], closer.wanted[is_closer]
-                marks[is_closer] = closer.marks[is_closer]
-            answer = self.model.decode(of_rows, torch.cat([marks, prompts[rows]], dim=1))
-            loss = loss + _loss(*answer, wanted_there) / len(KINDS)
+                is_closer = batch.draws[rows, 0] < CLOSER_SHARE
+                asked, boxes, targets = self._closer(batch, rows, is_closer, asked, targets)
+            else:
+                points = self._clicks(batch, plain[0][rows, 0].detach() > 0, targets, rows, batch.click_count)
+            marks = self._marks(points, None if kind == "clicks" else boxes)
+            answer = self.model.decode(asked, torch.cat([marks, prompts[rows]], dim=1))
+            loss = loss + _loss(*answer, targets) / len(KINDS)
         return loss
 
     def validate(self) -> dict[str, float]:
@@ -214,14 +216,15 @@ class MarksStage:
             plain = self.model.decode(images, prompts)[0][:, 0].float()
             alone.append((plain, wanted))
             rows = torch.arange(len(prompts), device=prompts.device)
-            closer = self._closer(batch, rows)
-            for kind in ("box", "clicks", "closer"):
-                mark = "clicks" if kind == "clicks" else "box"
-                asked, marks, target = images, self._marks(batch, mark, plain > 0, wanted, rows, 1), wanted
-                if kind == "closer":
-                    pairs = ((closer.images, asked), (closer.marks, marks), (closer.wanted, target))
-                    asked, marks, target = (chosen(closer.is_small, *pair) for pair in pairs)
-                logits, _ = self.model.decode(asked, torch.cat([marks, prompts], dim=1))
+            clicks = self._marks(self._clicks(batch, plain > 0, wanted, rows, 1), None)
+            closer = self._closer(batch, rows, torch.ones_like(batch.is_astray), images, wanted)
+            asked = {
+                "box": (images, self._marks(None, batch.scenes.to_sam(batch.boxes)), wanted),
+                "clicks": (images, clicks, wanted),
+                "closer": (closer[0], self._marks(None, closer[1]), closer[2]),
+            }
+            for kind, (seen, marks, target) in asked.items():
+                logits, _ = self.model.decode(seen, torch.cat([marks, prompts], dim=1))
                 ious = mask_ious(logits.float(), target)[:, 0].cpu()
                 for scene_kind in sorted(set(batch.kinds)):
                     of_kind = torch.tensor([each == scene_kind for each in batch.kinds])
@@ -229,38 +232,43 @@ class MarksStage:
         figures = Overlaps.of(self.held_out, alone).figures()
         return figures | {name: float(torch.cat(ious).mean()) for name, ious in with_mark.items()}
 
-    @torch.no_grad()
-    def _closer(self, batch: MarkedBatch, rows: torch.Tensor) -> "_Closer":
-        """See some phrases' boxes as `evfsam.sam.closer_look` does."""
-        views = closer_views(batch.scenes, batch.scene_of[rows], batch.marked_masks()[rows], batch.boxes[rows])
-        sam = cast(Any, self.model.visual_model)
-        marks, _ = sam.prompt_encoder(points=None, boxes=views.boxes, masks=None)
-        return _Closer(sam.image_encoder(views.pixels), covered_share(views.masks), marks, views.is_small)
-
-    @torch.no_grad()
     def _read(self, batch: PhraseBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """(P, C, h, w) images and (P, 1, C) prompts of the phrases."""
-        embeddings = self.model.visual_model.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
-        prompts, _ = self.model.fuse(batch.encoder_pixels.float(), batch.input_ids, batch.words)
+        embeddings = self._sam.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
+        with torch.no_grad():
+            prompts, _ = self.model.fuse(batch.encoder_pixels.float(), batch.input_ids, batch.words)
         return embeddings[batch.scene_of], prompts
 
-    def _marks(
+    def _closer(
         self,
         batch: MarkedBatch,
-        kind: str,
-        marked: torch.Tensor,
-        wanted: torch.Tensor,
         rows: torch.Tensor,
-        click_count: int,
-    ) -> torch.Tensor:
-        """(R, N, C) what SAM's prompt encoder makes of the marks of some phrases, whose masks alone are `marked`."""
-        points = None
-        if kind != "box":
-            draws = batch.draws[rows, :click_count]
-            points = clicks_on_errors(marked[rows], wanted[rows] > 0.5, batch.is_astray[rows], draws)
-        boxes = None if kind == "clicks" else batch.boxes[rows]
-        sparse, _ = cast(Any, self.model.visual_model).prompt_encoder(points=points, boxes=boxes, masks=None)
+        is_asked: torch.Tensor,
+        images: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Images, boxes and targets of some phrases, their boxes seen closer where asked; see `seen_closer`."""
+        boxes = batch.boxes[rows]
+        views = closer_views(batch.scenes, batch.scene_of[rows], batch.marked_masks()[rows], boxes)
+        return seen_closer(self._sam.image_encoder, views, is_asked, images, batch.scenes.to_sam(boxes), targets)
+
+    @staticmethod
+    def _clicks(
+        batch: MarkedBatch, marked: torch.Tensor, wanted: torch.Tensor, rows: torch.Tensor, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clicks on what is wrong in (R, h, w) `marked`, or just on what is wanted; see `clicks_on_errors`."""
+        is_plain = batch.is_plain[rows]
+        marked = marked & ~is_plain[:, None, None]
+        return clicks_on_errors(marked, wanted > 0.5, batch.is_astray[rows] | is_plain, batch.draws[rows, :count])
+
+    def _marks(self, points: tuple[torch.Tensor, torch.Tensor] | None, boxes: torch.Tensor | None) -> torch.Tensor:
+        """(R, N, C) what SAM's prompt encoder makes of clicks and boxes."""
+        sparse, _ = self._sam.prompt_encoder(points=points, boxes=boxes, masks=None)
         return cast(torch.Tensor, sparse)
+
+    @property
+    def _sam(self) -> Any:
+        return self.model.visual_model
 
 
 def _loss(logits: torch.Tensor, pred_ious: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

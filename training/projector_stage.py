@@ -19,7 +19,7 @@ from evfsam.weights.checkpoint_files import read_config, read_weights
 from training import sam_stage
 from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
 from training.loop import Schedule
-from training.scene_stream import SceneSource
+from training.scene_stream import SceneSource, covered_share
 from training.warm_start import started
 
 SCHEDULE = Schedule(steps=500, learning_rate=8e-4, warmup=50, validate_every=250)
@@ -69,7 +69,7 @@ class ProjectorStage:
 
     def loss(self, batch: PhraseBatch) -> torch.Tensor:
         """BCE + dice of both variants' masks."""
-        logits, targets = self._predict(batch), sam_stage.covered_share(batch.masks())
+        logits, targets = self._predict(batch), covered_share(batch.masks())
         return batch_mask_loss(logits, [targets, targets], bce_weight=2.0, dice_weight=1.0).loss
 
     def validate(self) -> dict[str, float]:
@@ -78,7 +78,7 @@ class ProjectorStage:
         late: list[tuple[torch.Tensor, torch.Tensor]] = []
         for each in self.held_out:
             batch = each.to(self.model.sam.device)
-            targets = sam_stage.covered_share(batch.masks())
+            targets = covered_share(batch.masks())
             for answers, logits in zip((text, late), self._predict(batch), strict=True):
                 answers.append((logits, targets))
         figures = Overlaps.of(self.held_out, text).figures()

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,12 +35,14 @@ from training import (
     pretrain,
     projector_stage,
     sam_stage,
+    shared_encoder,
     sight,
     tower,
 )
 from training.cards import CARDS, Measured, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
 from training.namer import START_DEVIATION
+from training.processes import Processes
 from training.scene_dialogues import DialogueDraw
 from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
@@ -148,7 +151,7 @@ class Places:
         return CLIPModel.from_pretrained(self.work / "clip", dtype=torch.float32)
 
     def train(self, name: str, stage: Stage, schedule: Schedule) -> Measured:
-        """Run a stage and say how it went."""
+        """Run a stage and say how it went; of several processes that train it together, the first alone goes on."""
         if self.scenes_a_step is not None:
             cast(Any, stage).draw = replace(cast(Any, stage.draw), scene_count=self.scenes_a_step)
         chosen = replace(schedule, steps=self.steps or max(1, round(schedule.steps * self.pace)))
@@ -166,6 +169,8 @@ class Places:
             curves=self.work / "curves" / name,
             seconds=self.seconds,
         )
+        if Processes.joined().rank:
+            sys.exit(0)
         chosen = replace(chosen, steps=outcome.steps)
         stage.module.to("cpu").eval()
         hardware = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{_cpu()}, {os.cpu_count()} cores"
@@ -190,7 +195,10 @@ def train_sam(places: Places) -> None:
     if places.start is not None:
         earlier = read_weights(places.start / "point-query" / "sam")
         stage.sam.load_state_dict(started(stage.sam.state_dict(), earlier))
-    measured = places.train("sam", stage, sam_stage.SCHEDULE)
+    _save_sam(places, stage, places.train("sam", stage, sam_stage.SCHEDULE))
+
+
+def _save_sam(places: Places, stage: sam_stage.SamStage, measured: Measured) -> None:
     directory = places.out / "point-query" / "sam"
     SamMaskBackbone(stage.sam, sam_stage.CONFIG).save_pretrained(directory, storage_dtype=torch.float16)
     write_card(directory, CARDS["sam"], measured)
@@ -289,10 +297,44 @@ def train_marks(places: Places) -> None:
     model, processor = _earlier_evf_sam(places, "marks")
     model.config.sam = {**model.config.sam, "looks_closer": True}
     stage = marks.MarksStage(
-        places.source(), model, processor, scenes_a_step=marks.SCENES_A_STEP, held_out=places.held_out
+        places.source(),
+        model,
+        processor,
+        scenes_a_step=marks.SCENES_A_STEP,
+        per_scene=marks.PHRASES_A_SCENE,
+        held_out=places.held_out,
     )
     measured = places.train("marks", stage, marks.SCHEDULE)
     _save_evf_sam(places, model, processor, "marks", measured)
+
+
+def train_shared_encoder(places: Places) -> None:
+    """SAM's image encoder, for an earlier suite's point query and EVF-SAM together, with both mask decoders.
+
+    Raises:
+        ConfigurationError: no earlier suite is named.
+        CheckpointError: its EVF-SAM stands on another image encoder than its point query's SAM.
+    """
+    model, processor = _earlier_evf_sam(places, "to see with another image encoder")
+    assert places.start is not None
+    source = SceneSource(places.pictures, side=shared_encoder.SCENE_SIDE)
+    objects = sam_stage.SamStage(source, places.held_out)
+    objects.sam.load_state_dict(read_weights(places.start / "point-query" / "sam"))
+    theirs = model.visual_model.image_encoder.state_dict()
+    if any(not torch.equal(value, theirs[name]) for name, value in objects.sam.image_encoder.state_dict().items()):
+        raise CheckpointError(f"expected one image encoder in {places.start_name} for evf-sam and point-query, got two")
+    phrases = marks.MarksStage(
+        source,
+        model,
+        processor,
+        scenes_a_step=shared_encoder.SCENES_A_STEP,
+        per_scene=shared_encoder.PHRASES_A_SCENE,
+        held_out=places.held_out,
+    )
+    stage = shared_encoder.SharedEncoderStage(phrases, objects)
+    measured = places.train("shared-encoder", stage, shared_encoder.SCHEDULE)
+    _save_evf_sam(places, model, processor, "marks", measured)
+    _save_sam(places, objects, measured)
 
 
 def _scenes_for_dialogues(places: Places) -> SceneSource:
@@ -490,6 +532,7 @@ FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
         "absent": Recipe(train_absent, (), finetune.ABSENT_SCHEDULE),
         "marks": Recipe(train_marks, (), marks.SCHEDULE),
+        "shared-encoder": Recipe(train_shared_encoder, (), shared_encoder.SCHEDULE),
         "sight": Recipe(train_sight, (), sight.TOWER_SCHEDULE),
         "sight-pointing": Recipe(train_sight_pointing, ("sight",), sight.POINTING_SCHEDULE),
         "sight-text": Recipe(train_sight_text, ("sight-pointing",), sight.TEXT_SCHEDULE),

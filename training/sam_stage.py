@@ -1,11 +1,11 @@
 """Training of the small promptable SAM from points and boxes on scenes.
 
 Each step asks for one kind of prompt: a box, a box with labelled points, or points alone. Boxes are shifted at random,
-as those of a language model will be. With three candidates mostly the best is trained, as SAM does.
+as those of a language model will be, and half of those around small things are seen closer. With three candidates mostly the best is trained, as SAM does.
 Source: SAM, arXiv:2304.02643, appendix A (training algorithm); we leave out its mask prompts and iterations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +17,17 @@ from torch import nn
 from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from evfsam.sam.sam import SamConfig, build_sam, decode_prompts
+from training.closer_views import closer_views, seen_closer
 from training.loop import Schedule
 from training.scene_stream import (
+    LOSS_SIDE,
     SHARES,
     SIDE,
     SceneSource,
     SceneTensors,
     Tensors,
     TrainingScene,
+    covered_share,
     scene_tensors,
     tight_box,
 )
@@ -46,14 +49,15 @@ CONFIG = SamConfig(
 SCHEDULE = Schedule(steps=4000, learning_rate=1e-3, warmup=100, validate_every=1000)
 SCENES_A_STEP = 14
 OBJECTS_A_SCENE = 3
-LOSS_SIDE = 96
-"""Side of the decoder's masks; targets are the covered share of each cell, which keeps edges finer than the cells."""
 MIN_VISIBLE_PIXELS = 60
+"""Of a scene in SAM's square."""
+CLOSER_EVERY = 2
+"""Of the boxes around small things, one in so many is seen closer."""
 
 
 @dataclass(frozen=True, eq=False)
 class PromptBatch(Tensors):
-    """One kind of prompt for P objects, in pixels.
+    """One kind of prompt for P objects, in the scenes' pixels.
 
     Attributes:
         points: (P, n, 2) XY, or None.
@@ -83,10 +87,10 @@ class SamBatch(Tensors):
     prompts: PromptBatch
     multimask: bool
 
-    def targets(self) -> torch.Tensor:
-        """(P, LOSS_SIDE, LOSS_SIDE) float32: share of each cell that the object covers."""
+    def masks(self) -> torch.Tensor:
+        """(P, s, s) float32: the objects in SAM's square."""
         maps = self.scenes.object_maps[self.scene_of]
-        return covered_share((maps == self.objects[:, None, None]).float())
+        return (maps == self.objects[:, None, None]).float()
 
 
 def random_prompts(masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> PromptBatch:
@@ -135,7 +139,7 @@ def draw_batch(source: SceneSource, rng: np.random.Generator, scene_count: int, 
     masks = [scenes[row].object_map == number for row, number in chosen]
     prompts = random_prompts(masks, rng)
     scene_of, objects = torch.tensor(chosen).T
-    return SamBatch(scene_tensors(scenes), scene_of, objects, prompts, bool(rng.random() < 0.7))
+    return SamBatch(scene_tensors(scenes, source.side), scene_of, objects, prompts, bool(rng.random() < 0.7))
 
 
 def _objects(scenes: Sequence[TrainingScene], rng: np.random.Generator, per_scene: int) -> Sequence[tuple[int, int]]:
@@ -143,7 +147,8 @@ def _objects(scenes: Sequence[TrainingScene], rng: np.random.Generator, per_scen
     chosen: list[tuple[int, int]] = []
     for row, scene in enumerate(scenes):
         shown = np.bincount(scene.object_map.ravel(), minlength=len(scene.objects) + 1)[1:]
-        usable = np.flatnonzero(shown >= min(MIN_VISIBLE_PIXELS, shown.max()))
+        least = MIN_VISIBLE_PIXELS * (max(scene.object_map.shape) / SIDE) ** 2
+        usable = np.flatnonzero(shown >= min(least, shown.max()))
         chosen += [(row, int(i) + 1) for i in rng.choice(usable, per_scene, replace=len(usable) < per_scene)]
     return chosen
 
@@ -170,7 +175,7 @@ class SamStage:
 
     def __init__(self, source: SceneSource, held_out: int) -> None:
         self.source, self.held_out = source, held_out
-        self.draw: Callable[[np.random.Generator], SamBatch] = SamDraw(source)
+        self.draw = SamDraw(source)
         self.sam = build_sam(CONFIG)
         nn.init.normal_(self.sam.image_encoder.pos_embed, std=0.02)
 
@@ -181,8 +186,8 @@ class SamStage:
 
     def loss(self, batch: SamBatch) -> torch.Tensor:
         """Mask loss of the best candidate, and the squared error of every predicted IoU."""
-        logits, pred_ious = self._predict(batch, batch.prompts, multimask=batch.multimask)
-        targets = batch.targets()
+        rows = torch.arange(len(batch.objects), device=batch.objects.device)
+        logits, pred_ious, targets = self._predict(batch, rows % CLOSER_EVERY == 0, multimask=batch.multimask)
         ious = mask_ious(logits.detach(), targets)
         best = ious.argmax(1)
         chosen = logits[torch.arange(len(best), device=logits.device), best]
@@ -193,7 +198,7 @@ class SamStage:
         return mask_loss + others + F.mse_loss(pred_ious.float(), ious)
 
     def validate(self) -> dict[str, float]:
-        """Mean IoU of the candidate with the best predicted IoU, from tight boxes and from one point."""
+        """Mean IoU of the best candidate by predicted IoU: from tight boxes, from those seen closer, from one point."""
         figures = {}
         for kind in SHARES:
             for prompt, iou in self._measure(self.source.held_out(kind)).items():
@@ -208,28 +213,35 @@ class SamStage:
         boxes = torch.from_numpy(np.stack([tight_box(mask) for mask in masks])).float()
         on = [_points_on(mask, 1, rng) for mask in masks]
         coords, labels = (torch.from_numpy(np.stack([drawn[k] for drawn in on])) for k in (0, 1))
-        kinds = {"box": PromptBatch(None, None, boxes), "point": PromptBatch(coords.float(), labels, None)}
-        scene_of, objects = torch.tensor(chosen).T
+        box, point = PromptBatch(None, None, boxes), PromptBatch(coords.float(), labels, None)
+        tensors, (scene_of, objects) = scene_tensors(scenes, source.side), torch.tensor(chosen).T
         figures = {}
-        for name, prompts in kinds.items():
-            batch = SamBatch(scene_tensors(scenes), scene_of, objects, prompts, True).to(self.sam.device)
-            logits, pred_ious = self._predict(batch, batch.prompts, multimask=True)
+        for name, prompts, is_closer in (("box", box, False), ("closer", box, True), ("point", point, False)):
+            batch = SamBatch(tensors, scene_of, objects, prompts, True).to(self.sam.device)
+            asked = torch.full_like(batch.objects, is_closer, dtype=torch.bool)
+            logits, pred_ious, targets = self._predict(batch, asked, multimask=True)
             best = logits[torch.arange(len(logits), device=logits.device), pred_ious.argmax(1)]
-            figures[name] = float(mask_ious(best[:, None], batch.targets()).mean())
+            figures[name] = float(mask_ious(best[:, None], targets).mean())
         return figures
 
-    def _predict(self, batch: SamBatch, prompts: PromptBatch, *, multimask: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (P, M, LOSS_SIDE, LOSS_SIDE) logits and (P, M) predicted IoUs."""
-        embeddings = self.sam.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
-        points = None if prompts.points is None else (prompts.points, prompts.labels)
-        sparse, _ = self.sam.prompt_encoder(points=points, boxes=prompts.boxes, masks=None)
-        logits, pred_ious = decode_prompts(self.sam, embeddings[batch.scene_of], sparse, multimask=multimask)
-        return logits.float(), pred_ious.float()
+    def _predict(
+        self, batch: SamBatch, is_closer: torch.Tensor, *, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (P, M, LOSS_SIDE, LOSS_SIDE) logits, (P, M) predicted IoUs and (P, LOSS_SIDE, LOSS_SIDE) targets.
 
-
-def covered_share(masks: torch.Tensor) -> torch.Tensor:
-    """(P, s, s) float32 masks to (P, s / 3, s / 3) in [0, 1]: the grid of SAM's decoder."""
-    return F.avg_pool2d(masks[:, None], SIDE // LOSS_SIDE)[:, 0]
+        Boxes around small things are seen closer where (P,) `is_closer` says so, as if a person had drawn them.
+        """
+        points, labels, drawn = batch.prompts.points, batch.prompts.labels, batch.prompts.boxes
+        boxes, masks = None if drawn is None else batch.scenes.to_sam(drawn), batch.masks()
+        images = self.sam.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))[batch.scene_of]
+        targets = covered_share(masks)
+        if boxes is not None and drawn is not None and points is None:
+            views = closer_views(batch.scenes, batch.scene_of, masks, drawn)
+            images, boxes, targets = seen_closer(self.sam.image_encoder, views, is_closer, images, boxes, targets)
+        clicks = None if points is None else (batch.scenes.to_sam(points), labels)
+        sparse, _ = self.sam.prompt_encoder(points=clicks, boxes=boxes, masks=None)
+        logits, pred_ious = decode_prompts(self.sam, images, sparse, multimask=multimask)
+        return logits.float(), pred_ious.float(), targets
 
 
 def mask_ious(mask_logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -37,6 +38,8 @@ from workbench.datasets.vocabulary import COLOURS, NOUNS
 
 SIDE: Final = 288
 """Longest side of a training scene in pixels: SAM mini's input."""
+LOSS_SIDE: Final = 96
+"""Side of the decoder's masks; targets are the covered share of each cell, which keeps edges finer than the cells."""
 SQUARE: Final = 240
 """Side of the object map squashed to a square, as the encoders of phrases see the image."""
 SceneKind = Literal["page", "drawn", "photo"]
@@ -129,7 +132,7 @@ class SceneTensors(Tensors):
     """B scenes.
 
     Attributes:
-        images: (B, s, s, 3) uint8, each at the top left of a square of SAM's input.
+        images: (B, s, s, 3) uint8, each at the top left of a square: SAM's input, or one with more pixels.
         sizes: (B, 2) height and width of each.
         object_maps: (B, s, s) uint8.
         square_maps: (B, SQUARE, SQUARE) uint8, the maps squashed to squares.
@@ -148,7 +151,12 @@ class SceneTensors(Tensors):
     is_ranked: torch.Tensor
 
     def sam_pixels(self, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-        """(B, 3, s, s) float32: normalised, the rest of the square zero, as `evfsam.preprocess.sam_pixels`."""
+        """(B, 3, SIDE, SIDE) float32: normalised, the rest of the square zero, as `evfsam.preprocess.sam_pixels`."""
+        pixels = self.normalised(mean, std)
+        return pixels if self.side == SIDE else F.adaptive_avg_pool2d(pixels, SIDE)
+
+    def normalised(self, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+        """(B, 3, s, s) float32: the same in the scenes' own square."""
         device = self.images.device
         pixels = self.images.permute(0, 3, 1, 2).float()
         pixels = (pixels - torch.tensor(mean, device=device).view(-1, 1, 1)) / torch.tensor(std, device=device).view(
@@ -156,9 +164,18 @@ class SceneTensors(Tensors):
         )
         return pixels * self.inside()[:, None]
 
+    @property
+    def side(self) -> int:
+        """Of the square that scenes lie in, s."""
+        return self.images.shape[1]
+
+    def to_sam(self, places: torch.Tensor) -> torch.Tensor:
+        """Take points or boxes from the scenes' square to SAM's."""
+        return places * (SIDE / self.side)
+
     def inside(self) -> torch.Tensor:
         """(B, s, s) bool: where the image is, and not the rest of the square."""
-        line = torch.arange(self.images.shape[1], device=self.sizes.device)
+        line = torch.arange(self.side, device=self.sizes.device)
         return (line[None, :, None] < self.sizes[:, :1, None]) & (line[None, None] < self.sizes[:, 1:, None])
 
     def shown(self, grid: int) -> torch.Tensor:
@@ -188,6 +205,11 @@ def referred(maps: torch.Tensor, scene_of: torch.Tensor, bits: torch.Tensor) -> 
 def bits_of(expression: Expression) -> int:
     """Return an expression's objects as bits."""
     return sum(1 << index for index in expression.object_indices)
+
+
+def covered_share(masks: torch.Tensor) -> torch.Tensor:
+    """(P, s, s) float32 masks to (P, LOSS_SIDE, LOSS_SIDE) in [0, 1]: the grid of SAM's decoder."""
+    return F.adaptive_avg_pool2d(masks[:, None], LOSS_SIDE)[:, 0]
 
 
 class SceneSource:
