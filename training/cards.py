@@ -84,6 +84,10 @@ _HYBRID_LLAVA: Final = (
     "on 256-pixel images, which know photographs, under 6 layers of attention of width 128; 64 image tokens, a "
     "Llama of width 160 and 5 layers."
 )
+_MARKS: Final = (
+    "Mean IoU with a tight box (`box`), with it and seen closer (`closer`), and with one click where the mask is wrong "
+    "(`clicks`)."
+)
 _SPOKEN_FIGURES: Final = (
     "`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits, "
     "on scenes of the page and on held-out pictures, drawn and photographed."
@@ -95,10 +99,11 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             title="SAM mini",
             pipeline="mask-generation",
             summary=f"A promptable SAM of `segment_anything`'s modules: {_SAM}.",
-            recipe="Points and boxes on single objects of scenes; BCE + dice on covered shares, mostly of "
-            "the best of three candidates; squared error on predicted IoU.",
-            measures="Mean IoU on the page's scenes and on held-out drawn and photographic cut-outs, from a tight box "
-            "and from one point.",
+            recipe="Points and boxes on single objects of scenes, half of the boxes around small ones seen closer "
+            "(`evfsam/sam/closer_look.py`); BCE + dice on covered shares, mostly of the best of three candidates; "
+            "squared error on predicted IoU.",
+            measures="Mean IoU on the page's scenes and on held-out drawn and photographic cut-outs, from a tight box, "
+            "from one that is seen closer where it is small, and from one point.",
             limits="Trained on objects cut out and put on other pictures; edges that nature blurs are harder for it.",
         ),
         "evf-sam": Card(
@@ -129,8 +134,17 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             "alone learns, from phrases as they stand and with a box or clicks beside them, in four of ten on an "
             "object that the words do not mean; BCE + dice, and the squared error of the predicted IoU. Half of the "
             "boxes around small things are seen closer (`evfsam/sam/closer_look.py`).",
-            measures=_CIOU + " Mean IoU with a tight box (`box`), with it and seen closer (`closer`), and with one "
-            "click where the mask is wrong (`clicks`).",
+            measures=_CIOU + " " + _MARKS,
+            limits=_LIMITS,
+        ),
+        "shared-encoder": Card(
+            title="EVF-SAM mini",
+            pipeline="image-segmentation",
+            summary=_EVF_SAM,
+            recipe=_CONVOLUTIONS + " An earlier suite's EVF-SAM, made by `finetune`, `absent` and `marks`. SAM's image "
+            "encoder learns with both mask decoders on it, EVF-SAM's as in `marks`, and that of point query's SAM as "
+            "in `sam`, on scenes with twice as many pixels as SAM's square, so that what is seen closer is sharp.",
+            measures=_CIOU + " " + _MARKS + " The same of point query's SAM, without a phrase (`sam`).",
             limits=_LIMITS,
         ),
         "sight-text": Card(

@@ -26,7 +26,7 @@ from evfsam.model.processing import EvfSamProcessor
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import RgbImage
-from training import pretrain, sam_stage, tower
+from training import pretrain, tower
 from training.batches import KIND_WEIGHTS, Overlaps, PhraseBatch, PhraseDraw, held_out_batches, pooled
 from training.loop import Schedule, batches
 from training.namer import Namer, fit_namer, start_from_convolutions

@@ -333,7 +333,7 @@ def train_shared_encoder(places: Places) -> None:
     )
     stage = shared_encoder.SharedEncoderStage(phrases, objects)
     measured = places.train("shared-encoder", stage, shared_encoder.SCHEDULE)
-    _save_evf_sam(places, model, processor, "marks", measured)
+    _save_evf_sam(places, model, processor, "shared-encoder", measured)
     _save_sam(places, objects, measured)
 
 

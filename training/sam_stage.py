@@ -1,7 +1,8 @@
 """Training of the small promptable SAM from points and boxes on scenes.
 
 Each step asks for one kind of prompt: a box, a box with labelled points, or points alone. Boxes are shifted at random,
-as those of a language model will be, and half of those around small things are seen closer. With three candidates mostly the best is trained, as SAM does.
+as those of a language model will be, and half of those around small things are seen closer. With three candidates
+mostly the best is trained, as SAM does.
 Source: SAM, arXiv:2304.02643, appendix A (training algorithm); we leave out its mask prompts and iterations.
 """
 
@@ -20,7 +21,6 @@ from evfsam.sam.sam import SamConfig, build_sam, decode_prompts
 from training.closer_views import closer_views, seen_closer
 from training.loop import Schedule
 from training.scene_stream import (
-    LOSS_SIDE,
     SHARES,
     SIDE,
     SceneSource,

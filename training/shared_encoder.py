@@ -51,7 +51,8 @@ class SharedDraw:
 
     def __call__(self, rng: np.random.Generator) -> SharedBatch:
         """Draw one."""
-        phrases, objects = (replace(draw, scene_count=self.scene_count) for draw in (self.phrases, self.objects))
+        phrases = replace(self.phrases, scene_count=self.scene_count)
+        objects = replace(self.objects, scene_count=self.scene_count)
         return SharedBatch(phrases(rng), objects(rng))
 
 

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from evfsam.geometry import longest_side_frame
 from evfsam.preprocess import sam_pixels
 from evfsam.sam.closer_look import region_around
 from evfsam.types import SamPrompt
-from training.closer_views import CloserViews, chosen, closer_views
+from training.closer_views import CloserViews, closer_views, seen_closer
 from training.sam_stage import SamBatch, SamDraw
-from training.scene_stream import SIDE, SceneSource
+from training.scene_stream import LOSS_SIDE, SIDE, SceneSource
 
 NOWHERE = Path("no-pictures")
 """Without fetched pictures scenes are made of the project's own."""
@@ -28,15 +29,10 @@ def batch() -> SamBatch:
     return next(each for each in drawn if each.prompts.boxes is not None and each.prompts.points is None)
 
 
-def masks_of(batch: SamBatch) -> torch.Tensor:
-    """(P, s, s) float32: the objects in SAM's square."""
-    return (batch.scenes.object_maps[batch.scene_of] == batch.objects[:, None, None]).float()
-
-
 @pytest.fixture(scope="module")
 def views(batch: SamBatch) -> CloserViews:
     assert batch.prompts.boxes is not None
-    return closer_views(batch.scenes, batch.scene_of, masks_of(batch), batch.prompts.boxes)
+    return closer_views(batch.scenes, batch.scene_of, batch.masks(), batch.prompts.boxes)
 
 
 def test_pixels_masks_and_boxes_are_those_of_the_region_cut_out(batch: SamBatch, views: CloserViews) -> None:
@@ -62,12 +58,25 @@ def test_pixels_masks_and_boxes_are_those_of_the_region_cut_out(batch: SamBatch,
         assert shown.box is not None
         expected = frame.box_to_input(shown.box)
         assert np.abs(np.array(expected) - views.boxes[row].numpy()).max() < 0.03 * SIDE
-        mask = masks_of(batch)[row, region.top : region.bottom, region.left : region.right]
+        mask = batch.masks()[row, region.top : region.bottom, region.left : region.right]
         share = float(mask.mean()) * rows * columns / SIDE**2
         assert abs(float(views.masks[row].mean()) - share) < 0.02
     assert compared >= 5
 
 
-def test_rows_are_chosen_each_for_itself() -> None:
-    first, second = torch.ones(3, 2, 2), torch.zeros(3, 2, 2)
-    assert chosen(torch.tensor([True, False, True]), first, second)[:, 0, 0].tolist() == [1, 0, 1]
+def test_those_that_are_asked_about_and_small_take_the_place_of_the_whole(batch: SamBatch, views: CloserViews) -> None:
+    boxes = batch.prompts.boxes
+    assert boxes is not None
+    asked = torch.arange(len(boxes)) % 2 == 0
+    images, targets = torch.zeros(len(boxes), 3, SIDE, SIDE), torch.zeros(len(boxes), LOSS_SIDE, LOSS_SIDE)
+    seen, moved, wanted = seen_closer(nn.Identity(), views, asked, images, boxes, targets)
+    closer = asked & views.is_small
+    assert 0 < int(closer.sum()) < len(boxes)
+    assert torch.equal(seen[closer], views.pixels[closer])
+    assert torch.equal(moved[closer], views.boxes[closer])
+    assert bool((wanted[closer].flatten(1).sum(1) > 0).all())
+    assert not seen[~closer].any()
+    assert torch.equal(moved[~closer], boxes[~closer])
+    assert not images.any()
+    nothing = torch.zeros_like(asked)
+    assert seen_closer(nn.Identity(), views, nothing, images, boxes, targets)[0] is images
