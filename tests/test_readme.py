@@ -214,6 +214,8 @@ PARSED = {
     "python -m workbench evaluate": "takes minutes; its figures are compared below",
     "python -m workbench report": "run by tests/test_research_docs.py, after what it reports on",
     "python -m workbench score": "run by tests/test_research_docs.py, after its masks are made",
+    "python -m training data": "fetches packages; tests/training/pictures runs it on less",
+    "python -m training all": "takes days; tests/training/test_recipes.py runs its stages on less",
     "python -m training res": "needs data sets of the visitor's own, and days",
     "python -m benchmarks.all --json": "takes minutes; tests/benchmarks/test_all.py runs its parts on less",
     "python -m benchmarks.gpu --minutes": "needs a GPU; tests/benchmarks/test_gpu.py runs it on less",

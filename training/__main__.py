@@ -16,7 +16,7 @@ import torch
 from evfsam.errors import ConfigurationError, EvfSamError
 from training.command_line import DefaultsShown, positive
 from training.loop import CHECKPOINT_EVERY_S
-from training.recipes import BESIDE, FURTHER, STAGES, Places
+from training.recipes import BESIDE, STAGES, Places
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.cutouts import FETCHED
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.stage == "all":
             return run_all(places, words, at_once=options.at_once)
         torch.manual_seed(options.seed or 0)
-        {**STAGES, **FURTHER, **BESIDE}[options.stage].train(places)
+        {**STAGES, **BESIDE}[options.stage].train(places)
     except EvfSamError as err:
         print(f"training: {err}", file=sys.stderr)
         return 2
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "`python -m training ablations --help` for the papers' ablations in miniature, `python -m training res --help` "
         "for real data.",
     )
-    stages = [*STAGES, *FURTHER, *BESIDE, "all"]
+    stages = [*STAGES, *BESIDE, "all"]
     parser.add_argument("stage", choices=stages, help="what to train; goes on where a killed run stopped")
     parser.add_argument("--work", type=Path, default=Path("training-cache"), help="unfinished stages and their curves")
     parser.add_argument("--out", type=Path, default=Path("training-cache/mini"), help="the finished suite")
@@ -153,7 +153,9 @@ def run_all(places: Places, words: Sequence[str], *, at_once: int) -> int:
         for name, recipe in STAGES.items():
             ready = name not in done and name not in running and done.issuperset(recipe.needs)
             if ready and len(running) < at_once:
-                running[name] = _start(name, words, logs), time.monotonic()
+                # Stages that go on from finished weights go on from what this run made.
+                own = [*words, "--start", str(places.out)] if recipe.goes_on else words
+                running[name] = _start(name, own, logs), time.monotonic()
                 print(f"{name}: started, log in {logs / name}.log", flush=True)
         time.sleep(_POLL_S)
         for name, (process, started) in list(running.items()):

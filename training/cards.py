@@ -1,6 +1,6 @@
 """Model cards: what a checkpoint was made of, how, on what, how well it does and what it cannot do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,7 @@ class Measured:
         figures: of the last validation.
         data: digest of the list of pictures.
         commit: of the project.
-        start: the earlier suite whose weights it started from, or "" where they were fresh.
+        start: the earlier suite whose weights it started from, or "" where they were fresh or of the stage before.
     """
 
     stage: str
@@ -84,10 +84,6 @@ _HYBRID_LLAVA: Final = (
     "on 256-pixel images, which know photographs, under 6 layers of attention of width 128; 64 image tokens, a "
     "Llama of width 160 and 5 layers."
 )
-_MARKS: Final = (
-    "Mean IoU with a tight box (`box`), with it and seen closer (`closer`), and with one click where the mask is wrong "
-    "(`clicks`)."
-)
 _SPOKEN_FIGURES: Final = (
     "`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits, "
     "on scenes of the page and on held-out pictures, drawn and photographed."
@@ -101,7 +97,8 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             summary=f"A promptable SAM of `segment_anything`'s modules: {_SAM}.",
             recipe="Points and boxes on single objects of scenes, half of the boxes around small ones seen closer "
             "(`evfsam/sam/closer_look.py`); BCE + dice on covered shares, mostly of the best of three candidates; "
-            "squared error on predicted IoU.",
+            "squared error on predicted IoU. In `shared-encoder` the encoder and both mask decoders on it learn on, "
+            "together with EVF-SAM's phrases.",
             measures="Mean IoU on the page's scenes and on held-out drawn and photographic cut-outs, from a tight box, "
             "from one that is seen closer where it is small, and from one point.",
             limits="Trained on objects cut out and put on other pictures; edges that nature blurs are harder for it.",
@@ -110,67 +107,46 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             title="EVF-SAM mini",
             pipeline="image-segmentation",
             summary=_EVF_SAM,
-            recipe=_CONVOLUTIONS + " What they add to patches starts as the linear discriminants of names. Encoder, "
-            "projector and mask decoder learn with BCE + dice, SAM's image encoder frozen; beside the mask stand dense "
-            "targets: the referred mask on the grid of patches and from [CLS] alone, names of patches and ranks of "
-            "objects among their equals.",
-            measures=_CIOU,
+            recipe=_CONVOLUTIONS
+            + """
+
+- `finetune`: what convolutions add to patches starts as the linear discriminants of names. Encoder, projector and
+  mask decoder learn with BCE + dice, SAM's image encoder frozen; beside the mask stand dense targets: the
+  referred mask on the grid of patches and from [CLS] alone, names of patches and ranks of objects among their
+  equals.
+- `absent`: a quarter of the phrases are about what is not there, and the masks alone are learnt.
+- `marks`: the mask decoder alone learns, from phrases as they stand and with a box or clicks beside them, in four
+  of ten on an object that the words do not mean; BCE + dice, and the squared error of the predicted IoU. Half of
+  the boxes around small things are seen closer (`evfsam/sam/closer_look.py`).
+- `shared-encoder`: SAM's image encoder learns with both mask decoders on it, EVF-SAM's as in `marks`, and that of
+  point query's SAM as in `sam`, on scenes with twice as many pixels as SAM's square, so that what is seen closer
+  is sharp.""",
+            measures=_CIOU
+            + " Since `marks`: mean IoU with a tight box (`box`), with it and seen closer (`closer`), and "
+            "with one click where the mask is wrong (`clicks`). Since `shared-encoder`: the same of point query's SAM, "
+            "without a phrase (`sam`).",
             limits=_LIMITS,
         ),
-        "absent": Card(
-            title="EVF-SAM mini",
-            pipeline="image-segmentation",
-            summary=_EVF_SAM,
-            recipe=_CONVOLUTIONS + " After `finetune`, a quarter of the phrases are about what is not there, and the "
-            "masks alone are learnt: the steps below.",
-            measures=_CIOU,
-            limits=_LIMITS,
-        ),
-        "marks": Card(
-            title="EVF-SAM mini",
-            pipeline="image-segmentation",
-            summary=_EVF_SAM,
-            recipe=_CONVOLUTIONS + " An earlier suite's EVF-SAM, made by `finetune` and `absent`. Its mask decoder "
-            "alone learns, from phrases as they stand and with a box or clicks beside them, in four of ten on an "
-            "object that the words do not mean; BCE + dice, and the squared error of the predicted IoU. Half of the "
-            "boxes around small things are seen closer (`evfsam/sam/closer_look.py`).",
-            measures=_CIOU + " " + _MARKS,
-            limits=_LIMITS,
-        ),
-        "shared-encoder": Card(
-            title="EVF-SAM mini",
-            pipeline="image-segmentation",
-            summary=_EVF_SAM,
-            recipe=_CONVOLUTIONS + " An earlier suite's EVF-SAM, made by `finetune`, `absent` and `marks`. SAM's image "
-            "encoder learns with both mask decoders on it, EVF-SAM's as in `marks`, and that of point query's SAM as "
-            "in `sam`, on scenes with twice as many pixels as SAM's square, so that what is seen closer is sharp.",
-            measures=_CIOU + " " + _MARKS + " The same of point query's SAM, without a phrase (`sam`).",
-            limits=_LIMITS,
-        ),
-        "sight-text": Card(
-            title="LLaVA mini for SAM4MLLM dialogues",
-            pipeline="image-text-to-text",
-            summary=_HYBRID_LLAVA,
-            recipe=_CONVOLUTIONS + " The attention and the language model start from an earlier suite's. "
-            "First the tower alone (`sight`): its tokens come near the earlier ones on the page's scenes, name what "
-            "each patch shows, and keep ImageNet's classes apart. Then dialogues of SAM4MLLM (arXiv:2409.10542) with "
-            "two tasks beside the text (`sight-pointing`): image tokens tell what each patch shows, and an answer's "
-            "first tokens point at what it speaks of. Then text alone: the steps below.",
-            measures=_SPOKEN_FIGURES,
-            limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",
-        ),
-        "presence": Card(
+        "seeing-mllm": Card(
             title="LLaVA mini for SAM4MLLM dialogues",
             pipeline="image-text-to-text",
             summary=_HYBRID_LLAVA,
             recipe=_CONVOLUTIONS
-            + " An earlier suite's LLaVA, made by `sight`, `sight-pointing` and `sight-text`, which its "
-            "own card describes. Of its language model alone how answers begin is taught: with a box, or with `No "
-            "object found.`; all that follows is held to what it said before by the divergence of its tokens. A "
-            "quarter of the phrases or more are about what is not there, and four in ten phrases have words that mean "
-            "nothing put into them. The weights are seven parts of those learnt and three of those before.",
-            measures=_SPOKEN_FIGURES + " `absent told` area under the curve of the probability of that beginning, "
-            "absent phrases against present ones, seen and unseen wordings.",
+            + """
+
+- `sight`: the tower takes the place of CLIP's in a LLaVA that was made by `clip`, `pretrain-mllm` and `mllm`. The
+  tower alone learns: its tokens come near the earlier ones on the page's scenes, name what each patch shows, and
+  keep ImageNet's classes apart.
+- `sight-pointing`: dialogues of SAM4MLLM (arXiv:2409.10542) with two tasks beside the text: image tokens tell
+  what each patch shows, and an answer's first tokens point at what it speaks of.
+- `sight-text`: text alone.
+- `presence`: of the language model alone how answers begin is taught: with a box, or with `No object found.`; all
+  that follows is held to what it said before by the divergence of its tokens. A quarter of the phrases or more
+  are about what is not there, and four in ten phrases have words that mean nothing put into them. The weights are
+  seven parts of those learnt and three of those before.""",
+            measures=_SPOKEN_FIGURES
+            + " Since `presence`: `absent told` area under the curve of the probability of that "
+            "beginning, absent phrases against present ones, seen and unseen wordings.",
             limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",
         ),
         "clip-text": Card(
@@ -186,13 +162,13 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
         "mllm": Card(
             title="LLaVA mini for SAM4MLLM dialogues",
             pipeline="image-text-to-text",
-            summary="A LLaVA of transformers' classes: the small CLIP's vision tower at 192 pixels, 144 image "
-            "tokens, a Llama of width 192 and 6 layers.",
+            summary="A LLaVA of transformers' classes: the small CLIP's vision tower at 128 pixels, 64 image "
+            "tokens, a Llama of width 160 and 5 layers.",
             recipe="Dialogues of SAM4MLLM (arXiv:2409.10542) about scenes: boxes, Yes or No for single "
             "points, box with points in one answer, and beside them names of points. Pre-trained with "
             "two tasks beside the text's cross-entropy (image tokens tell what each patch shows, and an answer's first "
             "tokens point at the patches of what it speaks of), then trained on the text's cross-entropy alone: the "
-            "steps below. All weights are trained.",
+            "steps of `mllm`. All weights are trained.",
             measures="`ce` cross-entropy of the answers, `points` accuracy of Yes and No, `digits` accuracy of digits, "
             "on held-out drawn scenes and photographs.",
             limits=_LIMITS + " It answers one point a turn; lists of points were not trained.",
@@ -201,14 +177,42 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
 )
 
 
-def _start(measured: Measured) -> str:
-    return f"Started from the weights of `{measured.start}`, an earlier suite. " if measured.start else ""
+_HEADINGS: Final = "| stage | steps | peak learning rate | seed | seconds | on | commit |"
 
 
-def write_card(directory: Path, card: Card, measured: Measured) -> None:
-    """Write `README.md` beside the weights."""
+def row_of(measured: Measured) -> str:
+    """Tell how a stage went, in a row of the table of stages."""
     schedule = measured.schedule
+    cells = (
+        f"`{measured.stage}`",
+        f"{schedule.steps:,}",
+        f"{schedule.learning_rate:g}",
+        str(schedule.seed),
+        f"{measured.seconds:,.0f}",
+        measured.hardware,
+        f"`{measured.commit[:7]}`",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def rows_told(card: Path) -> tuple[str, ...]:
+    """Return the rows of an earlier card's table of stages; none where there is no card."""
+    lines = card.read_text().splitlines() if card.is_file() else []
+    return tuple(line for line in lines if line.startswith("| `"))
+
+
+def write_card(directory: Path, card: Card, measured: Measured, rows: Sequence[str]) -> None:
+    """Write `README.md` beside the weights.
+
+    Args:
+        directory: of the weights.
+        card: what lasts.
+        measured: how the last stage went.
+        rows: of all the stages that these weights went through; see `row_of`.
+    """
     figures = "\n".join(f"| {name} | {value:.3f} |" for name, value in measured.figures.items())
+    stages = "\n".join(rows)
+    first = f"the weights of `{measured.start}`, an earlier suite" if measured.start else "fresh weights"
     (directory / "README.md").write_text(
         f"""---
 license: apache-2.0
@@ -222,13 +226,16 @@ tags: [referring-expression-segmentation, segment-anything]
 
 **Data.** {_DATA.format(digest=measured.data)}
 
-**Recipe.** `python -m training {measured.stage}`. {card.recipe}
-{_start(measured)}AdamW, {schedule.steps} steps, peak learning rate {schedule.learning_rate:g} with
-{schedule.warmup} steps of warm-up and cosine decay, seed {schedule.seed}. Stored as float16.
+**Recipe.** `python -m training STAGE`. {card.recipe}
 
-**Made by** commit `{measured.commit}` on {measured.hardware} in {measured.seconds:.0f} s.
+AdamW with warm-up and cosine decay (`training/loop.py`). Stored as float16. The stages that these weights went
+through, each from the one before, the first from {first}:
 
-**Measured on validation scenes.** {card.measures}
+{_HEADINGS}
+|---|---|---|---|---|---|---|
+{stages}
+
+**Measured on validation scenes** after the last of them. {card.measures}
 
 | figure | value |
 |---|---|

@@ -31,7 +31,7 @@ from training.scene_stream import SHARES, SceneSource, Tensors, TrainingScene, s
 from training.tokenizer_training import train_clip_tokenizer
 from workbench.datasets.vocabulary import NOUNS
 
-IMAGE_SIZE = 192
+IMAGE_SIZE = 128
 PATCH_SIZE = 16
 MAX_TOKENS = 40
 SCHEDULE = Schedule(steps=600, learning_rate=1e-3, warmup=100, validate_every=300)
@@ -44,7 +44,7 @@ def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=512,
-        num_hidden_layers=3,
+        num_hidden_layers=4,
         num_attention_heads=4,
         max_position_embeddings=MAX_TOKENS,
         pad_token_id=tokenizer.pad_token_id,
@@ -52,10 +52,10 @@ def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
         eos_token_id=tokenizer.eos_token_id,
     )
     vision = CLIPVisionConfig(
-        hidden_size=160,
-        intermediate_size=640,
-        num_hidden_layers=5,
-        num_attention_heads=5,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=4,
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
     )

@@ -88,11 +88,11 @@ def build_model(tokenizer: PreTrainedTokenizerFast, clip: CLIPModel) -> LlavaFor
     """Return a LLaVA of transformers' own classes whose vision tower starts as the small CLIP's."""
     text = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=6,
-        num_attention_heads=6,
-        num_key_value_heads=6,
+        hidden_size=160,
+        intermediate_size=432,
+        num_hidden_layers=5,
+        num_attention_heads=5,
+        num_key_value_heads=5,
         max_position_embeddings=MAX_LENGTH,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
@@ -273,7 +273,9 @@ class MllmStage:
         return figures | ({"pointing": overlap / union} if union else {})
 
     def save(self, directory: Path) -> None:
-        """Write model and processor."""
+        """Write model and processor; shards of an earlier one that stand there are taken away."""
+        for shard in directory.glob("model*.safetensors*"):
+            shard.unlink()
         size = {"height": self.image_side, "width": self.image_side}
         normalised = {"image_mean": list(LITE_MEAN), "image_std": list(LITE_STD)} if self.is_seen else {}
         image_processor = CLIPImageProcessorPil(size=size, do_center_crop=False, **normalised)

@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,7 @@ from training import (
     sight,
     tower,
 )
-from training.cards import CARDS, Measured, write_card
+from training.cards import CARDS, Measured, row_of, rows_told, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
 from training.namer import START_DEVIATION
 from training.processes import Processes
@@ -108,6 +108,11 @@ class Places:
         """The end of the earlier suite's path, such as "checkpoints/mini", or "" without one."""
         return "" if self.start is None else "/".join(self.start.parts[-2:])
 
+    @property
+    def earlier(self) -> Path:
+        """The suite whose weights a stage goes on from: an earlier one where named, else the one that is being made."""
+        return self.out if self.start is None else self.start
+
     def source(self) -> SceneSource:
         """Scenes to train on."""
         source = SceneSource(self.pictures)
@@ -174,7 +179,30 @@ class Places:
         chosen = replace(chosen, steps=outcome.steps)
         stage.module.to("cpu").eval()
         hardware = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{_cpu()}, {os.cpu_count()} cores"
-        return Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit(), self.start_name)
+        hardware += f", {size} processes" if (size := Processes.joined().size) > 1 else ""
+        start = self.start_name if self.start != self.out else ""
+        measured = Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit(), start)
+        self.row(name).parent.mkdir(parents=True, exist_ok=True)
+        self.row(name).write_text(row_of(measured))
+        return measured
+
+    def row(self, stage: str) -> Path:
+        """What cards say of a finished stage."""
+        return self.work / "rows" / f"{stage}.txt"
+
+    def write_card(self, part: str, card: str, measured: Measured, stages: Sequence[str] = ()) -> None:
+        """Write the card of a part of the suite, its table of stages going on from the earlier part's.
+
+        Args:
+            part: its folder.
+            card: which of `CARDS`.
+            measured: the last stage.
+            stages: before it, whose cards nobody wrote.
+        """
+        earlier = self.earlier if STAGES[measured.stage].goes_on else self.start
+        before = () if earlier is None else rows_told(earlier / part / "README.md")
+        between = (self.row(stage).read_text() for stage in stages if self.row(stage).is_file())
+        write_card(self.out / part, CARDS[card], measured, (*before, *between, row_of(measured)))
 
 
 def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -201,7 +229,7 @@ def train_sam(places: Places) -> None:
 def _save_sam(places: Places, stage: sam_stage.SamStage, measured: Measured) -> None:
     directory = places.out / "point-query" / "sam"
     SamMaskBackbone(stage.sam, sam_stage.CONFIG).save_pretrained(directory, storage_dtype=torch.float16)
-    write_card(directory, CARDS["sam"], measured)
+    places.write_card("point-query/sam", "sam", measured)
 
 
 def train_encoder(places: Places) -> None:
@@ -244,37 +272,43 @@ def train_evf_sam(places: Places) -> None:
     )
     schedule = finetune.SCHEDULE if places.start is None else finetune.WARM_SCHEDULE
     measured = places.train("finetune", stage, schedule)
-    _save_evf_sam(places, model, processor, "evf-sam", measured)
+    _save_evf_sam(places, model, processor, measured)
 
 
-def _earlier_evf_sam(places: Places, what: str) -> tuple[EvfSamModel, EvfSamProcessor]:
-    """Return the EVF-SAM of an earlier suite, which is to learn something more.
+def _earlier_evf_sam(places: Places) -> tuple[EvfSamModel, EvfSamProcessor]:
+    """Return the EVF-SAM that is to learn something more.
 
     Raises:
-        ConfigurationError: no earlier suite is named.
+        ConfigurationError: there is none.
     """
-    if places.start is None:
-        raise ConfigurationError(f"expected --start with the suite whose EVF-SAM is to learn {what}, got none")
-    folder = places.start / "evf-sam"
+    folder = _earlier(places, "evf-sam", "finetune")
     return EvfSamModel.from_pretrained(folder), EvfSamProcessor.from_pretrained(folder)
 
 
-def _save_evf_sam(
-    places: Places, model: EvfSamModel, processor: EvfSamProcessor, card: str, measured: Measured
-) -> None:
+def _earlier(places: Places, part: str, made_by: str) -> Path:
+    folder = places.earlier / part
+    if not (folder / "config.json").is_file():
+        raise ConfigurationError(
+            f"expected --start with the suite to go on from, or a model in {folder}, got none; "
+            f"`python -m training {made_by}` makes one"
+        )
+    return folder
+
+
+def _save_evf_sam(places: Places, model: EvfSamModel, processor: EvfSamProcessor, measured: Measured) -> None:
     directory = places.out / "evf-sam"
     model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
     processor.tokenizer.save_pretrained(directory)
-    write_card(directory, CARDS[card], measured)
+    places.write_card("evf-sam", "evf-sam", measured)
 
 
 def train_absent(places: Places) -> None:
-    """More phrases of what is not there, gently and for masks alone, for an earlier suite's EVF-SAM: learnt last.
+    """More phrases of what is not there, gently and for masks alone, for a finished EVF-SAM.
 
     Raises:
-        ConfigurationError: no earlier suite is named.
+        ConfigurationError: there is none to go on from.
     """
-    model, processor = _earlier_evf_sam(places, "what is absent")
+    model, processor = _earlier_evf_sam(places)
     stage = finetune.FinetuneStage(
         places.source(),
         model,
@@ -285,16 +319,16 @@ def train_absent(places: Places) -> None:
         weights=finetune.ABSENT_WEIGHTS,
     )
     measured = places.train("absent", stage, finetune.ABSENT_SCHEDULE)
-    _save_evf_sam(places, model, processor, "absent", measured)
+    _save_evf_sam(places, model, processor, measured)
 
 
 def train_marks(places: Places) -> None:
-    """A person's clicks and box beside a phrase, for an earlier suite's EVF-SAM, whose mask decoder alone learns.
+    """A person's clicks and box beside a phrase, for a finished EVF-SAM, whose mask decoder alone learns.
 
     Raises:
-        ConfigurationError: no earlier suite is named.
+        ConfigurationError: there is none to go on from.
     """
-    model, processor = _earlier_evf_sam(places, "marks")
+    model, processor = _earlier_evf_sam(places)
     model.config.sam = {**model.config.sam, "looks_closer": True}
     stage = marks.MarksStage(
         places.source(),
@@ -305,24 +339,23 @@ def train_marks(places: Places) -> None:
         held_out=places.held_out,
     )
     measured = places.train("marks", stage, marks.SCHEDULE)
-    _save_evf_sam(places, model, processor, "marks", measured)
+    _save_evf_sam(places, model, processor, measured)
 
 
 def train_shared_encoder(places: Places) -> None:
-    """SAM's image encoder, for an earlier suite's point query and EVF-SAM together, with both mask decoders.
+    """SAM's image encoder, for a finished EVF-SAM and point query together, with both mask decoders.
 
     Raises:
-        ConfigurationError: no earlier suite is named.
+        ConfigurationError: there is none to go on from.
         CheckpointError: its EVF-SAM stands on another image encoder than its point query's SAM.
     """
-    model, processor = _earlier_evf_sam(places, "to see with another image encoder")
-    assert places.start is not None
+    model, processor = _earlier_evf_sam(places)
     source = SceneSource(places.pictures, side=shared_encoder.SCENE_SIDE)
     objects = sam_stage.SamStage(source, places.held_out)
-    objects.sam.load_state_dict(read_weights(places.start / "point-query" / "sam"))
+    objects.sam.load_state_dict(read_weights(places.earlier / "point-query" / "sam"))
     theirs = model.visual_model.image_encoder.state_dict()
     if any(not torch.equal(value, theirs[name]) for name, value in objects.sam.image_encoder.state_dict().items()):
-        raise CheckpointError(f"expected one image encoder in {places.start_name} for evf-sam and point-query, got two")
+        raise CheckpointError(f"expected one image encoder of evf-sam and point-query in {places.earlier}, got two")
     phrases = marks.MarksStage(
         source,
         model,
@@ -333,8 +366,9 @@ def train_shared_encoder(places: Places) -> None:
     )
     stage = shared_encoder.SharedEncoderStage(phrases, objects)
     measured = places.train("shared-encoder", stage, shared_encoder.SCHEDULE)
-    _save_evf_sam(places, model, processor, "shared-encoder", measured)
-    _save_sam(places, objects, measured)
+    _save_evf_sam(places, model, processor, measured)
+    of_sam = {name.removeprefix("sam "): value for name, value in measured.figures.items() if name.startswith("sam ")}
+    _save_sam(places, objects, replace(measured, figures=of_sam))
 
 
 def _scenes_for_dialogues(places: Places) -> SceneSource:
@@ -351,9 +385,12 @@ def _seen_pool(places: Places) -> ScenePool:
 
 
 def _earlier_llava(places: Places) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerFast]:
-    if places.start is None:
-        raise ConfigurationError("expected --start with the suite whose LLaVA is to see with another tower, got none")
-    folder = places.start / "point-query" / "mllm"
+    """Return the LLaVA that is to learn something more.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    folder = _earlier(places, "point-query/mllm", "mllm")
     return (
         LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32),
         PreTrainedTokenizerFast.from_pretrained(folder),
@@ -361,7 +398,7 @@ def _earlier_llava(places: Places) -> tuple[LlavaForConditionalGeneration, PreTr
 
 
 def train_sight(places: Places) -> None:
-    """Another tower for an earlier suite's LLaVA, and the new words' embeddings.
+    """Another tower for a finished LLaVA, and the new words' embeddings.
 
     Raises:
         CheckpointError: that LLaVA has this tower already.
@@ -369,7 +406,7 @@ def train_sight(places: Places) -> None:
     earlier, old = _earlier_llava(places)
     if _is_hybrid(earlier):
         raise CheckpointError(
-            f"expected a LLaVA on CLIP's tower in {places.start_name}, got one on the hybrid; "
+            f"expected a LLaVA on CLIP's tower in {places.earlier}, got one on the hybrid; "
             "go on with it by `python -m training sight-pointing`"
         )
     tokenizer, wheel = places.dialogue_tokenizer(), places.pictures / tower.PACKAGE
@@ -410,14 +447,14 @@ def train_sight_text(places: Places) -> None:
     measured = places.train("sight-text", stage, sight.TEXT_SCHEDULE)
     directory = places.out / "point-query" / "mllm"
     stage.save(directory)
-    write_card(directory, CARDS["sight-text"], measured)
+    places.write_card("point-query/mllm", "seeing-mllm", measured, ("sight", "sight-pointing"))
 
 
 def train_presence(places: Places) -> None:
     """How the answers of a finished LLaVA begin, and the LLaVA that tells better what is not there.
 
     Raises:
-        ConfigurationError: no earlier suite was given.
+        ConfigurationError: there is none to go on from.
     """
     model, tokenizer = _earlier_llava(places)
     stage = presence.PresenceStage(_scenes_for_dialogues(places), tokenizer, model, places.held_out)
@@ -426,7 +463,7 @@ def train_presence(places: Places) -> None:
     measured = replace(learnt, figures=stage.validate())
     directory = places.out / "point-query" / "mllm"
     stage.save(directory)
-    write_card(directory, CARDS["presence"], measured)
+    places.write_card("point-query/mllm", "seeing-mllm", measured)
 
 
 def _is_hybrid(model: LlavaForConditionalGeneration) -> bool:
@@ -471,7 +508,7 @@ def train_projector(places: Places) -> None:
     directory = places.out / "clip-text"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
     tokenizer.save_pretrained(directory)
-    write_card(directory, CARDS["clip-text"], measured)
+    places.write_card("clip-text", "clip-text", measured, ("clip",))
 
 
 def train_language(places: Places) -> None:
@@ -497,7 +534,7 @@ def train_mllm(places: Places) -> None:
     measured = places.train("mllm", stage, mllm.SCHEDULE)
     directory = places.out / "point-query" / "mllm"
     stage.save(directory)
-    write_card(directory, CARDS["mllm"], measured)
+    places.write_card("point-query/mllm", "mllm", measured, ("clip", "pretrain-mllm"))
 
 
 @dataclass(frozen=True)
@@ -507,12 +544,14 @@ class Recipe:
     Attributes:
         train: makes it.
         needs: stages that must be finished.
-        schedules: names of its states and their schedules.
+        schedule: for how long and how fast.
+        goes_on: whether it teaches something more to finished weights, those in --out or of an earlier suite.
     """
 
     train: Callable[[Places], None]
     needs: tuple[str, ...]
     schedule: Schedule
+    goes_on: bool = False
 
 
 STAGES: Final[Mapping[str, Recipe]] = MappingProxyType(
@@ -521,25 +560,18 @@ STAGES: Final[Mapping[str, Recipe]] = MappingProxyType(
         "clip": Recipe(train_clip, (), clip.SCHEDULE),
         "finetune": Recipe(train_evf_sam, ("sam",), finetune.SCHEDULE),
         "pretrain-mllm": Recipe(train_language, ("clip",), mllm.PRETRAIN_SCHEDULE),
-        "projector": Recipe(train_projector, ("sam", "clip"), projector_stage.SCHEDULE),
+        "absent": Recipe(train_absent, ("finetune",), finetune.ABSENT_SCHEDULE, goes_on=True),
         "mllm": Recipe(train_mllm, ("pretrain-mllm",), mllm.SCHEDULE),
+        "marks": Recipe(train_marks, ("absent",), marks.SCHEDULE, goes_on=True),
+        "sight": Recipe(train_sight, ("mllm",), sight.TOWER_SCHEDULE, goes_on=True),
+        "shared-encoder": Recipe(train_shared_encoder, ("marks",), shared_encoder.SCHEDULE, goes_on=True),
+        "sight-pointing": Recipe(train_sight_pointing, ("sight",), sight.POINTING_SCHEDULE, goes_on=True),
+        "projector": Recipe(train_projector, ("shared-encoder", "clip"), projector_stage.SCHEDULE),
+        "sight-text": Recipe(train_sight_text, ("sight-pointing",), sight.TEXT_SCHEDULE, goes_on=True),
+        "presence": Recipe(train_presence, ("sight-text",), presence.SCHEDULE, goes_on=True),
     }
 )
-"""In an order that works: every stage after the ones it reads from."""
-
-
-FURTHER: Final[Mapping[str, Recipe]] = MappingProxyType(
-    {
-        "absent": Recipe(train_absent, (), finetune.ABSENT_SCHEDULE),
-        "marks": Recipe(train_marks, (), marks.SCHEDULE),
-        "shared-encoder": Recipe(train_shared_encoder, (), shared_encoder.SCHEDULE),
-        "sight": Recipe(train_sight, (), sight.TOWER_SCHEDULE),
-        "sight-pointing": Recipe(train_sight_pointing, ("sight",), sight.POINTING_SCHEDULE),
-        "sight-text": Recipe(train_sight_text, ("sight-pointing",), sight.TEXT_SCHEDULE),
-        "presence": Recipe(train_presence, (), presence.SCHEDULE),
-    }
-)
-"""Stages that go on from a finished suite; no part of making one from nothing."""
+"""In an order that works: every stage after the ones it reads from; those of two strategies take turns."""
 
 BESIDE: Final[Mapping[str, Recipe]] = MappingProxyType({"pretrain": Recipe(train_encoder, (), pretrain.SCHEDULE)})
 """What the ablations start from, and no suite."""

@@ -1,6 +1,6 @@
 """Every stage runs from drawn scenes to a checkpoint that the suite's own loaders take, in a few steps."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copytree
 from types import SimpleNamespace
@@ -17,11 +17,12 @@ from evfsam.errors import CheckpointError, ConfigurationError
 from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.strategy import load_strategy as load_evf_sam
+from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageView
 from evfsam.weights.checkpoint_files import read_weights
 from training import finetune, sam_stage
 from training.namer import start_from_convolutions
-from training.recipes import FURTHER, STAGES, Places
+from training.recipes import STAGES, Places
 from training.scene_stream import NAME_IDS, SceneSource, scene_tensors
 from training.tower import PACKAGE
 from training.warm_start import started
@@ -33,17 +34,42 @@ SMALL = {"steps": 1, "scenes_a_step": 2, "held_out": 4, "pictures": Path("no-pic
 PIXELS_ALONE = {"image_size": 128, "patch_size": 16, "convolutions": ""}
 
 
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A suite from nothing, and its EVF-SAM after each stage that made it."""
+
+    places: Places
+    evf_sam: dict[str, Weights]
+
+    def changed(self, before: str, after: str) -> dict[str, float]:
+        """Return by how much each weight differs at most that differs at all."""
+        first, second = self.evf_sam[before], self.evf_sam[after]
+        apart = {name: float((first[name].float() - value.float()).abs().max()) for name, value in second.items()}
+        return {name: most for name, most in apart.items() if most}
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Places:
+def made(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Made:
     folder = tmp_path_factory.mktemp("training")
     pictures = folder / "pictures"
     pictures.mkdir()
     (pictures / PACKAGE).symlink_to(wheel)
     places = Places(folder / "work", folder / "out", **{**SMALL, "pictures": pictures})
-    for recipe in STAGES.values():
+    evf_sam = {}
+    for name, recipe in STAGES.items():
         torch.manual_seed(0)
         recipe.train(places)
-    return places
+        if name in ("finetune", "absent", "marks", "shared-encoder"):
+            evf_sam[name] = read_weights(places.out / "evf-sam")
+    return Made(places, evf_sam)
+
+
+@pytest.fixture
+def trained(made: Made) -> Places:
+    return made.places
 
 
 def test_the_three_strategies_load_and_share_one_embedding(trained: Places) -> None:
@@ -60,14 +86,22 @@ def test_the_three_strategies_load_and_share_one_embedding(trained: Places) -> N
         assert strategy.segment(view, "the fox").mask_logits.shape == (256, 256)
 
 
-def test_every_checkpoint_has_a_card_with_its_measured_figures(trained: Places) -> None:
-    cards = [
-        trained.out / name / "README.md" for name in ("evf-sam", "clip-text", "point-query/sam", "point-query/mllm")
-    ]
-    for card in cards:
-        text = card.read_text()
-        assert "1 steps" in text
+def test_every_checkpoint_has_a_card_with_its_stages_and_measured_figures(trained: Places) -> None:
+    dialogues = ["clip", "pretrain-mllm", "mllm", "sight", "sight-pointing", "sight-text", "presence"]
+    stages = {
+        "evf-sam": ["finetune", "absent", "marks", "shared-encoder"],
+        "clip-text": ["clip", "projector"],
+        "point-query/sam": ["sam", "shared-encoder"],
+        "point-query/mllm": dialogues,
+    }
+    for part, expected in stages.items():
+        text = (trained.out / part / "README.md").read_text()
+        rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+        assert [row[1].strip(" `") for row in rows] == expected
+        assert {row[2].strip() for row in rows} == {"1"}
+        assert "the first from fresh weights" in text
         assert "| figure | value |" in text
+    assert "| photo closer |" in (trained.out / "point-query" / "sam" / "README.md").read_text()
 
 
 def test_files_are_stored_as_float16_and_stay_under_ten_megabytes(trained: Places) -> None:
@@ -108,28 +142,40 @@ def test_a_finished_suite_s_sam_and_clip_can_be_started_from(trained: Places, tm
     assert torch.equal(read_weights(trained.out / "clip-text")[frozen], read_weights(again.out / "clip-text")[frozen])
 
 
-def test_an_earlier_suite_s_evf_sam_learns_what_is_absent(trained: Places, tmp_path: Path) -> None:
-    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
-    FURTHER["absent"].train(again)
-    before, after = read_weights(trained.out / "evf-sam"), read_weights(again.out / "evf-sam")
-    (key,) = (each for each in before if each.endswith("layers.0.ffn.A.fc1.weight"))
-    assert 0 < float((before[key] - after[key]).abs().max()) < 0.05
-    assert "about what is not there" in (again.out / "evf-sam" / "README.md").read_text()
-    frozen = [name for name in before if "image_encoder" in name or ".convolutions." in name]
-    assert any("running_mean" in name for name in frozen)
-    for name in frozen:
-        assert torch.equal(before[name], after[name]), name
+def test_what_is_absent_is_learnt_by_all_but_what_is_frozen(made: Made) -> None:
+    changed = made.changed("finetune", "absent")
+    assert any(name.endswith("layers.0.ffn.A.fc1.weight") for name in changed)
+    assert max(changed.values()) < 0.05  # a step from the same weights
+    assert any("running_mean" in name for name in made.evf_sam["absent"])
+    assert not [name for name in changed if "image_encoder" in name or ".convolutions." in name]
 
 
-def test_an_earlier_suite_s_evf_sam_learns_marks_and_looks_closer(trained: Places, tmp_path: Path) -> None:
-    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
-    FURTHER["marks"].train(again)
-    before, after = read_weights(trained.out / "evf-sam"), read_weights(again.out / "evf-sam")
-    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+def test_marks_are_learnt_by_the_mask_decoder_alone(made: Made) -> None:
+    changed = made.changed("absent", "marks")
     assert any("mask_decoder" in name for name in changed)
     assert all("mask_decoder" in name or "prompt_encoder" in name for name in changed)
-    assert "with a box or clicks" in (again.out / "evf-sam" / "README.md").read_text()
-    assert load_evf_sam(again.out / "evf-sam", device="cpu", dtype=torch.float32).backbone.looks_closer
+    strategy = load_evf_sam(made.places.out / "evf-sam", device="cpu", dtype=torch.float32)
+    assert strategy.backbone.looks_closer
+
+
+def test_the_shared_encoder_learns_and_stays_shared(made: Made) -> None:
+    changed = made.changed("marks", "shared-encoder")
+    assert {name.split(".")[1] for name in changed} >= {"image_encoder", "mask_decoder"}
+    assert all(name.startswith("visual_model.") for name in changed)
+    after = made.evf_sam["shared-encoder"]
+    for name, value in read_weights(made.places.out / "point-query" / "sam").items():
+        if name.startswith("image_encoder."):
+            assert torch.equal(after[f"visual_model.{name}"], value), name
+
+
+def test_two_image_encoders_are_not_trained_as_one(trained: Places, tmp_path: Path) -> None:
+    other = replace(trained, work=tmp_path / "work", out=tmp_path / "out")
+    copytree(trained.out / "evf-sam", other.out / "evf-sam")
+    SamMaskBackbone(sam_stage.SamStage(SceneSource(Path("no-pictures")), 4).sam, sam_stage.CONFIG).save_pretrained(
+        other.out / "point-query" / "sam"
+    )
+    with pytest.raises(CheckpointError, match="one image encoder"):
+        STAGES["shared-encoder"].train(other)
 
 
 def test_an_earlier_encoder_of_pixels_alone_learns_to_read_convolutions(trained: Places, tmp_path: Path) -> None:
@@ -222,8 +268,14 @@ def test_a_pool_is_drawn_once_and_phrases_are_drawn_anew(tmp_path: Path) -> None
     assert places.source().kept != replace(places, pool=6).source().kept
 
 
-@pytest.mark.parametrize("name", FURTHER)
-def test_a_stage_that_goes_on_from_a_suite_asks_for_one(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name, recipe in STAGES.items() if recipe.goes_on])
+def test_a_stage_that_goes_on_asks_for_what_to_go_on_from(name: str, tmp_path: Path) -> None:
     places = Places(tmp_path / "work", tmp_path / "out", **SMALL)
     with pytest.raises(ConfigurationError, match="--start"):
-        FURTHER[name].train(places)
+        STAGES[name].train(places)
+
+
+def test_of_an_earlier_suite_and_the_one_being_made_the_named_one_is_gone_on_from(tmp_path: Path) -> None:
+    places = Places(tmp_path / "work", tmp_path / "out", **SMALL)
+    assert places.earlier == tmp_path / "out"
+    assert replace(places, start=tmp_path / "earlier").earlier == tmp_path / "earlier"

