@@ -331,6 +331,7 @@ def test_a_given_box_takes_the_place_of_the_language_model_s() -> None:
     assert language.asked == []
     (prompt,) = backbone.prompts
     assert (prompt.box, prompt.points) == ((10, 4, 30, 20), (click,))
+    assert backbone.multimasks == [False]
     assert answer.verdict.kind == "found"
     assert [entry.step for entry in answer.trace] == ["add the given box and points"]
     assert "was not asked" in answer.trace[0].answered
