@@ -239,7 +239,16 @@ def test_every_command_is_run_by_a_test_or_its_options_exist(command: str) -> No
     assert [word for word in words if word.startswith("--") and not re.search(rf"{word}\b", usage)] == []
 
 
-FOREIGN = {"--help", "--multi_gpu", "--num_processes", "--config_file", "--logdir", "--build-arg", "--gpus", "--nproc-per-node"}
+FOREIGN = {
+    "--help",
+    "--multi_gpu",
+    "--num_processes",
+    "--config_file",
+    "--logdir",
+    "--build-arg",
+    "--gpus",
+    "--nproc-per-node",
+}
 """Options of argparse, accelerate, TensorBoard, Docker and torchrun."""
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import torch
 import torch.nn.functional as F
 from torch import nn
+from tqdm import tqdm
 
 from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder
 from evfsam.encoders.multimodal import EncoderOutput
@@ -116,7 +117,7 @@ def fitted_namer(
     draw = PhraseDraw(source, partial(pixels_of, processor), processor.tokenizer.encode_batch, SCENES_A_STEP, 1)
     steps = range(-(-SCENES_FOR_NAMER // SCENES_A_STEP))
     embedding = cast(Any, model).mm_extractor.beit3.vision_embed
-    scenes = batches(draw, 1, steps, model.device, workers)
+    scenes = tqdm(batches(draw, 1, steps, model.device, workers), "look at scenes for names", len(steps), mininterval=2)
     return fit_namer(embedding, scenes) if deviation is None else start_from_convolutions(embedding, scenes, deviation)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from training.loop import Schedule
@@ -183,7 +184,7 @@ def earlier_tokens(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -
 def namer_of_pool(pool: ScenePool, count: int) -> Namer:
     """Fit a namer to the first `count` scenes of a pool that keeps features."""
     features, names = [], []
-    for first in range(0, min(count, pool.size), SCENES_FOR_TOWER):
+    for first in tqdm(range(0, min(count, pool.size), SCENES_FOR_TOWER), "look at scenes for names", mininterval=2):
         scenes = [pool.item(index) for index in range(first, min(first + SCENES_FOR_TOWER, pool.size))]
         tensors = scene_tensors(scenes, pool.side)
         seen = torch.stack([seen_look(scene) for scene in scenes])

