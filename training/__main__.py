@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=stages, help="what to train; goes on where a killed run stopped")
     parser.add_argument("--work", type=Path, default=Path("training-cache"), help="unfinished stages and their curves")
     parser.add_argument("--out", type=Path, default=Path("training-cache/mini"), help="the finished suite")
-    parser.add_argument("--start", type=Path, help="an earlier suite whose weights to start from")
+    parser.add_argument(
+        "--start", type=Path, help="an earlier suite to start from; stages that go on do so from --out without it"
+    )
     parser.add_argument("--pictures", type=Path, default=FETCHED, help="of `python -m training data`")
     parser.add_argument("--overwrite", action="store_true", help="allow --out to be the suite that is in use")
     parser.add_argument("--steps", type=positive, help="optimiser steps instead of the recipe's")

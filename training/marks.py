@@ -1,10 +1,10 @@
 """Teaching EVF-SAM's mask decoder to follow a person's clicks and box beside a phrase.
 
 Each phrase is asked as it stands, and once more with marks: a box, clicks where the first mask is wrong, or both. In a
-part of these the marks are on an object that the words do not mean, for that is when one marks: there they are right;
-in a part of those with clicks, they are anywhere on it.
-Half of the boxes around small things are asked about as `evfsam.sam.closer_look` does. Only the decoder and the
-embeddings of marks learn. The decoder's guess of the IoU learns as well, for phrases alone, too.
+part of these the marks are on an object that the words do not mean, for that is when one marks: there they are right.
+In a part of those with clicks, they are anywhere on what is marked. Half of the boxes around small things are asked
+about as `evfsam.sam.closer_look` does. Only the decoder and the embeddings of marks learn. The decoder's guess of the
+IoU learns as well, for phrases alone, too.
 
 Source: SAM, arXiv:2304.02643, appendix A (clicks are drawn where the mask is wrong; the IoU's squared error).
 """
