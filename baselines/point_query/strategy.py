@@ -426,9 +426,11 @@ class PointQueryStrategy:
         with timed(drawn[:1], "encode image"):
             embedding, was_cached = view.embedding(self.backbone)
         with timed(drawn, "decode"), torch.no_grad():
-            # A person's box is clear: its one mask is better than the best of three, as SAM's authors say of such prompts.
-            wants_three = self.given.box is None
-            made, region = decode_marked(self.backbone, view.image, embedding, prompts, self.given, multimask=wants_three)
+            # A person's box is clear: one mask is better than the best of three, as SAM's authors say of such prompts.
+            is_clear = self.given.box is not None
+            made, region = decode_marked(
+                self.backbone, view.image, embedding, prompts, self.given, multimask=not is_clear
+            )
         if region is not None:
             for each in drawn:
                 each.steps.append(seen_closer(region))
