@@ -58,30 +58,38 @@ def closer_views(scenes: SceneTensors, scene_of: torch.Tensor, masks: torch.Tens
 
 def seen_closer(
     encoder: nn.Module,
-    views: CloserViews,
+    scenes: SceneTensors,
+    scene_of: torch.Tensor,
+    masks: torch.Tensor,
+    boxes: torch.Tensor,
     is_asked: torch.Tensor,
     images: torch.Tensor,
-    boxes: torch.Tensor,
     targets: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Put what is seen closer in the place of what is seen in the whole picture.
 
     Args:
         encoder: SAM's, of images.
-        views: of R boxes.
+        scenes: as of `closer_views`.
+        scene_of: as there.
+        masks: as there.
+        boxes: as there.
         is_asked: (R,) which are to be seen closer, where they are small.
         images: (R, C, h, w) what the encoder makes of the whole pictures.
-        boxes: (R, 4) XYXY in SAM's square.
         targets: (R, h', w') covered shares there.
 
     Returns:
-        The last three anew.
+        Images, boxes in SAM's square, and targets, anew where seen closer.
     """
-    is_closer = is_asked & views.is_small
-    if not is_closer.any():
-        return images, boxes, targets
-    images, boxes, targets = images.clone(), boxes.clone(), targets.clone()
-    images[is_closer] = encoder(views.pixels[is_closer]).to(images.dtype)
-    boxes[is_closer] = views.boxes[is_closer]
-    targets[is_closer] = covered_share(views.masks[is_closer])
-    return images, boxes, targets
+    boxes_there, asked = scenes.to_sam(boxes), is_asked.nonzero()[:, 0]
+    if not len(asked):
+        return images, boxes_there, targets
+    views = closer_views(scenes, scene_of[asked], masks[asked], boxes[asked])
+    small = views.is_small
+    if not small.any():
+        return images, boxes_there, targets
+    rows, images, boxes_there, targets = asked[small], images.clone(), boxes_there.clone(), targets.clone()
+    images[rows] = encoder(views.pixels[small]).to(images.dtype)
+    boxes_there[rows] = views.boxes[small]
+    targets[rows] = covered_share(views.masks[small])
+    return images, boxes_there, targets

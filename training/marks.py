@@ -24,7 +24,7 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from training.batches import Overlaps, PhraseBatch, PhraseDraw, held_out_batches
-from training.closer_views import closer_views, seen_closer
+from training.closer_views import seen_closer
 from training.finetune import WORDING_WEIGHTS, pixels_of
 from training.loop import Schedule
 from training.sam_stage import mask_ious
@@ -248,9 +248,10 @@ class MarksStage:
         targets: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Images, boxes and targets of some phrases, their boxes seen closer where asked; see `seen_closer`."""
-        boxes = batch.boxes[rows]
-        views = closer_views(batch.scenes, batch.scene_of[rows], batch.marked_masks()[rows], boxes)
-        return seen_closer(self._sam.image_encoder, views, is_asked, images, batch.scenes.to_sam(boxes), targets)
+        of_rows = batch.scene_of[rows]
+        masks = referred(batch.scenes.object_maps, of_rows, batch.marked_bits[rows])
+        encoder = self._sam.image_encoder
+        return seen_closer(encoder, batch.scenes, of_rows, masks, batch.boxes[rows], is_asked, images, targets)
 
     @staticmethod
     def _clicks(

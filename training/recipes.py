@@ -174,12 +174,13 @@ class Places:
             curves=self.work / "curves" / name,
             seconds=self.seconds,
         )
-        if Processes.joined().rank:
+        processes = Processes.joined()
+        if processes.rank:
             sys.exit(0)
         chosen = replace(chosen, steps=outcome.steps)
         stage.module.to("cpu").eval()
         hardware = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{_cpu()}, {os.cpu_count()} cores"
-        hardware += f", {size} processes" if (size := Processes.joined().size) > 1 else ""
+        hardware += f", {processes.size} processes" if processes.size > 1 else ""
         start = self.start_name if self.start != self.out else ""
         measured = Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit(), start)
         self.row(name).parent.mkdir(parents=True, exist_ok=True)

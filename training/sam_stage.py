@@ -18,7 +18,7 @@ from torch import nn
 from evfsam.model.losses import batch_mask_loss
 from evfsam.preprocess import SAM_MEAN, SAM_STD
 from evfsam.sam.sam import SamConfig, build_sam, decode_prompts
-from training.closer_views import closer_views, seen_closer
+from training.closer_views import seen_closer
 from training.loop import Schedule
 from training.scene_stream import (
     SHARES,
@@ -88,7 +88,7 @@ class SamBatch(Tensors):
     multimask: bool
 
     def masks(self) -> torch.Tensor:
-        """(P, s, s) float32: the objects in SAM's square."""
+        """(P, s, s) float32: the objects in the scenes' square."""
         maps = self.scenes.object_maps[self.scene_of]
         return (maps == self.objects[:, None, None]).float()
 
@@ -232,12 +232,14 @@ class SamStage:
         Boxes around small things are seen closer where (P,) `is_closer` says so, as if a person had drawn them.
         """
         points, labels, drawn = batch.prompts.points, batch.prompts.labels, batch.prompts.boxes
-        boxes, masks = None if drawn is None else batch.scenes.to_sam(drawn), batch.masks()
-        images = self.sam.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))[batch.scene_of]
+        encoder, masks, boxes = self.sam.image_encoder, batch.masks(), None
+        images = encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))[batch.scene_of]
         targets = covered_share(masks)
-        if boxes is not None and drawn is not None and points is None:
-            views = closer_views(batch.scenes, batch.scene_of, masks, drawn)
-            images, boxes, targets = seen_closer(self.sam.image_encoder, views, is_closer, images, boxes, targets)
+        if drawn is not None:
+            asked = is_closer if points is None else torch.zeros_like(is_closer)
+            images, boxes, targets = seen_closer(
+                encoder, batch.scenes, batch.scene_of, masks, drawn, asked, images, targets
+            )
         clicks = None if points is None else (batch.scenes.to_sam(points), labels)
         sparse, _ = self.sam.prompt_encoder(points=clicks, boxes=boxes, masks=None)
         logits, pred_ious = decode_prompts(self.sam, images, sparse, multimask=multimask)

@@ -427,10 +427,8 @@ class PointQueryStrategy:
             embedding, was_cached = view.embedding(self.backbone)
         with timed(drawn, "decode"), torch.no_grad():
             # A person's box is clear: one mask is better than the best of three, as SAM's authors say of such prompts.
-            is_clear = self.given.box is not None
-            made, region = decode_marked(
-                self.backbone, view.image, embedding, prompts, self.given, multimask=not is_clear
-            )
+            multimask = self.given.box is None
+            made, region = decode_marked(self.backbone, view.image, embedding, prompts, self.given, multimask=multimask)
         if region is not None:
             for each in drawn:
                 each.steps.append(seen_closer(region))

@@ -69,7 +69,8 @@ def test_those_that_are_asked_about_and_small_take_the_place_of_the_whole(batch:
     assert boxes is not None
     asked = torch.arange(len(boxes)) % 2 == 0
     images, targets = torch.zeros(len(boxes), 3, SIDE, SIDE), torch.zeros(len(boxes), LOSS_SIDE, LOSS_SIDE)
-    seen, moved, wanted = seen_closer(nn.Identity(), views, asked, images, boxes, targets)
+    where = (batch.scenes, batch.scene_of, batch.masks(), boxes)
+    seen, moved, wanted = seen_closer(nn.Identity(), *where, asked, images, targets)
     closer = asked & views.is_small
     assert 0 < int(closer.sum()) < len(boxes)
     assert torch.equal(seen[closer], views.pixels[closer])
@@ -79,4 +80,4 @@ def test_those_that_are_asked_about_and_small_take_the_place_of_the_whole(batch:
     assert torch.equal(moved[~closer], boxes[~closer])
     assert not images.any()
     nothing = torch.zeros_like(asked)
-    assert seen_closer(nn.Identity(), views, nothing, images, boxes, targets)[0] is images
+    assert seen_closer(nn.Identity(), *where, nothing, images, targets)[0] is images
