@@ -44,6 +44,8 @@ _SERVED: Final = "/gradio_api/file="
 _GIVEN: Final = "given"
 """Folder in the upload folder of the files that are read once and go."""
 _MOST_FETCHES: Final = 8
+_LONGEST_PATH: Final = 4096
+"""Characters, as many as Linux takes: to resolve a longer path takes time that grows with the square of its length."""
 
 
 def image_input(name: str) -> Api:
@@ -136,9 +138,12 @@ def read_image_argument(given: object) -> RgbImage:
 
 
 def file_paths(value: object) -> Iterator[str]:
-    """Find the paths of the files, as Gradio's clients send them, anywhere in a value."""
+    """Find the paths of the files, as Gradio's clients send them, anywhere in a value.
+
+    Whatever has a path is one: Gradio's own model of an image adds the `meta` that marks files where it is missing.
+    """
     if isinstance(value, Mapping):
-        if isinstance(value.get("path"), str) and "meta" in value:
+        if isinstance(value.get("path"), str):
             yield value["path"]
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -163,6 +168,8 @@ def no_such_file(path: str) -> str:
 
 
 def _of_uploads(path: str) -> Path | None:
+    if len(path) > _LONGEST_PATH:
+        return None
     try:
         file = Path(path).resolve()
         return file if file.is_relative_to(Path(get_upload_folder()).resolve()) else None

@@ -131,5 +131,14 @@ def test_only_so_many_addresses_are_fetched_at_once(uploads: Path) -> None:
 
 
 def test_files_are_found_however_deep_they_lie() -> None:
-    hidden = {"a": [{"b": {"path": "/one", "meta": {}}}, {"path": "/none"}], "path": "/two", "meta": None}
-    assert sorted(file_paths(hidden)) == ["/one", "/two"]
+    hidden = {"a": [{"b": {"path": "/one", "meta": {}}}, {"path": "/three"}], "path": "/two", "meta": None}
+    assert sorted(file_paths(hidden)) == ["/one", "/three", "/two"]
+    assert list(file_paths({"path": 5, "paths": "/none"})) == []
+
+
+def test_a_long_path_is_refused_as_fast_as_a_short_one(uploads: Path) -> None:
+    """To resolve it would hold up everyone: it is done where all requests pass."""
+    began = time.process_time()
+    with pytest.raises(RequestError, match="expected an image"):
+        put_down("a/" * 500_000)
+    assert time.process_time() - began < 1
