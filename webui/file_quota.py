@@ -46,22 +46,32 @@ class FileQuota:
         self._sweeping = asyncio.Lock()
 
     @asynccontextmanager
+    async def room(self) -> AsyncIterator["Room"]:
+        """Count bytes as they come, for as long as this lasts, and until the next sweep finds them in the folder."""
+        room = Room(self)
+        try:
+            yield room
+        finally:
+            self._coming -= room.nbytes
+            self._written += room.nbytes
+
+    @asynccontextmanager
     async def room_for(self, nbytes: int) -> AsyncIterator[None]:
         """Count bytes that are written while this lasts, from before they lie in the folder.
 
         Raises:
             RequestError: there is no room for them, also after what nobody uses was deleted.
         """
+        async with self.room() as room:
+            await room.take(nbytes)
+            yield
+
+    async def _take(self, nbytes: int) -> None:
         if self._lying is None or self._held() + nbytes > self._most:
             await self.sweep(nbytes)
             if self._held() + nbytes > self._most:
                 raise RequestError(503, _FULL)
         self._coming += nbytes
-        try:
-            yield
-        finally:
-            self._coming -= nbytes
-            self._written += nbytes
 
     def _held(self) -> int:
         return (self._lying or 0) + self._written + self._coming
@@ -99,6 +109,27 @@ class FileQuota:
             with suppress(OSError):
                 folder.rmdir()
         return total
+
+
+class Room:
+    """What one request takes of a `FileQuota`; made by its `room`.
+
+    Attributes:
+        nbytes: taken so far.
+    """
+
+    def __init__(self, quota: FileQuota) -> None:
+        self._quota = quota
+        self.nbytes = 0
+
+    async def take(self, nbytes: int) -> None:
+        """Take room for further bytes. What is only announced takes none: others' files would go for it.
+
+        Raises:
+            RequestError: there is no room for them, also after what nobody uses was deleted.
+        """
+        await self._quota._take(nbytes)
+        self.nbytes += nbytes
 
 
 def mark_used(path: str | Path) -> None:

@@ -230,6 +230,22 @@ def test_a_body_that_comes_too_slowly_is_let_go(address: str, monkeypatch: pytes
         assert sent(address, "programs/segment", slow(), Transfer_Encoding="chunked")[0] == 408
 
 
+def test_what_came_fast_buys_no_long_wait(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large bodies that stall near their end would keep everyone else's out."""
+    monkeypatch.setattr(guard, "_GRACE_SECONDS", 0.5)
+    started = time.monotonic()
+
+    def stalled() -> Iterator[bytes]:
+        yield b"[" + b"0" * 2**20
+        for _ in range(20):
+            time.sleep(0.25)
+            yield b"0"
+
+    with suppress(OSError):  # as above
+        assert sent(address, "programs/segment", stalled(), Transfer_Encoding="chunked")[0] == 408
+    assert time.monotonic() - started < 4
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "", "application/xml"])
 def test_json_must_say_that_it_is_json(address: str, kind: str) -> None:
     """Pages of other sites can send text without being asked first whether they may; JSON they cannot."""
@@ -277,6 +293,7 @@ def test_a_request_under_an_own_name_is_served(address: str, host: str) -> None:
     [
         ("GET", "gradio_api/file=http://127.0.0.1:8080/a.png"),
         ("GET", "gradio_api/file=https://example.org/a.png"),
+        ("GET", "gradio_api/file/https://example.org/a.png"),
         ("GET", "gradio_api/proxy=https://example.org/"),
         ("POST", "gradio_api/process_recording"),
         ("POST", "gradio_api/vibe-edit"),
@@ -305,10 +322,11 @@ def test_gradios_own_routes_say_what_does_not_fit(address: str, path: str, body:
     assert refused(address, path, json.dumps(body))[0] == status
 
 
-def test_no_event_of_the_page_fetches_an_address(address: str) -> None:
-    """Gradio fetches what stands as a file in the data of any event, inside its queue and without a bound."""
-    demo_file = {"path": "http://127.0.0.1:8080/a.png", "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [demo_file], "fn_index": 12, "session_hash": "a"}
+@pytest.mark.parametrize("meta", [{"meta": {"_type": "gradio.FileData"}}, {}])
+@pytest.mark.parametrize("path", ["http://127.0.0.1:8080/a.png", str(Path(__file__).with_name("private.png"))])
+def test_no_event_of_the_page_takes_a_file_from_elsewhere(address: str, path: str, meta: dict[str, object]) -> None:
+    """Gradio fetches what stands as a file in any event's data, without a bound, and adds the mark where it lacks."""
+    body = {"data": [{"path": path, **meta}], "fn_index": 12, "session_hash": "a"}
     status, detail = refused(address, "gradio_api/queue/join", json.dumps(body))
     assert (status, "uploaded to this server" in detail) == (400, True)
 

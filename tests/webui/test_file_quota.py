@@ -119,3 +119,17 @@ def test_as_much_goes_as_there_must_be_room_for(tmp_path: Path) -> None:
     old, new = file(tmp_path, "a", 35, 100), file(tmp_path, "b", 35, 90)
     asyncio.run(write(FileQuota(tmp_path, most=100), tmp_path, 60))
     assert [path.exists() for path in (old, new)] == [False, True]
+
+
+def test_what_is_announced_moves_nothing_before_it_comes(tmp_path: Path) -> None:
+    old = file(tmp_path, "a", 70, 100)
+    quota = FileQuota(tmp_path, most=100)
+
+    async def many_that_send_nothing() -> None:
+        async with quota.room() as one, quota.room() as other:
+            await one.take(10)
+            await other.take(10)
+            await quota.sweep()
+
+    asyncio.run(many_that_send_nothing())
+    assert old.exists()

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from webui.api.json_bodies import parse_json
 from webui.api.refusals import DISK_FULL, RequestError, is_disk_full
 from webui.api.routes import FOLDER, JSON_SCOPE, error_response
-from webui.file_quota import FileQuota
+from webui.file_quota import FileQuota, Room
 from webui.visits import Visits
 from workbench.limits import LARGEST_AS_BASE64
 
@@ -41,8 +41,10 @@ _IMAGE_PATHS: Final = (
     *(f"{_API}/{name}" for name in ("call/", "queue/join", "run/", "api/", "mcp")),
 )
 _UPLOAD_PATHS: Final = {f"{_API}/upload": LARGEST_UPLOAD, f"{_API}/component_server": LARGEST_IMAGE_BODY}
-_UNUSED: Final = tuple(f"{_API}/{name}" for name in ("process_recording", "vibe-", "undo-vibe-", "proxy=", "deep_link"))
-"""Routes of Gradio that this page has no use for."""
+_UNUSED: Final = tuple(
+    f"{_API}/{name}" for name in ("process_recording", "vibe-", "undo-vibe-", "proxy=", "deep_link", "file/")
+)
+"""Routes of Gradio that this page has no use for; "file/" is the old name of "file=", which fetches addresses too."""
 _ADDRESSES: Final = (f"{_API}/file=http:", f"{_API}/file=https:")
 _HEARTBEAT: Final = f"{_API}/heartbeat/"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -50,7 +52,7 @@ _GRACE_SECONDS: Final = 30.0
 _LONGEST_END: Final = 1_000
 """Bytes behind the last boundary of a form, in which that is still looked for."""
 _LEAST_RATE: Final = 20_000
-"""Bytes a second, on the whole, that a body must come with after the grace."""
+"""Bytes a second that a body must come with, but for the grace at most that it may be behind."""
 
 Prepare = Callable[[str, object, Scope], Awaitable[object]]
 
@@ -129,8 +131,11 @@ class Guard:
         if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
             body = _Body(receive, headers, _largest_form(path), closing=_closing_boundary(headers))
             quota: FileQuota | None = getattr(scope["app"].state, "file_quota", None)
-            async with nullcontext() if quota is None else quota.room_for(body.length):
+            if quota is None:
                 await self._read_by_gradio(scope, body.receive, send)
+                return
+            async with quota.room() as room:
+                await self._read_by_gradio(scope, _counted(body.receive, room), send)
             return
         await self._pass_json(scope, receive, send, kind)
 
@@ -183,6 +188,8 @@ class Guard:
 class _Body:
     """The body of a request, received within a bound of bytes and at no less than a slow rate.
 
+    What came fast buys no more than the grace for what follows: a large body that stalls would hold its room for long.
+
     Args:
         receive: brings its parts.
         headers: of the request.
@@ -195,13 +202,12 @@ class _Body:
         self._closing = closing
         self._tail = b""
         self._largest = largest
-        self._began = monotonic()
+        self._due = monotonic() + _GRACE_SECONDS
         self._bytes = 0
         self._is_whole = False
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > largest:
             self._refuse(length)
-        self.length = int(length) or largest
 
     async def receive(self) -> Message:
         """Give the next part.
@@ -223,11 +229,12 @@ class _Body:
         return message
 
     async def _in_time(self) -> Message:
-        left = self._began + _GRACE_SECONDS + self._bytes / _LEAST_RATE - monotonic()
         try:
-            return await asyncio.wait_for(self._receive(), max(left, 0.001))
+            message = await asyncio.wait_for(self._receive(), max(self._due - monotonic(), 0.001))
         except TimeoutError as error:
             raise RequestError(408, f"the body came too slowly: {self._bytes} bytes so far; send it again") from error
+        self._due = min(self._due + len(message.get("body", b"")) / _LEAST_RATE, monotonic() + _GRACE_SECONDS)
+        return message
 
     def _refuse(self, got: str) -> None:
         most = f"{self._largest / 1e6:g} MB"
@@ -304,6 +311,18 @@ def _is_numbers(name: str) -> bool:
 def _with_length(scope: Scope, length: int) -> Scope:
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
     return {**scope, "headers": [*kept, (b"content-length", str(length).encode())]}
+
+
+def _counted(receive: Receive, room: Room) -> Receive:
+    """Let the parts of a body take room as they come."""
+
+    async def taken() -> Message:
+        message = await receive()
+        if content := message.get("body", b""):
+            await room.take(len(content))
+        return message
+
+    return taken
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
