@@ -12,6 +12,7 @@ from webui.api import door, functions, guard, images, json_bodies, routes
 from webui.tabs.batch import store as batch_store
 from workbench import embedding_cache, heap, limits, placement
 from workbench.comparison import MOST_POINTS
+from workbench.export import formats
 from workbench.video import clips
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,7 @@ BOUNDS = {
     "questions that wait": (f"{door.MOST_WAITING},",),
     "turns at the models": (f"up to {placement._MOST_RUNS}",),
     "processes that answer beside the server's own": (f"every {placement._PROCESS_BYTES // GIB} GiB",),
+    "files to take away": (f"{formats.LARGEST_EXPORT // MB} MB at a time",),
     "a clip": (f"{clips.FRAME_LIMIT} frames", f"{clips.MOST_PIXELS // MB} megapixels"),
     "runs kept": (
         f"{run_cache.DEFAULT_MAX_BYTES // GIB} GiB",

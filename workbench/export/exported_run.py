@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from evfsam.types import PromptPoint, RgbImage, Segmentation
@@ -20,8 +21,6 @@ class ExportedMask:
         strategy, title: of the strategy.
         number: of the phrase in the run, from 1.
         phrase: what was asked.
-        mask: (H, W) bool.
-        stability: of the mask, in [0, 1].
         segmentation: the whole answer.
     """
 
@@ -29,9 +28,17 @@ class ExportedMask:
     title: str
     number: int
     phrase: str
-    mask: Mask
-    stability: float
     segmentation: Segmentation
+
+    @property
+    def mask(self) -> Mask:
+        """(H, W) bool, made anew each time: 48 of 64 megapixels would be 3 GB."""
+        return self.segmentation.mask
+
+    @cached_property
+    def stability(self) -> float:
+        """Of the mask, in [0, 1]."""
+        return stability_score(decision_logits(self.segmentation))
 
     @property
     def stem(self) -> str:
@@ -139,7 +146,5 @@ def _exported(result: StrategyResult, number: int, phrase: str, segmentation: Se
         title=result.card.title,
         number=number,
         phrase=phrase,
-        mask=segmentation.mask,
-        stability=stability_score(decision_logits(segmentation)),
         segmentation=segmentation,
     )

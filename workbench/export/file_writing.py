@@ -4,7 +4,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from errno import EISDIR
 from pathlib import Path
 from secrets import token_hex
@@ -53,11 +53,16 @@ def write_whole(path: Path, content: bytes) -> Path:
     Raises:
         ConfigurationError: it cannot be written.
     """
-    try:
-        _replace(path, content)
-    except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
-    return path
+    return _write_whole(path, lambda part: part.write_bytes(content))
+
+
+def write_whole_zip(path: Path, files: Iterable[tuple[str, bytes]]) -> Path:
+    """Do as `write_whole` with a zip of files that are made one by one: no more than one is held at a time.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    return _write_whole(path, lambda part: write_zip(part, files))
 
 
 def check_writable(path: Path) -> None:
@@ -106,14 +111,18 @@ def part_beside(path: Path) -> Path:
     return path.with_name(f".{token_hex(8)}.part{path.suffix.lower()}")
 
 
-def _replace(path: Path, content: bytes) -> None:
-    part = part_beside(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        part = part_beside(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+    return path
 
 
 def _unwritable(path: Path, error: OSError | ValueError) -> ConfigurationError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -13,14 +14,26 @@ from evfsam.errors import ConfigurationError, GeometryError
 from evfsam.types import RgbImage
 from workbench.export.annotations import coco_dict, label_studio_config, label_studio_tasks, labelme_dict, sa1b_dict
 from workbench.export.exported_run import IMAGE_NAME, ExportedMask, ExportedRun
-from workbench.export.file_writing import as_json_value, json_bytes, npy_bytes, write_whole, zip_bytes
-from workbench.export.manifest import MANIFEST_NAME, manifest_dict
+from workbench.export.file_writing import (
+    as_json_value,
+    json_bytes,
+    npy_bytes,
+    write_whole,
+    write_whole_zip,
+    zip_bytes,
+)
+from workbench.export.manifest import MANIFEST_NAME, listed_file, manifest_dict
 from workbench.export.results import RESULT_NAME, png_bytes, result_dict
 from workbench.metrics.masks import Mask
 from workbench.names import unknown_name
 from workbench.pictures.mask_png import mask_png
 
 BUNDLE_NAME: Final = "take-away.zip"
+
+LARGEST_EXPORT: Final = 500_000_000
+"""Bytes of the files that are written at a time: strangers ask for them."""
+MOST_LOGITS: Final = 2**28
+"""Bytes of one strategy's mask logits at the image's size; beyond it SAM's own, from which they follow, have to do."""
 
 NamedFile = tuple[str, bytes, str]
 """Name inside the zip, content, and one line that says what it is."""
@@ -76,7 +89,10 @@ def _labelme(run: ExportedRun) -> Iterator[NamedFile]:
 
 def _arrays(run: ExportedRun) -> Iterator[NamedFile]:
     for key in run.answered:
-        yield f"arrays-{key}.npz", npz_bytes(run, key), f"mask logits, candidates and attention of {key}"
+        numbers = (
+            "mask logits, candidates" if _has_mask_logits(run, key) else "candidates (mask logits left out: large)"
+        )
+        yield f"arrays-{key}.npz", npz_bytes(run, key), f"{numbers} and attention of {key}"
 
 
 def _result(run: ExportedRun) -> Iterator[NamedFile]:
@@ -106,46 +122,64 @@ FORMATS: Final[Mapping[str, ExportFormat]] = MappingProxyType(
 )
 
 
-def export_files(run: ExportedRun, key: str) -> list[NamedFile]:
-    """Write one format.
+def export_files(run: ExportedRun, *keys: str) -> Iterator[NamedFile]:
+    """Write formats, file by file.
 
     Raises:
-        ConfigurationError: there is no such format; the message lists the choices.
+        ConfigurationError: there is no such format, the message lists the choices; or there is too much in them.
     """
-    if key not in FORMATS:
-        raise ConfigurationError(unknown_name("export format", key, tuple(FORMATS)))
-    return list(FORMATS[key].files(run))
+    for key in keys:
+        if key not in FORMATS:
+            raise ConfigurationError(unknown_name("export format", key, tuple(FORMATS)))
+    nbytes = 0
+    for name, content, what in chain.from_iterable(FORMATS[key].files(run) for key in keys):
+        nbytes += len(content)
+        if nbytes > LARGEST_EXPORT:
+            raise ConfigurationError(
+                "expected at most {most} MB of files at a time, but there are more; ask fewer phrases, or take formats "
+                "one by one",
+                most=LARGEST_EXPORT // 1_000_000,
+            )
+        yield name, content, what
 
 
-def bundle_bytes(run: ExportedRun) -> bytes:
-    """Write all formats and manifest.json, which lists them, into one zip; equal runs make equal bytes."""
-    files = [file for key in FORMATS for file in export_files(run, key)]
-    manifest = json_bytes(manifest_dict(run, files))
-    return zip_bytes([(MANIFEST_NAME, manifest), *((name, content) for name, content, _ in files)])
+def bundle_files(run: ExportedRun) -> Iterator[tuple[str, bytes]]:
+    """Write all formats, file by file, and manifest.json, which lists them; equal runs make equal bytes.
+
+    Raises:
+        ConfigurationError: there is too much in them.
+    """
+    listed = []
+    for file in export_files(run, *FORMATS):
+        listed.append(listed_file(*file))
+        yield file[:2]
+    yield MANIFEST_NAME, json_bytes(manifest_dict(run, listed))
 
 
 def write_format(directory: Path, run: ExportedRun, key: str) -> Path:
     """Write one format as a file to download: the file itself, or a zip where the format has several.
 
     Raises:
-        ConfigurationError: there is no such format, the run has nothing in it, or the file cannot be written.
+        ConfigurationError: there is no such format, it is too large, the run has nothing in it, or the file cannot be
+            written.
     """
     files = export_files(run, key)
-    if not files:
+    first, second = next(files, None), next(files, None)
+    if first is None:
         raise ConfigurationError("there is nothing to write as {title}: no strategy answered", title=FORMATS[key].title)
-    if len(files) == 1:
-        name, content, _ = files[0]
-        return write_whole(directory / Path(name).name, content)
-    return write_whole(directory / f"{key}.zip", zip_bytes((name, content) for name, content, _ in files))
+    if second is None:
+        return write_whole(directory / Path(first[0]).name, first[1])
+    several = chain((first, second), files)
+    return write_whole_zip(directory / f"{key}.zip", ((name, content) for name, content, _ in several))
 
 
 def write_bundle(directory: Path, run: ExportedRun) -> Path:
     """Write the zip of all formats.
 
     Raises:
-        ConfigurationError: the file cannot be written.
+        ConfigurationError: the file cannot be written, or is too large.
     """
-    return write_whole(directory / BUNDLE_NAME, bundle_bytes(run))
+    return write_whole_zip(directory / BUNDLE_NAME, bundle_files(run))
 
 
 def _json(content: object) -> bytes:
@@ -168,17 +202,25 @@ def cut_out_png(image: RgbImage, mask: Mask) -> bytes:
 def npz_bytes(run: ExportedRun, strategy: str) -> bytes:
     """Write the numbers behind one strategy's masks; read them with `numpy.load`.
 
-    For every phrase, from 1: `mask_logits_1` (H, W) float32, `mask_1` (H, W) bool. Where SAM was
-    asked: `low_res_logits_1_1` (M, 4h, 4w) float32 and `pred_ious_1_1` (M,); the second number is the prompt's. Where
-    there is attention: `attention_1` (L, A, S, S) float16, `patch_grid_1` (h, w) and `text_tokens_1`, texts.
+    For every phrase, from 1: `mask_logits_1` (H, W) float32, unless all would take more than `MOST_LOGITS`, and
+    `mask_1` (H, W) bool. Where SAM was asked: `low_res_logits_1_1` (M, 4h, 4w) float32 and `pred_ious_1_1` (M,); the
+    second number is the prompt's. Where there is attention: `attention_1` (L, A, S, S) float16, `patch_grid_1` (h, w)
+    and `text_tokens_1`, texts.
     """
-    arrays = (entry for mask in run.masks_of(strategy) for entry in _numbers_behind(mask))
+    has_logits = _has_mask_logits(run, strategy)
+    arrays = (entry for mask in run.masks_of(strategy) for entry in _numbers_behind(mask, has_logits=has_logits))
     return zip_bytes((f"{name}.npy", npy_bytes(values)) for name, values in arrays)
 
 
-def _numbers_behind(mask: ExportedMask) -> Iterator[tuple[str, NDArray[np.generic]]]:
+def _has_mask_logits(run: ExportedRun, strategy: str) -> bool:
+    height, width = run.size
+    return len(run.masks_of(strategy)) * height * width * 4 <= MOST_LOGITS
+
+
+def _numbers_behind(mask: ExportedMask, *, has_logits: bool) -> Iterator[tuple[str, NDArray[np.generic]]]:
     number, segmentation = mask.number, mask.segmentation
-    yield f"mask_logits_{number}", segmentation.mask_logits.float().cpu().numpy()
+    if has_logits:
+        yield f"mask_logits_{number}", segmentation.mask_logits.float().cpu().numpy()
     yield f"mask_{number}", mask.mask
     for place, prediction in enumerate(segmentation.predictions, start=1):
         yield f"low_res_logits_{number}_{place}", prediction.low_res_logits.float().cpu().numpy()

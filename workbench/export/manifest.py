@@ -24,12 +24,17 @@ def weight_digests(suite: Suite, strategies: Iterable[str]) -> dict[str, dict[st
     return {key: _digests_below(getattr(suite.strategies[key], "directory", None)) for key in strategies}
 
 
-def manifest_dict(run: ExportedRun, files: Sequence[tuple[str, bytes, str]]) -> dict[str, object]:
+def listed_file(name: str, content: bytes, what: str) -> dict[str, object]:
+    """Describe a file of the export as the manifest lists it; `what` says in a line what it is."""
+    return {"name": name, "bytes": len(content), "sha256": sha256(content).hexdigest(), "content": what}
+
+
+def manifest_dict(run: ExportedRun, files: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """Return the content of manifest.json.
 
     Args:
         run: what was exported.
-        files: (name, content, what it is) of every other file.
+        files: every other file, as `listed_file` describes it.
     """
     result = result_dict(run.image, "; ".join(run.phrases), run.suite, run.results, run.reference)
     content = {
@@ -39,10 +44,7 @@ def manifest_dict(run: ExportedRun, files: Sequence[tuple[str, bytes, str]]) -> 
         "image": {"title": run.image_title, **cast(Mapping[str, object], result["image"])},
         "strategies": {result.key: _strategy_dict(run, index) for index, result in enumerate(run.results)},
         "versions": result["versions"],
-        "files": [
-            {"name": name, "bytes": len(data), "sha256": sha256(data).hexdigest(), "content": what}
-            for name, data, what in files
-        ],
+        "files": files,
     }
     return cast(dict[str, object], as_json_value(content))
 

@@ -18,7 +18,7 @@ from evfsam.attention import cls_to_image, mass_inside
 from evfsam.types import BoxXyxy, PromptPoint, RgbImage, SamPrompt, Segmentation
 from workbench.analysis.agreement import pairwise_iou
 from workbench.comparison import StrategyResult
-from workbench.export.file_writing import as_json_value, json_bytes, npy_bytes, write_whole, zip_bytes
+from workbench.export.file_writing import as_json_value, json_bytes, npy_bytes, write_whole, write_whole_zip
 from workbench.metrics.masks import Mask, ReferenceMask, mask_iou
 from workbench.pictures.answer_figures import attention_overlay, evidence_figure, mask_figure
 from workbench.pictures.mask_png import mask_png
@@ -135,7 +135,7 @@ def write_results_zip(
     Raises:
         ConfigurationError: the file cannot be written.
     """
-    return write_whole(path, zip_bytes(_files(image, phrase, suite_key, results, reference)))
+    return write_whole_zip(path, _files(image, phrase, suite_key, results, reference))
 
 
 def _files(

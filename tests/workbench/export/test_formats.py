@@ -14,14 +14,15 @@ from PIL import Image
 from evfsam.errors import ConfigurationError, GeometryError
 from tests.workbench.doubles import card_of
 from tests.workbench.export.runs import IMAGE, PHRASES, ring, run_of_two_phrases
-from workbench.export.formats import FORMATS, bundle_bytes, cut_out_png, export_files, write_bundle, write_format
+from workbench.export import formats
+from workbench.export.formats import FORMATS, cut_out_png, export_files, write_bundle, write_format
 from workbench.export.manifest import weight_digests
 from workbench.suites.registry import StrategyEntry, Suite
 
 
 @pytest.fixture(scope="module")
-def opened() -> zipfile.ZipFile:
-    return zipfile.ZipFile(io.BytesIO(bundle_bytes(run_of_two_phrases())))
+def opened(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    return zipfile.ZipFile(write_bundle(tmp_path_factory.mktemp("bundle"), run_of_two_phrases()))
 
 
 def test_the_manifest_lists_every_other_file_with_its_digest(opened: zipfile.ZipFile) -> None:
@@ -67,15 +68,34 @@ def test_the_arrays_hold_logits_candidates_and_attention(opened: zipfile.ZipFile
         assert arrays["text_tokens_1"].tolist() == ["<s>", "\u2581bus"]
 
 
-def test_equal_runs_make_equal_bytes() -> None:
-    assert bundle_bytes(run_of_two_phrases()) == bundle_bytes(run_of_two_phrases())
+def test_equal_runs_make_equal_bytes(tmp_path: Path) -> None:
+    one, other = (write_bundle(tmp_path / name, run_of_two_phrases()).read_bytes() for name in "ab")
+    assert one == other
+
+
+def test_large_mask_logits_are_left_out_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "MOST_LOGITS", 2 * IMAGE.shape[0] * IMAGE.shape[1] * 4 - 1)
+    with zipfile.ZipFile(write_bundle(tmp_path, run_of_two_phrases())) as archive:
+        listed = {entry["name"]: entry["content"] for entry in json.loads(archive.read("manifest.json"))["files"]}
+        with np.load(io.BytesIO(archive.read("arrays-evf-sam.npz"))) as arrays:
+            assert "mask_logits_1" not in arrays
+            assert {"mask_1", "low_res_logits_1_1"} <= set(arrays)
+    assert "mask logits left out" in listed["arrays-evf-sam.npz"]
+
+
+@pytest.mark.parametrize("key", ["image", "masks", None])
+def test_no_more_is_written_than_is_bounded(key: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "LARGEST_EXPORT", 200)
+    with pytest.raises(ConfigurationError, match="expected at most 0 MB of files at a time"):
+        write_format(tmp_path, run_of_two_phrases(), key) if key else write_bundle(tmp_path, run_of_two_phrases())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("key", list(FORMATS))
 def test_each_format_can_be_had_alone(key: str, tmp_path: Path) -> None:
     run = run_of_two_phrases()
     path = write_format(tmp_path, run, key)
-    files = export_files(run, key)
+    files = list(export_files(run, key))
     if len(files) == 1:
         assert path.read_bytes() == files[0][1]
     else:
@@ -83,14 +103,9 @@ def test_each_format_can_be_had_alone(key: str, tmp_path: Path) -> None:
             assert {name: archive.read(name) for name in archive.namelist()} == {n: c for n, c, _ in files}
 
 
-def test_the_bundle_is_written_whole(tmp_path: Path) -> None:
-    run = run_of_two_phrases()
-    assert write_bundle(tmp_path, run).read_bytes() == bundle_bytes(run)
-
-
 def test_an_unknown_format_is_refused_with_the_choices() -> None:
     with pytest.raises(ConfigurationError, match=r"unknown export format 'cocoa'.*did you mean coco"):
-        export_files(run_of_two_phrases(), "cocoa")
+        list(export_files(run_of_two_phrases(), "cocoa"))
 
 
 def test_a_mask_of_another_size_cuts_nothing_out() -> None:
