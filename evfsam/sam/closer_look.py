@@ -126,12 +126,14 @@ def in_whole_image(prediction: MaskPrediction, region: Region, frame: Frame) -> 
     side = logits.shape[-1] * times
     centres = (torch.arange(side, device=logits.device) + 0.5) * (frame.target / side)
     xs, ys = centres / frame.scale_xy[0], centres / frame.scale_xy[1]
-    across = (xs - region.left) * own.scale_xy[0] / own.target * 2 - 1
-    down = (ys - region.top) * own.scale_xy[1] / own.target * 2 - 1
+    across = (xs.clamp(max=region.right) - region.left) * own.scale_xy[0] / own.target * 2 - 1
+    down = (ys.clamp(max=region.bottom) - region.top) * own.scale_xy[1] / own.target * 2 - 1
     places = torch.stack([across.expand(side, side), down[:, None].expand(side, side)], dim=-1)
     laid = F.grid_sample(logits[None], places[None], padding_mode="border", align_corners=False)[0]
-    is_inside_x = (xs >= region.left) & (xs < region.right)
-    is_inside_y = (ys >= region.top) & (ys < region.bottom)
+    # Where the region ends with the image it goes on into the padding: the last pixels lie between the two.
+    rows, columns = frame.original_size
+    is_inside_x = (xs >= region.left) & ((xs < region.right) | (region.right == columns))
+    is_inside_y = (ys >= region.top) & ((ys < region.bottom) | (region.bottom == rows))
     nothing = logits.flatten(1).amin(1).clamp_max(-1.0)[:, None, None]
     laid = torch.where(is_inside_y[:, None] & is_inside_x, laid, nothing)
     height, width = frame.input_size

@@ -73,6 +73,18 @@ def test_what_is_drawn_lies_where_the_region_lies(is_stretched: bool) -> None:
     assert (mask & expected).sum() / (mask | expected).sum() > 0.95
 
 
+@pytest.mark.parametrize("size", [(3000, 4000), (4000, 3000)])
+def test_a_thing_at_the_edge_is_marked_to_its_last_pixel(size: tuple[int, int]) -> None:
+    height, width = size
+    region = Region(width - 900, height - 600, width, height)
+    logits = torch.full((1, 72, 72), 0.5)
+    logits[0, 0] = -8.0
+    drawn = MaskPrediction(logits, torch.ones(1), 0, longest_side_frame((600, 900), 288))
+    mask = in_whole_image(drawn, region, longest_side_frame(size, 288)).mask
+    assert mask[-1, -300:].all()
+    assert mask[-300:, -1].all()
+
+
 def test_nothing_is_marked_outside_the_region_whatever_is_inside() -> None:
     region, own = Region(360, 160, 540, 300), longest_side_frame((140, 180), 288)
     everything = MaskPrediction(torch.full((1, 96, 96), 7.0), torch.tensor([0.9]), 0, own)
