@@ -3,7 +3,6 @@
 import json
 import zipfile
 from collections.abc import Iterator
-from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +16,7 @@ from evfsam.types import RgbImage
 from tests.webui.fakes import TOOL_NAMES, channel_mask, fake_comparison, three_colours
 from webui.blocks import LAUNCH_LIMITS, build_demo, launch_arguments
 from webui.known_scenes import read_examples
+from webui.tabs.compare import runs as compare_runs
 from webui.tabs.compare.tab import ComparePage, build_compare
 from workbench.export.results import coco_rle, result_dict
 from workbench.pictures.rendering import DIMMED
@@ -200,14 +200,16 @@ def test_an_option_of_the_page_reaches_its_strategy(page: ComparePage, tmp_path:
     assert "9 points" in str(value_of(steps[3][page.columns[2].caption]))
 
 
-def test_two_interleaved_visitors_see_their_own_answers_alone(tmp_path: Path) -> None:
-    page = make_page()
+def test_two_interleaved_visitors_see_their_own_answers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, asking = make_page(), [0]
+    monkeypatch.setattr(compare_runs, "visitor", lambda: f"visitor {asking[0]}")
     images = [three_colours((240, 320), shift) for shift in (0, 25)]
     runs = [ask(page, upload(tmp_path, image, f"{index}.png"), f"phrase {index}") for index, image in enumerate(images)]
     last: list[Updates] = [{}, {}]
-    for steps in zip_longest(*runs):
-        for index, updates in enumerate(steps):
-            last[index] = updates
+    for _ in range(len(ALL) + 2):
+        for index, run in enumerate(runs):
+            asking[0] = index
+            last[index] = updates = next(run)
             assert f"phrase {1 - index}" not in str(updates)
     for index, image in enumerate(images):
         content = content_of(page, last[index])
@@ -250,6 +252,22 @@ def test_a_run_on_the_picture_before_writes_nothing(page: ComparePage, tmp_path:
     page.take_random_scene()
 
     assert [list(updates) for updates in asked] == [[page.status]]
+
+
+def test_of_two_questions_at_a_time_the_one_asked_last_has_the_page(page: ComparePage, tmp_path: Path) -> None:
+    picture = upload(tmp_path, three_colours())
+    earlier = ask(page, picture, "; ".join(f"square {number}" for number in range(16)))
+    for _ in range(2):
+        assert page.columns[0].card in next(earlier)
+    (refused,) = ask(page, picture, "")
+    assert "The phrase is empty" in str(refused[page.status])
+    assert page.columns[1].card in next(earlier), "a question that was refused takes nothing away"
+    later = ask(page, picture, "the red square")
+    next(later)
+
+    assert [list(updates) for updates in earlier] == [[page.status]]
+    *_, last = later
+    assert content_of(page, last)["phrase"] == "the red square"
 
 
 def test_a_new_picture_removes_the_answers_of_the_old_one(page: ComparePage, tmp_path: Path) -> None:

@@ -216,9 +216,10 @@ class ImageVersions:
 
 @dataclass
 class _Runs:
-    """What is known of a visitor's runs: how many began, which was stopped, and when the latest ended."""
+    """What is known of a visitor's runs: how many began, which has the page or was stopped, when the latest ended."""
 
     begun: int = 0
+    on_page: int = 0
     stopped: int = 0
     under_way: int = 0
     ended_at: float = float("-inf")
@@ -226,11 +227,14 @@ class _Runs:
 
 
 class StopMarks:
-    """Says of each visitor's runs which were stopped; safe to share between threads, bounded in visitors.
+    """Says of each visitor's runs which are to end; safe to share between threads, bounded in visitors.
 
-    A stopped run ends itself before it shows another answer. Gradio's own `cancels` lets go of it in the browser alone:
-    answers on their way are drawn after what Stop said, and what had asked waits for an end that never comes, so that
-    Enter asked for nothing any more.
+    A run is to end once it was stopped, or once one that was asked later is on the page: Enter, Compare and the phrases
+    to try are events of their own to Gradio, which lets two of them run side by side where models may.
+
+    It ends itself before it shows another answer. Gradio's own `cancels` lets go of it in the browser alone: answers on
+    their way are drawn after what Stop said, and what had asked waits for an end that never comes, so that Enter asked
+    for nothing any more.
     """
 
     def __init__(self) -> None:
@@ -246,6 +250,13 @@ class StopMarks:
             if runs.is_next_stopped:
                 runs.stopped, runs.is_next_stopped = runs.begun, False
             return runs.begun
+
+    def has_page(self, run: int) -> bool:
+        """Take the page for a run of this visitor, and say whether it has it: one that was asked later keeps it."""
+        with self._lock:
+            runs = self._of_visitor()
+            runs.on_page = max(runs.on_page, run)
+            return runs.on_page == run
 
     def end(self) -> None:
         """Say that a run of this visitor has ended."""

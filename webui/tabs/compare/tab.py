@@ -138,7 +138,8 @@ class ComparePage:
     ) -> Iterator[Updates]:
         """Run the strategies; what a visitor can mend is said in the status line, and nothing they gave is lost.
 
-        A run that belongs to a picture before ends without a word, and a stopped one with that word.
+        A run ends without a word once the page belongs to another picture or to a question asked later, and a stopped
+        one with that word.
         """
         options = chosen_options(self.controls.options, option_values)
         number, shown = self.stops.begin(), 0
@@ -146,7 +147,8 @@ class ComparePage:
             for asked in ask_strategies(self.comparison, payload, phrase, strategies, options, known):
                 progress = replace(asked, name=self._picture_name(asked.view, payload, known))
                 for updates in self._show(FinishedRun(progress, only_of(options, progress.chosen), known)):
-                    if not self.versions.is_current(image_number, _file_of(payload)):
+                    is_current = self.versions.is_current(image_number, _file_of(payload))
+                    if not is_current or not self.stops.has_page(number):
                         yield {self.status: gr.skip()}  # without any answer, Gradio would empty every output
                         return
                     if self.stops.is_stopped(number) and shown < len(progress.chosen):

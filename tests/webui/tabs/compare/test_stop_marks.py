@@ -40,6 +40,17 @@ def test_a_stop_just_after_the_last_answer_stops_nothing_to_come(
     assert not marks.is_stopped(marks.begin())
 
 
+def test_the_page_is_the_last_askeds_once_it_has_something_to_show(marks: StopMarks) -> None:
+    first = marks.begin()
+    assert marks.has_page(first)
+    later = marks.begin()
+    assert marks.has_page(first), "the later one may yet be refused"
+    assert marks.has_page(later)
+    marks.end()
+    assert not marks.has_page(first)
+    assert marks.has_page(later)
+
+
 def test_visitors_are_bounded_and_do_not_stop_each_other(marks: StopMarks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "visitor", lambda: "one")
     first = marks.begin()
