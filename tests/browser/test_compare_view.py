@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.conftest import opened
 from tests.browser.test_page import KEYS, ask, expect_three_answers, upload
@@ -178,6 +178,22 @@ def test_a_run_can_be_stopped_and_asked_again(page: Page, picture: Path) -> None
     ask(page, "the red square")
     expect_three_answers(page)
     expect(page.locator("#stop")).to_be_disabled()
+
+
+def test_a_question_that_the_server_does_not_take_is_said_and_stops_no_other(page: Page, picture: Path) -> None:
+    held: list[Route] = []
+    upload(page, picture)
+    page.route("**/queue/join*", lambda route: held.append(route))
+    ask(page, "the red square")
+    page.locator("#stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped.")
+    (question,) = held
+    question.fulfill(status=503, json={"detail": "32 questions wait here, and no more can; try again in a while"})
+    expect(page.locator("#status")).to_contain_text("The server could not take the question.")
+    page.unroute("**/queue/join*")
+    expect(page.locator("#stop")).to_be_disabled()
+    ask(page, "the red square")
+    expect_three_answers(page)
 
 
 def test_strategies_and_options_are_remembered_in_the_browser(page: Page) -> None:

@@ -273,6 +273,11 @@ class StopMarks:
             elif monotonic() - runs.ended_at > _JUST_ENDED_S:
                 runs.is_next_stopped = True
 
+    def forget_next(self) -> None:
+        """Let the next run of this visitor begin after all: the one that a stop was meant for never will."""
+        with self._lock:
+            self._of_visitor().is_next_stopped = False
+
     def is_stopped(self, run: int) -> bool:
         """Whether the visitor's run of that number is to end."""
         with self._lock:

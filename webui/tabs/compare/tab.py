@@ -77,6 +77,7 @@ ASK_AT_ONCE: Final = """
 """
 """Ask what was just put on the page; then the field has the focus, but where that would raise a keyboard on screen."""
 _FETCHING: Final = "Fetching the picture from its address."
+_NOT_TAKEN: Final = "The server could not take the question. Your image and phrase are still here: try again soon."
 _STOPPED: Final = "Stopped. Your image and phrase are still here."
 FIRST_ANSWER: Final[tuple[str | None, int]] = (None, 0)
 """Strategy and number of the phrase that are looked into before anybody has chosen: whichever come first."""
@@ -182,6 +183,11 @@ class ComparePage:
         """
         self.stops.stop()
         return self._stopped(unanswered)
+
+    def lose_question(self) -> Updates:
+        """Say that the server did not take a question, as where too many wait; a stop that was meant for it is void."""
+        self.stops.forget_next()
+        return {self.status: wording.problem(translate(_NOT_TAKEN)), **self._at_rest()}
 
     def _stopped(self, unanswered: Sequence[str]) -> Updates:
         cards = self.comparison.cards
@@ -440,6 +446,8 @@ def _wire_runs(page: ComparePage) -> None:
     inputs = [controls.image, controls.phrase, controls.strategies, page.known, page.image_number]
     inputs += [control.component for control in controls.options]
     outputs = [page.status, *_answers_of(page)]
+    at_rest = [page.status, page.unanswered, controls.stop]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
     def wire(listen: Callable[..., Dependency]) -> None:
         listen(
@@ -448,17 +456,17 @@ def _wire_runs(page: ComparePage) -> None:
             [page.status, controls.stop],
             js=_ON_ASK.replace("WORDS", json.dumps(wording.hint(translate(_ASKED)))),
         )
-        listen(
+        asked = listen(
             page.ask,
             inputs,
             outputs,
             preprocess=False,
-            show_progress="hidden",
             trigger_mode="always_last",
             concurrency_limit=1,
             concurrency_id=MODEL_QUEUE,
-            api_visibility="private",
+            **quiet,
         )
+        asked.failure(page.lose_question, None, at_rest, queue=False, **quiet)
 
     chosen = controls.chips.select(page.take_phrase, None, controls.phrase, queue=False, api_visibility="private")
     for listen in (controls.phrase.submit, controls.compare.click, chosen.success):

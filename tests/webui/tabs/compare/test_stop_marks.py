@@ -28,6 +28,12 @@ def test_a_stop_before_its_turn_is_for_the_run_that_waits(marks: StopMarks) -> N
     assert not marks.is_stopped(marks.begin())
 
 
+def test_a_stop_for_a_run_that_never_begins_is_for_no_other(marks: StopMarks) -> None:
+    marks.stop()
+    marks.forget_next()
+    assert not marks.is_stopped(marks.begin())
+
+
 def test_a_stop_just_after_the_last_answer_stops_nothing_to_come(
     marks: StopMarks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
