@@ -149,7 +149,10 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _free_bytes() -> int | None:
-    """Return what this process may still take: of the machine, and of its control group where that is bounded."""
+    """Return what this process may still take: of the machine, and of its control group where that is bounded.
+
+    A group's use counts files that were read, which the kernel lets go of as soon as memory is asked for.
+    """
     if not _MEMORY.exists():
         return None
     lines = dict(line.split(":", 1) for line in _MEMORY.read_text(encoding="ascii").splitlines() if ":" in line)
@@ -158,5 +161,12 @@ def _free_bytes() -> int | None:
     free = int(lines["MemAvailable"].split()[0]) * 1024
     most, used = (_GROUP / name for name in ("memory.max", "memory.current"))
     if most.exists() and used.exists() and (bound := most.read_text(encoding="ascii").strip()).isdecimal():
-        free = min(free, int(bound) - int(used.read_text(encoding="ascii")))
+        free = min(free, int(bound) - int(used.read_text(encoding="ascii")) + _unused_file_bytes())
     return max(free, 0)
+
+
+def _unused_file_bytes() -> int:
+    """Return what the control group holds of files that nobody has used for a while."""
+    told = _GROUP / "memory.stat"
+    lines = told.read_text(encoding="ascii").splitlines() if told.exists() else []
+    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)

@@ -105,6 +105,18 @@ def test_questions_get_half_of_what_is_free_shared_among_those_at_a_time(
     assert question_budget() == 2048
 
 
+def test_files_that_a_container_has_read_leave_its_memory_to_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text("MemAvailable:   8000 kB\n", encoding="ascii")
+    monkeypatch.setattr(placement, "_MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(placement, "_GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("5120\n", encoding="ascii")
+    (tmp_path / "memory.current").write_text("5120\n", encoding="ascii")
+    (tmp_path / "memory.stat").write_text("anon 512\nfile 4608\ninactive_file 4096\n", encoding="ascii")
+    assert question_budget() == 2048
+
+
 @pytest.mark.parametrize(("free_gib", "count"), [(1, 0), (5, 2), (64, 3)])
 def test_questions_are_answered_in_further_processes_as_far_as_memory_is_free(
     free_gib: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
