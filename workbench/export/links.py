@@ -5,6 +5,7 @@ Example: `v=1&example=scene-colour.png&phrase=the+blue+bus&suite=mini&strategy=e
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
@@ -31,13 +32,16 @@ _MANY: Final = frozenset({"phrase", "strategy", "option"})
 _FOREIGN_PREFIX: Final = "__"
 """Gradio's own settings, such as `__theme`, stand in the same query."""
 _MAX_FIELDS: Final = 100
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""All but tabs and line ends, which a phrase brings along that is copied from a table."""
 
 
 def encode_link(recipe: RunRecipe) -> str:
     """Write a recipe as a query without the question mark; settings at their defaults are left out.
 
     Raises:
-        ConfigurationError: the picture was uploaded, so that no link can restore it, or the link would be too long.
+        ConfigurationError: the picture was uploaded, so that no link can restore it, the link would be too long, or a
+            phrase holds control characters.
     """
     pairs = [(_MARK, VERSION), *_source_pairs(recipe.source)]
     pairs += [("phrase", phrase) for phrase in recipe.phrases]
@@ -47,6 +51,8 @@ def encode_link(recipe: RunRecipe) -> str:
         for key, named in recipe.options.items()
         for name, value in named.items()
     ]
+    for name, value in pairs:
+        _check_plain(name, value)
     query = urlencode(pairs)
     if len(query) > MAX_LENGTH:
         raise ConfigurationError(
@@ -118,10 +124,7 @@ def _fields_of(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     for name, value in pairs:
         if name.startswith(_FOREIGN_PREFIX):
             continue
-        if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
-            raise ConfigurationError(
-                "expected plain text as {name!r} in the link, got control characters", name=name[:40]
-            )
+        _check_plain(name, value)
         if name in _MANY:
             many[name].append(value)
         elif name not in _ONCE:
@@ -131,6 +134,13 @@ def _fields_of(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
         else:
             single[name] = value
     return single, many
+
+
+def _check_plain(name: str, value: str) -> None:
+    if _CONTROL.search(value):
+        raise ConfigurationError(
+            "expected plain text as {name!r} in the link, got control characters; leave them out", name=name[:40]
+        )
 
 
 def _source_of(single: Mapping[str, str]) -> ImageSource:

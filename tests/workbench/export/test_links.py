@@ -20,7 +20,8 @@ VALUES = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=20),
 )
-PHRASES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20).filter(str.strip)
+LETTERS = st.characters(codec="utf-8", exclude_categories=["Cc"], include_characters="\t\n\r")
+PHRASES = st.text(LETTERS, min_size=1, max_size=20).filter(str.strip)
 
 
 def decode(query: str) -> RunRecipe:
@@ -48,6 +49,16 @@ def test_every_recipe_comes_back_from_its_link(
 ) -> None:
     recipe = RunRecipe(source, phrases, "mini", strategies, options)
     assert decode(encode_link(recipe)) == recipe
+
+
+def test_a_phrase_copied_from_a_table_comes_back_and_one_that_could_not_gets_no_link() -> None:
+    tabbed, broken = (
+        RunRecipe(ExampleSource("photo-cat.jpg"), (phrase,), "mini", ("evf-sam",), {})
+        for phrase in ("the\tbus", "the\x1bbus")
+    )
+    assert decode(encode_link(tabbed)) == tabbed
+    with pytest.raises(ConfigurationError, match="plain text as 'phrase' in the link, got control characters"):
+        encode_link(broken)
 
 
 def test_links_can_be_read_by_people_and_stay_as_they_are() -> None:
