@@ -124,14 +124,22 @@ def run_command(arguments: argparse.Namespace) -> int:
 def _read(texts: Sequence[str]) -> dict[str, SavedMasks]:
     saved: dict[str, SavedMasks] = {}
     for text in texts:
-        name, separator, path = text.partition("=")
-        named = read_saved_masks(Path(path if separator else text), name if separator else None)
-        if separator:
+        name, path = _name_and_path(text)
+        named = read_saved_masks(path, name)
+        if name is not None:
             named = {name if len(named) == 1 else f"{name}:{key}": masks for key, masks in named.items()}
         if double := sorted(saved.keys() & named.keys()):
             raise ConfigurationError(f"{double[0]} is there twice; name the files apart, as NAME=FILE")
         saved |= named
     return saved
+
+
+def _name_and_path(text: str) -> tuple[str | None, Path]:
+    """Take apart "[NAME=]FILE"; a file whose path holds "=" is no name and another file."""
+    name, separator, path = text.partition("=")
+    if not separator or Path(name).name != name or Path(text).exists():
+        return None, Path(text)
+    return name, Path(path)
 
 
 def _scores(arguments: argparse.Namespace, scoring: Scoring, saved: Mapping[str, SavedMasks]) -> dict[str, Scores]:

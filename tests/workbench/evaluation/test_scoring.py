@@ -265,6 +265,19 @@ def test_two_files_of_one_name_are_refused(root: Path, tmp_path: Path, capsys: p
     assert "mine is there twice; name the files apart, as NAME=FILE" in capsys.readouterr().err
 
 
+def test_a_file_whose_path_holds_an_equals_sign_is_read_as_it_is(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lr=0.1").mkdir()
+    path = saved(tmp_path / "lr=0.1/mine.json", *({"image_id": 1, "phrase": each, "rle": None} for each in PHRASES))
+    data = ("--dataset", "refcoco:val", "--root", root)
+    monkeypatch.chdir(tmp_path)
+    for named in (path, "lr=0.1/mine.json", f"ours={path}"):
+        assert score(named, *data) == 0
+    assert score(tmp_path / "lr=0.2/mine.json", *data) == 2
+    assert "lr=0.2/mine.json" in capsys.readouterr().err
+
+
 def test_masks_are_measured_without_the_images(root: Path, tmp_path: Path) -> None:
     for path in root.rglob("*.jpg"):
         path.unlink()
