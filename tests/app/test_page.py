@@ -3,6 +3,7 @@
 import json
 import zipfile
 from collections.abc import Iterator
+from errno import ENOSPC
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,11 +142,21 @@ def test_a_zip_of_a_run_that_is_gone_is_a_message(page: ComparePage) -> None:
 def test_a_zip_that_cannot_be_made_is_said_without_its_details(
     page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("webui.tabs.compare.tab.write_results_zip", lambda *_: 1 / 0)
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
     *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
+    monkeypatch.setattr(Path, "write_bytes", full)
     (updates,) = page.make_archive(last[page.last_run])
     assert "Something went wrong on our side" in str(updates[page.status])
-    assert "ZeroDivisionError" in caplog.text
+    assert "No space left on device" in caplog.text
+
+
+def test_a_long_name_in_any_letters_is_cut_to_what_a_file_may_have(page: ComparePage, tmp_path: Path) -> None:
+    payload = {**upload(tmp_path, three_colours()), "orig_name": f"{'图' * 80}.png"}
+    *_, last = ask(page, payload, "红" * 80)
+    archive = Path(str(next(page.make_archive(last[page.last_run]))[page.archive]))
+    assert archive.name == f"{'图' * 30}-{'红' * 30}.zip"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ _views: WeakKeyDictionary[Comparison, _Views] = WeakKeyDictionary()
 _views_lock = Lock()
 
 _VISITORS: Final = 1000
-_LONGEST_NAME: Final = 60
+_LONGEST_NAME: Final = 90
+"""Bytes of UTF-8: a file's name has at most 255, and two such parts with what names strategy and kind stay below."""
 _JUST_ENDED_S: Final = 2.0
 """Who presses Stop no later than this after the last answer meant the run that has ended, and none to come."""
 
@@ -152,7 +153,8 @@ def kept_progress(view: ImageView, kept: KeptRun, known: KnownScene | None) -> P
 
 def in_a_file_name(text: str) -> str:
     """Return text with which a file can be named, in the visitor's own letters."""
-    return re.sub(r"\W+", "-", text)[:_LONGEST_NAME].strip("-") or "phrase"
+    cut = re.sub(r"\W+", "-", text).encode("utf-8", "ignore")[:_LONGEST_NAME].decode("utf-8", "ignore")
+    return cut.strip("-") or "phrase"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gradio.events import Dependency
 from evfsam.errors import EmptyPhraseError, EvfSamError, ImageFormatError
 from evfsam.types import ImageView
 from webui import wording
-from webui.bounded_store import NoRoomError
+from webui.bounded_store import GoneError, NoRoomError
 from webui.fetching import Fetcher
 from webui.i18n.translate import translate, translate_message
 from webui.known_scenes import Example, KnownScene, random_scene, suggested_phrases
@@ -243,9 +243,9 @@ class ComparePage:
             progress = self.runs.get(key).progress
             with TemporaryDirectory(prefix="comparison-") as directory:
                 yield {self.archive: str(archive_of(progress, self.comparison.suite.key, Path(directory)))}
-        except EvfSamError as error:
+        except GoneError as error:
             yield {self.archive: None, self.status: wording.problem(_for_the_page(error))}
-        except Exception:
+        except Exception:  # one about a file names its path on the server
             logger.exception("a zip could not be made")
             yield {self.archive: None, self.status: wording.problem(translate(_OUR_FAULT))}
 
