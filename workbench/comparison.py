@@ -183,13 +183,13 @@ class StrategyResult:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is asked, checked: nothing below `Comparison.run` looks at it again. Can be pickled.
+    """What is asked, as `Comparison.run` has checked it. Can be pickled.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
         phrases: one or more.
         keys: of the strategies, each once, in the order in which they are asked.
-        options: by strategy key.
+        options: by strategy key, of values that only the strategies check.
         refinement: points and box, given to SAM beside what each strategy makes of a phrase.
     """
 
@@ -352,9 +352,9 @@ class Comparison:
     ) -> Run:
         """Ask each strategy in turn; results come as each ends.
 
-        This is the door: the arguments are checked here, once, before this returns. After that nothing is raised: what
-        goes wrong in a strategy, its options included, is that strategy's result, with the verdict "failed" and the
-        reason.
+        This is the door: the arguments are checked before this returns, all but the options' values, since a strategy
+        knows them once its weights are read; `check_options` does both. After that nothing is raised: what goes wrong
+        in a strategy, its options included, is that strategy's result, with the verdict "failed" and the reason.
 
         Args:
             image: (H, W, 3) uint8 RGB, or a view made by `view`, which saves hashing it again.
