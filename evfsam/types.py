@@ -250,7 +250,8 @@ class Segmentation:
         attention: None for strategies without cross-modal attention.
         trace: the steps in order.
         seconds: seconds a stage, such as {"encode image": 0.2, "fuse": 0.05, "decode": 0.01}.
-        embedding_was_cached: whether nothing was encoded: the image's embedding was at hand, or was not needed.
+        embedding_was_cached: whether the image's embedding was at hand, or was not needed; a region that SAM sees
+            closer because of a person's box is encoded all the same.
         sources: what `mask_logits` are made of where they are not given; without any, the predictions.
     """
 
