@@ -178,9 +178,19 @@ class LanguageModel:
         with self._lock, torch.inference_mode():
             before = _SEEN.set(seen)
             try:
-                yield Conversation(self, _picture_for(self.processor.image_processor, image))
+                yield Conversation(self, self._picture(image))
             finally:
                 _SEEN.reset(before)
+
+    def _picture(self, image: RgbImage) -> Picture:
+        if self._image_side is None:
+            return _picture_for(self.processor.image_processor, image)
+        return self._squashed(Image.fromarray(image))
+
+    def _squashed(self, picture: Image.Image) -> Image.Image:
+        """Return the picture as the processor is to see it; one that was squashed before as it is."""
+        side = self._image_side
+        return picture if side is None else picture.resize((side, side), Image.Resampling.BICUBIC)
 
     def encode(self, image: Picture, messages: Sequence[Message]) -> dict[str, torch.Tensor]:
         """Turn image and dialogue into the model's inputs, up to where the model would speak.
@@ -188,8 +198,8 @@ class LanguageModel:
         Raises:
             ImageFormatError: the model's processor refuses the image, as some do if one side is far the longer.
         """
-        if self._image_side is not None:
-            image = image.resize((self._image_side,) * 2, Image.Resampling.BICUBIC)
+        if isinstance(image, Image.Image):
+            image = self._squashed(image)
         placed = [_with_image(message, image) for message in (*self._before, *messages)]
         try:
             encoded = self.processor.apply_chat_template(

@@ -222,14 +222,24 @@ def test_adapters_change_what_llava_next_says(hub: Path, tmp_path: Path) -> None
     torch.testing.assert_close(after, expected, rtol=0, atol=1e-5)
 
 
-def test_llava_next_is_told_and_shown_what_the_released_adapters_were_trained_on(hub: Path) -> None:
+@pytest.mark.parametrize("size", [IMAGE.shape[:2], (1100, 2000)])
+def test_llava_next_is_told_and_shown_what_the_released_adapters_were_trained_on(
+    hub: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     language = load(hub, LLAVA_NEXT).language
     assert isinstance(language, LanguageModel)
     messages: list[Message] = [dialects.user_turn("Where is it?", with_image=True)]
-    picture = Image.fromarray(IMAGE)
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    picture = Image.fromarray(image)
     squashed = picture.resize((672, 672), Image.Resampling.BICUBIC)
     inputs, expected = (language.encode(each, messages) for each in (picture, squashed))
     torch.testing.assert_close(inputs["pixel_values"], expected["pixel_values"], rtol=0, atol=0)
+    seen: list[dict[str, torch.Tensor]] = []
+    encode = language.encode
+    with monkeypatch.context() as patch, language.conversation(image) as conversation:
+        patch.setattr(language, "encode", lambda *given: seen.append(encode(*given)) or seen[-1])
+        conversation.ask(messages, max_new_tokens=1)
+    torch.testing.assert_close(seen[0]["pixel_values"], expected["pixel_values"], rtol=0, atol=0)
     for tokens in (inputs["input_ids"][0], language.encode_texts([messages])[0]):
         said = language.processor.tokenizer.decode(tokens)
         assert said.startswith("<|im_start|>system\nYou are a helpful language and vision assistant. You are able to")
