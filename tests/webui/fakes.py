@@ -139,7 +139,9 @@ def three_candidates(mask: NDArray[np.bool_]) -> MaskPrediction:
     return MaskPrediction(torch.stack([low, -low, torch.ones(64, 64)]), torch.tensor([0.7, 0.2, 0.4]), 0, frame)
 
 
-def fake_comparison(seconds: float = 0.0, load: Callable[[], None] | None = None) -> tuple[Comparison, FakeBackbone]:
+def fake_comparison(
+    seconds: float = 0.0, load: Callable[[], None] | None = None, question_bytes: int | None = None
+) -> tuple[Comparison, FakeBackbone]:
     """Build a real comparison over fake strategies: red with attention, green without evidence, blue with points."""
     backbone = FakeBackbone()
     kinds = {"evf-sam": (0, "attention"), "clip-text": (1, "none"), "point-query": (2, "points")}
@@ -163,7 +165,7 @@ def fake_comparison(seconds: float = 0.0, load: Callable[[], None] | None = None
         entries[key].hold(FakeStrategy(card, backbone, channel, evidence, seconds=seconds), load)
     notice = "Fake strategies that look for colours: they know red, green and blue, and nothing else."
     suite = Suite(key="fake", title="Fake suite", notice=notice, strategies=MappingProxyType(entries))
-    return Comparison(suite), backbone
+    return Comparison(suite, question_bytes=question_bytes), backbone
 
 
 class FakeEntry(StrategyEntry):

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from evfsam.errors import EvfSamError
+from evfsam.errors import EvfSamError, MemoryBudgetError
 from evfsam.phrases import MAX_PHRASES
 from evfsam.preprocess import load_image
 from evfsam.types import ImageView
@@ -204,10 +204,13 @@ class BatchRun:
             self._skip(asked, str(error))
             return
         view = self._comparison.view(image.pixels)
-        for phrases, keys in missing.items():
-            size = self._call_size(keys)
-            for start in range(0, len(phrases), size):
-                yield from self._ask(image, view, phrases[start : start + size], keys)
+        try:
+            for phrases, keys in missing.items():
+                size = self._call_size(keys)
+                for start in range(0, len(phrases), size):
+                    yield from self._ask(image, view, phrases[start : start + size], keys)
+        except MemoryBudgetError as error:
+            self._skip(asked, str(error))
 
     def _supersede(self, name: str, digest: str) -> None:
         """Drop the answers about a picture that is gone, and say so."""
@@ -234,7 +237,15 @@ class BatchRun:
 
     def _ask(self, image: ReadImage, view: ImageView, phrases: Sequence[str], keys: Sequence[str]) -> Iterator[bool]:
         before = perf_counter()
-        for result in self._comparison.run(view, phrases, keys, self._chosen_options(keys)):
+        try:
+            run = self._comparison.run(view, phrases, keys, self._chosen_options(keys))
+        except MemoryBudgetError:
+            if len(phrases) == len(keys) == 1:
+                raise
+            for some, few in _halves(phrases, keys):
+                yield from self._ask(image, view, some, few)
+            return
+        for result in run:
             for phrase, segmentation in zip(phrases, result.by_phrase, strict=True):
                 self.folder.add(image, phrase, result.key, result.seconds / len(phrases), segmentation)
                 self._done.add((image.name, phrase, result.key))
@@ -274,6 +285,17 @@ def open_batch(
     chosen = comparison.choose(strategies)
     folder = BatchFolder(directory, batch_settings(comparison, chosen, options))
     return BatchRun(comparison, plan, folder, chosen, options, phrases_at_once=phrases_at_once)
+
+
+def _halves(phrases: Sequence[str], keys: Sequence[str]) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """Take a call apart that needs too much memory: by phrases, then by strategies."""
+    half, few = len(phrases) // 2, len(keys) // 2
+    if half:
+        yield phrases[:half], keys
+        yield phrases[half:], keys
+    else:
+        yield phrases, keys[:few]
+        yield phrases, keys[few:]
 
 
 def _weights(suite: Suite, key: str) -> Mapping[str, str]:

@@ -23,6 +23,7 @@ from workbench.batch.batch_plan import plan_batch
 from workbench.batch.batch_run import BatchRun, open_batch
 from workbench.batch.own_results import ARCHIVE_NAME
 from workbench.comparison import Comparison
+from workbench.request_memory import question_bytes
 from workbench.zero_gpu import LONGEST_SECONDS, GpuUnavailableError, ZeroGpuComparison
 
 SIZE = (40, 60)
@@ -101,6 +102,27 @@ def test_a_line_cut_short_and_a_failed_answer_are_asked_again(images: Path, tmp_
     assert again.progress.done_count == 2
     list(again.work())
     assert len(lines(out)) == 4
+
+
+def test_what_takes_too_much_memory_at_once_is_asked_in_parts(images: Path, tmp_path: Path) -> None:
+    keys = ["evf-sam", "clip-text", "point-query"]
+    alone = question_bytes(SIZE, 1, [None])
+    comparison, _ = fake_comparison(question_bytes=question_bytes(SIZE, 2, [None] * 3))
+    list(opened(images, tmp_path / "out", comparison, *"abcde", keys=keys, at_once=5).work())
+    assert len(lines(tmp_path / "out")) == 2 * 5 * 3
+    comparison, _ = fake_comparison(question_bytes=alone)
+    list(opened(images, tmp_path / "few", comparison, "a", keys=keys).work())
+    assert len(lines(tmp_path / "few")) == 2 * 3
+
+
+def test_an_image_too_large_for_any_question_is_named_and_the_others_are_asked(images: Path, tmp_path: Path) -> None:
+    Image.fromarray(three_colours((800, 1200))).save(images / "0.png")
+    comparison, _ = fake_comparison(question_bytes=question_bytes(SIZE, 2, [None]))
+    run = opened(images, tmp_path / "out", comparison, "a square", "a circle", keys=["evf-sam"])
+    progress = list(run.work())[-1]
+    assert (progress.done_count, progress.skipped_count, progress.total_count) == (2, 2, 4)
+    run.finish()
+    assert [(fault.place, "of memory" in fault.reason) for fault in run.faults] == [("0.png", True)]
 
 
 def test_another_image_under_an_old_name_is_asked_anew(images: Path, tmp_path: Path) -> None:
