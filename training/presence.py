@@ -72,17 +72,23 @@ class PresenceStage(MllmStage):
             for kind in source.shares
         }
         model.requires_grad_(False)
-        self.before = deepcopy(model).eval()
+        self._before = deepcopy(model).eval()
         model.model.language_model.requires_grad_(True)
         self._starts = tokenizer.convert_tokens_to_ids("<|assistant|>")
         self._rival: int = tokenizer(dialects.NO_OBJECT, add_special_tokens=False)["input_ids"][0]
 
+    @property
+    def before(self) -> LlavaForConditionalGeneration:
+        """The LLaVA as it was, on the device where the one that learns is; no part of `module`, so never saved."""
+        return self._before.to(self.model.device)  # type: ignore[no-any-return,arg-type]
+
     def loss(self, batch: DialogueBatch) -> torch.Tensor:
         """Cross-entropy of how answers begin, and divergence of the rest from what was said before."""
         answers = self._answer(batch)
+        earlier = self.before
         with torch.no_grad():
-            last, _, _ = self._run(self.before, batch)
-            before = self.before.lm_head(last[batch.rows, batch.before]).float()
+            last, _, _ = self._run(earlier, batch)
+            before = earlier.lm_head(last[batch.rows, batch.before]).float()
         begins = self._begins(batch)
         kept = F.kl_div(
             answers.logits[~begins].log_softmax(-1),

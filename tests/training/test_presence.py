@@ -1,3 +1,4 @@
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,13 @@ def test_only_the_language_model_learns(stage: PresenceStage) -> None:
     learns = {name.split(".")[1] for name, each in stage.model.named_parameters() if each.grad is not None}
     assert learns == {"language_model"}
     assert all(each.grad is None for each in stage.before.parameters())
+
+
+def test_the_model_before_moves_with_the_one_that_learns_and_is_not_saved(stage: PresenceStage) -> None:
+    moved = deepcopy(stage)
+    moved.module.to("meta")
+    assert {each.device.type for each in moved.before.parameters()} == {"meta"}
+    assert set(moved.module.state_dict()) == set(moved.before.state_dict())
 
 
 def test_the_weights_end_between_those_before_and_those_learnt(stage: PresenceStage) -> None:
