@@ -171,7 +171,7 @@ def run(
     stage.module.train()
     started, saved = time.monotonic() - spent_s, time.monotonic()
     losses: list[torch.Tensor] = []
-    processes = Processes.joined()
+    processes = Processes.joined(device)
     loader = batches(stage.draw, schedule.seed, processes.draws(range(step, schedule.steps)), device, workers)
     with (
         Curves(None if processes.rank else curves, step) as drawn,

@@ -174,7 +174,7 @@ class Places:
             curves=self.work / "curves" / name,
             seconds=self.seconds,
         )
-        processes = Processes.joined()
+        processes = Processes.joined(self.device)
         if processes.rank:
             sys.exit(0)
         chosen = replace(chosen, steps=outcome.steps)

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from training.processes import Processes
+import pytest
+import torch
+
+from training.processes import Processes, own_device
 
 _SCRIPT = """
 import json, sys
@@ -16,12 +19,15 @@ from torch import nn
 from training import loop
 from training.processes import Processes
 
+CPU = torch.device("cpu")
+
 
 class Stage:
     def __init__(self):
         torch.manual_seed(0)
         self.module = nn.Linear(1, 1)
         self.module.register_parameter("seldom", nn.Parameter(torch.ones(1)))
+        self.module.register_parameter("never", nn.Parameter(torch.ones(1, 1)))
         self.seen = []
 
     @staticmethod
@@ -34,15 +40,15 @@ class Stage:
         return loss * self.module.seldom.sum() if batch > 0.5 else loss
 
     def validate(self):
-        return {"size": float(Processes.joined().size)}
+        return {"size": float(Processes.joined(CPU).size)}
 
 
 folder, stage = Path(sys.argv[1]), Stage()
 state = folder / "state.pt"
-outcome = loop.run(stage, loop.Schedule(steps=4, learning_rate=0.1, warmup=1), state, device=torch.device("cpu"))
+outcome = loop.run(stage, loop.Schedule(steps=4, learning_rate=0.1, warmup=1), state, device=CPU)
 weights = [float(each.sum()) for each in stage.module.parameters()]
-told = {"seen": stage.seen, "weights": weights, "figures": outcome.figures}
-(folder / f"{Processes.joined().rank}.json").write_text(json.dumps(told))
+told = {"seen": stage.seen, "weights": weights, "never": float(stage.module.never), "figures": outcome.figures}
+(folder / f"{Processes.joined(CPU).rank}.json").write_text(json.dumps(told))
 """
 
 
@@ -62,6 +68,7 @@ def test_two_processes_average_their_gradients_and_one_writes(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first["weights"] == second["weights"]
+    assert first["never"] == 1  # without a gradient in any of them, it does not decay
     assert len({*first["seen"], *second["seen"]}) == 8
     assert first["figures"] == {"size": 2.0}
     assert second["figures"] == {}
@@ -71,3 +78,11 @@ def test_alone_nothing_is_shared() -> None:
     alone = Processes()
     assert alone.draws(range(3, 6)) == [3, 4, 5]
     assert [Processes(rank, 2).draws(range(2)) for rank in (0, 1)] == [[0, 2], [1, 3]]
+
+
+def test_each_process_takes_a_gpu_of_its_own_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu, second = (torch.device(name) for name in ("cpu", "cuda", "cuda:1"))
+    assert own_device(gpu) == gpu
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [own_device(each) for each in (cpu, gpu, second)] == [cpu, torch.device("cuda:3"), second]
