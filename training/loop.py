@@ -7,10 +7,12 @@ run sees the batches of an unbroken one. A checkpoint says what run it belongs t
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from evfsam.errors import CheckpointError
+from evfsam.weights.checkpoint_files import shortened
 from training.curves import Curves
 from training.processes import Processes
 
@@ -30,6 +33,7 @@ ATTENTION_KERNELS = {
     "cuda": [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
 }
 """Which kernels train fastest, in the order in which they are tried."""
+_STATE = frozenset(["module", "optimizer", "step", "seconds", "figures", "run"])
 
 
 def products(device: torch.device) -> torch.autocast:
@@ -141,7 +145,7 @@ def run(
     *,
     device: torch.device,
     workers: int = 0,
-    data: str = "",
+    facts: Mapping[str, object] = MappingProxyType({}),
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     curves: Path | None = None,
     seconds: float | None = None,
@@ -154,25 +158,32 @@ def run(
         checkpoint: state of the run.
         device: where the stage's module is.
         workers: processes that draw batches; 0 draws them here.
-        data: digest of what batches are drawn from.
+        facts: plain values that a run which goes on must share with the one before, beside schedule and processes.
         checkpoint_every_s: seconds between checkpoints.
         curves: folder for TensorBoard's curves, or None.
-        seconds: end the run after so many, its learning rate lowered in time; None lets it take its steps.
+        seconds: end the run after so many, its learning rate lowered in time; None lets it take its steps. One that
+            has taken as many already takes no further step.
 
     Raises:
-        CheckpointError: `checkpoint` is of a run with another schedule, seed or data.
+        CheckpointError: `checkpoint` is damaged, or of a run with another schedule, seed or other facts.
     """
+    processes = Processes.joined(device)
     trained = [p for p in stage.module.parameters() if p.requires_grad]
     groups = _parameter_groups(stage.module, schedule)
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True)
-    run_facts = {**asdict(schedule), "slow_parts": dict(schedule.slow_parts), "data": data}
-    step, spent_s, figures = _resume(stage.module, optimizer, checkpoint, run_facts)
-    limit_s = math.inf if seconds is None else seconds
+    run_facts = {
+        **asdict(schedule),
+        "slow_parts": dict(schedule.slow_parts),
+        "processes": processes.size,
+        **facts,
+    }
+    first, spent_s, figures = _resume(stage.module, optimizer, checkpoint, run_facts)
+    step, limit_s = first, math.inf if seconds is None else seconds
+    left = range(first, schedule.steps if spent_s < limit_s else first)
     stage.module.train()
     started, saved = time.monotonic() - spent_s, time.monotonic()
     losses: list[torch.Tensor] = []
-    processes = Processes.joined(device)
-    loader = batches(stage.draw, schedule.seed, processes.draws(range(step, schedule.steps)), device, workers)
+    loader = batches(stage.draw, schedule.seed, processes.draws(left), device, workers)
     with (
         Curves(None if processes.rank else curves, step) as drawn,
         tqdm(
@@ -204,6 +215,7 @@ def run(
                 if is_last:
                     break
                 continue
+            figures = {}
             if step % schedule.validate_every == 0 or is_last:
                 figures = validate(stage, device)
                 drawn.add_figures(step, figures)
@@ -217,7 +229,9 @@ def run(
                 saved = now
             if is_last:
                 break
-    return StageOutcome(step, time.monotonic() - started, figures)
+    if not figures and not processes.rank:
+        figures = validate(stage, device)
+    return StageOutcome(step, time.monotonic() - started if step > first else spent_s, figures)
 
 
 def validate(stage: Stage, device: torch.device) -> dict[str, float]:
@@ -242,7 +256,7 @@ def _parameter_groups(module: nn.Module, schedule: Schedule) -> list[dict[str, o
 
 def _save(module: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, state: Mapping[str, object]) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = checkpoint.with_suffix(".tmp")
+    unfinished = checkpoint.with_suffix(f".{os.getpid()}.tmp")
     torch.save({"module": module.state_dict(), "optimizer": optimizer.state_dict(), **state}, unfinished)
     unfinished.replace(checkpoint)
 
@@ -250,17 +264,44 @@ def _save(module: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path,
 def _resume(
     module: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, run_facts: Mapping[str, object]
 ) -> tuple[int, float, dict[str, float]]:
+    """Return steps and seconds taken, and the figures if they were measured after the last of these."""
     if not checkpoint.exists():
         return 0, 0.0, {}
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    kept = state.get("run", {})
+    state = _read_state(checkpoint)
+    kept = state["run"]
     changed = sorted(name for name in {*kept, *run_facts} if kept.get(name) != run_facts.get(name))
     if changed:
         differences = ", ".join(f"{name} {kept.get(name)!r} there, {run_facts.get(name)!r} now" for name in changed)
         raise CheckpointError(
-            f"expected a checkpoint of this run in {checkpoint}, got one with {differences}; "
-            "choose another --work folder, or delete that file to start anew"
+            "expected a checkpoint of this run in {checkpoint}, got one with {differences}; "
+            "choose another --work folder, or delete that file to start anew",
+            checkpoint=checkpoint,
+            differences=differences,
         )
-    module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as err:
+        raise CheckpointError(
+            "expected the weights of this stage in {checkpoint}, got those of another model; "
+            "choose another --work folder, or delete that file to start anew",
+            checkpoint=checkpoint,
+        ) from err
     return state["step"], state["seconds"], state["figures"]
+
+
+def _read_state(checkpoint: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as err:  # a damaged pickle can fail its reader in any way
+        raise CheckpointError(
+            "expected the state of a run in {checkpoint}, cannot read it ({reason}); delete that file to start anew",
+            checkpoint=checkpoint,
+            reason=shortened(" ".join(str(err).split()) or type(err).__name__),
+        ) from err
+    if not isinstance(state, dict) or not _STATE.issubset(state):
+        raise CheckpointError(
+            "expected the state of a run in {checkpoint}, got another file; delete it to start anew",
+            checkpoint=checkpoint,
+        )
+    return state

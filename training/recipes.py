@@ -169,7 +169,7 @@ class Places:
             self.state(name),
             device=self.device,
             workers=self.workers,
-            data=data,
+            facts={"data": data},
             checkpoint_every_s=self.save_every_s,
             curves=self.work / "curves" / name,
             seconds=self.seconds,

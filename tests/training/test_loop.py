@@ -65,9 +65,42 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, change: dict[str
 
 
 def test_a_checkpoint_of_other_pictures_is_refused(tmp_path: Path) -> None:
-    run(LineStage(), SCHEDULE, tmp_path / "state.pt", device=CPU, data="these")
+    run(LineStage(), SCHEDULE, tmp_path / "state.pt", device=CPU, facts={"data": "these"})
     with pytest.raises(CheckpointError, match="data 'these' there, 'those' now"):
-        run(LineStage(), SCHEDULE, tmp_path / "state.pt", device=CPU, data="those")
+        run(LineStage(), SCHEDULE, tmp_path / "state.pt", device=CPU, facts={"data": "those"})
+
+
+def test_a_stage_that_took_its_seconds_takes_no_further_step(tmp_path: Path) -> None:
+    ended = run(LineStage(), SCHEDULE, tmp_path / "state.pt", device=CPU, seconds=1e-9)
+    again = LineStage()
+    outcome = run(again, SCHEDULE, tmp_path / "state.pt", device=CPU, seconds=1e-9)
+    assert (outcome.steps, outcome.figures, again.calls) == (1, ended.figures, 0)
+    assert run(again, SCHEDULE, tmp_path / "state.pt", device=CPU).steps == SCHEDULE.steps
+
+
+def test_figures_are_those_of_the_last_step(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(LineStage(killed_at=4), SCHEDULE, tmp_path / "state.pt", device=CPU, checkpoint_every_s=0)
+    stage = LineStage()
+    outcome = run(stage, SCHEDULE, tmp_path / "state.pt", device=CPU, seconds=1e-9)
+    assert (outcome.steps, stage.calls) == (4, 0)  # one beyond the validation after three
+    assert outcome.figures == stage.validate()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"no archive", "cannot read it"), ({"module": {}}, "another file"), (None, "another model")]
+)
+def test_a_file_that_is_no_state_of_this_stage_is_told_in_words(tmp_path: Path, content: object, said: str) -> None:
+    path = tmp_path / "state.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is None:
+        run(LineStage(), SCHEDULE, path, device=CPU)
+        torch.save(torch.load(path) | {"module": {"another": torch.zeros(1)}}, path)
+    else:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=said):
+        run(LineStage(), SCHEDULE, path, device=CPU)
 
 
 def test_training_lowers_the_loss_and_reports_the_last_validation(tmp_path: Path) -> None:
