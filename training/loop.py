@@ -7,7 +7,6 @@ run sees the batches of an unbroken one. A checkpoint says what run it belongs t
 """
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ from evfsam.errors import CheckpointError
 from evfsam.weights.checkpoint_files import shortened
 from training.curves import Curves
 from training.processes import Processes
+from training.whole import whole_file
 
 CHECKPOINT_EVERY_S = 120.0
 ATTENTION_KERNELS = {
@@ -255,10 +255,8 @@ def _parameter_groups(module: nn.Module, schedule: Schedule) -> list[dict[str, o
 
 
 def _save(module: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, state: Mapping[str, object]) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = checkpoint.with_suffix(f".{os.getpid()}.tmp")
-    torch.save({"module": module.state_dict(), "optimizer": optimizer.state_dict(), **state}, unfinished)
-    unfinished.replace(checkpoint)
+    with whole_file(checkpoint) as new:
+        torch.save({"module": module.state_dict(), "optimizer": optimizer.state_dict(), **state}, new)
 
 
 def _resume(

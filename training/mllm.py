@@ -273,9 +273,7 @@ class MllmStage:
         return figures | ({"pointing": overlap / union} if union else {})
 
     def save(self, directory: Path) -> None:
-        """Write model and processor; shards of an earlier one that stand there are taken away."""
-        for shard in directory.glob("model*.safetensors*"):
-            shard.unlink()
+        """Write model and processor into an empty folder."""
         size = {"height": self.image_side, "width": self.image_side}
         normalised = {"image_mean": list(LITE_MEAN), "image_std": list(LITE_STD)} if self.is_seen else {}
         image_processor = CLIPImageProcessorPil(size=size, do_center_crop=False, **normalised)

@@ -8,7 +8,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import AutoTokenizer, CLIPModel, LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from evfsam.encoders.tokenizers import TOKENIZER_NAME, PhraseTokenizer
@@ -48,6 +50,7 @@ from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
 from training.tokenizer_training import train_sentencepiece
 from training.warm_start import started
+from training.whole import whole_file, whole_folder
 from workbench.datasets.cutouts import FETCHED
 
 PHRASES_FOR_TOKENIZERS: Final = 40_000
@@ -96,11 +99,9 @@ class Places:
         """Phrases as training draws them, for the tokenizers; always the same."""
         path = self.work / "phrases.txt"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
             drawn = self.source().texts(np.random.default_rng(0), PHRASES_FOR_TOKENIZERS)
-            unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-            unfinished.write_text("\n".join(drawn))
-            unfinished.replace(path)
+            with whole_file(path) as new:
+                new.write_text("\n".join(drawn))
         return tuple(path.read_text().splitlines())
 
     @property
@@ -136,7 +137,8 @@ class Places:
         """The language model's tokenizer, trained where missing."""
         folder = self.work / "dialogue-tokenizer"
         if not (folder / "tokenizer.json").exists():
-            mllm.build_tokenizer(self.texts).save_pretrained(folder)
+            with whole_folder(folder) as new:
+                mllm.build_tokenizer(self.texts).save_pretrained(new)
         return PreTrainedTokenizerFast.from_pretrained(folder)
 
     def backbone(self) -> SamMaskBackbone:
@@ -183,19 +185,27 @@ class Places:
         hardware += f", {processes.size} processes" if processes.size > 1 else ""
         start = self.start_name if self.start != self.out else ""
         measured = Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit(), start)
-        self.row(name).parent.mkdir(parents=True, exist_ok=True)
-        self.row(name).write_text(row_of(measured))
+        with whole_file(self.row(name)) as new:
+            new.write_text(row_of(measured))
         return measured
 
     def row(self, stage: str) -> Path:
         """What cards say of a finished stage."""
         return self.work / "rows" / f"{stage}.txt"
 
-    def write_card(self, part: str, card: str, measured: Measured, stages: Sequence[str] = ()) -> None:
-        """Write the card of a part of the suite, its table of stages going on from the earlier part's.
+    def keep(self, name: str, module: nn.Module) -> None:
+        """Keep weights for later stages, as `NAME.pt` of the work folder."""
+        with whole_file(self.work / f"{name}.pt") as new:
+            torch.save(module.state_dict(), new)
+
+    @contextmanager
+    def writing(self, part: str, card: str, measured: Measured, stages: Sequence[str] = ()) -> Iterator[Path]:
+        """Lend an empty folder for a part of the suite; with its card it takes the place of the earlier part.
+
+        The card's table of stages goes on from the earlier part's.
 
         Args:
-            part: its folder.
+            part: its folder in the suite.
             card: which of `CARDS`.
             measured: the last stage.
             stages: before it, whose cards nobody wrote.
@@ -203,7 +213,9 @@ class Places:
         earlier = self.earlier if STAGES[measured.stage].goes_on else self.start
         before = () if earlier is None else rows_told(earlier / part / "README.md")
         between = (self.row(stage).read_text() for stage in stages if self.row(stage).is_file())
-        write_card(self.out / part, CARDS[card], measured, (*before, *between, row_of(measured)))
+        with whole_folder(self.out / part) as folder:
+            yield folder
+            write_card(folder, CARDS[card], measured, (*before, *between, row_of(measured)))
 
 
 def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -228,16 +240,15 @@ def train_sam(places: Places) -> None:
 
 
 def _save_sam(places: Places, stage: sam_stage.SamStage, measured: Measured) -> None:
-    directory = places.out / "point-query" / "sam"
-    SamMaskBackbone(stage.sam, sam_stage.CONFIG).save_pretrained(directory, storage_dtype=torch.float16)
-    places.write_card("point-query/sam", "sam", measured)
+    with places.writing("point-query/sam", "sam", measured) as folder:
+        SamMaskBackbone(stage.sam, sam_stage.CONFIG).save_pretrained(folder, storage_dtype=torch.float16)
 
 
 def train_encoder(places: Places) -> None:
     """Multimodal pre-training of the BEiT-3 that the ablations start from."""
     stage = pretrain.PretrainStage(places.source(), places.tokenizer(), places.held_out)
     places.train("pretrain", stage, pretrain.SCHEDULE)
-    torch.save(stage.module.encoder.state_dict(), places.work / "beit3.pt")
+    places.keep("beit3", stage.module.encoder)
 
 
 def _evf_sam_to_train(places: Places) -> tuple[EvfSamModel, EvfSamProcessor, float | None]:
@@ -297,10 +308,9 @@ def _earlier(places: Places, part: str, made_by: str) -> Path:
 
 
 def _save_evf_sam(places: Places, model: EvfSamModel, processor: EvfSamProcessor, measured: Measured) -> None:
-    directory = places.out / "evf-sam"
-    model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
-    processor.tokenizer.save_pretrained(directory)
-    places.write_card("evf-sam", "evf-sam", measured)
+    with places.writing("evf-sam", "evf-sam", measured) as folder:
+        model.save_pretrained(folder, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
+        processor.tokenizer.save_pretrained(folder)
 
 
 def train_absent(places: Places) -> None:
@@ -419,8 +429,8 @@ def train_sight(places: Places) -> None:
     width: int = model.config.vision_config.hidden_size
     sight.start_embeddings(model, earlier, stage.held_out["page"], namer.directions(width))
     places.train("sight", stage, sight.TOWER_SCHEDULE)
-    torch.save(model.state_dict(), places.work / "sight.pt")
-    torch.save(stage.seeing.patches.state_dict(), places.work / "sight-patches.pt")
+    places.keep("sight-patches", stage.seeing.patches)
+    places.keep("sight", model)
 
 
 def train_sight_pointing(places: Places) -> None:
@@ -436,7 +446,7 @@ def train_sight_pointing(places: Places) -> None:
     if heads is not None:
         stage.taught.patches.load_state_dict(heads)
     places.train("sight-pointing", stage, sight.POINTING_SCHEDULE)
-    torch.save(model.state_dict(), places.work / "sight-pointing.pt")
+    places.keep("sight-pointing", model)
 
 
 def train_sight_text(places: Places) -> None:
@@ -446,9 +456,8 @@ def train_sight_text(places: Places) -> None:
     drawing = cast(DialogueDraw, stage.draw)
     stage.draw = replace(drawing, weights={**drawing.weights, "absent": sight.ABSENT_SHARE})
     measured = places.train("sight-text", stage, sight.TEXT_SCHEDULE)
-    directory = places.out / "point-query" / "mllm"
-    stage.save(directory)
-    places.write_card("point-query/mllm", "seeing-mllm", measured, ("sight", "sight-pointing"))
+    with places.writing("point-query/mllm", "seeing-mllm", measured, ("sight", "sight-pointing")) as folder:
+        stage.save(folder)
 
 
 def train_presence(places: Places) -> None:
@@ -462,9 +471,8 @@ def train_presence(places: Places) -> None:
     learnt = places.train("presence", stage, presence.SCHEDULE)
     stage.average_with_before()
     measured = replace(learnt, figures=stage.validate())
-    directory = places.out / "point-query" / "mllm"
-    stage.save(directory)
-    places.write_card("point-query/mllm", "seeing-mllm", measured)
+    with places.writing("point-query/mllm", "seeing-mllm", measured) as folder:
+        stage.save(folder)
 
 
 def _is_hybrid(model: LlavaForConditionalGeneration) -> bool:
@@ -491,7 +499,8 @@ def train_clip(places: Places) -> None:
     """Contrastive pre-training of CLIP."""
     stage = clip.ClipStage(places.source(), places.texts, places.held_out)
     places.train("clip", stage, clip.SCHEDULE)
-    stage.save(places.work / "clip")
+    with whole_folder(places.work / "clip") as folder:
+        stage.save(folder)
 
 
 def train_projector(places: Places) -> None:
@@ -506,10 +515,9 @@ def train_projector(places: Places) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     stage = projector_stage.ProjectorStage(places.source(), model, tokenizer, places.held_out)
     measured = places.train("projector", stage, projector_stage.SCHEDULE)
-    directory = places.out / "clip-text"
-    stage.model.save_pretrained(directory, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
-    tokenizer.save_pretrained(directory)
-    places.write_card("clip-text", "clip-text", measured, ("clip",))
+    with places.writing("clip-text", "clip-text", measured, ("clip",)) as folder:
+        stage.model.save_pretrained(folder, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
+        tokenizer.save_pretrained(folder)
 
 
 def train_language(places: Places) -> None:
@@ -518,7 +526,7 @@ def train_language(places: Places) -> None:
     model = mllm.build_model(tokenizer, places.clip())
     stage = mllm.PointingStage(places.source(), tokenizer, model, places.held_out)
     places.train("pretrain-mllm", stage, mllm.PRETRAIN_SCHEDULE)
-    torch.save(stage.model.state_dict(), places.work / "llava.pt")
+    places.keep("llava", stage.model)
 
 
 def train_mllm(places: Places) -> None:
@@ -533,9 +541,8 @@ def train_mllm(places: Places) -> None:
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     stage = mllm.MllmStage(places.source(), tokenizer, model, places.held_out)
     measured = places.train("mllm", stage, mllm.SCHEDULE)
-    directory = places.out / "point-query" / "mllm"
-    stage.save(directory)
-    places.write_card("point-query/mllm", "mllm", measured, ("clip", "pretrain-mllm"))
+    with places.writing("point-query/mllm", "mllm", measured, ("clip", "pretrain-mllm")) as folder:
+        stage.save(folder)
 
 
 @dataclass(frozen=True)

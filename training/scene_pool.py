@@ -5,7 +5,6 @@ whenever it comes. So as many scenes as the pool is large are drawn once, and ke
 every time.
 """
 
-import os
 import pickle
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from evfsam.types import RgbImage
 from training.scene_stream import SceneKind, SceneSource, TrainingScene
+from training.whole import whole_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +69,8 @@ class ScenePool(SceneSource):
         if self.see is not None:
             features = self.see(scene.image).half().numpy()
             scene = SeenScene(scene.drawn, scene.object_map, scene.kind, features)
-        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-        with unfinished.open("wb") as file:
+        with whole_file(path) as new, new.open("wb") as file:
             pickle.dump(scene.without_masks(), file, protocol=pickle.HIGHEST_PROTOCOL)
-        unfinished.replace(path)
         return scene
 
     def scenes(self, rng: np.random.Generator, count: int) -> list[TrainingScene]:

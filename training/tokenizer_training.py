@@ -9,6 +9,7 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from training.whole import whole_file
 from workbench.datasets.vocabulary import COLOURS, GROUPS, NOUNS
 
 
@@ -19,8 +20,7 @@ def train_sentencepiece(phrases: Iterable[str], path: Path, *, vocab_size: int =
     covered, so that any English phrase can be spelled.
     """
     sentences: Iterator[str] = itertools.chain(phrases, _known_words())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    with whole_file(path) as new, new.open("wb") as file:
         sentencepiece.SentencePieceTrainer.Train(
             sentence_iterator=sentences,
             model_writer=file,

