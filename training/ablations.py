@@ -134,7 +134,7 @@ def run_asked(places: Places, name: str, seed: int) -> dict[str, object]:
 
 
 def _stage(places: Places, row: TrainedRow) -> FinetuneStage:
-    backbone = places.backbone()
+    backbone = places.backbone(places.sam)
     if row.choice.encoder == "clip":
         config, weights, processor = _clip_parts(places, row.choice)
     else:

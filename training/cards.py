@@ -177,6 +177,7 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
 )
 
 
+CARD_NAME: Final = "README.md"
 _HEADINGS: Final = "| stage | steps | peak learning rate | seed | seconds | on | commit |"
 
 
@@ -213,7 +214,7 @@ def write_card(directory: Path, card: Card, measured: Measured, rows: Sequence[s
     figures = "\n".join(f"| {name} | {value:.3f} |" for name, value in measured.figures.items())
     stages = "\n".join(rows)
     first = f"the weights of `{measured.start}`, an earlier suite" if measured.start else "fresh weights"
-    (directory / "README.md").write_text(
+    (directory / CARD_NAME).write_text(
         f"""---
 license: apache-2.0
 pipeline_tag: {card.pipeline}

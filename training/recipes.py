@@ -6,9 +6,10 @@ The work folder holds what is not kept, such as the state of unfinished stages; 
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,7 +28,7 @@ from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
-from evfsam.weights.checkpoint_files import read_weights
+from evfsam.weights.checkpoint_files import CONFIG_NAME, read_weights
 from training import (
     clip,
     finetune,
@@ -41,7 +42,7 @@ from training import (
     sight,
     tower,
 )
-from training.cards import CARDS, Measured, row_of, rows_told, write_card
+from training.cards import CARD_NAME, CARDS, Measured, row_of, rows_told, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
 from training.namer import START_DEVIATION
 from training.processes import Processes
@@ -126,6 +127,23 @@ class Places:
         """Checkpoint of an unfinished (or finished) stage."""
         return self.work / "state" / f"{stage}.pt"
 
+    def begun(self, stage: str, folder: Path) -> Path:
+        """Return a folder of weights as a stage began from it, whatever was written there since.
+
+        What lies in --out is copied as the stage begins, for it or a later one writes in its place: so a stage that is
+        finished twice ends at the same weights, also where it was killed between two of its parts.
+        """
+        if not folder.resolve().is_relative_to(self.out.resolve()):
+            return folder
+        kept, is_begun = self.work / "begun" / stage / folder.name, self.state(stage).exists()
+        if is_begun and kept.is_dir():
+            return kept
+        if not folder.is_dir() or (Processes.joined(self.device).rank and not is_begun):
+            return folder  # the first process copies it; until the end nothing is written there
+        with whole_folder(kept) as new:
+            shutil.copytree(folder, new, dirs_exist_ok=True)
+        return kept
+
     def tokenizer(self) -> PhraseTokenizer:
         """BEiT-3's tokenizer, trained where missing."""
         path = self.work / TOKENIZER_NAME
@@ -141,9 +159,22 @@ class Places:
                 mllm.build_tokenizer(self.texts).save_pretrained(new)
         return PreTrainedTokenizerFast.from_pretrained(folder)
 
-    def backbone(self) -> SamMaskBackbone:
-        """The finished promptable SAM, as it was stored: every later stage sees the rounded weights."""
-        return SamMaskBackbone.from_pretrained(self.out / "point-query" / "sam", device=self.device)
+    @property
+    def sam(self) -> Path:
+        """Where the finished promptable SAM is."""
+        return self.out / "point-query" / "sam"
+
+    def backbone(self, folder: Path) -> SamMaskBackbone:
+        """Read a finished SAM as it was stored: every later stage sees the rounded weights.
+
+        Raises:
+            CheckpointError: it is not trained yet.
+        """
+        if not (folder / CONFIG_NAME).is_file():
+            raise CheckpointError(
+                "expected a trained SAM in {folder}; run `python -m training sam` first", folder=folder
+            )
+        return SamMaskBackbone.from_pretrained(folder, device=self.device)
 
     def clip(self) -> CLIPModel:
         """The finished small CLIP.
@@ -151,14 +182,26 @@ class Places:
         Raises:
             CheckpointError: it is not trained yet.
         """
-        if not (self.work / "clip" / "config.json").is_file():
+        if not (self.work / "clip" / CONFIG_NAME).is_file():
             raise CheckpointError(
                 f"expected a trained CLIP in {self.work / 'clip'}; run `python -m training clip` first"
             )
         return CLIPModel.from_pretrained(self.work / "clip", dtype=torch.float32)
 
-    def train(self, name: str, stage: Stage, schedule: Schedule) -> Measured:
-        """Run a stage and say how it went; of several processes that train it together, the first alone goes on."""
+    def choices(self) -> dict[str, object]:
+        """What was asked for and has its part in what a stage becomes, beside its schedule."""
+        out = os.path.relpath(self.out.resolve(), self.work.resolve())  # both may be moved together
+        return {"out": out, "scenes_a_step": self.scenes_a_step, "pool": self.pool}
+
+    def train(self, name: str, stage: Stage, schedule: Schedule, began: Sequence[Path] = ()) -> Measured:
+        """Run a stage and say how it went; of several processes that train it together, the first alone goes on.
+
+        Args:
+            name: of the stage.
+            stage: what learns.
+            schedule: of the recipe.
+            began: files and folders of the weights that it starts from; see `begun`.
+        """
         if self.scenes_a_step is not None:
             cast(Any, stage).draw = replace(cast(Any, stage.draw), scene_count=self.scenes_a_step)
         chosen = replace(schedule, steps=self.steps or max(1, round(schedule.steps * self.pace)))
@@ -171,7 +214,7 @@ class Places:
             self.state(name),
             device=self.device,
             workers=self.workers,
-            facts={"data": data},
+            facts={"data": data, "starting weights": weights_digest(began), **self.choices()},
             checkpoint_every_s=self.save_every_s,
             curves=self.work / "curves" / name,
             seconds=self.seconds,
@@ -218,6 +261,20 @@ class Places:
             write_card(folder, CARDS[card], measured, (*before, *between, row_of(measured)))
 
 
+def weights_digest(places: Iterable[Path]) -> str:
+    """Say in a few letters what is in files and folders, but for the cards; nothing for none."""
+    files = [
+        file
+        for place in places
+        for file in (sorted(place.iterdir()) if place.is_dir() else [place])
+        if file.is_file() and file.name != CARD_NAME
+    ]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12] if files else ""
+
+
 def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
     """Read the pre-trained BEiT-3 by the names that it has in an EVF-SAM's `mm_extractor`.
 
@@ -233,10 +290,10 @@ def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
 def train_sam(places: Places) -> None:
     """Promptable SAM from points and boxes."""
     stage = sam_stage.SamStage(places.source(), places.held_out)
-    if places.start is not None:
-        earlier = read_weights(places.start / "point-query" / "sam")
-        stage.sam.load_state_dict(started(stage.sam.state_dict(), earlier))
-    _save_sam(places, stage, places.train("sam", stage, sam_stage.SCHEDULE))
+    began = [] if places.start is None else [places.begun("sam", places.start / "point-query" / "sam")]
+    for folder in began:
+        stage.sam.load_state_dict(started(stage.sam.state_dict(), read_weights(folder)))
+    _save_sam(places, stage, places.train("sam", stage, sam_stage.SCHEDULE, began))
 
 
 def _save_sam(places: Places, stage: sam_stage.SamStage, measured: Measured) -> None:
@@ -251,26 +308,35 @@ def train_encoder(places: Places) -> None:
     places.keep("beit3", stage.module.encoder)
 
 
-def _evf_sam_to_train(places: Places) -> tuple[EvfSamModel, EvfSamProcessor, float | None]:
-    """Return an EVF-SAM on the finished SAM, and how strongly convolutions speak at first; None where it knows."""
+def _evf_sam_to_train(
+    places: Places, sam: Path, earlier_folder: Path | None
+) -> tuple[EvfSamModel, EvfSamProcessor, float | None]:
+    """Return an EVF-SAM on the finished SAM, and how strongly convolutions speak at first; None where it knows.
+
+    Args:
+        places: of the run.
+        sam: folder of the finished SAM.
+        earlier_folder: of an earlier EVF-SAM, or None for fresh weights.
+    """
     config = EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam_stage.CONFIG.to_dict())
     wheel = places.pictures / tower.PACKAGE
-    if places.start is None:
-        model = finetune.starting_model(config, places.backbone(), finetune.fresh_encoder(wheel))
+    if earlier_folder is None:
+        model = finetune.starting_model(config, places.backbone(sam), finetune.fresh_encoder(wheel))
         return model, EvfSamProcessor(places.tokenizer(), config), START_DEVIATION
-    folder = places.start / "evf-sam"
-    processor = EvfSamProcessor.from_pretrained(folder)
+    processor = EvfSamProcessor.from_pretrained(earlier_folder)
     if processor.config.beit3_config.convolutions:
-        return EvfSamModel.from_pretrained(folder), processor, None
-    earlier = {name.removeprefix("mm_extractor."): value for name, value in read_weights(folder).items()}
+        return EvfSamModel.from_pretrained(earlier_folder), processor, None
+    earlier = {name.removeprefix("mm_extractor."): value for name, value in read_weights(earlier_folder).items()}
     encoder = started(finetune.fresh_encoder(wheel), earlier)
-    model = finetune.starting_model(config, places.backbone(), encoder)
+    model = finetune.starting_model(config, places.backbone(sam), encoder)
     return model, EvfSamProcessor(processor.tokenizer, config), finetune.WARM_DEVIATION
 
 
 def train_evf_sam(places: Places) -> None:
     """EVF-SAM on frozen convolutions: from fresh weights, an earlier suite's encoder, or on with an earlier one."""
-    model, processor, deviation = _evf_sam_to_train(places)
+    sam = places.begun("finetune", places.sam)
+    earlier = None if places.start is None else places.begun("finetune", places.start / "evf-sam")
+    model, processor, deviation = _evf_sam_to_train(places, sam, earlier)
     namer = finetune.fitted_namer(places.source(), model.to(places.device), processor, places.workers, deviation)
     stage = finetune.FinetuneStage(
         places.source(),
@@ -283,26 +349,29 @@ def train_evf_sam(places: Places) -> None:
         weights=finetune.WORDING_WEIGHTS,
     )
     schedule = finetune.SCHEDULE if places.start is None else finetune.WARM_SCHEDULE
-    measured = places.train("finetune", stage, schedule)
+    began = [each for each in (sam, earlier) if each is not None]
+    measured = places.train("finetune", stage, schedule, began)
     _save_evf_sam(places, model, processor, measured)
 
 
-def _earlier_evf_sam(places: Places) -> tuple[EvfSamModel, EvfSamProcessor]:
-    """Return the EVF-SAM that is to learn something more.
+def _earlier_evf_sam(places: Places, stage: str) -> tuple[EvfSamModel, EvfSamProcessor, Path]:
+    """Return the EVF-SAM that is to learn something more, and where it lies.
 
     Raises:
         ConfigurationError: there is none.
     """
-    folder = _earlier(places, "evf-sam", "finetune")
-    return EvfSamModel.from_pretrained(folder), EvfSamProcessor.from_pretrained(folder)
+    folder = _earlier(places, stage, "evf-sam", "finetune")
+    return EvfSamModel.from_pretrained(folder), EvfSamProcessor.from_pretrained(folder), folder
 
 
-def _earlier(places: Places, part: str, made_by: str) -> Path:
-    folder = places.earlier / part
-    if not (folder / "config.json").is_file():
+def _earlier(places: Places, stage: str, part: str, made_by: str) -> Path:
+    folder = places.begun(stage, places.earlier / part)
+    if not (folder / CONFIG_NAME).is_file():
         raise ConfigurationError(
-            f"expected --start with the suite to go on from, or a model in {folder}, got none; "
-            f"`python -m training {made_by}` makes one"
+            "expected --start with the suite to go on from, or a model in {folder}, got none; "
+            "`python -m training {made_by}` makes one",
+            folder=folder,
+            made_by=made_by,
         )
     return folder
 
@@ -319,7 +388,7 @@ def train_absent(places: Places) -> None:
     Raises:
         ConfigurationError: there is none to go on from.
     """
-    model, processor = _earlier_evf_sam(places)
+    model, processor, began = _earlier_evf_sam(places, "absent")
     stage = finetune.FinetuneStage(
         places.source(),
         model,
@@ -329,7 +398,7 @@ def train_absent(places: Places) -> None:
         held_out=places.held_out,
         weights=finetune.ABSENT_WEIGHTS,
     )
-    measured = places.train("absent", stage, finetune.ABSENT_SCHEDULE)
+    measured = places.train("absent", stage, finetune.ABSENT_SCHEDULE, [began])
     _save_evf_sam(places, model, processor, measured)
 
 
@@ -339,7 +408,7 @@ def train_marks(places: Places) -> None:
     Raises:
         ConfigurationError: there is none to go on from.
     """
-    model, processor = _earlier_evf_sam(places)
+    model, processor, began = _earlier_evf_sam(places, "marks")
     model.config.sam = {**model.config.sam, "looks_closer": True}
     stage = marks.MarksStage(
         places.source(),
@@ -349,7 +418,7 @@ def train_marks(places: Places) -> None:
         per_scene=marks.PHRASES_A_SCENE,
         held_out=places.held_out,
     )
-    measured = places.train("marks", stage, marks.SCHEDULE)
+    measured = places.train("marks", stage, marks.SCHEDULE, [began])
     _save_evf_sam(places, model, processor, measured)
 
 
@@ -360,10 +429,11 @@ def train_shared_encoder(places: Places) -> None:
         ConfigurationError: there is none to go on from.
         CheckpointError: its EVF-SAM stands on another image encoder than its point query's SAM.
     """
-    model, processor = _earlier_evf_sam(places)
+    model, processor, began = _earlier_evf_sam(places, "shared-encoder")
+    sam = _earlier(places, "shared-encoder", "point-query/sam", "sam")
     source = SceneSource(places.pictures, side=shared_encoder.SCENE_SIDE)
     objects = sam_stage.SamStage(source, places.held_out)
-    objects.sam.load_state_dict(read_weights(places.earlier / "point-query" / "sam"))
+    objects.sam.load_state_dict(read_weights(sam))
     theirs = model.visual_model.image_encoder.state_dict()
     if any(not torch.equal(value, theirs[name]) for name, value in objects.sam.image_encoder.state_dict().items()):
         raise CheckpointError(f"expected one image encoder of evf-sam and point-query in {places.earlier}, got two")
@@ -376,7 +446,7 @@ def train_shared_encoder(places: Places) -> None:
         held_out=places.held_out,
     )
     stage = shared_encoder.SharedEncoderStage(phrases, objects)
-    measured = places.train("shared-encoder", stage, shared_encoder.SCHEDULE)
+    measured = places.train("shared-encoder", stage, shared_encoder.SCHEDULE, [began, sam])
     _save_evf_sam(places, model, processor, measured)
     of_sam = {name.removeprefix("sam "): value for name, value in measured.figures.items() if name.startswith("sam ")}
     _save_sam(places, objects, replace(measured, figures=of_sam))
@@ -395,16 +465,17 @@ def _seen_pool(places: Places) -> ScenePool:
     )
 
 
-def _earlier_llava(places: Places) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerFast]:
-    """Return the LLaVA that is to learn something more.
+def _earlier_llava(places: Places, stage: str) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerFast, Path]:
+    """Return the LLaVA that is to learn something more, and where it lies.
 
     Raises:
         ConfigurationError: there is none.
     """
-    folder = _earlier(places, "point-query/mllm", "mllm")
+    folder = _earlier(places, stage, "point-query/mllm", "mllm")
     return (
         LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32),
         PreTrainedTokenizerFast.from_pretrained(folder),
+        folder,
     )
 
 
@@ -414,7 +485,7 @@ def train_sight(places: Places) -> None:
     Raises:
         CheckpointError: that LLaVA has this tower already.
     """
-    earlier, old = _earlier_llava(places)
+    earlier, old, began = _earlier_llava(places, "sight")
     if _is_hybrid(earlier):
         raise CheckpointError(
             f"expected a LLaVA on CLIP's tower in {places.earlier}, got one on the hybrid; "
@@ -428,34 +499,37 @@ def train_sight(places: Places) -> None:
     stage = sight.SightStage(pool, sight.SeeingLlava(model, tokenizer, earlier, teacher, namer), places.held_out)
     width: int = model.config.vision_config.hidden_size
     sight.start_embeddings(model, earlier, stage.held_out["page"], namer.directions(width))
-    places.train("sight", stage, sight.TOWER_SCHEDULE)
+    places.train("sight", stage, sight.TOWER_SCHEDULE, [began])
     places.keep("sight-patches", stage.seeing.patches)
     places.keep("sight", model)
 
 
 def train_sight_pointing(places: Places) -> None:
     """Dialogues about what the tower sees, with pointing beside them; goes on from a suite that has the tower."""
-    earlier, old = _earlier_llava(places)
-    heads = None
+    earlier, old, folder = _earlier_llava(places, "sight-pointing")
+    heads, began = None, [folder]
     if _is_hybrid(earlier):
         model, tokenizer = earlier, old
     else:
         model, tokenizer = _seeing(places, earlier, old, "sight")
-        heads = torch.load(places.work / "sight-patches.pt", map_location="cpu", weights_only=True)
+        began += [places.work / "sight.pt", places.work / "sight-patches.pt"]
+        heads = torch.load(began[-1], map_location="cpu", weights_only=True)
     stage = mllm.PointingStage(_scenes_for_dialogues(places), tokenizer, model, places.held_out)
     if heads is not None:
         stage.taught.patches.load_state_dict(heads)
-    places.train("sight-pointing", stage, sight.POINTING_SCHEDULE)
+    places.train("sight-pointing", stage, sight.POINTING_SCHEDULE, began)
     places.keep("sight-pointing", model)
 
 
 def train_sight_text(places: Places) -> None:
     """The same by text alone, and the finished LLaVA."""
-    model, tokenizer = _seeing(places, *_earlier_llava(places), "sight-pointing")
+    earlier, old, folder = _earlier_llava(places, "sight-text")
+    model, tokenizer = _seeing(places, earlier, old, "sight-pointing")
     stage = mllm.MllmStage(_scenes_for_dialogues(places), tokenizer, model, places.held_out)
     drawing = cast(DialogueDraw, stage.draw)
     stage.draw = replace(drawing, weights={**drawing.weights, "absent": sight.ABSENT_SHARE})
-    measured = places.train("sight-text", stage, sight.TEXT_SCHEDULE)
+    began = [folder, places.work / "sight-pointing.pt"]
+    measured = places.train("sight-text", stage, sight.TEXT_SCHEDULE, began)
     with places.writing("point-query/mllm", "seeing-mllm", measured, ("sight", "sight-pointing")) as folder:
         stage.save(folder)
 
@@ -466,9 +540,9 @@ def train_presence(places: Places) -> None:
     Raises:
         ConfigurationError: there is none to go on from.
     """
-    model, tokenizer = _earlier_llava(places)
+    model, tokenizer, began = _earlier_llava(places, "presence")
     stage = presence.PresenceStage(_scenes_for_dialogues(places), tokenizer, model, places.held_out)
-    learnt = places.train("presence", stage, presence.SCHEDULE)
+    learnt = places.train("presence", stage, presence.SCHEDULE, [began])
     stage.average_with_before()
     measured = replace(learnt, figures=stage.validate())
     with places.writing("point-query/mllm", "seeing-mllm", measured) as folder:
@@ -505,16 +579,17 @@ def train_clip(places: Places) -> None:
 
 def train_projector(places: Places) -> None:
     """The CLIP projectors; with an earlier suite and no CLIP trained anew, that suite's CLIP stays."""
-    backbone = places.backbone()
+    sam = places.begun("projector", places.sam)
+    backbone = places.backbone(sam)
     if places.start is not None and not (places.work / "clip").is_dir():
-        folder = places.start / "clip-text"
+        folder = places.begun("projector", places.start / "clip-text")
         model = projector_stage.earlier_model(folder, backbone)
     else:
         folder = places.work / "clip"
         model = projector_stage.fresh_model(places.clip(), backbone)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     stage = projector_stage.ProjectorStage(places.source(), model, tokenizer, places.held_out)
-    measured = places.train("projector", stage, projector_stage.SCHEDULE)
+    measured = places.train("projector", stage, projector_stage.SCHEDULE, [sam, folder])
     with places.writing("clip-text", "clip-text", measured, ("clip",)) as folder:
         stage.model.save_pretrained(folder, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
         tokenizer.save_pretrained(folder)
@@ -525,7 +600,7 @@ def train_language(places: Places) -> None:
     tokenizer = places.dialogue_tokenizer()
     model = mllm.build_model(tokenizer, places.clip())
     stage = mllm.PointingStage(places.source(), tokenizer, model, places.held_out)
-    places.train("pretrain-mllm", stage, mllm.PRETRAIN_SCHEDULE)
+    places.train("pretrain-mllm", stage, mllm.PRETRAIN_SCHEDULE, [places.work / "clip"])
     places.keep("llava", stage.model)
 
 
@@ -540,7 +615,7 @@ def train_mllm(places: Places) -> None:
     model = mllm.build_model(tokenizer, places.clip())
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     stage = mllm.MllmStage(places.source(), tokenizer, model, places.held_out)
-    measured = places.train("mllm", stage, mllm.SCHEDULE)
+    measured = places.train("mllm", stage, mllm.SCHEDULE, [weights])
     with places.writing("point-query/mllm", "mllm", measured, ("clip", "pretrain-mllm")) as folder:
         stage.save(folder)
 

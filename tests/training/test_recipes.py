@@ -132,6 +132,43 @@ def test_a_run_goes_on_only_with_its_own_seed(trained: Places) -> None:
         STAGES["sam"].train(replace(trained, seed=1))
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"scenes_a_step": 3}, "scenes_a_step 2 there, 3 now"), ({"pool": 8}, "pool 0 there, 8 now"), ("out", "out '../")],
+)
+def test_a_run_goes_on_only_as_it_was_asked_for(
+    trained: Places, tmp_path: Path, change: dict[str, int] | str, named: str
+) -> None:
+    with pytest.raises(CheckpointError, match=named):
+        STAGES["sam"].train(replace(trained, **(change if isinstance(change, dict) else {change: tmp_path})))
+
+
+def test_a_run_goes_on_only_from_its_own_weights(trained: Places, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    copytree(trained.out / "evf-sam", other / "evf-sam")
+    with pytest.raises(CheckpointError, match=r"starting weights '[0-9a-f]{12}' there, '[0-9a-f]{12}' now"):
+        STAGES["marks"].train(replace(trained, start=other))
+
+
+def parts(suite: Path) -> dict[str, Weights]:
+    return {name: read_weights(suite / name) for name in ("evf-sam", "point-query/sam", "point-query/mllm")}
+
+
+def test_stages_finished_twice_end_at_the_same(trained: Places, tmp_path: Path) -> None:
+    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out")
+    copytree(trained.work, again.work)
+    copytree(trained.out, again.out)
+    before = parts(trained.out)
+    # As where a kill came between the two parts that the shared encoder writes.
+    other = sam_stage.SamStage(SceneSource(Path("no-pictures")), 4).sam
+    SamMaskBackbone(other, sam_stage.CONFIG).save_pretrained(again.sam, storage_dtype=torch.float16)
+    for name in ("shared-encoder", "presence"):
+        STAGES[name].train(again)
+    for part, weights in parts(again.out).items():
+        assert before[part].keys() == weights.keys()
+        assert all(torch.equal(before[part][name], value) for name, value in weights.items()), part
+
+
 def test_a_finished_suite_s_sam_and_clip_can_be_started_from(trained: Places, tmp_path: Path) -> None:
     again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
     for name in ("sam", "projector"):
