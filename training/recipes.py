@@ -29,6 +29,7 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import CONFIG_NAME, read_weights
+from evfsam.weights.loading import load_strictly
 from training import (
     clip,
     finetune,
@@ -315,8 +316,12 @@ def _evf_sam_to_train(
 
     Args:
         places: of the run.
-        sam: folder of the finished SAM.
+        sam: folder of the finished SAM. An earlier EVF-SAM that reads convolutions keeps its mask decoder, and its own
+            image encoder where there is no finished SAM.
         earlier_folder: of an earlier EVF-SAM, or None for fresh weights.
+
+    Raises:
+        CheckpointError: there is no finished SAM, or its image encoder is not of the earlier EVF-SAM's sizes.
     """
     config = EvfSamConfig(beit3=finetune.CONFIG.to_dict(), sam=sam_stage.CONFIG.to_dict())
     wheel = places.pictures / tower.PACKAGE
@@ -325,10 +330,14 @@ def _evf_sam_to_train(
         return model, EvfSamProcessor(places.tokenizer(), config), START_DEVIATION
     processor = EvfSamProcessor.from_pretrained(earlier_folder)
     if processor.config.beit3_config.convolutions:
-        return EvfSamModel.from_pretrained(earlier_folder), processor, None
+        model = EvfSamModel.from_pretrained(earlier_folder)
+        if (sam / CONFIG_NAME).is_file():
+            encoder = places.backbone(sam).sam.image_encoder
+            load_strictly(model.visual_model.image_encoder, encoder.state_dict(), str(sam))
+        return model, processor, None
     earlier = {name.removeprefix("mm_extractor."): value for name, value in read_weights(earlier_folder).items()}
-    encoder = started(finetune.fresh_encoder(wheel), earlier)
-    model = finetune.starting_model(config, places.backbone(sam), encoder)
+    weights = started(finetune.fresh_encoder(wheel), earlier)
+    model = finetune.starting_model(config, places.backbone(sam), weights)
     return model, EvfSamProcessor(processor.tokenizer, config), finetune.WARM_DEVIATION
 
 

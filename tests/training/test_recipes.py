@@ -264,6 +264,22 @@ def test_an_encoder_that_reads_convolutions_goes_on_as_it_is(trained: Places, tm
         assert torch.equal(before[key], after[key]), key
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_earlier_evf_sam_goes_on_above_the_finished_sam(trained: Places, tmp_path: Path, is_there: bool) -> None:
+    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
+    if is_there:
+        other = sam_stage.SamStage(SceneSource(Path("no-pictures")), 4).sam
+        SamMaskBackbone(other, sam_stage.CONFIG).save_pretrained(again.sam, storage_dtype=torch.float16)
+    STAGES["finetune"].train(again)
+    expected = read_weights(again.sam if is_there else trained.sam)
+    made, before = read_weights(again.out / "evf-sam"), read_weights(trained.out / "evf-sam")
+    for name, value in expected.items():
+        if name.startswith("image_encoder."):
+            assert torch.equal(made[f"visual_model.{name}"], value), name
+    for name in (each for each in before if ".mask_decoder." in each):
+        assert float((before[name].float() - made[name].float()).abs().max()) < 0.05, name  # a step from the same
+
+
 def test_patches_of_twice_the_side_read_what_smaller_ones_read() -> None:
     small = Beit3Config.from_dict({**finetune.CONFIG.to_dict(), **PIXELS_ALONE})
     large = replace(small, image_size=2 * small.image_size, patch_size=2 * small.patch_size)
