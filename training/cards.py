@@ -1,6 +1,6 @@
 """Model cards: what a checkpoint was made of, how, on what, how well it does and what it cannot do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,6 @@ class Measured:
         figures: of the last validation.
         data: digest of the list of pictures.
         commit: of the project.
-        start: the earlier suite whose weights it started from, or "" where they were fresh or of the stage before.
     """
 
     stage: str
@@ -31,7 +30,6 @@ class Measured:
     figures: Mapping[str, float]
     data: str
     commit: str
-    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,6 +176,7 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
 
 
 CARD_NAME: Final = "README.md"
+_FIRST: Final = "the first from "
 _HEADINGS: Final = "| stage | steps | peak learning rate | seed | seconds | on | commit |"
 
 
@@ -196,24 +195,44 @@ def row_of(measured: Measured) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def rows_told(card: Path) -> tuple[str, ...]:
-    """Return the rows of an earlier card's table of stages; none where there is no card."""
-    lines = card.read_text().splitlines() if card.is_file() else []
-    return tuple(line for line in lines if line.startswith("| `"))
+@dataclass(frozen=True)
+class Past:
+    """What weights went through.
+
+    Attributes:
+        first: what the first stage started from, in words.
+        rows: of the stages since; see `row_of`.
+    """
+
+    first: str = "fresh weights"
+    rows: tuple[str, ...] = ()
 
 
-def write_card(directory: Path, card: Card, measured: Measured, rows: Sequence[str]) -> None:
+def past_told(directory: Path, name: str) -> Past:
+    """Return what an earlier model's card says of its past.
+
+    Args:
+        directory: of the model.
+        name: of the model, which is all that is known without a card.
+    """
+    card = directory / CARD_NAME
+    _, _, told = (card.read_text() if card.is_file() else "").partition(_FIRST)
+    first, _, table = told.partition(":\n")
+    rows = tuple(line for line in table.splitlines() if line.startswith("| `"))
+    return Past(first, rows) if rows else Past(f"the weights of `{name}`")
+
+
+def write_card(directory: Path, card: Card, measured: Measured, past: Past) -> None:
     """Write `README.md` beside the weights.
 
     Args:
         directory: of the weights.
         card: what lasts.
         measured: how the last stage went.
-        rows: of all the stages that these weights went through; see `row_of`.
+        past: of these weights, the last stage among it.
     """
     figures = "\n".join(f"| {name} | {value:.3f} |" for name, value in measured.figures.items())
-    stages = "\n".join(rows)
-    first = f"the weights of `{measured.start}`, an earlier suite" if measured.start else "fresh weights"
+    stages = "\n".join(past.rows)
     (directory / CARD_NAME).write_text(
         f"""---
 license: apache-2.0
@@ -230,7 +249,7 @@ tags: [referring-expression-segmentation, segment-anything]
 **Recipe.** `python -m training STAGE`. {card.recipe}
 
 AdamW with warm-up and cosine decay (`training/loop.py`). Stored as float16. The stages that these weights went
-through, each from the one before, the first from {first}:
+through, each from the one before, {_FIRST}{past.first}:
 
 {_HEADINGS}
 |---|---|---|---|---|---|---|

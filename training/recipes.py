@@ -43,7 +43,7 @@ from training import (
     sight,
     tower,
 )
-from training.cards import CARD_NAME, CARDS, Measured, row_of, rows_told, write_card
+from training.cards import CARD_NAME, CARDS, Measured, Past, past_told, row_of, write_card
 from training.loop import CHECKPOINT_EVERY_S, Schedule, Stage, run
 from training.namer import START_DEVIATION
 from training.processes import Processes
@@ -105,11 +105,6 @@ class Places:
             with whole_file(path) as new:
                 new.write_text("\n".join(drawn))
         return tuple(path.read_text().splitlines())
-
-    @property
-    def start_name(self) -> str:
-        """The end of the earlier suite's path, such as "checkpoints/mini", or "" without one."""
-        return "" if self.start is None else "/".join(self.start.parts[-2:])
 
     @property
     def earlier(self) -> Path:
@@ -227,8 +222,7 @@ class Places:
         stage.module.to("cpu").eval()
         hardware = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{_cpu()}, {os.cpu_count()} cores"
         hardware += f", {processes.size} processes" if processes.size > 1 else ""
-        start = self.start_name if self.start != self.out else ""
-        measured = Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit(), start)
+        measured = Measured(name, chosen, outcome.seconds, hardware, outcome.figures, data, _commit())
         with whole_file(self.row(name)) as new:
             new.write_text(row_of(measured))
         return measured
@@ -243,23 +237,26 @@ class Places:
             torch.save(module.state_dict(), new)
 
     @contextmanager
-    def writing(self, part: str, card: str, measured: Measured, stages: Sequence[str] = ()) -> Iterator[Path]:
+    def writing(
+        self, part: str, card: str, measured: Measured, *, began: Path | None, stages: Sequence[str] = ()
+    ) -> Iterator[Path]:
         """Lend an empty folder for a part of the suite; with its card it takes the place of the earlier part.
-
-        The card's table of stages goes on from the earlier part's.
 
         Args:
             part: its folder in the suite.
             card: which of `CARDS`.
             measured: the last stage.
-            stages: before it, whose cards nobody wrote.
+            began: folder of the model whose weights went on, from whose card this one's goes on, or None for fresh
+                ones; see `begun`.
+            stages: before the last one, whose cards nobody wrote.
         """
-        earlier = self.earlier if STAGES[measured.stage].goes_on else self.start
-        before = () if earlier is None else rows_told(earlier / part / "README.md")
+        name = "/".join((*self.earlier.parts[-2:], part))
+        past = Past() if began is None else past_told(began, name)
         between = (self.row(stage).read_text() for stage in stages if self.row(stage).is_file())
+        past = replace(past, rows=(*past.rows, *between, row_of(measured)))
         with whole_folder(self.out / part) as folder:
             yield folder
-            write_card(folder, CARDS[card], measured, (*before, *between, row_of(measured)))
+            write_card(folder, CARDS[card], measured, past)
 
 
 def weights_digest(places: Iterable[Path]) -> str:
@@ -291,14 +288,15 @@ def beit3_weights(path: Path) -> dict[str, torch.Tensor]:
 def train_sam(places: Places) -> None:
     """Promptable SAM from points and boxes."""
     stage = sam_stage.SamStage(places.source(), places.held_out)
-    began = [] if places.start is None else [places.begun("sam", places.start / "point-query" / "sam")]
-    for folder in began:
-        stage.sam.load_state_dict(started(stage.sam.state_dict(), read_weights(folder)))
-    _save_sam(places, stage, places.train("sam", stage, sam_stage.SCHEDULE, began))
+    began = None if places.start is None else places.begun("sam", places.start / "point-query" / "sam")
+    if began is not None:
+        stage.sam.load_state_dict(started(stage.sam.state_dict(), read_weights(began)))
+    measured = places.train("sam", stage, sam_stage.SCHEDULE, [began] if began else [])
+    _save_sam(places, stage, measured, began)
 
 
-def _save_sam(places: Places, stage: sam_stage.SamStage, measured: Measured) -> None:
-    with places.writing("point-query/sam", "sam", measured) as folder:
+def _save_sam(places: Places, stage: sam_stage.SamStage, measured: Measured, began: Path | None) -> None:
+    with places.writing("point-query/sam", "sam", measured, began=began) as folder:
         SamMaskBackbone(stage.sam, sam_stage.CONFIG).save_pretrained(folder, storage_dtype=torch.float16)
 
 
@@ -358,9 +356,8 @@ def train_evf_sam(places: Places) -> None:
         weights=finetune.WORDING_WEIGHTS,
     )
     schedule = finetune.SCHEDULE if places.start is None else finetune.WARM_SCHEDULE
-    began = [each for each in (sam, earlier) if each is not None]
-    measured = places.train("finetune", stage, schedule, began)
-    _save_evf_sam(places, model, processor, measured)
+    measured = places.train("finetune", stage, schedule, [sam, earlier] if earlier else [sam])
+    _save_evf_sam(places, model, processor, measured, earlier)
 
 
 def _earlier_evf_sam(places: Places, stage: str) -> tuple[EvfSamModel, EvfSamProcessor, Path]:
@@ -385,8 +382,10 @@ def _earlier(places: Places, stage: str, part: str, made_by: str) -> Path:
     return folder
 
 
-def _save_evf_sam(places: Places, model: EvfSamModel, processor: EvfSamProcessor, measured: Measured) -> None:
-    with places.writing("evf-sam", "evf-sam", measured) as folder:
+def _save_evf_sam(
+    places: Places, model: EvfSamModel, processor: EvfSamProcessor, measured: Measured, began: Path | None
+) -> None:
+    with places.writing("evf-sam", "evf-sam", measured, began=began) as folder:
         model.save_pretrained(folder, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
         processor.tokenizer.save_pretrained(folder)
 
@@ -408,7 +407,7 @@ def train_absent(places: Places) -> None:
         weights=finetune.ABSENT_WEIGHTS,
     )
     measured = places.train("absent", stage, finetune.ABSENT_SCHEDULE, [began])
-    _save_evf_sam(places, model, processor, measured)
+    _save_evf_sam(places, model, processor, measured, began)
 
 
 def train_marks(places: Places) -> None:
@@ -428,7 +427,7 @@ def train_marks(places: Places) -> None:
         held_out=places.held_out,
     )
     measured = places.train("marks", stage, marks.SCHEDULE, [began])
-    _save_evf_sam(places, model, processor, measured)
+    _save_evf_sam(places, model, processor, measured, began)
 
 
 def train_shared_encoder(places: Places) -> None:
@@ -456,9 +455,9 @@ def train_shared_encoder(places: Places) -> None:
     )
     stage = shared_encoder.SharedEncoderStage(phrases, objects)
     measured = places.train("shared-encoder", stage, shared_encoder.SCHEDULE, [began, sam])
-    _save_evf_sam(places, model, processor, measured)
+    _save_evf_sam(places, model, processor, measured, began)
     of_sam = {name.removeprefix("sam "): value for name, value in measured.figures.items() if name.startswith("sam ")}
-    _save_sam(places, objects, replace(measured, figures=of_sam))
+    _save_sam(places, objects, replace(measured, figures=of_sam), sam)
 
 
 def _scenes_for_dialogues(places: Places) -> SceneSource:
@@ -539,8 +538,9 @@ def train_sight_text(places: Places) -> None:
     stage.draw = replace(drawing, weights={**drawing.weights, "absent": sight.ABSENT_SHARE})
     began = [folder, places.work / "sight-pointing.pt"]
     measured = places.train("sight-text", stage, sight.TEXT_SCHEDULE, began)
-    with places.writing("point-query/mllm", "seeing-mllm", measured, ("sight", "sight-pointing")) as folder:
-        stage.save(folder)
+    stages = ("sight-pointing",) if _is_hybrid(earlier) else ("sight", "sight-pointing")
+    with places.writing("point-query/mllm", "seeing-mllm", measured, began=folder, stages=stages) as made:
+        stage.save(made)
 
 
 def train_presence(places: Places) -> None:
@@ -554,7 +554,7 @@ def train_presence(places: Places) -> None:
     learnt = places.train("presence", stage, presence.SCHEDULE, [began])
     stage.average_with_before()
     measured = replace(learnt, figures=stage.validate())
-    with places.writing("point-query/mllm", "seeing-mllm", measured) as folder:
+    with places.writing("point-query/mllm", "seeing-mllm", measured, began=began) as folder:
         stage.save(folder)
 
 
@@ -591,17 +591,17 @@ def train_projector(places: Places) -> None:
     sam = places.begun("projector", places.sam)
     backbone = places.backbone(sam)
     if places.start is not None and not (places.work / "clip").is_dir():
-        folder = places.begun("projector", places.start / "clip-text")
-        model = projector_stage.earlier_model(folder, backbone)
+        folder = began = places.begun("projector", places.start / "clip-text")
+        model, stages = projector_stage.earlier_model(folder, backbone), ()
     else:
-        folder = places.work / "clip"
+        folder, began, stages = places.work / "clip", None, ("clip",)
         model = projector_stage.fresh_model(places.clip(), backbone)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     stage = projector_stage.ProjectorStage(places.source(), model, tokenizer, places.held_out)
     measured = places.train("projector", stage, projector_stage.SCHEDULE, [sam, folder])
-    with places.writing("clip-text", "clip-text", measured, ("clip",)) as folder:
-        stage.model.save_pretrained(folder, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
-        tokenizer.save_pretrained(folder)
+    with places.writing("clip-text", "clip-text", measured, began=began, stages=stages) as made:
+        stage.model.save_pretrained(made, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
+        tokenizer.save_pretrained(made)
 
 
 def train_language(places: Places) -> None:
@@ -625,7 +625,8 @@ def train_mllm(places: Places) -> None:
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     stage = mllm.MllmStage(places.source(), tokenizer, model, places.held_out)
     measured = places.train("mllm", stage, mllm.SCHEDULE, [weights])
-    with places.writing("point-query/mllm", "mllm", measured, ("clip", "pretrain-mllm")) as folder:
+    stages = ("clip", "pretrain-mllm")
+    with places.writing("point-query/mllm", "mllm", measured, began=None, stages=stages) as folder:
         stage.save(folder)
 
 

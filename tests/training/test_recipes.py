@@ -150,6 +150,11 @@ def test_a_run_goes_on_only_from_its_own_weights(trained: Places, tmp_path: Path
         STAGES["marks"].train(replace(trained, start=other))
 
 
+def stages_told(part: Path) -> list[str]:
+    rows = [line.split("|") for line in (part / "README.md").read_text().splitlines() if line.startswith("| `")]
+    return [row[1].strip(" `") for row in rows]
+
+
 def parts(suite: Path) -> dict[str, Weights]:
     return {name: read_weights(suite / name) for name in ("evf-sam", "point-query/sam", "point-query/mllm")}
 
@@ -167,6 +172,7 @@ def test_stages_finished_twice_end_at_the_same(trained: Places, tmp_path: Path) 
     for part, weights in parts(again.out).items():
         assert before[part].keys() == weights.keys()
         assert all(torch.equal(before[part][name], value) for name, value in weights.items()), part
+        assert stages_told(again.out / part) == stages_told(trained.out / part)
 
 
 def test_a_finished_suite_s_sam_and_clip_can_be_started_from(trained: Places, tmp_path: Path) -> None:
@@ -177,8 +183,20 @@ def test_a_finished_suite_s_sam_and_clip_can_be_started_from(trained: Places, tm
         before, after = read_weights(trained.out / folder), read_weights(again.out / folder)
         (key,) = (each for each in before if each.endswith(part))
         assert 0 < float((before[key] - after[key]).abs().max()) < 0.05  # a step from the same weights, not fresh ones
+    assert stages_told(again.sam) == [*stages_told(trained.sam), "sam"]
+    assert stages_told(again.out / "clip-text") == ["clip", "projector", "projector"]
+    assert "the first from fresh weights" in (again.sam / "README.md").read_text()
     frozen = "text_encoder.embeddings.token_embedding.weight"
     assert torch.equal(read_weights(trained.out / "clip-text")[frozen], read_weights(again.out / "clip-text")[frozen])
+
+
+def test_what_was_made_anew_beside_an_earlier_suite_says_so(trained: Places, tmp_path: Path) -> None:
+    again = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out)
+    copytree(trained.sam, again.sam)
+    copytree(trained.work / "clip", again.work / "clip")
+    copytree(trained.work / "rows", again.work / "rows")
+    STAGES["projector"].train(again)
+    assert stages_told(again.out / "clip-text") == ["clip", "projector"]
 
 
 def test_what_is_absent_is_learnt_by_all_but_what_is_frozen(made: Made) -> None:
