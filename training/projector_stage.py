@@ -29,7 +29,7 @@ PHRASES_A_SCENE = 6
 
 def fresh_model(clip: CLIPModel, backbone: SamMaskBackbone) -> ClipTextSamModel:
     """Put a trained CLIP and a SAM together; the projectors between them are fresh."""
-    model = ClipTextSamModel(ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, sam_stage.CONFIG))
+    model = ClipTextSamModel(ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, backbone.config))
     model.text_encoder.load_state_dict(clip.text_model.state_dict())
     model.image_encoder.load_state_dict(clip.vision_model.state_dict())
     model.sam.load_state_dict(backbone.sam.state_dict())

@@ -114,10 +114,12 @@ class Places:
     def source(self) -> SceneSource:
         """Scenes to train on."""
         source = SceneSource(self.pictures)
-        if not self.pool:
-            return source
-        facts = repr((source.digest(), sorted(source.shares.items()), source.side, self.pool))
-        return ScenePool(source, self.work / "pool" / hashlib.sha256(facts.encode()).hexdigest()[:12], self.pool)
+        return ScenePool(source, self.pool_folder(source, self.pool), self.pool) if self.pool else source
+
+    def pool_folder(self, source: SceneSource, size: int, tower_name: str = "") -> Path:
+        """Return where scenes are kept: a folder of its own for all that has its part in them."""
+        facts = repr((source.digest(), sorted(source.shares.items()), source.side, size, tower_name))
+        return self.work / "pool" / hashlib.sha256(facts.encode()).hexdigest()[:12]
 
     def state(self, stage: str) -> Path:
         """Checkpoint of an unfinished (or finished) stage."""
@@ -468,9 +470,8 @@ def _scenes_for_dialogues(places: Places) -> SceneSource:
 def _seen_pool(places: Places) -> ScenePool:
     source = SceneSource(places.pictures, shares=sight.SHARES, side=tower.SIDE)
     size = sight.POOL if places.steps is None or places.steps > 100 else 8 * places.steps
-    return ScenePool(
-        source, places.work / "pool" / source.digest()[:12], size, tower.Convolutions(places.pictures / tower.PACKAGE)
-    )
+    folder = places.pool_folder(source, size, tower.ARCHITECTURE)
+    return ScenePool(source, folder, size, tower.Convolutions(places.pictures / tower.PACKAGE))
 
 
 def _earlier_llava(places: Places, stage: str) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerFast, Path]:

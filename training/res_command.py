@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 import torch
 
 from baselines.clip.projector import load_clip
-from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel
 from baselines.clip.text import load_strategy as load_clip_text
 from baselines.point_query.language_model import LanguageModel
 from baselines.weights import load_mask_backbone
@@ -24,6 +23,7 @@ from evfsam.weights.hub import local_checkpoint, weights_directory
 from evfsam.weights.loading import load_strictly
 from training.command_line import DefaultsShown
 from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
+from training.projector_stage import fresh_model
 from training.res_data import Mixture
 from training.res_loop import ResRecipe
 from training.res_objectives import EvfSamObjective, Objective
@@ -192,12 +192,8 @@ def _build_clip_text(options: argparse.Namespace) -> Objective:
     backbone = load_mask_backbone(weights_directory(parts["sam"]))
     if not isinstance(backbone, SamMaskBackbone):
         raise ConfigurationError(f"a projector is trained for a SAM, got another mask model in {parts['sam']}")
-    model = ClipTextSamModel(ClipTextSamConfig(clip.config.text_config, clip.config.vision_config, backbone.config))
-    model.text_encoder.load_state_dict(clip.text_model.state_dict())
-    model.image_encoder.load_state_dict(clip.vision_model.state_dict())
-    model.sam.load_state_dict(backbone.sam.state_dict())
     named = (parts["clip"], parts["sam"])
-    return ClipTextObjective(model, tokenizer, parts=named, weights=weights, is_mixed=is_mixed)
+    return ClipTextObjective(fresh_model(clip, backbone), tokenizer, parts=named, weights=weights, is_mixed=is_mixed)
 
 
 def _build_point_query(options: argparse.Namespace) -> Objective:

@@ -24,7 +24,7 @@ from evfsam.types import ImageView
 from evfsam.weights.checkpoint_files import read_weights
 from training import finetune, sam_stage
 from training.namer import start_from_convolutions
-from training.recipes import STAGES, Places
+from training.recipes import STAGES, Places, _seen_pool
 from training.scene_stream import NAME_IDS, SceneSource, scene_tensors
 from training.tower import PACKAGE
 from training.warm_start import started
@@ -356,6 +356,12 @@ def test_a_pool_is_drawn_once_and_phrases_are_drawn_anew(tmp_path: Path) -> None
     assert len({each.image.tobytes() for scenes in drawn for each in scenes}) <= 4
     assert kept < set(pool.kept.iterdir())
     assert places.source().kept != replace(places, pool=6).source().kept
+
+
+def test_a_trial_of_few_scenes_leaves_none_to_the_whole_run(tmp_path: Path, wheel: Path) -> None:
+    (tmp_path / PACKAGE).symlink_to(wheel)
+    trial = Places(tmp_path / "work", tmp_path / "out", **{**SMALL, "pictures": tmp_path})
+    assert _seen_pool(trial).kept != _seen_pool(replace(trial, steps=None)).kept
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in STAGES.items() if recipe.goes_on])
