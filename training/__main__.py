@@ -5,23 +5,34 @@ leaves a mark beside its state, so that a killed run starts only what is missing
 """
 
 import argparse
+import json
+import math
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
 import torch
 
-from evfsam.errors import ConfigurationError, EvfSamError
-from training.command_line import DefaultsShown, positive
-from training.loop import CHECKPOINT_EVERY_S
+from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
+from evfsam.weights.checkpoint_files import read_json_object
+from training.alone import alone
+from training.command_line import DefaultsShown, device_here, natural, positive
+from training.loop import CHECKPOINT_EVERY_S, told_differences
+from training.processes import check_alone, is_first
 from training.recipes import BESIDE, STAGES, Places
+from training.whole import whole_file
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.cutouts import FETCHED
 
 DEFAULT_OUT = Path("checkpoints/mini")
 _POLL_S = 1.0
+_PATIENCE_S = 10.0
+"""For a stage that is ended."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,9 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
             torch.set_num_threads(options.threads)
         places = _places(options)
         if options.stage == "all":
+            check_alone("all")
             return run_all(places, words, at_once=options.at_once)
         torch.manual_seed(options.seed or 0)
-        {**STAGES, **BESIDE}[options.stage].train(places)
+        with alone(places.work, options.stage) if is_first() else nullcontext():
+            {**STAGES, **BESIDE}[options.stage].train(places)
     except EvfSamError as err:
         print(f"training: {err}", file=sys.stderr)
         return 2
@@ -63,14 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="allow --out to be the suite that is in use")
     parser.add_argument("--steps", type=positive, help="optimiser steps instead of the recipe's")
     parser.add_argument("--seconds", type=positive, help="let a stage end after so many, whatever its steps")
-    parser.add_argument("--pool", type=int, default=0, metavar="SCENES", help="draw so many once and keep them")
+    parser.add_argument("--pool", type=natural, default=0, metavar="SCENES", help="draw so many once and keep them")
     parser.add_argument("--pace", type=float, default=1.0, help="factor on the recipe's steps")
-    parser.add_argument("--seed", type=int, help="of weights and batches, instead of the recipe's")
+    parser.add_argument("--seed", type=natural, help="of weights and batches, instead of the recipe's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train")
     parser.add_argument(
         "--threads", type=positive, help="CPU threads; one is fastest where two stages run side by side"
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes a stage that draw scenes")
+    parser.add_argument("--workers", type=natural, default=1, help="processes a stage that draw scenes")
     parser.add_argument("--scenes-a-step", type=positive, help="instead of the recipe's")
     parser.add_argument("--held-out", type=positive, default=512, help="phrases or objects that a validation measures")
     parser.add_argument(
@@ -86,15 +99,13 @@ def _places(options: argparse.Namespace) -> Places:
     Raises:
         ConfigurationError: the device is unknown, or the shipped suite would be overwritten.
     """
-    try:
-        device = torch.device(options.device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as err:
-        raise ConfigurationError(f"expected a device that is here, such as cpu or cuda, got {options.device}") from err
-    if not options.pace > 0 or options.workers < 0:
-        raise ConfigurationError(f"expected --pace > 0 and --workers >= 0, got {options.pace} and {options.workers}")
+    device = device_here(options.device)
+    if not 0 < options.pace < math.inf:
+        raise ConfigurationError("expected --pace > 0, got {pace}", pace=options.pace)
     if options.out.resolve() == DEFAULT_OUT.resolve() and not options.overwrite:
-        raise ConfigurationError(f"{options.out} holds the suite in use; add --overwrite, or choose another --out")
+        raise ConfigurationError(
+            "{out} holds the suite in use; add --overwrite, or choose another --out", out=options.out
+        )
     return Places(
         options.work,
         options.out,
@@ -137,26 +148,41 @@ _OTHERS: dict[str, Callable[[list[str]], int]] = {"res": _res, "ablations": _abl
 def run_all(places: Places, words: Sequence[str], *, at_once: int) -> int:
     """Run what is not done yet, each stage after those it needs; returns the exit code.
 
+    A run that is ended ends the stages that it started.
+
     Args:
         places: where the marks and logs are.
         words: of the command line, `all` among them, which each stage's name replaces.
         at_once: stages side by side.
+
+    Raises:
+        ConfigurationError: another run of all stages has this work folder.
+        CheckpointError: a stage is done, but of a run that was asked for otherwise.
     """
+    running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+    with alone(places.work, "all"), _sigterm_raises():
+        try:
+            return _run_all(places, words, at_once, running)
+        finally:
+            _end([process for process, _ in running.values()])
+
+
+def _run_all(
+    places: Places, words: Sequence[str], at_once: int, running: dict[str, tuple["subprocess.Popen[bytes]", float]]
+) -> int:
     logs, marks = places.work / "logs", places.work / "done"
-    for folder in (logs, marks):
-        folder.mkdir(parents=True, exist_ok=True)
-    done = {name for name in STAGES if (marks / name).exists()}
+    logs.mkdir(parents=True, exist_ok=True)
+    done = {name for name in STAGES if _is_done(marks / name, places)}
     for name, recipe in STAGES.items():
         steps = places.steps or max(1, round(recipe.schedule.steps * places.pace))
         after = f" after {', '.join(recipe.needs)}" if recipe.needs else ""
         print(f"{name}: {'done already' if name in done else f'{steps} steps{after}'}", flush=True)
-    running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
     while len(done) < len(STAGES):
         for name, recipe in STAGES.items():
             ready = name not in done and name not in running and done.issuperset(recipe.needs)
             if ready and len(running) < at_once:
                 # Stages that go on from finished weights go on from what this run made.
-                own = [*words, "--start", str(places.out)] if recipe.goes_on else words
+                own = [*stage_words(name, words), *(["--start", str(places.out)] if recipe.goes_on else [])]
                 running[name] = _start(name, own, logs), time.monotonic()
                 print(f"{name}: started, log in {logs / name}.log", flush=True)
         time.sleep(_POLL_S)
@@ -166,19 +192,65 @@ def run_all(places: Places, words: Sequence[str], *, at_once: int) -> int:
             del running[name]
             if process.returncode:
                 print(f"{name}: failed, see {logs / name}.log", file=sys.stderr)
-                for other, _ in running.values():
-                    other.terminate()
                 return 1
-            (marks / name).touch()
+            with whole_file(marks / name) as mark:
+                mark.write_text(json.dumps(places.all_choices()))
             done.add(name)
             print(f"{name}: done in {time.monotonic() - started:.0f} s", flush=True)
     return 0
 
 
+def _is_done(mark: Path, places: Places) -> bool:
+    if not mark.exists():
+        return False
+    differences = told_differences(read_json_object(mark), places.all_choices())
+    if differences:
+        raise CheckpointError(
+            "expected stages of this run to be done in {folder}, got {name} of one with {differences}; "
+            "choose another --work folder",
+            folder=mark.parent,
+            name=mark.name,
+            differences=differences,
+        )
+    return True
+
+
+def stage_words(name: str, words: Sequence[str]) -> list[str]:
+    """Return the words of a command line of `all` with a stage's name in its place, and in no other."""
+    for place, word in enumerate(words):
+        own = [*words[:place], name, *words[place + 1 :]]
+        if word == "all" and _parser().parse_args(own).stage == name:
+            return own
+    raise AssertionError(words)
+
+
 def _start(name: str, words: Sequence[str], logs: Path) -> "subprocess.Popen[bytes]":
-    own = [name if word == "all" else word for word in words]
     with (logs / f"{name}.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "training", *own], stdout=log, stderr=log)
+        return subprocess.Popen([sys.executable, "-m", "training", *words], stdout=log, stderr=log)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let a SIGTERM, which ends Python at once, unwind instead."""
+
+    def unwind(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def held_out_batches(draw: PhraseDraw, count: int) -> list[PhraseBatch]:
     rng = np.random.default_rng(0)
     batches = []
     for kind in draw.source.shares:
-        drawn = PhraseDraw(draw.source.held_out(kind), draw.pixels, draw.encode, min(32, count // 2), 1, weights)
+        drawn = PhraseDraw(draw.source.held_out(kind), draw.pixels, draw.encode, min(32, -(-count // 2)), 1, weights)
         batches += [drawn(rng) for _ in range(max(1, count // 32 // len(draw.source.shares)))]
     return batches
 

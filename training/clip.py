@@ -148,7 +148,9 @@ class ClipStage:
         self.draw: Callable[[np.random.Generator], ClipBatch] = ClipDraw(source, self.tokenizer, BATCH)
         self.model = build_clip(self.tokenizer)
         rng = np.random.default_rng(0)
-        self.held_out = {kind: ClipDraw(source.held_out(kind), self.tokenizer, held_out // 4)(rng) for kind in SHARES}
+        self.held_out = {
+            kind: ClipDraw(source.held_out(kind), self.tokenizer, -(-held_out // 4))(rng) for kind in SHARES
+        }
 
     @property
     def module(self) -> nn.Module:

@@ -259,6 +259,12 @@ def _save(module: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path,
         torch.save({"module": module.state_dict(), "optimizer": optimizer.state_dict(), **state}, new)
 
 
+def told_differences(there: Mapping[str, object], now: Mapping[str, object]) -> str:
+    """Say in which facts a run differs from one that was begun; nothing where it goes on as it was."""
+    changed = sorted(name for name in {*there, *now} if there.get(name) != now.get(name))
+    return ", ".join(f"{name} {there.get(name)!r} there, {now.get(name)!r} now" for name in changed)
+
+
 def _resume(
     module: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, run_facts: Mapping[str, object]
 ) -> tuple[int, float, dict[str, float]]:
@@ -266,10 +272,8 @@ def _resume(
     if not checkpoint.exists():
         return 0, 0.0, {}
     state = _read_state(checkpoint)
-    kept = state["run"]
-    changed = sorted(name for name in {*kept, *run_facts} if kept.get(name) != run_facts.get(name))
-    if changed:
-        differences = ", ".join(f"{name} {kept.get(name)!r} there, {run_facts.get(name)!r} now" for name in changed)
+    differences = told_differences(state["run"], run_facts)
+    if differences:
         raise CheckpointError(
             "expected a checkpoint of this run in {checkpoint}, got one with {differences}; "
             "choose another --work folder, or delete that file to start anew",

@@ -21,6 +21,11 @@ def started_together() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_first() -> bool:
+    """Whether this is the process that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def own_device(device: torch.device) -> torch.device:
     """Return the device of this process: of several GPUs each process takes its own, where no number was named."""
     if device.type != "cuda" or device.index is not None or started_together() == 1:

@@ -188,8 +188,16 @@ class Places:
 
     def choices(self) -> dict[str, object]:
         """What was asked for and has its part in what a stage becomes, beside its schedule."""
-        out = os.path.relpath(self.out.resolve(), self.work.resolve())  # both may be moved together
-        return {"out": out, "scenes_a_step": self.scenes_a_step, "pool": self.pool}
+        return {"out": self._beside_work(self.out), "scenes_a_step": self.scenes_a_step, "pool": self.pool}
+
+    def all_choices(self) -> dict[str, object]:
+        """The same of a run of all stages."""
+        start = None if self.start is None else self._beside_work(self.start)
+        return {"start": start, "steps": self.steps, "pace": self.pace, "seed": self.seed, **self.choices()}
+
+    def _beside_work(self, folder: Path) -> str:
+        """The way to a folder from the work folder, for both may be moved together."""
+        return os.path.relpath(folder.resolve(), self.work.resolve())
 
     def train(self, name: str, stage: Stage, schedule: Schedule, began: Sequence[Path] = ()) -> Measured:
         """Run a stage and say how it went; of several processes that train it together, the first alone goes on.

@@ -21,7 +21,7 @@ from evfsam.model.processing import EvfSamProcessor
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.hub import local_checkpoint, weights_directory
 from evfsam.weights.loading import load_strictly
-from training.command_line import DefaultsShown
+from training.command_line import DefaultsShown, natural
 from training.dialogues import PHRASES_A_DIALOGUE, DialogueObjective
 from training.projector_stage import fresh_model
 from training.res_data import Mixture
@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--images-at-once", type=int, default=ResRecipe.images_at_once, help="images a pass of one process")
     add("--learning-rate", type=float, default=ResRecipe.learning_rate, help="at the start; falls along a line to 0")
     add("--weight-decay", type=float, default=ResRecipe.weight_decay, help="of AdamW")
-    add("--seed", type=int, default=ResRecipe.seed, help="of fresh weights and of the images drawn")
+    add("--seed", type=natural, default=ResRecipe.seed, help="of fresh weights and of the images drawn")
     add("--save-every", type=int, default=ResRecipe.save_every, metavar="STEPS", help="steps between two states")
     add("--workers", type=int, default=ResRecipe.workers, help="threads that read images ahead")
     add("--device", choices=["auto", "cpu"], default="auto", help="auto: the GPU of this process where there is one")

