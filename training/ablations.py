@@ -10,6 +10,7 @@ Source: EVF-SAM, arXiv:2406.20076, section 4.4; SAM4MLLM, arXiv:2409.10542, sect
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -28,9 +29,11 @@ from evfsam.model.configuration import EvfSamConfig
 from evfsam.model.processing import EvfSamProcessor
 from evfsam.strategy_cards import EVF_SAM
 from training import clip, pretrain, sam_stage
-from training.command_line import DefaultsShown
+from training.alone import alone
+from training.command_line import DefaultsShown, device_here, natural, positive
 from training.finetune import FinetuneStage, TrainedParts, starting_model
 from training.loop import Schedule
+from training.processes import check_alone
 from training.recipes import Places, beit3_weights
 from workbench.cli.parser import OneLineParser
 from workbench.comparison import Comparison
@@ -103,7 +106,7 @@ ASKED_ROWS: Final[Mapping[str, AskedRow]] = MappingProxyType(
 
 
 def run_trained(places: Places, name: str, seed: int) -> dict[str, object]:
-    """Train and measure a row of `TRAINED_ROWS`; a run that was killed goes on.
+    """Train and measure a row of `TRAINED_ROWS`; a run that was killed goes on, as long as its state is there.
 
     Raises:
         CheckpointError: an encoder or SAM is not trained yet.
@@ -111,26 +114,35 @@ def run_trained(places: Places, name: str, seed: int) -> dict[str, object]:
     row = TRAINED_ROWS[name]
     torch.manual_seed(seed)
     stage = _stage(places, row)
-    state = f"ablation-{name}-{seed}"
-    measured = places.train(state, stage, replace(SCHEDULE, seed=seed))
+    measured = places.train(state_name(name, seed), stage, replace(SCHEDULE, seed=seed), _began(places, row))
     directory = places.work / "ablations" / f"{name}-{seed}"
     stage.model.save_pretrained(directory, storage_dtype=torch.float16)
     stage.processor.tokenizer.save_pretrained(directory)
-    places.state(state).unlink()
     entry = StrategyEntry(EVF_SAM, "evfsam.model.strategy:load_strategy", directory)
     scores = _scores("evf-sam", entry, places.device, _test_samples(0))
     made = {"steps": measured.schedule.steps, "seconds": round(measured.seconds), "hardware": measured.hardware}
     return {"row": name, "seed": seed, **_figures(scores), **made}
 
 
+def state_name(row: str, seed: int) -> str:
+    """Name the state of a run of `TRAINED_ROWS`."""
+    return f"ablation-{row}-{seed}"
+
+
 def run_asked(places: Places, name: str, seed: int) -> dict[str, object]:
-    """Measure a row of `ASKED_ROWS` on the test scenes of a seed."""
+    """Measure a row of `ASKED_ROWS` by the suite's point query on the test scenes of a seed."""
     options = ASKED_ROWS[name].options
     if options.get("sampling") == "random":
         options = {**options, "sampling_seed": seed}
-    entry = replace(cast(StrategyEntry, MINI.strategies["point-query"]), options=options)
+    usual = cast(StrategyEntry, MINI.strategies["point-query"])
+    entry = replace(usual, directory=places.out / "point-query", options=options)
     scores = _scores("point-query", entry, places.device, _test_samples(seed * SCENES_BETWEEN_SEEDS))
     return {"row": name, "seed": seed, **_figures(scores)}
+
+
+def _began(places: Places, row: TrainedRow) -> list[Path]:
+    """Return where the weights lie that a row starts from."""
+    return [places.sam, places.work / ("clip" if row.choice.encoder == "clip" else "beit3.pt")]
 
 
 def _stage(places: Places, row: TrainedRow) -> FinetuneStage:
@@ -209,27 +221,32 @@ def main(arguments: list[str] | None = None) -> int:
         "made again: on a clean checkout this only lays out the figures that come with it.",
     )
     parser.add_argument("--rows", nargs="+", choices=rows, default=rows, metavar="ROW", help=f"of {', '.join(rows)}")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights and batches, a run each")
+    parser.add_argument(
+        "--seeds", type=natural, nargs="+", default=[0, 1, 2], help="of weights and batches, a run each"
+    )
     parser.add_argument("--work", type=Path, default=Path("training-cache"), help="pre-trained encoders")
     parser.add_argument("--suite", type=Path, default=Path("checkpoints/mini"), help="the finished suite")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="one JSON object a run")
     parser.add_argument("--picture", type=Path, help="also draw the tables: SVG, PDF or PNG")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
-    parser.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
+    parser.add_argument("--workers", type=natural, default=1, help="processes that draw scenes")
+    parser.add_argument("--steps", type=positive, help="optimiser steps instead of the recipe's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--threads", type=positive, help="CPU threads")
     try:
         options = parser.parse_args(arguments)
+        check_alone("ablations")
         if options.threads:
             torch.set_num_threads(options.threads)
-        device = torch.device(options.device)
+        device = device_here(options.device)
         places = Places(options.work, options.suite, steps=options.steps, device=device, workers=options.workers)
         done = {(run.row, run.seed) for run in read_figures(options.figures)}
         wanted = [(row, seed) for seed in options.seeds for row in options.rows if (row, seed) not in done]
-        for row, seed in tqdm(wanted, desc="ablations", disable=not wanted):
-            figures = (run_trained if row in TRAINED_ROWS else run_asked)(places, row, seed)
-            with options.figures.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(figures) + "\n")
+        with alone(options.work, "ablations") if wanted else nullcontext():
+            for row, seed in tqdm(wanted, desc="ablations", disable=not wanted):
+                figures = (run_trained if row in TRAINED_ROWS else run_asked)(places, row, seed)
+                with options.figures.open("a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(figures) + "\n")
+                places.state(state_name(row, seed)).unlink(missing_ok=True)
         runs = read_figures(options.figures)
         print(ablations_markdown(runs), end="")
         if options.picture is not None:

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from evfsam.errors import EvfSamError
 from evfsam.model.modeling import EvfSamModel
 from evfsam.model.strategy import load_strategy
 from training import ablations
@@ -45,7 +47,6 @@ def test_a_row_is_trained_and_measured(places: Places, row: str) -> None:
     assert 0 <= float(str(figures["cIoU"])) <= 1
     saved = load_strategy(places.work / "ablations" / f"{row}-0", device="cpu", dtype=torch.float32)
     assert saved.model.config.encoder_choice == TRAINED_ROWS[row].choice
-    assert not places.state(f"ablation-{row}-0").exists()
 
 
 @pytest.mark.parametrize(
@@ -80,9 +81,23 @@ def test_rows_of_one_encoder_start_alike_and_end_apart(places: Places) -> None:
 
 
 def test_the_point_query_is_asked_as_the_row_says(places: Places) -> None:
-    grid, points = run_asked(places, "grid-6", 0), run_asked(places, "random-25", 1)
+    shipped = replace(places, out=CHECKPOINTS / "mini")
+    grid, points = run_asked(shipped, "grid-6", 0), run_asked(shipped, "random-25", 1)
 
     assert (grid["row"], points["row"], points["seed"]) == ("grid-6", "random-25", 1)
+    with pytest.raises(EvfSamError, match=str(places.out)):  # it is of the suite that was named, which has none
+        run_asked(places, "grid-6", 0)
+
+
+def test_a_state_goes_once_its_line_is_written(places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, figures = places.state("ablation-beit3-text-1"), tmp_path / "figures.jsonl"
+    state.write_bytes(b"of a run that was killed while it was measured")
+    monkeypatch.setattr(ablations, "run_trained", lambda _, row, seed: made(row, seed) | {"state": state.exists()})
+
+    words = ["--rows", "beit3-text", "--seeds", "1", "--figures", str(figures)]
+    code = ablations.main([*words, "--work", str(places.work), "--suite", str(places.out), "--device", "cpu"])
+
+    assert (code, json.loads(figures.read_text())["state"], state.exists()) == (0, True, False)
 
 
 def test_what_is_measured_is_not_measured_again(

@@ -40,6 +40,9 @@ from training.res_command import build_parser
         (["data", "--processes", "two"], "argument --processes"),
         (["data", "--processes", "0"], "argument --processes"),
         (["ablations", "--rows", "nothing"], "argument --rows"),
+        (["ablations", "--steps", "-1"], "argument --steps"),
+        (["ablations", "--seeds", "-1"], "argument --seeds"),
+        (["ablations", "--device", "warp"], "expected a device"),
     ],
 )
 def test_bad_arguments_end_in_one_line_and_code_2(
@@ -73,7 +76,7 @@ def test_the_strategy_has_one_name_on_every_command_line() -> None:
         assert build_parser().parse_args([*words, option, "clip-text"]).strategy == "clip-text"
 
 
-@pytest.mark.parametrize("words", [["all"], ["data"]])
+@pytest.mark.parametrize("words", [["all"], ["data"], ["ablations"]])
 def test_what_shares_no_gradients_refuses_to_be_one_of_several(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
