@@ -93,10 +93,10 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             title="SAM mini",
             pipeline="mask-generation",
             summary=f"A promptable SAM of `segment_anything`'s modules: {_SAM}.",
-            recipe="Points and boxes on single objects of scenes, half of the boxes around small ones seen closer "
-            "(`evfsam/sam/closer_look.py`); BCE + dice on covered shares, mostly of the best of three candidates; "
-            "squared error on predicted IoU. In `shared-encoder` the encoder and both mask decoders on it learn on, "
-            "together with EVF-SAM's phrases.",
+            recipe="Points and boxes on single objects of scenes, about a quarter of the boxes around small ones seen "
+            "closer (`evfsam/sam/closer_look.py`); BCE + dice on covered shares, mostly of the best of three "
+            "candidates; squared error on predicted IoU. In `shared-encoder` the encoder and both mask decoders on it "
+            "learn on, together with EVF-SAM's phrases.",
             measures="Mean IoU on the page's scenes and on held-out drawn and photographic cut-outs, from a tight box, "
             "from one that is seen closer where it is small, and from one point.",
             limits="Trained on objects cut out and put on other pictures; edges that nature blurs are harder for it.",
@@ -114,8 +114,8 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
   equals.
 - `absent`: a quarter of the phrases are about what is not there, and the masks alone are learnt.
 - `marks`: the mask decoder alone learns, from phrases as they stand and with a box or clicks beside them, in four
-  of ten on an object that the words do not mean; BCE + dice, and the squared error of the predicted IoU. Half of
-  the boxes around small things are seen closer (`evfsam/sam/closer_look.py`).
+  of ten on an object that the words do not mean; BCE + dice, and the squared error of the predicted IoU. About a
+  quarter of the boxes around small things are seen closer (`evfsam/sam/closer_look.py`).
 - `shared-encoder`: SAM's image encoder learns with both mask decoders on it, EVF-SAM's as in `marks`, and that of
   point query's SAM as in `sam`, on scenes with twice as many pixels as SAM's square, so that what is seen closer
   is sharp.""",

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from evfsam.preprocess import SAM_MEAN, SAM_STD
-from evfsam.sam.closer_look import LARGEST, MARGIN
+from evfsam.sam.closer_look import LARGEST, LEAST, MARGIN
 from training.scene_stream import SIDE, SceneTensors, covered_share
 
 
@@ -39,7 +39,8 @@ def closer_views(scenes: SceneTensors, scene_of: torch.Tensor, masks: torch.Tens
     """
     heights, widths = scenes.sizes[scene_of].float().T
     (left, top), (right, bottom) = boxes[:, :2].T, boxes[:, 2:].T
-    margin = MARGIN * torch.maximum(right - left, bottom - top)
+    longer = torch.maximum(right - left, bottom - top)
+    margin = torch.maximum(MARGIN * longer, (LEAST - longer) / 2)  # as `region_around`
     left, top = (left - margin).clamp_min(0), (top - margin).clamp_min(0)
     right, bottom = torch.minimum(right + margin, widths), torch.minimum(bottom + margin, heights)
     longest = torch.maximum(right - left, bottom - top).clamp_min(1)

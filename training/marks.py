@@ -2,9 +2,9 @@
 
 Each phrase is asked as it stands, and once more with marks: a box, clicks where the first mask is wrong, or both. In a
 part of these the marks are on an object that the words do not mean, for that is when one marks: there they are right.
-In a part of those with clicks, they are anywhere on what is marked. Half of the boxes around small things are asked
-about as `evfsam.sam.closer_look` does. Only the decoder and the embeddings of marks learn. The decoder's guess of the
-IoU learns as well, for phrases alone, too.
+In a part of those with clicks, they are anywhere on what is marked. Half of the boxes without clicks, a quarter of all,
+are asked about as `evfsam.sam.closer_look` does where they are around small things. Only the decoder and the embeddings
+of marks learn. The decoder's guess of the IoU learns as well, for phrases alone, too.
 
 Source: SAM, arXiv:2304.02643, appendix A (clicks are drawn where the mask is wrong; the IoU's squared error).
 """
@@ -36,6 +36,7 @@ PHRASES_A_SCENE: Final = 6
 ASTRAY_SHARE: Final = 0.4
 """Of marked phrases whose marks are on another object than they mean."""
 CLOSER_SHARE: Final = 0.5
+"""Of boxes without clicks that are around small things."""
 KINDS: Final = ("box", "clicks", "both")
 MOST_CLICKS: Final = 3
 PLAIN_SHARE: Final = 0.3

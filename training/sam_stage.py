@@ -1,8 +1,8 @@
 """Training of the small promptable SAM from points and boxes on scenes.
 
 Each step asks for one kind of prompt: a box, a box with labelled points, or points alone. Boxes are shifted at random,
-as those of a language model will be, and half of those around small things are seen closer. With three candidates
-mostly the best is trained, as SAM does.
+as those of a language model will be, and of those without points, around small things, half are seen closer: about a
+quarter of all boxes around small things. With three candidates mostly the best is trained, as SAM does.
 Source: SAM, arXiv:2304.02643, appendix A (training algorithm); we leave out its mask prompts and iterations.
 """
 
@@ -52,7 +52,7 @@ OBJECTS_A_SCENE = 3
 MIN_VISIBLE_PIXELS = 60
 """Of a scene in SAM's square."""
 CLOSER_EVERY = 2
-"""Of the boxes around small things, one in so many is seen closer."""
+"""Of the boxes without points around small things, one in so many is seen closer."""
 
 
 @dataclass(frozen=True, eq=False)

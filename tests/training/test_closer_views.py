@@ -17,8 +17,6 @@ from training.scene_stream import LOSS_SIDE, SIDE, SceneSource
 
 NOWHERE = Path("no-pictures")
 """Without fetched pictures scenes are made of the project's own."""
-SPECK = 36
-"""Smaller things get more around them when people ask."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def test_pixels_masks_and_boxes_are_those_of_the_region_cut_out(batch: SamBatch,
         height, width = batch.scenes.sizes[scene].tolist()
         x1, y1, x2, y2 = box
         is_inside = x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height
-        if not is_inside or max(x2 - x1, y2 - y1) < SPECK:
+        if not is_inside:
             continue
         region = region_around(SamPrompt(box=(x1, y1, x2, y2)), (height, width))
         if region is None or not views.is_small[row]:
@@ -62,6 +60,16 @@ def test_pixels_masks_and_boxes_are_those_of_the_region_cut_out(batch: SamBatch,
         share = float(mask.mean()) * rows * columns / SIDE**2
         assert abs(float(views.masks[row].mean()) - share) < 0.02
     assert compared >= 5
+
+
+def test_around_a_speck_as_much_is_seen_as_when_people_ask(batch: SamBatch) -> None:
+    height, width = batch.scenes.sizes[0].tolist()
+    box = (100.0, 100.0, 120.0, 116.0)
+    masks = torch.zeros(1, batch.scenes.side, batch.scenes.side)
+    view = closer_views(batch.scenes, torch.tensor([0]), masks, torch.tensor([box]))
+    region = region_around(SamPrompt(box=box), (height, width))
+    assert region is not None
+    assert float(view.boxes[0, 2] - view.boxes[0, 0]) == pytest.approx(SIDE * 20 / region.longest, rel=0.05)
 
 
 def test_those_that_are_asked_about_and_small_take_the_place_of_the_whole(batch: SamBatch, views: CloserViews) -> None:
