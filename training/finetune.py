@@ -2,8 +2,8 @@
 
 A stage that also teaches names keeps the dense targets of the pre-training beside the mask, for a start from weights
 that know fewer words and pictures than are trained on.
-Source: EVF-SAM, arXiv:2406.20076, sections 3.3 and 4.1. Departures, for two cores: the loss is taken on the decoder's
-own grid against covered shares instead of at the image's size, and frozen embeddings are read from disk.
+Source: EVF-SAM, arXiv:2406.20076, sections 3.3 and 4.1. Departure, for two cores: the loss is taken on the decoder's
+own grid against covered shares instead of at the image's size.
 """
 
 from collections.abc import Mapping

@@ -45,11 +45,14 @@ def splits(pieces: Sequence[Piece]) -> dict[str, Split]:
 
 
 def background_splits(names: Iterable[str]) -> dict[str, Split]:
-    """Of twenty backgrounds three are for tests and two for validation."""
+    """Of seven backgrounds one is for tests and one for validation."""
     shares: list[Split] = ["test", "train", "train", "val", "train", "train", "train"]
     return {name: shares[position % 7] for position, name in enumerate(_shuffled(names))}
 
 
 def _shuffled(names: Iterable[str]) -> list[str]:
-    """In an order that depends on the names alone, so that a new picture moves no other to another split."""
+    """In an order that depends on the names alone, and not on the order in which they come.
+
+    A new picture may still move others to another split: what counts is the place in that order.
+    """
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
