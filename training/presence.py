@@ -80,7 +80,7 @@ class PresenceStage(MllmStage):
     @property
     def before(self) -> LlavaForConditionalGeneration:
         """The LLaVA as it was, on the device where the one that learns is; no part of `module`, so never saved."""
-        return self._before.to(self.model.device)  # type: ignore[no-any-return,arg-type]
+        return self._before.to(self.model.device)
 
     def loss(self, batch: DialogueBatch) -> torch.Tensor:
         """Cross-entropy of how answers begin, and divergence of the rest from what was said before."""

@@ -601,13 +601,14 @@ def train_projector(places: Places) -> None:
     backbone = places.backbone(sam)
     if places.start is not None and not (places.work / "clip").is_dir():
         folder = began = places.begun("projector", places.start / "clip-text")
-        model, stages = projector_stage.earlier_model(folder, backbone), ()
+        model = projector_stage.earlier_model(folder, backbone)
     else:
-        folder, began, stages = places.work / "clip", None, ("clip",)
+        folder, began = places.work / "clip", None
         model = projector_stage.fresh_model(places.clip(), backbone)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     stage = projector_stage.ProjectorStage(places.source(), model, tokenizer, places.held_out)
     measured = places.train("projector", stage, projector_stage.SCHEDULE, [sam, folder])
+    stages = () if began else ("clip",)
     with places.writing("clip-text", "clip-text", measured, began=began, stages=stages) as made:
         stage.model.save_pretrained(made, storage_dtype=torch.float16, max_shard_bytes=MAX_SHARD_BYTES)
         tokenizer.save_pretrained(made)
