@@ -96,7 +96,7 @@ def with_marks(
     is_astray = (bits == 0) | (rng.random(count) < astray)
     for row, scene in enumerate(phrases.scene_of.tolist()):
         shown = np.flatnonzero(np.bincount(maps[scene].ravel())[1:])
-        if is_astray[row]:
+        if is_astray[row] and len(shown):  # whatever a scene has may be hidden, or smaller than a pixel
             bits[row] = 1 << int(rng.choice(shown))
         marked = np.isin(maps[scene], [index + 1 for index in shown if bits[row] >> index & 1])
         boxes[row] = _shaken(tight_box(marked), rng, shaken, side) if marked.any() else np.array([0, 0, side, side])

@@ -63,6 +63,15 @@ def test_boxes_are_around_what_is_marked(stage: MarksStage) -> None:
             assert all(edge.any() for edge in (mask[y1], mask[y2 - 1], mask[:, x1], mask[:, x2 - 1]))
 
 
+def test_a_scene_whose_things_are_all_hidden_has_nothing_to_mark(stage: MarksStage) -> None:
+    drawing = PhraseDraw(stage.source, stage.draw.pixels, stage.draw.encode, 4, 6)
+    phrases = drawing(np.random.default_rng(5))
+    phrases.scenes.object_maps.zero_()
+    drawn = with_marks(phrases, np.random.default_rng(5), astray=1.0, plain=0, shaken=0)
+    assert not drawn.marked_masks().any()
+    assert drawn.boxes.tolist() == [[0, 0, phrases.scenes.side, phrases.scenes.side]] * len(phrases.bits)
+
+
 def test_clicks_are_on_what_a_mask_lacks_or_has_too_much_whichever_is_more() -> None:
     wanted, marked = torch.zeros(3, 8, 8, dtype=torch.bool), torch.zeros(3, 8, 8, dtype=torch.bool)
     wanted[:, :4] = True
