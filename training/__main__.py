@@ -23,8 +23,9 @@ from evfsam.weights.checkpoint_files import read_json_object
 from training.alone import alone
 from training.command_line import DefaultsShown, device_here, natural, positive
 from training.loop import CHECKPOINT_EVERY_S, told_differences
+from training.places import Places
 from training.processes import check_alone, is_first
-from training.recipes import BESIDE, STAGES, Places
+from training.recipes import BESIDE, STAGES
 from training.whole import whole_file
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.cutouts import FETCHED

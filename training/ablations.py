@@ -33,8 +33,9 @@ from training.alone import alone
 from training.command_line import DefaultsShown, device_here, natural, positive
 from training.finetune import FinetuneStage, TrainedParts, starting_model
 from training.loop import Schedule
+from training.places import Places
 from training.processes import check_alone
-from training.recipes import Places, beit3_weights
+from training.recipes import beit3_weights
 from workbench.cli.parser import OneLineParser
 from workbench.comparison import Comparison
 from workbench.datasets.contract import Sample

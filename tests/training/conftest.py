@@ -9,14 +9,14 @@ import pytest
 import timm
 import torch
 
-from training import finetune, recipes, tower
+from training import finetune, places, tower
 
 
 @pytest.fixture(scope="session", autouse=True)
 def little_before_the_first_step() -> Iterator[None]:
     """Draw less for what stages make before they train: tokenizers, and what tells names apart."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes, "PHRASES_FOR_TOKENIZERS", 2000)
+        patch.setattr(places, "PHRASES_FOR_TOKENIZERS", 2000)
         patch.setattr(finetune, "SCENES_FOR_NAMER", 4)
         patch.setattr(finetune, "SCENES_A_STEP", 4)
         yield

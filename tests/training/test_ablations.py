@@ -13,7 +13,8 @@ from evfsam.model.modeling import EvfSamModel
 from evfsam.model.strategy import load_strategy
 from training import ablations
 from training.ablations import TRAINED_ROWS, run_asked, run_trained
-from training.recipes import BESIDE, STAGES, Places
+from training.places import Places
+from training.recipes import BESIDE, STAGES
 from workbench.bundled import CHECKPOINTS
 from workbench.reporting.ablation_tables import read_figures
 

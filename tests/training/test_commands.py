@@ -13,7 +13,7 @@ import pytest
 from training import __main__ as commands
 from training.__main__ import _parser, _places, main, run_all, stage_words
 from training.alone import alone
-from training.recipes import Places
+from training.places import Places
 from training.res_command import build_parser
 
 

@@ -23,8 +23,10 @@ from evfsam.sam.sam import SamMaskBackbone
 from evfsam.types import ImageView
 from evfsam.weights.checkpoint_files import read_weights
 from training import clip, finetune, sam_stage
+from training.llava_recipes import _seen_pool
 from training.namer import start_from_convolutions
-from training.recipes import STAGES, Places, _seen_pool
+from training.places import Places
+from training.recipes import STAGES
 from training.scene_stream import NAME_IDS, SceneSource, scene_tensors
 from training.tower import PACKAGE
 from training.warm_start import started
