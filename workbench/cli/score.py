@@ -25,7 +25,7 @@ from workbench.evaluation.larger_limit import raise_limit
 from workbench.evaluation.measured_answers import Answer, Place, Scores, data_digest, measured, scores_of, unread
 from workbench.evaluation.result_lines import ResultsFile
 from workbench.evaluation.run_identity import Facts, Header, RunIdentity, questions_digest
-from workbench.evaluation.saved_masks import SavedMask, SavedMasks, read_saved_masks
+from workbench.evaluation.saved_masks import SavedMask, SavedMasks, SavedMasksError, folded_phrase, read_saved_masks
 from workbench.export.file_writing import as_json_value, check_writable, json_bytes, write_whole
 from workbench.metrics.masks import ReferenceMask
 from workbench.reporting.scores import scores_dict
@@ -50,10 +50,16 @@ class Scoring:
         self.missing: dict[str, list[tuple[str, str]]] = {key: [] for key in saved}
         self._saved = saved
         self._is_missing_empty = is_missing_empty
-        self._used: set[int] = set()
+        self._used: dict[int, str] = {}
+        """The image that each mask was held against, by the mask's identity."""
+        self._met: Counter[tuple[str, str]] = Counter()
 
     def answers(self, samples: Iterable[Sample]) -> Iterator[list[Answer]]:
-        """Measure the masks of one image after the other; images that cannot be read do no harm."""
+        """Measure the masks of one image after the other; images that cannot be read do no harm.
+
+        Raises:
+            SavedMasksError: while they are gone through, where one mask would answer about two images.
+        """
         for index, sample in enumerate(samples):
             yield list(self._of_sample(index, sample))
 
@@ -67,20 +73,27 @@ class Scoring:
         except EvfSamError:
             view = None
         sample_id = sample.sample_id or str(index)
-        met: Counter[str] = Counter()
         for position, question in enumerate(sample.questions):
-            place = met[question.phrase.casefold()]
-            met[question.phrase.casefold()] += 1
+            asked = (sample_id, folded_phrase(question.phrase))
+            place, self._met[asked] = self._met[asked], self._met[asked] + 1
             for key, saved in self._saved.items():
-                mask = saved.find(sample_id, question.phrase, place, position)
+                mask = saved.find(sample_id, question.phrase, place, sample.file_name)
+                if mask is not None:
+                    self._use(mask, sample_id, saved)
                 yield self._answer(Place(index, sample_id, position, key), question, view, mask)
+
+    def _use(self, mask: SavedMask, sample_id: str, saved: SavedMasks) -> None:
+        other = self._used.setdefault(id(mask), sample_id)
+        if other != sample_id:
+            raise SavedMasksError(
+                f"expected each mask of {saved.source} to be about one image, got {mask.phrase!r} about "
+                f"{mask.images[0]}, which names the images {other} and {sample_id}; write their ids as image_id"
+            )
 
     def _answer(self, place: Place, question: SampleQuestion, view: ImageView | None, mask: SavedMask | None) -> Answer:
         if mask is None and not self._is_missing_empty:
             self.missing[place.strategy].append((place.sample_id, question.phrase))
             return unread(place, question, "no mask was saved for this expression")
-        if mask is not None:
-            self._used.add(id(mask))
         try:
             reference = question.reference
             segmentation = _segmentation(mask, _size(reference))

@@ -115,9 +115,10 @@ def read_coco_phrases(path: Path, root: Path | None) -> ListedDataset:
     if lost:
         raise DatasetError(f"coco: expected image {lost[0]} among the images of {path}, found none; add its record")
     samples = (
-        Sample(image_reader(folder / coco.images[image_id].file_name), questions, str(image_id))
+        Sample(image_reader(folder / name), questions, str(image_id), name)
         for image_id, questions in by_image.items()
         if questions
+        for name in (coco.images[image_id].file_name,)
     )
     return ListedDataset(f"coco:{path.name}", "all", tuple(samples))
 

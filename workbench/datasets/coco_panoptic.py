@@ -101,14 +101,14 @@ def _sample(annotation: Mapping[str, object], files: _Files) -> Sample:
             of_class[files.class_names[whole_number(_NAME, each["category_id"], "category_id")]].append(
                 whole_number(_NAME, each["id"], "id of a segment")
             )
-        image = image_reader(files.images / files.file_names[image_id])
+        image_name = files.file_names[image_id]
     except (DatasetError, KeyError) as error:
         return unreadable_sample(sample_id, _KIND, f"expected an image and classes of the file's own, got {error}")
     questions = (
         SampleQuestion(f"{SEMANTIC_PREFIX}{name}", _KIND, partial(_pixels, path, tuple(numbers)))
         for name, numbers in of_class.items()
     )
-    return Sample(image, tuple(questions), sample_id)
+    return Sample(image_reader(files.images / image_name), tuple(questions), sample_id, image_name)
 
 
 def _spoken(name: str) -> str:

@@ -64,12 +64,14 @@ class Sample:
     Attributes:
         image_source: (H, W, 3) uint8 RGB, or a function that reads it.
         questions: in the order in which they are asked.
-        sample_id: unique in its data set and split.
+        sample_id: of one image alone in its data set and split.
+        file_name: of the image as the data set's own file has it, where it is more than the id.
     """
 
     image_source: RgbImage | Callable[[], RgbImage]
     questions: tuple[SampleQuestion, ...]
     sample_id: str = ""
+    file_name: str = ""
 
     @property
     def image(self) -> RgbImage:

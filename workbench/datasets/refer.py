@@ -120,8 +120,9 @@ def _samples(
     if not by_image:
         raise DatasetError(f"{name}: expected expressions of the split {split} in {path}, found none")
     return tuple(
-        Sample(image_reader(images / coco.images[image_id].file_name), tuple(questions), str(image_id))
+        Sample(image_reader(images / name), tuple(questions), str(image_id), name)
         for image_id, questions in sorted(by_image.items())
+        for name in (coco.images[image_id].file_name,)
     )
 
 

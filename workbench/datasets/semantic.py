@@ -111,7 +111,7 @@ def _merged(name: str, split: str, coco: CocoFile, images: Path, worded: Callabl
             )
             for part, annotations in sorted(of_part.items())
         )
-        samples.append(Sample(image_reader(images / image.file_name), questions, str(image.image_id)))
+        samples.append(Sample(image_reader(images / image.file_name), questions, str(image.image_id), image.file_name))
     return ListedDataset(name, split, tuple(samples))
 
 

@@ -7,26 +7,32 @@ A file is one of these, told apart by its content:
     `masks.jsonl` of `batch` is such a file.
     COCO's format: `images`, `annotations`, and `categories` whose names are the phrases of annotations without one.
     what `evaluate --out FILE.jsonl` wrote.
+
+An image is found by its id as it stands, by its file's name, by that without folder or ending, and where it is named as
+COCO names its images, by the number in it; the first of these by which anything is saved decides.
 """
 
 import json
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from evfsam.errors import ConfigurationError
+from workbench.batch.batch_files import IMAGE_SUFFIXES
 from workbench.evaluation.result_lines import FORMAT, read_results
 from workbench.text_fitting import named_once
 
 _IMAGE_FIELDS: Final = ("sample_id", "image_id", "image", "file_name")
 _PHRASE_FIELDS: Final = ("phrase", "caption", "sentence", "sent", "expression", "text")
 _MASK_FIELDS: Final = ("segmentation", "rle", "mask_rle")
-_COCO_NUMBER: Final = re.compile(r"(?:.*_)?0*(\d+)")
+_COCO_NUMBER: Final = re.compile(r"(?:COCO_\w+_)?(\d{12})")
+"""The whole name of an image of COCO, without its ending."""
+_ID_NUMBER: Final = re.compile(r"0|[1-9]\d*")
 
 
 class SavedMasksError(ConfigurationError):
@@ -38,17 +44,17 @@ class SavedMask:
     """One answer.
 
     Attributes:
-        images: names under which its image may be known.
+        images: ids and names of its image, as they were saved.
         phrase: as it was saved.
         segmentation: in COCO's notation; None where nothing was found.
-        question_index: of the expression about the image, where the file says so.
+        place: which of several equal phrases about the image is meant, from 0, where the file says so.
         has_failed: whether there was no answer at all.
     """
 
     images: tuple[str, ...]
     phrase: str
     segmentation: object | None
-    question_index: int | None = None
+    place: int | None = None
     has_failed: bool = False
 
 
@@ -70,22 +76,24 @@ class SavedMasks:
     def __post_init__(self) -> None:
         by_question: dict[tuple[str, str], list[SavedMask]] = defaultdict(list)
         for mask in self.masks:
-            for image in mask.images:
-                by_question[image, _folded(mask.phrase)].append(mask)
+            for name in dict.fromkeys(name for image in mask.images for name in _names_of(image)):
+                by_question[name, folded_phrase(mask.phrase)].append(mask)
         object.__setattr__(self, "_by_question", dict(by_question))
 
-    def find(self, sample_id: str, phrase: str, place: int, question_index: int) -> SavedMask | None:
+    def find(self, sample_id: str, phrase: str, place: int, file_name: str = "") -> SavedMask | None:
         """Return the answer to an expression; None where there is none.
 
         Args:
             sample_id: of the image.
             phrase: case and white space do not matter.
             place: which of several equal phrases about the image is meant, from 0.
-            question_index: of the expression; decides where the file has such numbers.
+            file_name: of the image, where the data set knows it beside the id.
         """
-        masks = self._by_question.get((sample_id, _folded(phrase)), [])
-        if any(mask.question_index is not None for mask in masks):
-            return next((mask for mask in masks if mask.question_index == question_index), None)
+        folded = folded_phrase(phrase)
+        names = _names_of_sample(sample_id, file_name)
+        masks = next((found for name in names if (found := self._by_question.get((name, folded)))), [])
+        if any(mask.place is not None for mask in masks):
+            return next((mask for mask in masks if mask.place == place), None)
         return masks[place] if place < len(masks) else None
 
 
@@ -141,12 +149,17 @@ def _json_values(path: Path, content: bytes) -> list[Any]:
 
 
 def _of_evaluate(path: Path) -> Iterator[tuple[str, SavedMask]]:
-    for answer in read_results(path).answers:
+    """Yield the answers of a run, unread ones left out; a question's number is of no use, since a limit changes it."""
+    met: Counter[tuple[str, str, str]] = Counter()
+    for answer in sorted(
+        read_results(path).answers, key=lambda each: (each.place.sample_index, each.place.question_index)
+    ):
+        key, sample_id = answer.place.strategy, answer.place.sample_id
+        question = (key, sample_id, folded_phrase(answer.phrase))
+        place, met[question] = met[question], met[question] + 1
         if answer.outcome != "unread":
-            place = answer.place
             mask = {"size": list(answer.size), "counts": answer.mask_counts} if answer.mask_counts else None
-            failed = answer.outcome == "failed"
-            yield place.strategy, SavedMask((place.sample_id,), answer.phrase, mask, place.question_index, failed)
+            yield key, SavedMask((sample_id,), answer.phrase, mask, place, answer.outcome == "failed")
 
 
 def _of_coco(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, SavedMask]]:
@@ -177,7 +190,8 @@ def _saved(
     if not isinstance(record, dict):
         raise SavedMasksError(f"expected an object as record {number} of {path}, got {type(record).__name__}")
     named = [str(record[each]) for each in _IMAGE_FIELDS if _is_name(record.get(each))]
-    named += [images[each] for each in named if each in images]
+    # The file's own ids name its own images, which another file may number otherwise.
+    named = [images.get(each, each) for each in named]
     phrase = _first(record, _PHRASE_FIELDS)
     phrase = categories.get(str(record.get("category_id"))) if phrase is None else phrase
     if not named or not isinstance(phrase, str):
@@ -195,7 +209,7 @@ def _saved(
     strategy = record.get("strategy") or ""
     if not isinstance(strategy, str):
         raise SavedMasksError(f"expected text as strategy in record {number} of {path}, got {strategy!r:.60}")
-    mask = SavedMask(_names_of_image(named), phrase, None if segmentation == [] else segmentation, None, has_failed)
+    mask = SavedMask(tuple(named), phrase, None if segmentation == [] else segmentation, None, has_failed)
     return strategy, mask
 
 
@@ -210,15 +224,40 @@ def _first(record: Mapping[str, object], names: Sequence[str]) -> object | None:
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
-def _names_of_image(named: Iterable[str]) -> tuple[str, ...]:
-    """Return what an image may be called: as it stands, without folder and ending, and COCO's number without zeros."""
-    names: list[str] = []
-    for text in named:
-        stem = PurePosixPath(text).stem
-        number = _COCO_NUMBER.fullmatch(stem)
-        names += [text, stem, *([number[1]] if number else [])]
-    return tuple(dict.fromkeys(names))
+def _names_of(text: str) -> Iterator[str]:
+    """Yield what a saved image is looked up by; what its name was made into equals none that stands as it is."""
+    yield text
+    if not _ID_NUMBER.fullmatch(text):
+        yield from _parts_of(text)
+    if number := _coco_number(text):
+        yield f"number\0{number}"
 
 
-def _folded(phrase: str) -> str:
+def _names_of_sample(sample_id: str, file_name: str) -> Iterator[str]:
+    """Yield what an image of a data set is looked up by, surest first."""
+    yield sample_id
+    if file_name:
+        yield file_name
+    yield from _parts_of(file_name or sample_id)
+    if not file_name or _coco_number(file_name) == sample_id:
+        yield f"number\0{sample_id}"
+
+
+def _parts_of(text: str) -> tuple[str, str]:
+    return f"file\0{PurePosixPath(text).name}", f"stem\0{_stem(text)}"
+
+
+def _stem(text: str) -> str:
+    """Return a name without folder and without the ending of a picture; any other ending is part of the name."""
+    path = PurePosixPath(text)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+
+
+def _coco_number(text: str) -> str | None:
+    found = _COCO_NUMBER.fullmatch(_stem(text))
+    return str(int(found[1])) if found else None
+
+
+def folded_phrase(phrase: str) -> str:
+    """Return a phrase without what tells no two expressions apart: case and white space."""
     return " ".join(phrase.casefold().split())

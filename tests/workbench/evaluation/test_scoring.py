@@ -15,7 +15,7 @@ from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import merged_runs
 from workbench.evaluation.result_lines import read_results
-from workbench.evaluation.saved_masks import SavedMasksError, read_saved_masks
+from workbench.evaluation.saved_masks import SavedMask, SavedMasks, SavedMasksError, read_saved_masks
 
 RIGHT_MAN = rectangle(20, 4, 28, 20)
 """The known mask of "right man" in the tiny RefCOCO: 8 x 16 pixels; that of "left man" has 100 - 40 + 80 - 40 = 100."""
@@ -85,6 +85,59 @@ def test_what_evaluate_wrote_is_measured_anew(tmp_path: Path, root: Path) -> Non
     assert [each.phrase for each in scoring.unused()["light"]] == ["left man"], "it is about image 0"
 
 
+def test_a_number_in_a_files_name_is_no_id_of_another_image(tmp_path: Path) -> None:
+    names = {1: "frame_0000.jpg", 2: "frame_0001.jpg", 3: "cat.v2.jpg"}
+    annotations = [
+        {"id": number, "image_id": number, "caption": "man", "segmentation": [polygon(number, 0, number + 6, 6)]}
+        for number in names
+    ]
+    data = layouts.as_json(tmp_path / "data.json", layouts.coco(names, annotations, []))
+    # The file that the journal of a batch is, in another order, and with an id that would be another image's number.
+    masks = {name: run_lengths(rectangle(number, 0, number + 6, 6)) for number, name in names.items()}
+    for saved_as in (
+        [{"image": name, "phrase": "man", "rle": mask} for name, mask in masks.items()][::-1],
+        [{"image": Path(name).stem, "phrase": "man", "rle": mask} for name, mask in masks.items()],
+        [{"image_id": number, "phrase": "man", "rle": masks[name]} for number, name in names.items()],
+    ):
+        scoring = Scoring(read_saved_masks(saved(tmp_path / "mine.json", *saved_as)))
+        found = [each for of_image in scoring.answers(open_dataset(f"coco:{data}")) for each in of_image]
+        assert [each.iou for each in found] == [1.0, 1.0, 1.0]
+    alone = saved(tmp_path / "mine.json", {"image": "frame_0001.jpg", "phrase": "man", "rle": masks["frame_0001.jpg"]})
+    scoring = Scoring(read_saved_masks(alone))
+    found = [each for of_image in scoring.answers(open_dataset(f"coco:{data}")) for each in of_image]
+    assert [each.outcome for each in found] == ["unread", "found", "unread"]
+
+
+def test_an_id_goes_before_the_number_that_coco_writes_into_a_name() -> None:
+    masks = [SavedMask((name,), "man", None) for name in ("000000000002.jpg", "2")]
+    assert SavedMasks("mine", "", tuple(masks)).find("2", "man", 0, "000000000001.jpg") is masks[1]
+    assert SavedMasks("mine", "", tuple(masks[:1])).find("2", "man", 0, "000000000001.jpg") is None
+    assert SavedMasks("mine", "", tuple(masks[:1])).find("2", "man", 0) is masks[0]
+
+
+def test_a_mask_that_would_answer_about_two_images_is_refused(tmp_path: Path) -> None:
+    names = {1: "a/0.jpg", 2: "b/0.jpg"}
+    annotations = [
+        {"id": number, "image_id": number, "caption": "man", "segmentation": [polygon(0, 0, 6, 6)]} for number in names
+    ]
+    data = layouts.as_json(tmp_path / "data.json", layouts.coco(names, annotations, []))
+    scoring = Scoring(read_saved_masks(saved(tmp_path / "mine.json", {"image": "0.jpg", "phrase": "man", "rle": None})))
+    with pytest.raises(SavedMasksError, match=r"'man' about 0\.jpg, which names the images 1 and 2"):
+        list(scoring.answers(open_dataset(f"coco:{data}")))
+
+
+def test_a_run_under_another_limit_answers_the_same_expressions(tmp_path: Path) -> None:
+    mask = {"size": (24, 32), "mask_counts": str(run_lengths(UPPER_HALF)["counts"])}
+    absent = {"kind": "absent", "phrase": "the moon", "wanted": 0}
+    path = written(
+        tmp_path / "old.jsonl", [answer(0, 0, phrase="a man", **mask), answer(0, 1, **absent), answer(0, 2, **absent)]
+    )
+    found = read_saved_masks(path)["light"]
+    # With a larger limit a second present expression stands before the absent ones.
+    assert [found.find("0", "the  Moon", place) for place in (0, 1)] == list(found.masks[1:])
+    assert found.find("0", "a man", 1) is None
+
+
 def test_failed_answers_of_a_batch_stay_failed_and_strategies_apart(root: Path, tmp_path: Path) -> None:
     base = {"image": "COCO_train2014_000000000001.jpg", "phrase": "right man"}
     path = saved(
@@ -101,9 +154,9 @@ def test_failed_answers_of_a_batch_stay_failed_and_strategies_apart(root: Path, 
 
 def test_expressions_that_read_alike_are_answered_in_turn(tmp_path: Path) -> None:
     root = layouts.refer(tmp_path / "refer")
-    refs = [layouts.ref(1, 1, 11, "val", "man"), layouts.ref(2, 1, 12, "val", "Man")]
+    refs = [layouts.ref(1, 1, 11, "val", "the man"), layouts.ref(2, 1, 12, "val", "the  Man")]
     (root / "refcoco/refs(unc).p").write_bytes(layouts.python_2_pickle(refs))
-    masks = [{"image_id": 1, "phrase": "man", "rle": run_lengths(each)} for each in (NOTHING_RIGHT, RIGHT_MAN)]
+    masks = [{"image_id": 1, "phrase": "the man", "rle": run_lengths(each)} for each in (NOTHING_RIGHT, RIGHT_MAN)]
     scoring = Scoring(read_saved_masks(saved(tmp_path / "mine.json", *masks, masks[0])))
     ((first, second),) = scoring.answers(open_dataset("refcoco:val", root))
     assert (first.iou, second.iou) == (0.0, 1.0)
