@@ -4,7 +4,7 @@ A file is one of these, told apart by its content:
     a JSON list, or a JSON object a line: an image (`image_id`, `sample_id`, `image` or `file_name`), a phrase
     (`phrase`, `caption`, `sentence`, `expression` or `text`) and a mask (`segmentation`, `rle` or `mask_rle`) in COCO's
     notation, or null or an empty list where nothing was found; `strategy` tells answers of several strategies apart.
-    `masks.jsonl` of `batch` is such a file.
+    `masks.jsonl` of `batch` is such a file, and as there a last line that a kill cut short does not count.
     COCO's format: `images`, `annotations`, and `categories` whose names are the phrases of annotations without one.
     what `evaluate --out FILE.jsonl` wrote.
 
@@ -142,10 +142,16 @@ def _json_values(path: Path, content: bytes) -> list[Any]:
         return [json.loads(content, object_pairs_hook=named_once)]
     except (ValueError, RecursionError):
         pass
-    try:
-        return [json.loads(line, object_pairs_hook=named_once) for line in content.splitlines() if line.strip()]
-    except (ValueError, RecursionError) as error:
-        raise SavedMasksError(f"expected JSON, or a JSON object a line, in {path}, got {error}") from error
+    lines = content.splitlines()
+    values: list[Any] = []
+    for place, line in enumerate(lines):
+        try:
+            values += [json.loads(line, object_pairs_hook=named_once)] if line.strip() else []
+        except (ValueError, RecursionError) as error:
+            is_cut_short = place and place == len(lines) - 1 and not content.endswith(b"\n")
+            if not is_cut_short:
+                raise SavedMasksError(f"expected JSON, or a JSON object a line, in {path}, got {error}") from error
+    return values
 
 
 def _of_evaluate(path: Path) -> Iterator[tuple[str, SavedMask]]:

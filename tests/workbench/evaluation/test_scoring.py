@@ -138,6 +138,17 @@ def test_a_run_under_another_limit_answers_the_same_expressions(tmp_path: Path) 
     assert found.find("0", "a man", 1) is None
 
 
+def test_a_last_line_that_a_kill_cut_short_does_not_count(root: Path, tmp_path: Path) -> None:
+    records = [{"image_id": 1, "phrase": each, "rle": run_lengths(RIGHT_MAN)} for each in ("right man", "left man")]
+    path = saved(tmp_path / "masks.jsonl", *records, by_line=True)
+    path.write_bytes(path.read_bytes()[:-9])
+    answers, _ = scored(root, path)
+    assert (answers["right man"].iou, answers["left man"].outcome) == (1.0, "unread")
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(SavedMasksError, match="expected JSON"):
+        read_saved_masks(path)
+
+
 def test_failed_answers_of_a_batch_stay_failed_and_strategies_apart(root: Path, tmp_path: Path) -> None:
     base = {"image": "COCO_train2014_000000000001.jpg", "phrase": "right man"}
     path = saved(
