@@ -15,6 +15,7 @@ from workbench.metrics.masks import Mask
 _LEAST_COORDINATES: Final = 6
 _FARTHEST: Final = 1e6
 """Pixels from the image's corner; the decoder walks along every edge, however far it leads."""
+_PIXEL_VALUES: Final = ((0, 1), (0, 255))
 _MOST_BITS: Final = 60
 """Of a compressed run; no image has so many pixels, and to add digits without end takes time that grows as a square."""
 
@@ -51,6 +52,7 @@ def part_masks(segmentation: object, size: tuple[int, int]) -> list[Mask]:
         SampleError: it is none of these, belongs to an image of another size, or is of polygons that mark nothing.
     """
     parts = segmentation if isinstance(segmentation, list) else [segmentation]
+    _check_no_rows(parts, size)
     masks = [_decoded(part, size) for part in parts]
     if any(isinstance(part, list) for part in parts) and not any(mask.any() for mask in masks):
         raise SampleError(
@@ -122,6 +124,18 @@ def run_length_iou(one: str, other: str, size: tuple[int, int]) -> float:
     if not any(coco_mask.area(record) for record in records):
         return 1.0
     return float(coco_mask.iou(records[:1], records[1:], [False])[0, 0])
+
+
+def _check_no_rows(parts: Sequence[object], size: tuple[int, int]) -> None:
+    """Refuse a mask written pixel by pixel, whose rows would pass for polygons that cover a pixel or all."""
+    rows = [part for part in parts if isinstance(part, list)]
+    # No two polygons have all their corners between the same two coordinates.
+    values = [value for row in rows for value in row] if len(rows) == len(parts) > 1 else []
+    if values and any(all(value in pair for value in values) for pair in _PIXEL_VALUES):
+        raise SampleError(
+            f"expected polygons or run lengths of an image of {size}, got {len(rows)} rows of {len(rows[0])} pixels; "
+            "save the mask as run lengths, in the image's size"
+        )
 
 
 def _decoded(part: object, size: tuple[int, int]) -> Mask:

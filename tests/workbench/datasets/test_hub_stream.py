@@ -101,6 +101,14 @@ def test_rows_of_zeros_and_ones_are_a_mask_and_no_polygons(tmp_path: Path) -> No
     np.testing.assert_array_equal(sample.questions[0].reference, PATCH)
 
 
+@pytest.mark.parametrize("scale", [1, 255])
+def test_rows_of_pixels_of_another_size_are_no_polygons_either(tmp_path: Path, scale: int) -> None:
+    rows = (PATCH[::2, ::2].astype(int) * scale).tolist()
+    (sample,) = laid_down(tmp_path, {"image": [png(GREY)], "text": ["the patch"], "mask": [rows]})
+    with pytest.raises(SampleError, match=r"run lengths of an image of \(24, 32\), got 12 rows of 16 pixels"):
+        _ = sample.questions[0].reference
+
+
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
