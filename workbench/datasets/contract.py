@@ -64,7 +64,7 @@ class Sample:
     Attributes:
         image_source: (H, W, 3) uint8 RGB, or a function that reads it.
         questions: in the order in which they are asked.
-        sample_id: of one image alone in its data set and split.
+        sample_id: of one image alone in its data set and split; samples that share one are about the same image.
         file_name: of the image as the data set's own file has it, where it is more than the id.
     """
 

@@ -1,8 +1,9 @@
 """Data sets of the Hugging Face Hub, or in a folder of its layout, read row by row as they arrive.
 
 A row has an image, phrases and a mask: a column each by one of the names below. A mask is a picture of any sensible
-form, COCO's notation, or rows of 0 and 1; null or an empty list names nothing. Nothing is stored beyond the row at
-hand, and no code of a repository is run. Reading them needs the package datasets, and nothing else does.
+form, COCO's notation, or rows of 0 and 1; null or an empty list names nothing. A row is a sample by itself, and rows of
+one image share its id where a column tells it. Nothing is stored beyond the row at hand, and no code of a repository is
+run. Reading them needs the package datasets, and nothing else does.
 """
 
 import io
@@ -30,7 +31,8 @@ _TEXTS: Final = tuple(
     form for word in ("phrase", "expression", "sentence", "caption", "text") for form in (f"{word}s", word)
 )
 _MASKS: Final = ("mask", "masks", "segmentation", "annotation", "label")
-_IDS: Final = ("id", "image_id", "file_name", "question_id")
+_IDS: Final = ("image_id", "file_name", "id", "question_id")
+"""The image's own first: figures are sure over images, and rows that share one are about one."""
 
 
 class HubStream:
@@ -66,7 +68,8 @@ class HubStream:
 
     def __iter__(self) -> Iterator[Sample]:
         for index, row in enumerate(self._rows):
-            yield self._sample(str(row[self._id]) if self._id else str(index), row)
+            told = row[self._id] if self._id else index
+            yield self._sample(f"row {index}" if told is None else str(told), row)
 
     @cached_property
     def _length(self) -> int:

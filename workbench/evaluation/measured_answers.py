@@ -38,7 +38,7 @@ class Place:
     """Which answer this is.
 
     Attributes:
-        sample_index: of the image in its data set, from 0.
+        sample_index: of the sample in its data set, from 0.
         sample_id: of the image.
         question_index: of the question about the image, from 0.
         strategy: key.

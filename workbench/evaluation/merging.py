@@ -85,11 +85,11 @@ def _rank(group: str) -> tuple[int, str]:
 
 
 def _scores(answers: Iterable[Answer]) -> GroupScores:
-    by_image: dict[int, list[float]] = defaultdict(lambda: [0.0] * 5)
+    by_image: dict[str, list[float]] = defaultdict(lambda: [0.0] * 5)
     for answer in answers:
         iou = iou_of(answer.intersection, answer.union)
         more = (answer.intersection, answer.union, iou, float(iou >= HIT_IOUS[0]), 1.0)
-        sums = by_image[answer.place.sample_index]
+        sums = by_image[answer.place.sample_id]
         for place, value in enumerate(more):
             sums[place] += value
     images = list(by_image.values())
@@ -150,13 +150,13 @@ class MergedRun:
         names = ratios(self.run.dataset)
         return tuple(name for name in names if has_absent or not name.endswith(("of targets", "with absent")))
 
-    def images_of(self, strategy: str) -> dict[int, Scores]:
-        """Scores of one strategy by index of the image, in the order of the data set."""
-        by_image: dict[int, Scores] = defaultdict(Scores)
+    def images_of(self, strategy: str) -> dict[str, Scores]:
+        """Scores of one strategy by the image's id, in the order of the data set; samples may share an image."""
+        by_image: dict[str, Scores] = defaultdict(Scores)
         for answer in self.answers:
             if answer.place.strategy == strategy:
-                by_image[answer.place.sample_index] += Scores.of(answer)
-        return {index: by_image[index] for index in sorted(by_image)}
+                by_image[answer.place.sample_id] += Scores.of(answer)
+        return dict(by_image)
 
     def _figures_of(self, strategy: str) -> dict[str, Figure]:
         images = list(self.images_of(strategy).values())

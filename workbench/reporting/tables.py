@@ -20,6 +20,10 @@ INTERVALS_NOTE: Final = (
     "T-acc, N-acc), with as many effective expressions as the variation between images allows, and percentile "
     "bootstrap with 1,000 resamples of images for the others."
 )
+ROWS_NOTE: Final = (
+    "Rows that share image_id or file_name are one image here; without such a column every row counts as an image, and "
+    "intervals are too narrow where rows share pictures."
+)
 COST_NOTE: Final = (
     "Seconds are of one expression: the median, and what nine in ten stay under. SAM's image encoder runs once an "
     "image, for whichever strategy asks first, and is given apart. Memory is the most in use while the strategy was "
@@ -69,7 +73,7 @@ def run_tables(run: MergedRun) -> list[Table]:
 
 def facts_table(run: MergedRun) -> Table:
     """Say what was measured, with what, when and where."""
-    facts, images = run.facts, {each.place.sample_index for each in run.answers}
+    facts, images = run.facts, {each.place.sample_id for each in run.answers}
     versions = ", ".join(f"{name} {facts.versions[name]}" for name in _SHOWN_VERSIONS if facts.versions.get(name))
     rows = [
         ["begun", facts.started],
@@ -98,7 +102,8 @@ def figures_table(run: MergedRun) -> Table:
         "not asked": [run.scores[key].unread_count for key in keys],
     }
     rows += [[name, *map(str, numbers)] for name, numbers in counts.items()]
-    return Table("figures", "Figures, in percent", ["in percent", *keys], rows, [INTERVALS_NOTE])
+    notes = [INTERVALS_NOTE, *([ROWS_NOTE] if run.run.dataset.startswith("hf:") else [])]
+    return Table("figures", "Figures, in percent", ["in percent", *keys], rows, notes)
 
 
 def cost_tables(run: MergedRun) -> list[Table]:

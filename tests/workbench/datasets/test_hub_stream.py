@@ -101,6 +101,17 @@ def test_rows_of_zeros_and_ones_are_a_mask_and_no_polygons(tmp_path: Path) -> No
     np.testing.assert_array_equal(sample.questions[0].reference, PATCH)
 
 
+def test_rows_of_one_image_share_its_id_whatever_their_own(tmp_path: Path) -> None:
+    columns = {
+        "id": [1, 2, 3],
+        "image": [png(GREY)] * 3,
+        "image_id": ["a", "a", None],
+        "text": ["x", "x", "y"],
+        "mask": [run_lengths(PATCH)] * 3,
+    }
+    assert [sample.sample_id for sample in laid_down(tmp_path, columns)] == ["a", "a", "row 2"]
+
+
 @pytest.mark.parametrize("scale", [1, 255])
 def test_rows_of_pixels_of_another_size_are_no_polygons_either(tmp_path: Path, scale: int) -> None:
     rows = (PATCH[::2, ::2].astype(int) * scale).tolist()

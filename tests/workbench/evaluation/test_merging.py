@@ -147,3 +147,12 @@ def test_other_rates_have_wilsons_interval_too(tmp_path: Path) -> None:
 def test_one_image_tells_nothing_of_others(tmp_path: Path) -> None:
     (run,) = merged_runs([written(tmp_path / "a.jsonl", [answer(0, 0), answer(0, 1)])])
     assert (run.figures["light"]["cIoU"].value, run.figures["light"]["cIoU"].interval) == (0.6, None)
+
+
+def test_samples_of_one_image_stand_and_fall_together(tmp_path: Path) -> None:
+    hits = [answer(sample, 0, place_id=f"image {sample // 2}", kind=f"k{sample}") for sample in range(2)]
+    more = [answer(2, 0, place_id="another", kind="k0")]
+    one, two = (merged_runs([written(tmp_path / f"{len(each)}.jsonl", each)])[0] for each in (hits, hits + more))
+    assert one.figures["light"]["gIoU"].interval is None, "both rows are of one image"
+    assert list(two.images_of("light")) == ["image 0", "another"]
+    assert two.groups["kind"]["k0"]["light"].images == 2

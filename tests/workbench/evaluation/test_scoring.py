@@ -11,6 +11,7 @@ from tests.workbench.datasets.layouts import polygon, rectangle, run_lengths
 from tests.workbench.evaluation.test_merging import answer, written
 from workbench.__main__ import main
 from workbench.cli.score import Scoring
+from workbench.datasets.contract import Sample, SampleQuestion
 from workbench.datasets.known_datasets import open_dataset
 from workbench.evaluation.measured_answers import Answer
 from workbench.evaluation.merging import merged_runs
@@ -124,6 +125,14 @@ def test_a_mask_that_would_answer_about_two_images_is_refused(tmp_path: Path) ->
     scoring = Scoring(read_saved_masks(saved(tmp_path / "mine.json", {"image": "0.jpg", "phrase": "man", "rle": None})))
     with pytest.raises(SavedMasksError, match=r"'man' about 0\.jpg, which names the images 1 and 2"):
         list(scoring.answers(open_dataset(f"coco:{data}")))
+
+
+def test_equal_phrases_about_an_image_whose_rows_stand_apart_are_answered_in_turn(tmp_path: Path) -> None:
+    asked = [SampleQuestion("man", "phrase", mask) for mask in (RIGHT_MAN, NOTHING_RIGHT)]
+    samples = [Sample(np.zeros((24, 32, 3), np.uint8), (each,), "7") for each in asked]
+    masks = [{"image_id": 7, "phrase": "man", "rle": run_lengths(each)} for each in (RIGHT_MAN, NOTHING_RIGHT)]
+    scoring = Scoring(read_saved_masks(saved(tmp_path / "mine.json", *masks)))
+    assert [each.iou for of_image in scoring.answers(samples) for each in of_image] == [1.0, 1.0]
 
 
 def test_a_run_under_another_limit_answers_the_same_expressions(tmp_path: Path) -> None:
