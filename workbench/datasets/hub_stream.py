@@ -56,7 +56,7 @@ class HubStream:
             self._rows: Any = self._package.load_dataset(place, split=split, streaming=True)
             known = self._rows.column_names or list(next(iter(self._rows), {}))
         except Exception as error:  # readers of many formats and the client's transport raise nearly anything
-            raise DatasetError(f"{self.name}: cannot read the split {split}: {' '.join(str(error).split())}") from error
+            raise self._unreadable(error) from error
         self._image, self._phrases, self._mask = (self._column(known, wanted) for wanted in (_IMAGES, _TEXTS, _MASKS))
         self._id = next((each for each in _IDS if each in known), None)
         for column in (self._image, self._mask):
@@ -67,7 +67,7 @@ class HubStream:
         return self._length
 
     def __iter__(self) -> Iterator[Sample]:
-        for index, row in enumerate(self._rows):
+        for index, row in enumerate(self._arriving(self._rows)):
             told = row[self._id] if self._id else index
             yield self._sample(f"row {index}" if told is None else str(told), row)
 
@@ -76,7 +76,24 @@ class HubStream:
         told = (self._rows.info.splits or {}).get(self.split)
         if told is not None and told.num_examples:
             return int(told.num_examples)
-        return sum(1 for _ in self._rows.select_columns([self._phrases]))
+        return sum(1 for _ in self._arriving(self._rows.select_columns([self._phrases])))
+
+    def _arriving(self, rows: Any) -> Iterator[Mapping[str, Any]]:
+        """Yield rows as they come; one that does not is told as what cannot be opened."""
+        count = 0
+        try:
+            for row in rows:
+                yield row
+                count += 1
+        except Exception as error:  # as above
+            raise self._unreadable(error, f" after {count} rows") from error
+
+    def _unreadable(self, error: Exception, place: str = "") -> DatasetError:
+        said = " ".join(str(error).split()) or type(error).__name__
+        return DatasetError(
+            f"{self.name}: cannot read the split {self.split}{place}: {said}; check the connection and the files, and "
+            "run the same command again"
+        )
 
     def _column(self, known: list[str], wanted: tuple[str, ...]) -> str:
         found = next((each for each in wanted if each in known), None)

@@ -41,6 +41,7 @@ class RefCocoM:
     def __init__(self, split: str, root: Path) -> None:
         self.split = split
         self._parquet: Any = _pyarrow_parquet()
+        self._arrow_error: type[Exception] = import_module("pyarrow").ArrowException
         folder = next((each for each in (root / "data", root) if any(each.glob(f"{split}-*.parquet"))), None)
         if folder is None:
             raise DatasetError(
@@ -55,8 +56,14 @@ class RefCocoM:
 
     def __iter__(self) -> Iterator[Sample]:
         for path in self._files:
+            yield from map(_sample, self._rows(path))
+
+    def _rows(self, path: Path) -> Iterator[Mapping[str, Any]]:
+        try:
             for batch in self._parquet.ParquetFile(path).iter_batches(_ROWS_AT_ONCE, columns=list(_COLUMNS)):
-                yield from map(_sample, batch.to_pylist())
+                yield from batch.to_pylist()
+        except (OSError, ValueError, self._arrow_error) as error:
+            raise DatasetError(f"{_NAME}: expected rows of Parquet in {path}, got {error}; fetch it again") from error
 
     def _checked_length(self, path: Path) -> int:
         try:

@@ -229,3 +229,9 @@ def folder(root: Path) -> Path:
     picture(root / "field.jpg")
     (root / "field.txt").write_text("the cat\n")
     return root
+
+
+def damage(parquet: Path) -> None:
+    """Overwrite the first page of a Parquet file, whose list of contents stays whole."""
+    content = parquet.read_bytes()
+    parquet.write_bytes(content[:4] + b"\xff" * 60 + content[64:])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.workbench.datasets.layouts import SIZE, polygon, rectangle, run_lengths
+from tests.workbench.datasets.layouts import SIZE, damage, polygon, rectangle, run_lengths
 from workbench.datasets.contract import ABSENT, DatasetError, SampleError
 from workbench.datasets.hub_stream import HubStream
 from workbench.datasets.known_datasets import open_dataset
@@ -151,6 +151,14 @@ def test_an_image_is_read_when_it_is_needed_and_a_damaged_one_says_so(tmp_path: 
 def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"expected a column mask, masks, .*, found image, text; rename one"):
         laid_down(tmp_path, {"image": [png(GREY)], "text": ["x"]})
+
+
+def test_a_stream_that_breaks_off_is_told(tmp_path: Path) -> None:
+    laid_down(tmp_path, {"image": [png(GREY)], "text": ["x"], "mask": [run_lengths(PATCH)]})
+    damage(next(tmp_path.rglob("*.parquet")))
+    stream = open_dataset("hf:set:validation", tmp_path)
+    with pytest.raises(DatasetError, match=r"cannot read the split validation after 0 rows: .*the same command again"):
+        list(stream)
 
 
 @pytest.mark.parametrize(("name", "said"), [("hf:set", "name the split"), ("hf:nowhere:val", "cannot read the split")])

@@ -626,6 +626,13 @@ def test_refcoco_m_is_read_from_its_parquet_files(tmp_path: Path) -> None:
         open_dataset("refcoco-m:test", tmp_path)
 
 
+def test_a_damaged_part_of_refcoco_m_is_told_when_it_is_met(tmp_path: Path) -> None:
+    dataset = open_dataset("refcoco-m:validation", refcoco_m(tmp_path))
+    layouts.damage(tmp_path / "data/validation-00001-of-00002.parquet")
+    with pytest.raises(DatasetError, match=r"expected rows of Parquet in .*00001-of-00002\.parquet"):
+        list(dataset)
+
+
 def test_refcoco_m_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(DatasetError, match="needs pyarrow, not found; run pip install pyarrow"):
