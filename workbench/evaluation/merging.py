@@ -168,7 +168,7 @@ def merged_runs(paths: Sequence[Path]) -> list[MergedRun]:
     """Read files of results and bring those of one run together, in the order in which runs are first met.
 
     Raises:
-        ResultsError: a file cannot be read, or two have the same answer.
+        ResultsError: a file cannot be read, two have the same answer, or a run is in parts of different divisions.
     """
     by_run: dict[str, list[Results]] = defaultdict(list)
     for path in dict.fromkeys(paths):
@@ -178,6 +178,7 @@ def merged_runs(paths: Sequence[Path]) -> list[MergedRun]:
 
 
 def _merged(parts: Sequence[Results]) -> MergedRun:
+    _check_one_division(parts)
     answers: dict[tuple[int, int, str], Answer] = {}
     source: dict[tuple[int, int, str], Path] = {}
     for part in parts:
@@ -192,6 +193,15 @@ def _merged(parts: Sequence[Results]) -> MergedRun:
     ordered = tuple(answers[place] for place in places)
     parameters = {key: count for part in parts for key, count in part.parameters.items()}
     return MergedRun(header.run, header.root, ordered, tuple(_notes(parts)), header.facts, parameters)
+
+
+def _check_one_division(parts: Sequence[Results]) -> None:
+    """Refuse shards of two divisions: which images neither holds cannot be told from their numbers."""
+    first = parts[0]
+    other = next((part for part in parts if part.header.shard.count != first.header.shard.count), first)
+    if other is not first:
+        shards = [f"{part.header.shard.number} of {part.header.shard.count} in {part.path}" for part in (first, other)]
+        raise ResultsError(f"expected the shards of one division of a run, got {' and '.join(shards)}; leave one out")
 
 
 def _notes(parts: Sequence[Results]) -> Iterable[str]:

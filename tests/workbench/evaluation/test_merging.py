@@ -99,6 +99,13 @@ def test_a_missing_shard_and_an_unfinished_file_are_named(tmp_path: Path) -> Non
     )
 
 
+def test_shards_of_two_divisions_are_no_whole(tmp_path: Path) -> None:
+    first = written(tmp_path / "1-of-2.jsonl", ANSWERS[:2], shard=Shard(1, 2))
+    second = written(tmp_path / "2-of-4.jsonl", ANSWERS[4:6], shard=Shard(2, 4))
+    with pytest.raises(ResultsError, match=r"got 1 of 2 in .*1-of-2\.jsonl and 2 of 4 in .*2-of-4\.jsonl; leave one"):
+        merged_runs([first, second])
+
+
 def test_other_runs_stand_apart_and_the_same_answers_are_refused(tmp_path: Path) -> None:
     one = written(tmp_path / "one.jsonl", ANSWERS)
     other = written(tmp_path / "other.jsonl", ANSWERS, run=replace(RUN, dataset="refcoco:testA"))
