@@ -194,8 +194,7 @@ def _measured(
             sample, [(i, done[index, i, key]) for key in chosen for i in range(count) if i not in missing[key]]
         )
         if any(missing.values()):
-            answers = _sample_answers(comparison, index, sample, [key for key in chosen if missing[key]], marks)
-            yield [each for each in answers if each.place.question_index in missing[each.place.strategy]]
+            yield list(_sample_answers(comparison, index, sample, missing, marks))
         for question in sample.questions:
             on_question(question)
 
@@ -222,8 +221,9 @@ def _check_unchanged(sample: Sample, known: Sequence[tuple[int, str]]) -> None:
 
 
 def _sample_answers(
-    comparison: Comparison, index: int, sample: Sample, keys: Sequence[str], marks: MarkKind | None
+    comparison: Comparison, index: int, sample: Sample, missing: Mapping[str, Sequence[int]], marks: MarkKind | None
 ) -> Iterator[Answer]:
+    """Answer the questions that are missing, given by their indices for each strategy."""
     faults: dict[int, str] = {}
     references: dict[int, ReferenceMask] = {}
     try:
@@ -233,12 +233,13 @@ def _sample_answers(
         faults = dict.fromkeys(range(len(sample.questions)), str(error))
     if view is not None:
         references, faults = _read_questions(sample, view.size)
-    for key in keys:
-        places = [Place(index, sample.sample_id or str(index), i, key) for i in range(len(sample.questions))]
-        for position, reason in faults.items():
-            yield unread(places[position], sample.questions[position], reason)
+    for key, positions in missing.items():
+        places = {i: Place(index, sample.sample_id or str(index), i, key) for i in positions}
+        for position in positions:
+            if position in faults:
+                yield unread(places[position], sample.questions[position], faults[position])
         if view is not None:
-            asked = [(places[i], reference) for i, reference in references.items()]
+            asked = [(places[i], references[i]) for i in positions if i in references]
             yield from _asked(comparison, view, sample, asked, marks)
 
 

@@ -1,7 +1,8 @@
 """Files of measured answers, one JSON object a line, which outlive a kill at any moment.
 
 The first line says which run the file is of, then comes a line an answer, and a last line says that the run is whole.
-A line counts once its newline is there: what follows the last newline was cut short, and is dropped and asked again.
+A line counts once its newline is there: what follows the last newline was cut short, and is dropped and asked again. A
+question that could not be put is asked again as well, and the later answer to it is the one that counts.
 """
 
 import json
@@ -80,7 +81,7 @@ def read_results(path: Path) -> Results:
         answer = _answer_of(path, number, record)
         if answer.place.strategy not in header.run.strategies:
             raise _damaged(path, number)
-        if answer.place in answers:
+        if answer.place in answers and answers[answer.place].outcome != "unread":
             raise ResultsError(f"{path} has the same answer twice, again in line {number}; write a new file with --out")
         answers[answer.place] = answer
     return Results(path, header, tuple(answers.values()), is_complete, len(complete), parameters)
@@ -100,6 +101,8 @@ class ResultsFile:
     def __init__(self, path: Path, header: Header) -> None:
         self.path = path
         self.earlier: Results | None = None
+        self._known: frozenset[Answer] = frozenset()
+        """Unread answers of earlier, which a question that still cannot be put would repeat."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
@@ -113,18 +116,18 @@ class ResultsFile:
 
     @property
     def done(self) -> dict[tuple[int, int, str], str]:
-        """Answers at hand and the data they are about, as `measure` wants to know them."""
+        """Answers at hand and the data they are about, as `measure` wants to know them; without unread ones."""
         answers = self.earlier.answers if self.earlier else ()
-        places = ((answer.place, answer.data) for answer in answers)
+        places = ((answer.place, answer.data) for answer in answers if answer.outcome != "unread")
         return {(place.sample_index, place.question_index, place.strategy): data for place, data in places}
 
     def append(self, answers: Iterable[Answer]) -> None:
-        """Add the answers of one image; they are on the disk when this returns.
+        """Add the answers of one image, but for those that the file has; they are on the disk when this returns.
 
         Raises:
             ResultsError: the disk is full, or cannot be written for another reason.
         """
-        self._append(b"".join(_line(_answer_record(answer)) for answer in answers))
+        self._append(b"".join(_line(_answer_record(answer)) for answer in answers if answer not in self._known))
 
     def finish(self, parameters: Mapping[str, int] = MappingProxyType({})) -> None:
         """Mark the run as complete.
@@ -152,6 +155,7 @@ class ResultsFile:
             if not _is_cut_short(self._file.readline()):
                 self.earlier = read_results(self.path)
                 _check_same_run(self.earlier, header)
+                self._known = frozenset(answer for answer in self.earlier.answers if answer.outcome == "unread")
             self._file.truncate(self.earlier.good_bytes if self.earlier else 0)
             self._file.seek(0, os.SEEK_END)
         except BlockingIOError as error:

@@ -12,6 +12,7 @@ import pytest
 from tests.workbench.doubles import suite_of
 from tests.workbench.evaluation.test_evaluation import sample
 from workbench.comparison import Comparison
+from workbench.datasets.contract import SampleError
 from workbench.evaluation.evaluation import Shard, measure
 from workbench.evaluation.measured_answers import Answer, Place
 from workbench.evaluation.result_lines import ResultsError, ResultsFile, read_results
@@ -65,6 +66,27 @@ def test_answers_come_back_as_they_were_written(whole_run: Callable[[Path], int]
     content = path.read_bytes()
     assert whole_run(path) == 0
     assert path.read_bytes() == content
+
+
+def test_what_could_not_be_read_is_asked_again_and_only_that(comparison: Comparison, tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise SampleError("the disk does not answer")
+
+    whole = replace(sample(), sample_id="one")
+    without_mask = replace(
+        whole, questions=(replace(whole.questions[0], reference_source=refuse), *whole.questions[1:])
+    )
+    path, counts = tmp_path / "results.jsonl", []
+    for now in (replace(whole, image_source=refuse), without_mask, without_mask, whole, whole):
+        with ResultsFile(path, HEADER) as file:
+            for answers in measure(comparison, [now], done=file.done):
+                file.append(answers)
+            file.finish()
+        counts.append((sum(each.outcome == "unread" for each in read_results(path).answers), len(path.read_bytes())))
+    unread, sizes = zip(*counts, strict=True)
+    assert unread == (8, 2, 2, 0, 0)
+    assert (sizes[1], sizes[3]) == (sizes[2], sizes[4]), "nothing is written that is there already"
+    assert read_results(path).is_complete
 
 
 def test_a_run_cut_short_anywhere_goes_on_without_a_lost_or_a_repeated_answer(
