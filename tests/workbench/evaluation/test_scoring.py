@@ -332,6 +332,33 @@ def test_a_file_about_other_known_masks_is_not_gone_on_with(
     assert (tmp_path / "scores.jsonl").read_bytes() == content
 
 
+def test_a_file_is_gone_on_with_once_images_can_be_read_again(root: Path, tmp_path: Path) -> None:
+    path = saved(tmp_path / "mine.json", *({"image_id": 1, "phrase": each, "rle": None} for each in PHRASES))
+    words = (path, "--dataset", "refcoco:val", "--root", root, "--out", tmp_path / "scores.jsonl")
+    assert score(*words) == 0
+    images = {each: each.read_bytes() for each in root.rglob("*.jpg")}
+    for each in images:
+        each.unlink()
+    assert score(*words) == 0
+    (tmp_path / "scores.jsonl").unlink()
+    assert score(*words) == 0
+    for each, content in images.items():
+        each.write_bytes(content)
+    assert score(*words) == 0
+
+
+def test_counting_what_is_missing_as_empty_is_another_run(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path / "mine.json", {"image_id": 1, "phrase": "right man", "rle": run_lengths(RIGHT_MAN)})
+    words = (path, "--dataset", "refcoco:val", "--root", root, "--out", tmp_path / "scores.jsonl")
+    assert score(*words) == 3
+    assert score(*words, "--missing-is-empty") == 2
+    assert "suite was 'saved' and is 'saved, missing is empty'; choose another file" in capsys.readouterr().err
+    assert score(*words[:-1], tmp_path / "empty.jsonl", "--missing-is-empty") == 0
+    assert len(merged_runs([tmp_path / "scores.jsonl", tmp_path / "empty.jsonl"])) == 2
+
+
 def test_two_files_of_one_name_are_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "mine.json", {"image_id": 1, "phrase": "right man", "rle": None})
     assert score(path, path, "--dataset", "refcoco:val", "--root", root) == 2
