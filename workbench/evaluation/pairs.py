@@ -19,6 +19,8 @@ COMPARED: Final = ("cIoU", "gIoU")
 _DIGITS: Final = 8
 _DECIDERS: Final = 4
 """Most deciding questions kept of a pair."""
+_LEVELS: Final = 6
+"""What a label may tell beside the strategy's key."""
 
 _Key = tuple[str, str, str, int]
 
@@ -114,25 +116,28 @@ def all_pairs(runs: Sequence[MergedRun]) -> dict[str, list[Pair]]:
 
 def contestants(runs: Sequence[MergedRun]) -> list[Contestant]:
     """Return every strategy of every run, with a label that no other has."""
-    every = [(run, key) for run in runs for key in run.run.strategies]
+    every = [(number, run, key) for number, run in enumerate(runs, 1) for key in run.run.strategies]
     labels: list[str] = []
-    for level in range(4):
-        labels = [_label(run, key, level) for run, key in every]
+    for level in range(_LEVELS + 1):
+        labels = [_label(number, run, key, level) for number, run, key in every]
         if len(set(labels)) == len(labels):
             break
-    else:
-        labels = [f"{label}, run {number}" for number, label in enumerate(labels, 1)]
-    return [Contestant(label, run, key) for label, (run, key) in zip(labels, every, strict=True)]
+    return [Contestant(label, run, key) for label, (_, run, key) in zip(labels, every, strict=True)]
 
 
-def _label(run: MergedRun, key: str, level: int) -> str:
-    """Name a strategy of a run with more of what may tell it apart: suite, weights, number type and device."""
+def _label(number: int, run: MergedRun, key: str, level: int) -> str:
+    """Name a strategy of a run with more of what may tell it apart, up to the run's number among those compared."""
+    of = run.run
     made_with = [
-        run.run.suite,
-        run.run.strategies[key][:_DIGITS],
-        f"{run.run.dtype} on {run.run.device}",
+        of.suite,
+        of.strategies[key][:_DIGITS],
+        f"{of.dtype} on {of.device}" if of.device else "",
+        f"a {of.marks} beside each phrase" if of.marks else "",
+        "" if of.limit is None else f"first {of.limit} expressions",
+        f"run {number}",
     ]
-    return f"{key} ({', '.join(made_with[:level])})" if level else key
+    told = [part for part in made_with[:level] if part]
+    return f"{key} ({', '.join(told)})" if told else key
 
 
 def _pair(one: Contestant, other: Contestant) -> Pair:

@@ -92,6 +92,29 @@ def test_labels_tell_contestants_apart_by_as_little_as_does(tmp_path: Path) -> N
         "light (mini, a1, bfloat16 on cpu)",
     ]
     assert [each.label for each in contestants([found[0], found[2]])] == [
-        "light (mini, a1, float32 on cpu), run 1",
-        "light (mini, a1, float32 on cpu), run 2",
+        "light (mini, a1, float32 on cpu)",
+        "light (mini, a1, float32 on cpu, first 3 expressions)",
+    ]
+
+
+def test_labels_tell_marks_and_number_runs_and_not_strategies(tmp_path: Path) -> None:
+    both = replace(RUN, strategies={"light": "a1", "dark": "b2"})
+    clicked, changed = replace(both, marks="click"), replace(both, samples="other phrases")
+    found = runs(tmp_path, plain=(both, []), clicked=(clicked, []), changed=(changed, []))
+    assert [each.label for each in contestants(found[:2])][::2] == [
+        "light (mini, a1, float32 on cpu)",
+        "light (mini, a1, float32 on cpu, a click beside each phrase)",
+    ]
+    assert [each.label for each in contestants([found[0], found[2]])][2:] == [
+        "light (mini, a1, float32 on cpu, run 2)",
+        "dark (mini, b2, float32 on cpu, run 2)",
+    ]
+
+
+def test_two_saved_files_have_no_number_type(tmp_path: Path) -> None:
+    saved = replace(RUN, suite="saved", strategies={"mine": "a1"}, device="", dtype="")
+    found = runs(tmp_path, one=(saved, []), other=(replace(saved, limit=3), []))
+    assert [each.label for each in contestants(found)] == [
+        "mine (saved, a1)",
+        "mine (saved, a1, first 3 expressions)",
     ]
