@@ -18,7 +18,8 @@ DIGITS: Final = 8
 INTERVALS_NOTE: Final = (
     "Figures are in percent, with 95 % intervals over images in brackets: Wilson's for rates (Pr@X, box accuracy, "
     "T-acc, N-acc), with as many effective expressions as the variation between images allows, and percentile "
-    "bootstrap with 1,000 resamples of images for the others."
+    "bootstrap with 1,000 resamples of images for the others, of which those at exactly 0 or 100 % have Wilson's over "
+    "the number of images."
 )
 ROWS_NOTE: Final = (
     "Rows that share image_id or file_name are one image here; without such a column every row counts as an image, and "
