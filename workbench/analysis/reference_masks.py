@@ -155,7 +155,10 @@ def figures_against_references(
         regions[result.key] = regions.get(result.key, Tally()) + Tally.of(mask, reference)
         outlines[result.key] = outlines.get(result.key, MeanTally()) + MeanTally.of(boundary_f(mask, reference))
     return {
-        key: ReferenceFigures(tally.ciou or 0.0, tally.giou or 0.0, outlines[key].mean or 0.0, tally.count)
+        # Masks that are all empty, and should be, agree.
+        key: ReferenceFigures(
+            1.0 if tally.ciou is None else tally.ciou, tally.giou or 0.0, outlines[key].mean or 0.0, tally.count
+        )
         for key, tally in regions.items()
     }
 

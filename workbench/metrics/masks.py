@@ -119,8 +119,8 @@ class Tally:
 
     @property
     def ciou(self) -> float | None:
-        """Summed intersection over summed union, in [0, 1]; None of nothing."""
-        return iou_of(self.intersection, self.union) if self.count else None
+        """Summed intersection over summed union, in [0, 1]; None where no pixel was marked or wanted."""
+        return self.intersection / self.union if self.union else None
 
     @property
     def giou(self) -> float | None:
