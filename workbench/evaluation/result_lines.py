@@ -192,7 +192,8 @@ def rewrite_results(path: Path, header: Header, answers: Iterable[Answer]) -> No
     lines = (_line(_header_record(header)), *(_line(_answer_record(answer)) for answer in answers))
     try:
         with path.open("r+b", buffering=0) as file:
-            _lock(file)
+            if not _lock(file):
+                file.close()  # Windows, where there is no lock to keep, replaces no file that is open
             write_whole(path, b"".join(lines))
     except BlockingIOError as error:
         raise ResultsError(f"another process is writing {path}; wait for it, or choose another file") from error
@@ -200,18 +201,19 @@ def rewrite_results(path: Path, header: Header, answers: Iterable[Answer]) -> No
         raise ResultsError(f"cannot write {path}: {error.strerror}; make room, or choose another file") from error
 
 
-def _lock(file: FileIO) -> None:
-    """Keep a second process from the file, where the system can; raises BlockingIOError where another has it."""
+def _lock(file: FileIO) -> bool:
+    """Keep a second process from the file, and return whether that can be; raises BlockingIOError where one has it."""
     try:
         import fcntl
-    except ImportError:  # Windows refuses to share an open file by itself
-        return
+    except ImportError:  # Windows; two processes on one file are not kept apart there
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError:  # some network file systems know no locks
-        return
+        return False
+    return True
 
 
 def _is_cut_short(first_line: bytes) -> bool:

@@ -1,5 +1,6 @@
 """A file of results takes a larger limit: nothing is asked twice, and it ends as a run with that limit would have."""
 
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison
 from workbench.datasets.contract import ABSENT, Sample, SampleQuestion
+from workbench.evaluation import result_lines
 from workbench.evaluation.evaluation import Shard, limited, measure
 from workbench.evaluation.larger_limit import raise_limit
 from workbench.evaluation.measured_answers import Answer
@@ -97,3 +99,19 @@ def test_a_smaller_limit_is_another_run(comparison: Comparison, tmp_path: Path) 
     carried_out(comparison, path, 4)
     with pytest.raises(ResultsError, match="limit was 4 and is 3"):
         carried_out(comparison, path, 3)
+
+
+def test_where_there_are_no_locks_a_file_is_closed_before_it_is_replaced(
+    comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    carried_out(comparison, path, 4)
+    opened: list[bool] = []
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(result_lines, "write_whole", lambda *_: opened.append(is_open(path)))
+    raise_limit(path, header(8, SAMPLES), partial(limited, SAMPLES))
+    assert opened == [False]
+
+
+def is_open(path: Path) -> bool:
+    return any(each.resolve() == path for each in Path("/proc/self/fd").iterdir())
