@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 from typing import Final
 
+from workbench.datasets.refer import SPLIT_SETS
 from workbench.evaluation.measured_answers import Answer, Scores
 from workbench.evaluation.merging import MergedRun
 from workbench.evaluation.run_figures import main_region
@@ -100,18 +102,29 @@ def all_pairs(runs: Sequence[MergedRun]) -> dict[str, list[Pair]]:
         runs: of any data sets.
 
     Returns:
-        Pairs that share a question; p-values are corrected within a data set and figure by Holm's rule.
+        Pairs that share a question, by the data set's name in the first of its runs; p-values are corrected within a
+        data set and figure by Holm's rule.
     """
     by_dataset: dict[str, list[MergedRun]] = defaultdict(list)
     for run in runs:
-        by_dataset[run.run.dataset].append(run)
+        by_dataset[_plain_name(run.run.dataset)].append(run)
     found = {}
-    for dataset, of_dataset in by_dataset.items():
+    for of_dataset in by_dataset.values():
+        dataset = of_dataset[0].run.dataset
         pairs = [_pair(one, other) for one, other in combinations(contestants(of_dataset), 2)]
         pairs = _corrected([pair for pair in pairs if pair.question_count])
         if pairs:
             found[dataset] = pairs
     return found
+
+
+def _plain_name(dataset: str) -> str:
+    """Return what a data set is called whatever its name was typed as; pairs compare images and masks besides."""
+    family, _, rest = dataset.partition(":")
+    base, _, split_set = family.partition("/")
+    if base in SPLIT_SETS:
+        return f"{base}/{split_set or SPLIT_SETS[base][0]}:{rest}"
+    return f"{family}:{Path(rest).name}" if family in ("coco", "folder") else dataset
 
 
 def contestants(runs: Sequence[MergedRun]) -> list[Contestant]:

@@ -69,6 +69,19 @@ def test_equal_phrases_about_one_image_are_paired_in_turn(tmp_path: Path) -> Non
     assert [decider.ious for decider in pair.deciders] == [(1.0, 0.8), (0.2, 0.4)]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("refcoco:val", "refcoco/unc:val"), ("refcocog/umd:val", "refcocog:val"), ("coco:x.json", "coco:/data/x.json")],
+)
+def test_a_data_set_is_the_same_however_its_name_was_typed(one: str, other: str, tmp_path: Path) -> None:
+    mine, theirs = replace(ONE, dataset=one), replace(OTHER, dataset=other)
+    found = all_pairs(runs(tmp_path, mine=(mine, [answer(0, 0, data="d")]), theirs=(theirs, [answer(0, 0, data="d")])))
+    assert [len(pairs) for pairs in found.values()] == [1]
+    assert list(found) == [one]
+    apart = replace(theirs, dataset="refcoco/google:val")
+    assert not all_pairs(runs(tmp_path / "a", mine=(mine, [answer(0, 0)]), theirs=(apart, [answer(0, 0)])))
+
+
 def test_many_pairs_are_corrected_together(tmp_path: Path) -> None:
     keys = {"light": "a1", "dark": "b2", "dim": "c3"}
     hits = {"light": 40, "dark": 30, "dim": 20}
