@@ -43,7 +43,7 @@ class Limits:
         questions: pairs of image and phrase.
         entries: files in a zip, of whatever kind.
         file_megabytes: one file, and one image out of a zip.
-        megabytes: all images together, unpacked.
+        megabytes: all images and tables together, unpacked.
     """
 
     images: int
@@ -136,6 +136,8 @@ def read_sources(files: Sequence[tuple[str, Path]], limits: Limits, results: Pat
                 faults.append(found)
             elif isinstance(found, BatchTable):
                 tables.append(found)
+                total += nbytes
+                _check_bytes(total, limits)
             elif found.name in images:
                 faults.append(Fault(found.name, "another image has this name already; rename one of them"))
             else:
@@ -157,9 +159,13 @@ def _check(images: dict[str, BatchImage], total: int, limits: Limits) -> None:
             most=limits.images,
             got=len(images),
         )
+    _check_bytes(total, limits)
+
+
+def _check_bytes(total: int, limits: Limits) -> None:
     if total > limits.megabytes * _MEGABYTE:
         raise BatchError(
-            "expected at most {most} MB of images in one batch, got {got} MB unpacked; send fewer or smaller ones",
+            "expected at most {most} MB of files in one batch, got {got} MB unpacked; send fewer or smaller ones",
             most=limits.megabytes,
             got=_megabytes(total),
         )
@@ -196,7 +202,7 @@ def _file(name: str, path: Path, limits: Limits) -> _Found:
         if (reason := _unwanted(suffix) or _too_large(nbytes, limits)) is not None:
             return Fault(plain, reason), 0
         if suffix == _TABLE_SUFFIX:
-            return BatchTable(plain, path.read_bytes()), 0
+            return BatchTable(plain, path.read_bytes()), nbytes
     except OSError as error:
         return Fault(plain, Sentence("cannot be read: {reason}", reason=error.strerror or error)), 0
     return BatchImage(plain, partial(_read_file, path)), nbytes
@@ -225,7 +231,15 @@ def _zip(name: str, path: Path, limits: Limits) -> Iterator[_Found]:
     if not entries:
         yield Fault(name, "is an empty zip; put images into it"), 0
     by_name = {names[0]: entry for names, entry in entries}
-    ours = own_files(by_name, lambda inner: _bounded(archive, by_name[inner], limits))
+    left = limits.megabytes * _MEGABYTE
+
+    def bounded(inner: str) -> bytes:
+        nonlocal left
+        entry = by_name[inner]
+        left -= entry.file_size
+        return b"" if left < 0 or _too_large(entry.file_size, limits) else read_entry(archive, entry)
+
+    ours = own_files(by_name, bounded)
     kept, told = _without_leftovers(name, by_name, ours, None)
     yield from ((fault, 0) for fault in told)
     yield from (_entry(name, names, archive, entry, limits) for names, entry in entries if names[0] in kept)
@@ -233,10 +247,6 @@ def _zip(name: str, path: Path, limits: Limits) -> Iterator[_Found]:
 
 def _plain_names(entry: zipfile.ZipInfo) -> list[str]:
     return [plain_name(name) for name in entry_names(entry)]
-
-
-def _bounded(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits) -> bytes:
-    return b"" if _too_large(entry.file_size, limits) else read_entry(archive, entry)
 
 
 def _without_leftovers(
@@ -287,7 +297,7 @@ def _entry(
     if suffix != _TABLE_SUFFIX:
         return BatchImage(name, read, tuple(names[1:])), entry.file_size
     try:
-        return BatchTable(name, read()), 0
+        return BatchTable(name, read()), entry.file_size
     except ImageFormatError as error:
         return Fault(place, error.message), 0
 

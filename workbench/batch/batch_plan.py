@@ -84,6 +84,12 @@ def plan_batch(sources: Sources, phrases: Sequence[str], limits: Limits) -> Batc
         BatchError: nothing is left to ask, or more than the limits allow.
     """
     faults = list(sources.faults)
+    if len(phrases) > limits.questions:
+        raise BatchError(
+            "expected at most {most} lines of phrases, got {got}; ask the others in a second batch",
+            most=limits.questions,
+            got=len(phrases),
+        )
     common = _checked(((f"phrase {number}", phrase) for number, phrase in enumerate(phrases, 1)), faults)
     if not sources.images:
         raise BatchError(_nothing_left("There is no image yet. Add images, or a zip of images.", faults))
@@ -123,7 +129,7 @@ def _nothing_left(words: str, faults: Sequence[Fault]) -> Sentence:
 
 
 def _checked(numbered: Iterator[tuple[str, str]], faults: list[Fault]) -> list[str]:
-    found: list[str] = []
+    found: dict[str, None] = {}
     for place, phrase in numbered:
         if not phrase.strip():
             continue
@@ -135,8 +141,8 @@ def _checked(numbered: Iterator[tuple[str, str]], faults: list[Fault]) -> list[s
         if checked in found:
             faults.append(Fault(place, Sentence("“{phrase}” is there already; it is asked once", phrase=checked)))
         else:
-            found.append(checked)
-    return found
+            found[checked] = None
+    return list(found)
 
 
 def _add_rows(

@@ -204,13 +204,10 @@ class BatchRun:
             self._skip(asked, str(error))
             return
         view = self._comparison.view(image.pixels)
-        try:
-            for phrases, keys in missing.items():
-                size = self._call_size(keys)
-                for start in range(0, len(phrases), size):
-                    yield from self._ask(image, view, phrases[start : start + size], keys)
-        except MemoryBudgetError as error:
-            self._skip(asked, str(error))
+        for phrases, keys in missing.items():
+            size = self._call_size(keys)
+            for start in range(0, len(phrases), size):
+                yield from self._ask(image, view, phrases[start : start + size], keys)
 
     def _supersede(self, name: str, digest: str) -> None:
         """Drop the answers about a picture that is gone, and say so."""
@@ -239,9 +236,12 @@ class BatchRun:
         before = perf_counter()
         try:
             run = self._comparison.run(view, phrases, keys, self._chosen_options(keys))
-        except MemoryBudgetError:
+        except MemoryBudgetError as error:
             if len(phrases) == len(keys) == 1:
-                raise
+                self._unread[image.name] = Fault(image.name, str(error))
+                self._skipped += 1
+                yield True
+                return
             for some, few in _halves(phrases, keys):
                 yield from self._ask(image, view, some, few)
             return

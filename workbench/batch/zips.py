@@ -22,6 +22,10 @@ _OTHER_ENCODINGS: Final = ("gb18030", "big5", "cp932", "cp949", "cp850", "cp866"
 """In which names are written without a word about it, besides UTF-8 and code page 437."""
 
 
+_BOUNDED: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Ways of packing that the zip module unpacks by the piece; of the others it unpacks all before it cuts."""
+
+
 def entry_names(entry: zipfile.ZipInfo) -> tuple[str, ...]:
     """Return an entry's name as it was most probably meant, and whatever else it could be.
 
@@ -60,13 +64,16 @@ def unsafe(name: str, entry: zipfile.ZipInfo) -> str | None:
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Unpack an entry into memory: never more bytes than its checked size, which the zip module keeps to.
+    """Unpack an entry into memory: never more bytes than its checked size, whatever the entry really holds.
 
     Raises:
-        ImageFormatError: it is damaged, or packed in a way that is not known.
+        ImageFormatError: it is damaged, or packed in a way that is not known or cannot be held to a size.
     """
+    if entry.compress_type not in _BOUNDED:
+        raise ImageFormatError("is packed in an unusual way; pack it as usual (Deflate), or not at all")
     try:
-        return archive.read(entry)
+        with archive.open(entry) as file:
+            return file.read(entry.file_size)
     except Exception as error:  # each way of packing raises errors of its own on damage
         raise ImageFormatError("is damaged inside the zip ({reason}); pack it again", reason=error) from error
 

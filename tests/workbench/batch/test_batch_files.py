@@ -103,10 +103,25 @@ def test_an_entry_that_lies_about_its_size_gives_no_more_than_it_claims(tmp_path
         image.read()
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_is_unpacked_only_as_a_whole_is_not_unpacked(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("1.png", bytes(900_000))
+    (image,) = read(tmp_path / "a.zip").images
+    with pytest.raises(ImageFormatError, match="is packed in an unusual way"):
+        image.read()
+
+
+def test_tables_count_among_the_bytes(tmp_path: Path) -> None:
+    tables = {f"{index}.csv": b"image,phrase" + bytes(900_000) for index in range(3)}
+    with pytest.raises(BatchError, match="expected at most 2 MB of files in one batch, got 3 MB unpacked"):
+        read(zipped(tmp_path / "tables.zip", tables))
+
+
 def test_too_many_images_or_bytes_are_told_with_their_number(tmp_path: Path) -> None:
     with pytest.raises(BatchError, match="expected at most 3 images in one batch, got 4; split them"):
         read(zipped(tmp_path / "a.zip", {f"{index}.png": b"x" for index in range(4)}))
-    with pytest.raises(BatchError, match="expected at most 2 MB of images in one batch, got 3 MB unpacked"):
+    with pytest.raises(BatchError, match="expected at most 2 MB of files in one batch, got 3 MB unpacked"):
         read(zipped(tmp_path / "b.zip", {f"{index}.png": bytes(900_000) for index in range(3)}))
     with pytest.raises(BatchError, match=r"c\.zip: expected at most 6 files in a zip, got 7; split it"):
         read(zipped(tmp_path / "c.zip", {f"{index}.txt": b"x" for index in range(7)}))

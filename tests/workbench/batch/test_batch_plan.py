@@ -102,5 +102,7 @@ def test_limits_are_told_with_their_numbers_before_anything_is_asked() -> None:
         planned("", "a", "b", "c", "d")
     with pytest.raises(BatchError, match=r"at most 7 questions \(images times phrases\), got 9"):
         planned("", "a", "b", "c")
+    with pytest.raises(BatchError, match="expected at most 7 lines of phrases, got 8"):
+        planned("", *["a"] * 8)
     with pytest.raises(BatchError, match=r"q\.csv: expected at most 7 lines, got more; split the CSV"):
         planned("image,phrase\n" + "2.png,a\n" * 8)
