@@ -86,6 +86,12 @@ def open_corner(marks: Marks) -> Mark | None:
     return corners[-1] if len(corners) % 2 else None
 
 
+def without_open_corner(marks: Marks) -> Marks:
+    """Return the marks without a corner that waits: a box that is dragged brings both of its own."""
+    waiting = open_corner(marks)
+    return tuple(mark for mark in marks if mark is not waiting)
+
+
 def prompt_of(marks: Marks) -> SamPrompt:
     """Return what SAM is given beside the phrase."""
     return SamPrompt(box=box_of(marks), points=points_of(marks))

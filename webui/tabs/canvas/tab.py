@@ -21,6 +21,7 @@ from webui.tabs.canvas.marks import (
     open_corner,
     prompt_of,
     with_mark,
+    without_open_corner,
 )
 from webui.tabs.canvas.stage import Subject, stage, subject_of
 from webui.tabs.compare.columns import Updates
@@ -95,7 +96,7 @@ class Canvas:
         """Add a point, a corner or a whole box where it was drawn."""
         place = event.index if isinstance(event.index, list | tuple) else ()
         if len(place) == 4:
-            first = self.mark("corner", place[0], place[1], marks, key)
+            first = self.mark("corner", place[0], place[1], without_open_corner(marks), key)
             return self.mark("corner", place[2], place[3], first.get(self.marks, marks), key)
         if len(place) == 2:
             return self.mark(kind, place[0], place[1], marks, key)

@@ -1,7 +1,15 @@
 import pytest
 
 from evfsam.errors import ConfigurationError, EvfSamError, GeometryError
-from webui.tabs.canvas.marks import MAX_MARKS, Mark, drawn_prompt, open_corner, prompt_of, with_mark
+from webui.tabs.canvas.marks import (
+    MAX_MARKS,
+    Mark,
+    drawn_prompt,
+    open_corner,
+    prompt_of,
+    with_mark,
+    without_open_corner,
+)
 
 SIZE = (40, 60)
 
@@ -23,6 +31,13 @@ def test_a_third_corner_waits_and_is_drawn_hollow_while_the_box_stays() -> None:
     assert prompt_of(marks).box == (0.0, 0.0, 10.0, 10.0)
     assert [(point.x, point.is_kept) for point in drawn_prompt(marks).points] == [(30.5, False)]
     assert prompt_of((*marks, Mark("corner", 39, 39))).box == (30.0, 30.0, 40.0, 40.0)
+
+
+def test_a_box_that_is_dragged_does_not_take_the_corner_that_waits() -> None:
+    kept = (Mark("on", 1, 1), Mark("corner", 0, 0), Mark("corner", 9, 9))
+    assert without_open_corner(kept) == kept
+    dragged = (*without_open_corner((*kept, Mark("corner", 30, 30))), Mark("corner", 12, 12), Mark("corner", 20, 20))
+    assert prompt_of(dragged).box == (12.0, 12.0, 21.0, 21.0)
 
 
 @pytest.mark.parametrize(("column", "row"), [(-1, 0), (60, 0), (0, 40)])
