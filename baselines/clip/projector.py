@@ -15,6 +15,7 @@ from transformers import CLIPModel, CLIPTokenizerFast, PreTrainedTokenizerFast
 from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel, ClipTextStrategy
 from baselines.weights import load_mask_backbone, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, Sentence
+from evfsam.sam.backbone import place_module
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import read_config, read_weights, save_weights, write_config
 from evfsam.weights.hub import weights_directory
@@ -134,9 +135,10 @@ def load_strategy(
     state = {f"text_encoder.{name}": value for name, value in clip.text_model.state_dict().items()}
     state |= {f"image_encoder.{name}": value for name, value in clip.vision_model.state_dict().items()}
     state |= {f"sam.{name}": value for name, value in backbone.sam.state_dict().items()}
-    state |= {name: value.to(dtype) for name, value in read_weights(directory).items()}
+    state |= read_weights(directory)
     load_strictly(model, state, str(directory))
-    model = model.to(device=device, dtype=dtype).requires_grad_(False)
+    exact = [f"sam.{part}" for part in SamMaskBackbone.float32_parts]
+    place_module(model.requires_grad_(False), device=device, dtype=dtype, float32_parts=exact)
     return ClipTextStrategy(model, tokenizer, SamMaskBackbone(model.sam, config.sam))
 
 

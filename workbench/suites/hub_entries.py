@@ -28,23 +28,41 @@ from workbench.suites.registry import (
 )
 
 SAM_ROLE: Final = "sam"
+PROJECTOR_ROLE: Final = "projector"
+"""Of what is trained beside a SAM, and its mask decoder with it."""
 _SHOWN_CHARACTERS: Final = 200
 
 
 class SharedSams:
-    """Lets strategies on the same SAM hold it once: the first loaded stays, those after it are given that one."""
+    """Lets strategies on the same SAM hold it once: the first loaded stays, those after it are given that one.
+
+    One whose mask decoder learnt on shares the image encoder alone: with its decoder the others would draw other masks.
+    """
 
     def __init__(self) -> None:
         self._held: dict[tuple[Path, str, torch.dtype], MaskBackbone] = {}
+        self._encoders: dict[tuple[Path, str, torch.dtype], Any] = {}
         self._lock = Lock()
 
-    def adopt(self, strategy: Strategy, sam: Path | None, device: torch.device, dtype: torch.dtype) -> Strategy:
-        """Return the strategy with the SAM that is held already, which came from the same directory."""
+    def adopt(
+        self,
+        strategy: Strategy,
+        sam: Path | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        has_own_decoder: bool = False,
+    ) -> Strategy:
+        """Return the strategy with the SAM, or its image encoder, that is held already, from the same directory."""
         if sam is None or not is_dataclass(strategy) or "backbone" not in {field.name for field in fields(strategy)}:
             return strategy
+        place = sam.resolve(), str(device), dtype
         with self._lock:
             own = cast(Any, strategy).backbone
-            held = self._held.setdefault((sam.resolve(), str(device), dtype), own)
+            held = own if has_own_decoder else self._held.setdefault(place, own)
+            model = getattr(own, "sam", None)
+            if held is own and hasattr(model, "image_encoder"):
+                model.image_encoder = self._encoders.setdefault(place, model.image_encoder)
         return strategy if held is own else cast(Strategy, replace(cast(Any, strategy), backbone=held))
 
 
@@ -123,7 +141,9 @@ class HubEntry:
                 raise ConfigurationError(
                     "{title} is not loaded: {reason}", title=self.card.title, reason=out_of_memory_reason(error)
                 ) from error
-            shared = self.sams.adopt(strategy, places.get(SAM_ROLE), device, dtype)
+            shared = self.sams.adopt(
+                strategy, places.get(SAM_ROLE), device, dtype, has_own_decoder=PROJECTOR_ROLE in places
+            )
             return configured(shared, self.key, self.options)
 
     def fetch(self) -> None:

@@ -4,6 +4,7 @@
 
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -202,6 +203,21 @@ def test_strategies_on_the_same_sam_hold_it_once(tmp_path: Path) -> None:
     assert kept is first
     assert given.backbone is first.backbone  # type: ignore[attr-defined]
     assert other is second
+
+
+def test_a_decoder_that_learnt_on_is_no_other_strategys(tmp_path: Path) -> None:
+    from tests.workbench.doubles import BrightStrategy, CountingBackbone
+
+    sams, strategies = SharedSams(), []
+    for key, has_own_decoder in (("a", True), ("b", False), ("c", True), ("d", False)):
+        backbone = CountingBackbone()
+        backbone.sam = SimpleNamespace(image_encoder=object())  # type: ignore[attr-defined]
+        strategy = BrightStrategy(key, backbone=backbone)
+        strategies.append(sams.adopt(strategy, tmp_path, CPU, torch.float32, has_own_decoder=has_own_decoder))
+    a, b, c, d = (strategy.backbone for strategy in strategies)  # type: ignore[attr-defined]
+    assert d is b
+    assert len({id(a), id(b), id(c)}) == 3
+    assert a.sam.image_encoder is b.sam.image_encoder is c.sam.image_encoder
 
 
 def test_places_keep_their_order_and_kind(tmp_path: Path) -> None:
