@@ -13,7 +13,7 @@ from webui.tabs.batch import store as batch_store
 from workbench import embedding_cache, heap, limits, placement
 from workbench.comparison import MOST_POINTS
 from workbench.export import formats
-from workbench.video import clips
+from workbench.video import clips, decoding
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
@@ -44,7 +44,11 @@ BOUNDS = {
     "turns at the models": (f"up to {placement._MOST_RUNS}",),
     "processes that answer beside the server's own": (f"every {placement._PROCESS_BYTES // GIB} GiB",),
     "files to take away": (f"{formats.LARGEST_EXPORT // MB} MB at a time",),
-    "a clip": (f"{clips.FRAME_LIMIT} frames", f"{clips.MOST_PIXELS // MB} megapixels"),
+    "a clip": (
+        f"{clips.FRAME_LIMIT} frames",
+        f"{clips.MOST_PIXELS // MB} megapixels",
+        f"{decoding.MOST_FRAMES_OF_MOST_PIXELS} times",
+    ),
     "runs kept": (
         f"{run_cache.DEFAULT_MAX_BYTES // GIB} GiB",
         f"batches {batch_store.DEFAULT_MAX_BYTES // GIB} GiB",

@@ -23,7 +23,8 @@ LONGEST_SIDE: Final = 1280
 MOST_PIXELS: Final = 36_000_000
 """Frames with more are refused before one is decoded."""
 MOST_DECODED: Final = 1000
-"""Frames of a file that are decoded to find damaged ones before work begins; of a longer one, the part asked for."""
+"""Frames of a file that are decoded to find damaged ones before work begins; of a longer one whose container keeps an
+index, the part asked for."""
 CLIP_ENDINGS: Final = (".mp4", ".webm", ".mov", ".mkv", ".gif")
 
 
@@ -65,7 +66,7 @@ class Clip:
 
 
 def read_clip(path: Path) -> Clip:
-    """Look at a video file; a long one is decoded in its first frame alone.
+    """Look at a video file; a long one whose container keeps an index is decoded in its first frame alone.
 
     Raises:
         VideoFileError: it cannot be used; the message names the file without its folder.

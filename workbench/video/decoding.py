@@ -29,6 +29,8 @@ _INDEXED: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Formats whose packets have the times at which frames are shown."""
 _ONE_PACKET_A_FRAME: Final = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 _USUAL_RATE: Final = 25
+MOST_FRAMES_OF_MOST_PIXELS: Final = 300
+"""Frames of the largest size, or as many pixels in smaller ones, that are decoded of a file where it is bounded."""
 _RATE_TOLERANCE: Final = 4
 """The rate told may differ from the mean of the frames' times by one part in so many: few frames give no exact one."""
 _WIDEST_PIXEL: Final = 4
@@ -157,32 +159,35 @@ def whole_frames(container: Any, track: Any, tally: DecodingTally) -> Iterator[A
                 yield frame
 
 
-def frame_table(path: Path, decodes_up_to: int | None) -> FrameTable:
+def frame_table(path: Path, decodes_up_to: int | None, most_pixels: int | None = None) -> FrameTable:
     """Return what frames a file has; kept for files that do not change.
 
     Args:
         path: the file.
+        most_pixels: as in `picture_track`; then `MOST_FRAMES_OF_MOST_PIXELS` times as many are decoded at most.
         decodes_up_to: a file with more frames is taken at its word, where its container and codec usually keep it;
             None decodes every file.
 
     Raises:
-        VideoFileError: it is no video, or has no whole frame.
+        VideoFileError: it is no video, has no whole frame, or more to decode.
     """
     try:
         state = path.stat()
     except OSError as err:
         raise VideoFileError("expected a video file, but there is no file {path}; check the path", path=path) from err
-    return _frame_table(path, decodes_up_to, state.st_mtime_ns, state.st_size)
+    return _frame_table(path, decodes_up_to, most_pixels, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=32)
-def _frame_table(path: Path, decodes_up_to: int | None, _changed_ns: int, _nbytes: int) -> FrameTable:
+def _frame_table(
+    path: Path, decodes_up_to: int | None, most_pixels: int | None, _changed_ns: int, _nbytes: int
+) -> FrameTable:
     if decodes_up_to is not None:
         with opened_container(path) as container, video_errors_in_words(path):
             table = _table_by_index(container, picture_track(container, path, None))
         if table is not None and len(table.seconds) > decodes_up_to:
             return table
-    return _decoded_table(path)
+    return _decoded_table(path, most_pixels)
 
 
 def _table_by_index(container: Any, track: Any) -> FrameTable | None:
@@ -200,10 +205,18 @@ def _has_a_packet_a_frame(container: Any, track: Any) -> bool:
     return container.format.name in _INDEXED and track.codec_context.name in _ONE_PACKET_A_FRAME
 
 
-def _decoded_table(path: Path) -> FrameTable:
+def _decoded_table(path: Path, most_pixels: int | None) -> FrameTable:
     with opened_container(path) as container, video_errors_in_words(path):
-        track, tally = picture_track(container, path, None), DecodingTally()
-        found = [(frame.pts, frame.key_frame) for frame in whole_frames(container, track, tally)]
+        track, tally = picture_track(container, path, most_pixels), DecodingTally()
+        found, left = [], None if most_pixels is None else most_pixels * MOST_FRAMES_OF_MOST_PIXELS
+        for frame in whole_frames(container, track, tally):
+            found.append((frame.pts, frame.key_frame))
+            if left is not None and (left := left - frame.width * frame.height) < 0:
+                raise VideoFileError(
+                    "expected a video that can be looked through in a while, but {path} is too long for its kind; save "
+                    "it as MP4 (H.264), smaller or shorter",
+                    path=path,
+                )
         if not found:
             raise VideoFileError(
                 "{path} cannot be decoded: it holds no whole frame; {readable}", path=path, readable=READABLE

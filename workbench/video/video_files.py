@@ -123,7 +123,7 @@ class VideoFrames(FrameSequence):
         self._next: int
         self._open()
         try:
-            self._table = frame_table(path, decodes_up_to)
+            self._table = frame_table(path, decodes_up_to, most_pixels)
             self._numbers = {stamp: number for number, stamp in enumerate(self._table.stamps or ())}
             self.damaged_count, self.is_decoded = self._table.damaged_count, self._table.is_decoded
             self.rate = self._table.mean_rate(frame_rate(self._track))

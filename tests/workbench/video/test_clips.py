@@ -12,6 +12,7 @@ from workbench.comparison import Comparison
 from workbench.suites.full import full_suite
 from workbench.suites.registry import MINI
 from workbench.video import clips as video_clips
+from workbench.video import decoding
 from workbench.video.clip_run import PackedMask
 from workbench.video.clips import FRAME_LIMIT, SLOW_FRAME_LIMIT, Clip, frame_limit, open_part, read_clip
 from workbench.video.decoding import VideoFileError
@@ -50,6 +51,18 @@ def test_large_frames_are_scaled_down_and_huge_ones_refused_undecoded(
         assert part[2].shape == (24, 32, 3)
     monkeypatch.setattr(video_clips, "MOST_PIXELS", 3000)
     with pytest.raises(VideoFileError, match="64 × 48 pixels; save it smaller"):
+        read_clip(path)
+
+
+def test_a_clip_that_takes_too_long_to_look_through_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_gif(tmp_path / "clip.gif")
+    height, width = read_clip(path).stored_size
+    monkeypatch.setattr(video_clips, "MOST_PIXELS", height * width)
+    monkeypatch.setattr(decoding, "MOST_FRAMES_OF_MOST_PIXELS", 4)
+    assert read_clip(path).frame_count == 4
+    monkeypatch.setattr(decoding, "MOST_FRAMES_OF_MOST_PIXELS", 3)
+    decoding._frame_table.cache_clear()
+    with pytest.raises(VideoFileError, match="is too long for its kind; save it as MP4"):
         read_clip(path)
 
 
