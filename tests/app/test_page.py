@@ -142,11 +142,11 @@ def test_a_zip_of_a_run_that_is_gone_is_a_message(page: ComparePage) -> None:
 def test_a_zip_that_cannot_be_made_is_said_without_its_details(
     page: ComparePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(ENOSPC, "No space left on device")
 
     *_, last = ask(page, upload(tmp_path, three_colours()), "a square")
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
     (updates,) = page.make_archive(last[page.last_run])
     assert "Something went wrong on our side" in str(updates[page.status])
     assert "No space left on device" in caplog.text
