@@ -2,10 +2,13 @@
 const MOST_PHRASES = 30;
 const phrases = [];
 const MOST_SETTLING_MS = 10000; // a busy page is no slower to offer to stop what was asked
-let at = 0, asked = '', askedAt = -MOST_SETTLING_MS, wasOffered = false;
+const MOST_ASKING_MS = 1000; // until a busy page asks what Enter was pressed for
+let at = 0, asked = '', pressedAt = -MOST_ASKING_MS, askedAt = -MOST_SETTLING_MS, wasOffered = false;
 const field = () => document.querySelector('#phrase textarea, #phrase input');
 const canStop = () => document.querySelector('#stop')?.disabled === false;
-const isUnderWay = () => canStop() || (!wasOffered && performance.now() - askedAt < MOST_SETTLING_MS);
+const isPressed = () => performance.now() - pressedAt < MOST_ASKING_MS;
+const isSettling = () => !wasOffered && performance.now() - askedAt < MOST_SETTLING_MS;
+const isUnderWay = () => canStop() || isPressed() || isSettling();
 const question = () => JSON.stringify([
   field()?.value, document.querySelector('#image img')?.src,
   [...document.querySelectorAll('#strategies input, #options input')].map((one) => [one.value, one.checked]),
@@ -14,6 +17,7 @@ const question = () => JSON.stringify([
 document.addEventListener('asked', () => {
   asked = question();
   askedAt = performance.now();
+  pressedAt = -MOST_ASKING_MS;
   wasOffered = canStop();
   const phrase = field()?.value.trim();
   if (phrase && phrase !== phrases.at(-1)) phrases.push(phrase);
@@ -37,6 +41,7 @@ function drop(event) {
 document.addEventListener('keydown', (event) => {
   if (event.target !== field() || event.isComposing) return;
   if (event.key === 'Enter' && isUnderWay() && question() === asked) drop(event);
+  else if (event.key === 'Enter' && !event.shiftKey) [asked, pressedAt] = [question(), performance.now()];
   const way = {ArrowUp: -1, ArrowDown: 1}[event.key];
   if (!way || event.shiftKey || event.altKey || event.ctrlKey || event.metaKey) return;
   const next = Math.min(phrases.length, Math.max(0, at + way));
