@@ -49,7 +49,7 @@ def test_the_first_words_say_what_to_do_without_the_fields_own_and_those_are_exp
     page.click("#new-scene")
     expect_three_answers(page)
     facts = page.locator("#card-evf-sam .facts > div")
-    expect(facts).to_have_count(4)
+    expect(facts.nth(2)).to_be_visible()  # a random scene may hold nothing for a mask whose edge is judged
     for fact in facts.all():
         assert len(fact.locator("dd.note").inner_text()) > 5, "a figure of the field says what it is"
 
