@@ -26,9 +26,9 @@ from training.loop import CHECKPOINT_EVERY_S, told_differences
 from training.places import Places
 from training.processes import check_alone, is_first
 from training.recipes import BESIDE, STAGES
-from training.whole import whole_file
 from workbench.cli.parser import OneLineParser
 from workbench.datasets.cutouts import FETCHED
+from workbench.export.file_writing import whole_file
 
 DEFAULT_OUT = Path("checkpoints/mini")
 _POLL_S = 1.0

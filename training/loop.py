@@ -25,7 +25,7 @@ from evfsam.errors import CheckpointError
 from evfsam.weights.checkpoint_files import shortened
 from training.curves import Curves
 from training.processes import Processes
-from training.whole import whole_file
+from workbench.export.file_writing import whole_file
 
 CHECKPOINT_EVERY_S = 120.0
 ATTENTION_KERNELS = {

@@ -32,8 +32,9 @@ from training.processes import Processes
 from training.scene_pool import ScenePool
 from training.scene_stream import SceneSource
 from training.tokenizer_training import train_sentencepiece
-from training.whole import whole_file, whole_folder
+from training.whole import whole_folder
 from workbench.datasets.cutouts import FETCHED
+from workbench.export.file_writing import whole_file
 
 PHRASES_FOR_TOKENIZERS: Final = 40_000
 

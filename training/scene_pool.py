@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from evfsam.types import RgbImage
 from training.scene_stream import SceneKind, SceneSource, TrainingScene
-from training.whole import whole_file
+from workbench.export.file_writing import whole_file
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from training.whole import whole_file
 from workbench.datasets.vocabulary import COLOURS, GROUPS, NOUNS
+from workbench.export.file_writing import whole_file
 
 
 def train_sentencepiece(phrases: Iterable[str], path: Path, *, vocab_size: int = 2000) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, however a run ends while it writes them."""
+"""Folders that are there whole or not at all, however a run ends while it writes them; files: `file_writing`."""
 
 import os
 import shutil
@@ -28,15 +28,3 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             old.replace(folder)
         for each in (new, old):
             shutil.rmtree(each, ignore_errors=True)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Lend a path beside `path`, the file at which takes its place once it is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        yield new
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from training.whole import whole_file, whole_folder
+from training.whole import whole_folder
+from workbench.export.file_writing import whole_file
 
 
 def write_shards(folder: Path, *names: str, is_killed: bool = False) -> None:

@@ -4,7 +4,8 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from errno import EISDIR
 from pathlib import Path
 from secrets import token_hex
@@ -111,15 +112,26 @@ def part_beside(path: Path) -> Path:
     return path.with_name(f".{token_hex(8)}.part{path.suffix.lower()}")
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Lend a path beside `path`; the file written there takes its place once that is left without an error.
+
+    Raises:
+        OSError, ValueError: it cannot be written.
+    """
+    part = part_beside(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     try:
-        part = part_beside(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole_file(path) as part:
             write(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
     return path
