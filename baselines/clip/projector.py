@@ -15,7 +15,6 @@ from transformers import CLIPModel, CLIPTokenizerFast, PreTrainedTokenizerFast
 from baselines.clip.text import ClipTextSamConfig, ClipTextSamModel, ClipTextStrategy
 from baselines.weights import load_mask_backbone, raise_unless_complete, without_progress_bars
 from evfsam.errors import CheckpointError, Sentence
-from evfsam.sam.backbone import place_module
 from evfsam.sam.sam import SamMaskBackbone
 from evfsam.weights.checkpoint_files import read_config, read_weights, save_weights, write_config
 from evfsam.weights.hub import weights_directory
@@ -137,8 +136,7 @@ def load_strategy(
     state |= {f"sam.{name}": value for name, value in backbone.sam.state_dict().items()}
     state |= read_weights(directory)
     load_strictly(model, state, str(directory))
-    exact = [f"sam.{part}" for part in SamMaskBackbone.float32_parts]
-    place_module(model.requires_grad_(False), device=device, dtype=dtype, float32_parts=exact)
+    model.requires_grad_(False).place(device, dtype)
     return ClipTextStrategy(model, tokenizer, SamMaskBackbone(model.sam, config.sam))
 
 

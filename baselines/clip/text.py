@@ -163,9 +163,13 @@ class ClipTextSamModel(nn.Module):
         directory = Path(directory)
         model = cls(ClipTextSamConfig.from_dict(read_config(directory)))
         load_strictly(model, read_weights(directory), str(directory))
-        exact = [f"sam.{part}" for part in SamMaskBackbone.float32_parts]
-        place_module(model, device=device, dtype=dtype, float32_parts=exact)
+        model.place(device, dtype)
         return model
+
+    def place(self, device: str | torch.device, dtype: torch.dtype) -> None:
+        """Move to a device and number type, but for the parts of SAM that compute in float32."""
+        exact = [f"sam.{part}" for part in SamMaskBackbone.float32_parts]
+        place_module(self, device=device, dtype=dtype, float32_parts=exact)
 
     def save_pretrained(self, directory: str | Path, **storage: Unpack[Storage]) -> None:
         """Write `config.json` and `model.safetensors`; see `evfsam.weights.checkpoint_files.save_weights`."""
