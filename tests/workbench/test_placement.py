@@ -90,40 +90,38 @@ def test_a_torch_that_does_not_tell_of_matrix_units_computes_in_float32(monkeypa
     assert budget.dtype == torch.float32
 
 
-def test_questions_get_half_of_what_is_free_shared_among_those_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal:       9000 kB\nMemAvailable:   8000 kB\n", encoding="ascii")
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which meminfo, and the files of a control group, tell of this machine's memory."""
     monkeypatch.setattr(placement, "_MEMORY", tmp_path / "meminfo")
     monkeypatch.setattr(placement, "_GROUP", tmp_path)
+    return tmp_path
+
+
+def test_questions_get_half_of_what_is_free_shared_among_those_at_a_time(machine: Path) -> None:
+    (machine / "meminfo").write_text("MemTotal:       9000 kB\nMemAvailable:   8000 kB\n", encoding="ascii")
     assert question_budget() == 4000 * 1024
     assert question_budget(4) == 1000 * 1024
-    (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
-    (tmp_path / "memory.current").write_text("1024\n", encoding="ascii")
+    (machine / "memory.max").write_text("max\n", encoding="ascii")
+    (machine / "memory.current").write_text("1024\n", encoding="ascii")
     assert question_budget() == 4000 * 1024
-    (tmp_path / "memory.max").write_text("5120\n", encoding="ascii")
+    (machine / "memory.max").write_text("5120\n", encoding="ascii")
     assert question_budget() == 2048
 
 
-def test_files_that_a_container_has_read_leave_its_memory_to_questions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "meminfo").write_text("MemAvailable:   8000 kB\n", encoding="ascii")
-    monkeypatch.setattr(placement, "_MEMORY", tmp_path / "meminfo")
-    monkeypatch.setattr(placement, "_GROUP", tmp_path)
-    (tmp_path / "memory.max").write_text("5120\n", encoding="ascii")
-    (tmp_path / "memory.current").write_text("5120\n", encoding="ascii")
-    (tmp_path / "memory.stat").write_text("anon 512\nfile 4608\ninactive_file 4096\n", encoding="ascii")
+def test_files_that_a_container_has_read_leave_its_memory_to_questions(machine: Path) -> None:
+    (machine / "meminfo").write_text("MemAvailable:   8000 kB\n", encoding="ascii")
+    (machine / "memory.max").write_text("5120\n", encoding="ascii")
+    (machine / "memory.current").write_text("5120\n", encoding="ascii")
+    (machine / "memory.stat").write_text("anon 512\nfile 4608\ninactive_file 4096\n", encoding="ascii")
     assert question_budget() == 2048
 
 
 @pytest.mark.parametrize(("free_gib", "count"), [(1, 0), (5, 2), (64, 3)])
 def test_questions_are_answered_in_further_processes_as_far_as_memory_is_free(
-    free_gib: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    free_gib: int, count: int, machine: Path
 ) -> None:
-    (tmp_path / "meminfo").write_text(f"MemAvailable:   {free_gib * 2**20} kB\n", encoding="ascii")
-    monkeypatch.setattr(placement, "_MEMORY", tmp_path / "meminfo")
-    monkeypatch.setattr(placement, "_GROUP", tmp_path)
+    (machine / "meminfo").write_text(f"MemAvailable:   {free_gib * 2**20} kB\n", encoding="ascii")
     assert processes_beside(4) == count
 
 
