@@ -34,7 +34,7 @@ from workbench.datasets.vocabulary import NOUNS
 IMAGE_SIZE = 128
 PATCH_SIZE = 16
 MAX_TOKENS = 40
-SCHEDULE = Schedule(steps=600, learning_rate=1e-3, warmup=100, validate_every=300)
+SCHEDULE = Schedule(steps=1800, learning_rate=1e-3, warmup=100, validate_every=300)
 BATCH = 64
 
 
