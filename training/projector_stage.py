@@ -22,9 +22,9 @@ from training.loop import Schedule
 from training.scene_stream import SceneSource, covered_share
 from training.warm_start import started
 
-SCHEDULE = Schedule(steps=500, learning_rate=8e-4, warmup=50, validate_every=250)
-SCENES_A_STEP = 32
-PHRASES_A_SCENE = 6
+SCHEDULE = Schedule(steps=1200, learning_rate=8e-4, warmup=50, validate_every=300)
+SCENES_A_STEP = 24
+PHRASES_A_SCENE = 4
 
 
 def fresh_model(clip: CLIPModel, backbone: SamMaskBackbone) -> ClipTextSamModel:
@@ -89,7 +89,7 @@ class ProjectorStage:
         with torch.no_grad():
             embeddings = self.model.sam.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
         answers = []
-        for images in (None, batch.images()):
-            prompts = self.model.prompt_embeddings(batch.input_ids, batch.words, images)
+        for images in (None, batch.encoder_pixels.float()):
+            prompts = self.model.prompt_embeddings(batch.input_ids, batch.words, images, batch.scene_of)
             answers.append(self.model.decode(embeddings[batch.scene_of], prompts)[0][:, 0].float())
         return answers

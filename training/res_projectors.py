@@ -43,17 +43,18 @@ class ClipTextLoss(nn.Module):
     def forward(self, batch: PhraseImages) -> torch.Tensor:
         """Return the loss."""
         device = self.model.sam.device
-        repeats = torch.tensor(batch.counts, device=device)
+        image_of = torch.arange(len(batch.counts), device=device).repeat_interleave(
+            torch.tensor(batch.counts, device=device)
+        )
         ids, words = batch.input_ids.to(device), batch.words.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.is_mixed):
             with torch.no_grad():
-                embeddings = torch.cat(
-                    [self.model.sam.image_encoder(each[None]) for each in batch.pixels.to(device)]
-                ).repeat_interleave(repeats, 0)
-            images = batch.reader_pixels.to(device).repeat_interleave(repeats, 0)
+                embeddings = torch.cat([self.model.sam.image_encoder(each[None]) for each in batch.pixels.to(device)])[
+                    image_of
+                ]
             answers = [
-                self.model.decode(embeddings, self.model.prompt_embeddings(ids, words, seen))[0]
-                for seen in (None, images)
+                self.model.decode(embeddings, self.model.prompt_embeddings(ids, words, seen, image_of))[0]
+                for seen in (None, batch.reader_pixels.to(device))
             ]
         mask_logits = [
             upsample_logits(of_image, frame)[:, 0]

@@ -117,15 +117,21 @@ class ClipTextSamModel(nn.Module):
         self.eval()
 
     def prompt_embeddings(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, clip_pixel_values: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        clip_pixel_values: torch.Tensor | None = None,
+        image_of: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Project phrases, alone or each beside its image, to one prompt token each. Gradients reach the projector.
 
         Args:
             input_ids: (B, T), right-padded.
             attention_mask: (B, T), 1 on real tokens.
-            clip_pixel_values: (B, 3, s, s) as `evfsam.preprocess.clip_pixels` makes them, or (1, 3, s, s) for one
-                image beside all phrases, for late concat; None for text alone.
+            clip_pixel_values: (I, 3, s, s) as `evfsam.preprocess.clip_pixels` makes them, for late concat; None for
+                text alone.
+            image_of: (B,) rows of the images that the phrases stand beside; None where there is one image for all, or
+                one for each.
 
         Returns:
             (B, 1, C).
@@ -133,7 +139,8 @@ class ClipTextSamModel(nn.Module):
         features = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).pooler_output
         if clip_pixel_values is not None:
             image_features = self.image_encoder(pixel_values=clip_pixel_values).pooler_output
-            features = torch.cat([features, image_features.expand(len(features), -1)], dim=-1)
+            beside = image_features.expand(len(features), -1) if image_of is None else image_features[image_of]
+            features = torch.cat([features, beside], dim=-1)
         variant: Variant = "text" if clip_pixel_values is None else "late-concat"
         prompts: torch.Tensor = self.projectors[variant](features)
         return prompts[:, None]

@@ -67,6 +67,18 @@ def test_late_concat_projects_text_beside_the_images_cls(
     torch.testing.assert_close(model.prompt_embeddings(ids, mask, pixels)[:, 0], expected)
 
 
+def test_phrases_stand_beside_the_images_that_they_name(
+    built: tuple[ClipTextSamModel, PreTrainedTokenizerFast],
+) -> None:
+    model, tokenizer = built
+    ids, mask = tokens(tokenizer, "red cup", "both cats", "red cup")
+    images = torch.stack([clip_pixels(IMAGE, IMAGE_SIZE), clip_pixels(255 - IMAGE, IMAGE_SIZE)])
+    image_of = torch.tensor([0, 1, 1])
+    torch.testing.assert_close(
+        model.prompt_embeddings(ids, mask, images, image_of), model.prompt_embeddings(ids, mask, images[image_of])
+    )
+
+
 @pytest.mark.parametrize("with_image", [False, True])
 def test_gradients_reach_the_used_projector_and_the_mask_decoder_alone(with_image: bool) -> None:
     model, tokenizer = tiny_clip_text()
