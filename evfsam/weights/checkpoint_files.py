@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypedDict, TypeVar
 
 import torch
@@ -94,6 +95,9 @@ def save_weights(
 ) -> Path:
     """Write safetensors, replacing older ones only once the new ones are whole.
 
+    However a save ends, the older weights are read or the new ones, never some of each: an index is what counts, and
+    shards that replace others are written beside them under names of their own. Older shards go last.
+
     Args:
         directory: made if missing.
         tensors: names to tensors; storage shared between names is written twice.
@@ -115,19 +119,26 @@ def save_weights(
             )
     directory.mkdir(parents=True, exist_ok=True)
     shards = _shards(tensors, storage_dtype, max_shard_bytes)
+    index_path = directory / INDEX_NAME
     if len(shards) == 1:
         _save_file(directory / WEIGHTS_NAME, tensors, storage_dtype)
+        index_path.unlink(missing_ok=True)
+        _delete_shards(directory, but=set())
         return directory / WEIGHTS_NAME
+    stem = f"model-{token_hex(4)}" if index_path.exists() else "model"
     weight_map = {}
     for number, names in enumerate(shards, start=1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        file = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
         _save_file(directory / file, {name: tensors[name] for name in names}, storage_dtype)
         weight_map.update(dict.fromkeys(names, file))
     total = sum(_stored_bytes(value, storage_dtype) for value in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    (directory / INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    partial = directory / f"{INDEX_NAME}.partial"
+    partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    partial.replace(index_path)
     (directory / WEIGHTS_NAME).unlink(missing_ok=True)  # an older whole file would be read before the index
-    return directory / INDEX_NAME
+    _delete_shards(directory, but=set(weight_map.values()))
+    return index_path
 
 
 def listed(what: str, names: list[str]) -> str:
@@ -270,6 +281,13 @@ def _weight_map(index: Path) -> dict[str, str]:
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise CheckpointError("{index} does not map weights to files beside it; download it again", index=index)
     return dict(entries) if isinstance(entries, dict) else {}
+
+
+def _delete_shards(directory: Path, *, but: set[str]) -> None:
+    """Delete shards that `save_weights` wrote, also those of a save that was cut short."""
+    for path in directory.glob("model-*-of-*.safetensors*"):
+        if path.name not in but:
+            path.unlink()
 
 
 def _save_file(path: Path, tensors: Mapping[str, torch.Tensor], storage_dtype: torch.dtype | None) -> None:

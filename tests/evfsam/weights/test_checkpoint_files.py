@@ -1,6 +1,9 @@
+import itertools
 import json
 import os
 import pickle
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,57 @@ def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
         save_weights(tmp_path, {"weight": torch.tensor([float("nan")])})
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
     torch.testing.assert_close(read_weights(tmp_path), weights())
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process."""
+
+
+def kill_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process end instead of the step after so many that change a folder."""
+    left = iter(range(steps))
+
+    def counted(change: Callable[..., object]) -> Callable[..., object]:
+        def step(*arguments: object, **options: object) -> object:
+            if next(left, None) is None:
+                raise Killed
+            return change(*arguments, **options)
+
+        return step
+
+    for name in ("touch", "write_text", "replace", "unlink"):
+        monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
+
+
+@pytest.mark.parametrize("before", [None, 8, 16])
+@pytest.mark.parametrize("after", [None, 8, 16])
+def test_a_save_that_is_cut_short_leaves_the_older_weights_or_the_new_ones(
+    before: int | None, after: int | None, tmp_path: Path
+) -> None:
+    older, newer = ({name: torch.full((2,), value) for name in "abcd"} for value in (0.0, 1.0))
+    found = []
+    for steps in itertools.count():
+        folder = tmp_path / str(steps)
+        save_weights(folder, older, max_shard_bytes=before)
+        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+            kill_after(steps, patch)
+            save_weights(folder, newer, max_shard_bytes=after)
+            break
+        values = {value for tensor in read_weights(folder).values() for value in tensor.tolist()}
+        assert len(values) == 1, f"old and new ones after {steps} steps"
+        found += values
+        save_weights(folder, newer, max_shard_bytes=after)
+        assert {path.name for path in folder.iterdir()} == named_files(folder)
+    assert found == sorted(found)
+    torch.testing.assert_close(read_weights(folder), newer)
+
+
+def named_files(folder: Path) -> set[str]:
+    """The files that weights are read from."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return {"model.safetensors"}
+    return {index.name, *json.loads(index.read_text())["weight_map"].values()}
 
 
 def test_shards_are_joined(tmp_path: Path) -> None:
