@@ -3,13 +3,19 @@
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Final
 
 from evfsam.errors import CheckpointError, Sentence
+
+try:
+    import fcntl
+except ImportError:  # Windows: of two processes that write at once, one may lose its line and records it the next time
+    fcntl = None  # type: ignore[assignment]
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _ALWAYS_READ: Final = 64 * 2**20
@@ -76,7 +82,7 @@ def recorded_files(model_id: str, directory: Path) -> dict[str, RecordedFile]:
 
 
 class ModelRecord:
-    """The JSON file. It is read at each question and replaced as a whole, so several processes may share it."""
+    """The JSON file, which several processes may share: read at each question, changed by one at a time, as a whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -107,9 +113,8 @@ class ModelRecord:
         """
         files = {name: vars(file) for name, file in model.files.items()}
         values = {"asked": model.asked, "commit": model.commit, "files": files}
-        known = self._read()
-        if known.get(model_id) != values:
-            self._write({**known, model_id: values})
+        if self._read().get(model_id) != values:
+            self._change(lambda known: {**known, model_id: values})
 
     def drop(self, model_id: str) -> None:
         """Forget a model.
@@ -117,17 +122,17 @@ class ModelRecord:
         Raises:
             CheckpointError: the file cannot be written.
         """
-        known = self._read()
-        if known.pop(model_id, None) is not None:
-            self._write(known)
+        if model_id in self._read():
+            self._change(lambda known: {name: values for name, values in known.items() if name != model_id})
 
-    def _write(self, values: Mapping[str, object]) -> None:
-        text = json.dumps(values, indent=2, sort_keys=True) + "\n"
+    def _change(self, change: Callable[[Mapping[str, object]], Mapping[str, object]]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
-                file.write(text)
-            Path(file.name).replace(self.path)
+            with self._alone():
+                text = json.dumps(change(self._read()), indent=2, sort_keys=True) + "\n"
+                with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
+                    file.write(text)
+                Path(file.name).replace(self.path)
         except OSError as err:
             raise CheckpointError(
                 "the record of downloads {path} could not be written ({reason}); free space there, or name "
@@ -135,6 +140,15 @@ class ModelRecord:
                 path=self.path,
                 reason=err.strerror,
             ) from err
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other process or thread is between reading the record and replacing it."""
+        with self.path.with_name(f"{self.path.name}.lock").open("a") as lock:
+            if fcntl is not None:
+                with suppress(OSError):  # some network file systems know no locks
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _read(self) -> dict[str, Any]:
         try:
