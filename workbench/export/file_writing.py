@@ -21,6 +21,10 @@ _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 _COMPRESSED_ALREADY: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".mp4", ".npz"})
 
 
+class UnwritableError(ConfigurationError):
+    """A file cannot be written; the message names its whole path, which a visitor of a server need not see."""
+
+
 def write_zip(target: Path | IO[bytes], files: Iterable[tuple[str, bytes]]) -> None:
     """Pack files, given by name and content, into a zip; equal files in equal order make equal bytes.
 
@@ -52,7 +56,7 @@ def write_whole(path: Path, content: bytes) -> Path:
     """Write a file, and the folders above it, so that it is there whole or not at all.
 
     Raises:
-        ConfigurationError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
     return _write_whole(path, lambda part: part.write_bytes(content))
 
@@ -61,7 +65,7 @@ def write_whole_zip(path: Path, files: Iterable[tuple[str, bytes]]) -> Path:
     """Do as `write_whole` with a zip of files that are made one by one: no more than one is held at a time.
 
     Raises:
-        ConfigurationError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
     return _write_whole(path, lambda part: write_zip(part, files))
 
@@ -70,7 +74,7 @@ def check_writable(path: Path) -> None:
     """Find out before the work whether a file can be written, by writing an empty one beside it and taking it away.
 
     Raises:
-        ConfigurationError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
     try:
         if path.is_dir():
@@ -137,6 +141,6 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def _unwritable(path: Path, error: OSError | ValueError) -> ConfigurationError:
+def _unwritable(path: Path, error: OSError | ValueError) -> UnwritableError:
     reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return ConfigurationError("cannot write {path}: {reason}; choose another place", path=path, reason=reason)
+    return UnwritableError("cannot write {path}: {reason}; choose another place", path=path, reason=reason)

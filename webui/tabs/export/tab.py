@@ -20,6 +20,7 @@ from webui.tabs.compare.tab import FILE_QUEUE, SAVE_FILE, STATE_SECONDS, WRITERS
 from webui.tabs.export.restoring import UPLOAD, page_address, recipe_of
 from workbench.export.code_snippets import client_snippet, curl_snippet, library_snippet
 from workbench.export.exported_run import ExportedRun, exported_run
+from workbench.export.file_writing import UnwritableError
 from workbench.export.formats import FORMATS, write_bundle, write_format
 from workbench.export.links import encode_link
 from workbench.export.manifest import weight_digests
@@ -98,11 +99,12 @@ class TakeAwayTab:
                         translate("{name}, {size}, is downloaded.", name=written.name, size=size)
                     ),
                 }
-        except EvfSamError as error:
-            yield {self.file: None, self.status: wording.problem(str(error))}
-        except Exception:
-            logger.exception("a file could not be made")
-            yield {self.file: None, self.status: wording.problem(translate(_OUR_FAULT))}
+        except Exception as error:
+            told = str(error)
+            if not isinstance(error, EvfSamError) or isinstance(error, UnwritableError):
+                logger.exception("a file could not be made")
+                told = translate(_OUR_FAULT)
+            yield {self.file: None, self.status: wording.problem(told)}
 
     def read_figures(self, key: str | None) -> Updates:
         """Show result.json of the run."""
