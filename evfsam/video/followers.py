@@ -79,7 +79,7 @@ class FrameByFrame:
         return False
 
     def follow(self, frames: Sequence[RgbImage], phrase: str, *, prompt_frame: int = 0) -> Iterator[FrameMask]:
-        """Do as `VideoFollower.follow` says; every frame counts as prompted, and carries the strategy's answer."""
+        """Do as `VideoFollower.follow` says; every frame carries the strategy's answer."""
         phrase = check_phrase(phrase)
         check_tracking(len(frames), prompt_frame)
         order = (prompt_frame, *range(prompt_frame - 1, -1, -1), *range(prompt_frame + 1, len(frames)))
@@ -98,7 +98,7 @@ def follower_of(strategy: Strategy) -> VideoFollower:
 def _asked(strategy: Strategy, frame: RgbImage, index: int, phrase: str) -> FrameMask:
     with torch.inference_mode():
         answer = strategy.segment(ImageView(frame), phrase)
-    return FrameMask(index, answer.mask_logits, None, True, _low_res_logits(answer), answer)
+    return FrameMask(index, answer.mask_logits, _low_res_logits(answer), answer)
 
 
 def _low_res_logits(answer: Segmentation) -> torch.Tensor | None:

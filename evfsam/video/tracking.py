@@ -44,17 +44,12 @@ class FrameMask:
     Attributes:
         index: of the frame.
         mask_logits: (H, W) float32 at the frame's size; the decision border is 0.
-        object_score: SAM-2's logit for the object being visible on the frame; not above 0, the mask is empty. None
-            where a strategy without a memory answered.
-        is_prompted: whether the phrase was asked on this frame.
         low_res_logits: (4h, 4w) float32, small holes filled; None where there is not one decoder's answer.
         answer: the whole answer of a strategy that was asked this frame alone; None where memory is at work.
     """
 
     index: int
     mask_logits: torch.Tensor
-    object_score: float | None
-    is_prompted: bool
     low_res_logits: torch.Tensor | None
     answer: Segmentation | None = None
 
@@ -256,10 +251,10 @@ class _Tracker:
         """Segment a frame by a prompt (1, 1, C), without looking at any memory."""
         levels, _ = self._features(frame)
         embeddings = levels[-1] + self.sam.no_mem_embed.view(1, -1, 1, 1)
-        low_res, pointer, score = self._decoded(embeddings, prompt, levels)
+        low_res, pointer = self._decoded(embeddings, prompt, levels)
         filled = fill_holes(low_res, self.hole_area)
         memory = self._memory(levels[-1], (self._enlarged(filled) > 0).float(), pointer)
-        return _frame_mask(filled, frame, index, score, is_prompted=True), memory
+        return _frame_mask(filled, frame, index), memory
 
     @torch.no_grad()
     def follow(self, frame: RgbImage, index: int, bank: _MemoryBank, *, is_backward: bool) -> FrameMask:
@@ -275,9 +270,9 @@ class _Tracker:
             num_frames=index + self.config.object_pointer_count,  # only bounds how far pointers are looked for
             track_in_reverse=is_backward,
         )
-        low_res, pointer, score = self._decoded(embeddings, self._nothing_asked(), levels)
+        low_res, pointer = self._decoded(embeddings, self._nothing_asked(), levels)
         bank.add(index, self._memory(levels[-1], self._enlarged(low_res).sigmoid(), pointer))
-        return _frame_mask(fill_holes(low_res, self.hole_area), frame, index, score, is_prompted=False)
+        return _frame_mask(fill_holes(low_res, self.hole_area), frame, index)
 
     def _features(self, frame: RgbImage) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return the three levels of a frame, finest first, and the positions of the last."""
@@ -288,8 +283,8 @@ class _Tracker:
 
     def _decoded(
         self, embeddings: torch.Tensor, prompt: torch.Tensor, levels: list[torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the best mask as (1, 1, 4h, 4w) float32 logits, its object pointer (1, C), and the (1, 1) score."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the best mask as (1, 1, 4h, 4w) float32 logits, and its object pointer (1, C)."""
         from evfsam.sam.sam2 import run_sam2_decoder
 
         logits, ious, tokens, score = run_sam2_decoder(
@@ -297,7 +292,7 @@ class _Tracker:
         )
         best, is_visible = int(ious[0].argmax()), score > 0
         low_res = torch.where(is_visible[..., None, None], logits[:, best : best + 1].float(), _HIDDEN_LOGIT)
-        return low_res, torch.where(is_visible, self.sam.obj_ptr_proj(tokens[:, best]), self.sam.no_obj_ptr), score
+        return low_res, torch.where(is_visible, self.sam.obj_ptr_proj(tokens[:, best]), self.sam.no_obj_ptr)
 
     def _nothing_asked(self) -> torch.Tensor:
         """SAM-2's prompt where there is none: a point that is none, and the empty one that closes the list."""
@@ -325,12 +320,10 @@ def _as_sequence(level: torch.Tensor) -> torch.Tensor:
     return level.flatten(2).permute(2, 0, 1)
 
 
-def _frame_mask(
-    low_res_logits: torch.Tensor, frame: RgbImage, index: int, score: torch.Tensor, *, is_prompted: bool
-) -> FrameMask:
+def _frame_mask(low_res_logits: torch.Tensor, frame: RgbImage, index: int) -> FrameMask:
     size = frame.shape[0], frame.shape[1]
     logits = F.interpolate(low_res_logits, size, mode="bilinear", align_corners=False)
-    return FrameMask(index, logits[0, 0], float(score), is_prompted, low_res_logits[0, 0])
+    return FrameMask(index, logits[0, 0], low_res_logits[0, 0])
 
 
 def fill_holes(logits: torch.Tensor, max_area: int) -> torch.Tensor:

@@ -31,7 +31,7 @@ def test_an_image_strategy_is_asked_every_frame_alone_the_phrases_frame_first() 
     assert not follower.carries_memory
     results = list(follower.follow(grey_frames([10, 200, 10, 10]), PHRASE, prompt_frame=2))
     assert [result.index for result in results] == [2, 1, 0, 3]
-    assert all(result.is_prompted and result.object_score is None for result in results)
+    assert all(result.answer is not None for result in results)
     by_index = {result.index: result for result in results}
     assert by_index[0].mask[:, :4].all()
     assert not by_index[0].mask[:, 4:].any()
@@ -60,7 +60,7 @@ def test_an_evf_sam2_is_followed_by_its_memory() -> None:
     assert follower.carries_memory
     frames = [noise_image(20, 30, seed=index) for index in range(3)]
     followed = list(follower.follow(frames, PHRASE, prompt_frame=1))
-    assert [(result.index, result.is_prompted) for result in followed] == [(1, True), (0, False), (2, False)]
+    assert [result.index for result in followed] == [1, 0, 2]
     for result, expected in zip(
         followed, segment_video(frames, PHRASE, video_model, processor, prompt_frame=1), strict=True
     ):

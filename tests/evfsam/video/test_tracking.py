@@ -56,11 +56,9 @@ def run(model: EvfSamModel, processor: EvfSamProcessor, count: int = 6, **option
 def test_every_frame_gets_a_mask_of_its_size(video_model: EvfSamModel, video_processor: EvfSamProcessor) -> None:
     results = run(video_model, video_processor)
     assert [result.index for result in results] == [0, 1, 2, 3, 4, 5]
-    assert [result.is_prompted for result in results] == [True] + [False] * 5
     for result in results:
         assert result.mask.shape == result.mask_logits.shape == (20, 30)
         assert result.mask_logits.isfinite().all()
-        assert result.object_score > 0
 
 
 def test_the_phrase_may_be_about_any_frame(video_model: EvfSamModel, video_processor: EvfSamProcessor) -> None:
@@ -130,7 +128,6 @@ def test_an_object_that_is_not_to_be_seen_has_an_empty_mask(video_processor: Evf
     model = tiny_model(family="sam2", sam=SAM2).requires_grad_(False)
     model.visual_model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(-5)
     for result in run(model, video_processor, 3):
-        assert result.object_score < 0
         assert not result.mask.any()
 
 
