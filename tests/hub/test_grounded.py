@@ -9,7 +9,7 @@ import torch
 
 from baselines.grounded import Detection, GroundedStrategy, detector_text, load_strategy, usable_boxes, widened
 from evfsam.errors import CheckpointError, ConfigurationError, PhraseError
-from evfsam.types import ImageView, Strategy
+from evfsam.types import BoxXyxy, ImageView, SamPrompt, Strategy
 from tests.hub.tiny_hub import GROUNDING_DINO, SAM, lay_down
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
@@ -51,6 +51,28 @@ def test_several_boxes_give_several_masks(strategy: GroundedStrategy, monkeypatc
     result = detecting(strategy, monkeypatch, first, second, copy).segment(ImageView(IMAGE), "cup")
     assert [prompt.box for prompt in result.prompts] == [(0, 0, 30, 40), (40, 5, 80, 45)]
     assert len(result.predictions) == 2
+
+
+def test_boxes_are_decoded_in_one_pass_as_each_alone(
+    strategy: GroundedStrategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes: list[BoxXyxy] = [(0, 0, 30, 40), (40, 5, 80, 45), (10, 20, 60, 50)]
+    detecting(strategy, monkeypatch, *(Detection(box, 0.9, "cup") for box in boxes))
+    backbone, view = strategy.backbone, ImageView(IMAGE)
+    decode_features, passes = backbone.decode_features, []  # type: ignore[attr-defined]
+
+    def counted(*arguments: object, **options: object) -> object:
+        passes.append(len(arguments))
+        return decode_features(*arguments, **options)
+
+    monkeypatch.setattr(backbone, "decode_features", counted)
+    result = strategy.segment(view, "cup")
+    assert len(passes) == 1
+    embedding, _ = view.embedding(backbone)
+    for box, together in zip(boxes, result.predictions, strict=True):
+        alone = backbone.decode(embedding, SamPrompt(box=box), multimask=True)
+        torch.testing.assert_close(together.low_res_logits, alone.low_res_logits, atol=1e-5, rtol=1e-4)
+        assert together.chosen == alone.chosen
 
 
 def test_no_box_above_the_threshold_is_absent(strategy: GroundedStrategy, monkeypatch: pytest.MonkeyPatch) -> None:
