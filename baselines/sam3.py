@@ -201,7 +201,8 @@ class Sam3Strategy:
         cut_off: int,
     ) -> TraceEntry:
         height, width = size
-        pixels = (boxes.float() * boxes.new_tensor([width, height, width, height]).float()).tolist()
+        boxes = boxes.float()  # before they are scaled: bfloat16 knows no width of 1333 pixels
+        pixels = (boxes * boxes.new_tensor([width, height, width, height])).tolist()
         instances = [{"box": box, "score": score} for box, score in zip(pixels, scores.tolist(), strict=True)]
         said = f"{len(instances)} instances; presence {presence:.0%}."
         values: Mapping[str, object] = {

@@ -88,6 +88,13 @@ def test_a_second_phrase_sees_no_image_again(strategy: Sam3Strategy) -> None:
     assert torch.equal(first.mask_logits, second.mask_logits)
 
 
+def test_boxes_reach_the_images_edge_in_half_precision_too(strategy: Sam3Strategy) -> None:
+    """bfloat16 has eight binary digits: 1333 would become 1336."""
+    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], dtype=torch.bfloat16)
+    step = strategy._step("red cup", whole, torch.tensor([0.9]), 1.0, (801, 1333), 0)
+    assert step.values["instances"] == [{"box": [0, 0, 1333, 801], "score": pytest.approx(0.9)}]
+
+
 def test_no_instance_above_the_threshold_is_absent(strategy: Sam3Strategy) -> None:
     result = strategy.with_options(threshold=1).segment(ImageView(IMAGE), "red cup")
     assert result.verdict.kind == "absent"
