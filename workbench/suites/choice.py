@@ -72,7 +72,29 @@ def choose_suite(
     if name != FULL_KEY:
         return replace(_with_directories(find_suite(name), places), reason=reason)
     suite = full_suite(store, places, gated_reason)
-    return replace(_planned(suite, machine, strategies, dtype), reason=reason)
+    return replace(planned(suite, machine, strategies, dtype), reason=reason)
+
+
+def planned(
+    suite: Suite, machine: Machine, strategies: Sequence[str] | None = None, dtype: torch.dtype | None = None
+) -> Suite:
+    """Refuse what does not fit on a machine beside the strategies before it.
+
+    Args:
+        suite: whose strategies from the Hub are placed, in their order.
+        machine: where they will run; without a budget nothing is refused.
+        strategies: keys that will be asked; all by default.
+        dtype: number type; by default the budget's.
+    """
+    if machine.budget is None:
+        return suite
+    entries: Mapping[str, HubEntry] = {
+        key: entry for key, entry in suite.strategies.items() if isinstance(entry, HubEntry)
+    }
+    asked = tuple(key for key in entries if strategies is None or key in strategies)
+    placements = plan_memory({key: entries[key].models for key in asked}, machine.budget, dtype)
+    refused = {key: replace(entries[key], refusal=placement.refusal) for key, placement in placements.items()}
+    return replace(suite, strategies=MappingProxyType({**suite.strategies, **refused}))
 
 
 def read_places(weights: Sequence[str]) -> ModelPlaces:
@@ -140,18 +162,6 @@ def _with_directories(suite: Suite, places: ModelPlaces) -> Suite:
             )
         entries[name] = replace(entry, directory=place)
     return replace(suite, strategies=MappingProxyType(entries))
-
-
-def _planned(suite: Suite, machine: Machine, strategies: Sequence[str] | None, dtype: torch.dtype | None) -> Suite:
-    if machine.budget is None:
-        return suite
-    entries: Mapping[str, HubEntry] = {
-        key: entry for key, entry in suite.strategies.items() if isinstance(entry, HubEntry)
-    }
-    asked = tuple(key for key in entries if strategies is None or key in strategies)
-    placements = plan_memory({key: entries[key].models for key in asked}, machine.budget, dtype)
-    refused = {key: replace(entries[key], refusal=placement.refusal) for key, placement in placements.items()}
-    return replace(suite, strategies=MappingProxyType({**suite.strategies, **refused}))
 
 
 def _known_id(place: str) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from evfsam.errors import ConfigurationError
 from workbench.names import unknown_name
-from workbench.suites.choice import Machine, choose_suite
+from workbench.suites.choice import Machine, choose_suite, planned
 from workbench.suites.hub_entries import HubEntry, SharedSams
 from workbench.suites.load_status import LoadStatus
 from workbench.suites.registry import Entry, StrategyEntry, Suite
@@ -52,12 +52,11 @@ def composed_suite(
     load_status, sams = LoadStatus(), SharedSams()
     entries: dict[str, Entry] = {}
     parts: list[Suite] = []
+    unplanned = replace(machine, budget=None)  # parts would be planned as if each were alone
     for choice in asked:
         replaced = [] if choice.place is None else [f"{choice.key}={choice.place}"]
         own = weights if choice.suite in (None, suite) else ()
-        part = choose_suite(
-            choice.suite or suite, machine, weights=[*own, *replaced], strategies=[choice.key], dtype=dtype
-        )
+        part = choose_suite(choice.suite or suite, unplanned, weights=[*own, *replaced])
         if choice.key not in part.strategies:
             reason = "; ".join(f"{title}: {why}" for title, why in part.left_out.items())
             problem = unknown_name("strategy", choice.key, tuple(part.strategies))
@@ -68,7 +67,7 @@ def composed_suite(
             )
         entries[choice.name] = _named(part.strategies[choice.key], choice, load_status, sams)
         parts.append(part)
-    return _with_options(_joined(parts, entries, load_status), options)
+    return _with_options(planned(_joined(parts, entries, load_status), machine, dtype=dtype), options)
 
 
 def _named(entry: Entry, choice: StrategyChoice, load_status: LoadStatus, sams: SharedSams) -> Entry:

@@ -12,6 +12,7 @@ from workbench.suites import registry as suites
 from workbench.suites.choice import Machine
 from workbench.suites.composition import composed_suite
 from workbench.suites.hub_entries import HubEntry
+from workbench.suites.memory_plan import GB, Budget
 from workbench.suites.registry import Suite
 from workbench.suites.strategy_choices import StrategyChoice, read_choices, read_options
 
@@ -157,3 +158,20 @@ def test_two_suites_stand_side_by_side(tmp_path: Path) -> None:
     assert mine.card.title == "Grounded-SAM (mine)"
     assert suite.load_status is evf_sam.load_status is mine.load_status
     assert evf_sam.sams is mine.sams
+
+
+@pytest.mark.parametrize(
+    ("text", "suite"),
+    [("evf-sam, evf-sam2", "full"), ("full:evf-sam, light, full:evf-sam2", "mini"), ("a=evf-sam, b=evf-sam2", "full")],
+)
+@pytest.mark.usefixtures("mini")
+def test_strategies_that_stand_side_by_side_are_planned_together(text: str, suite: str) -> None:
+    either = Machine(torch.device("cuda"), Budget("a GPU with room for either", 6 * GB, torch.float16))
+    together = composed_suite(read_choices(text), suite, either, is_rest_kept=False).strategies.values()
+    first, second = (entry for entry in together if isinstance(entry, HubEntry))
+    assert first.refusal is None
+    assert second.refusal is not None
+    assert "beside 2.6 GB of others" in second.refusal
+    (alone,) = composed_suite(read_choices("full:evf-sam2"), suite, either).strategies.values()
+    assert isinstance(alone, HubEntry)
+    assert alone.refusal is None
