@@ -116,8 +116,11 @@ def read_places(weights: Sequence[str]) -> ModelPlaces:
 
 
 def usual_dtype(suite: Suite, machine: Machine) -> torch.dtype:
-    """Return the number type in which a suite runs on a machine where nobody asks for another."""
-    if suite.key != FULL_KEY or machine.budget is None:
+    """Return the number type in which a suite runs on a machine where nobody asks for another.
+
+    All its strategies run in one type; where published models are among them, in that of the memory plan.
+    """
+    if not suite.has_published_models or machine.budget is None:
         return torch.float32
     return machine.budget.dtype
 

@@ -201,6 +201,11 @@ class Suite:
     left_out: Mapping[str, str] = field(default_factory=dict)
     load_status: LoadStatus | None = None
 
+    @property
+    def has_published_models(self) -> bool:
+        """Whether models of the Hub, or what replaces them, are in it: large ones, made for half precision."""
+        return self.load_status is not None
+
 
 MINI: Final = Suite(
     key="mini",

@@ -10,7 +10,6 @@ from typing import Final
 from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
 from workbench.comparison import Comparison
-from workbench.names import FULL_KEY
 from workbench.video.decoding import VideoFileError
 from workbench.video.video_files import FrameSequence, VideoFrames
 
@@ -30,7 +29,7 @@ CLIP_ENDINGS: Final = (".mp4", ".webm", ".mov", ".mkv", ".gif")
 
 def frame_limit(comparison: Comparison) -> int:
     """Return how many frames of a clip are segmented at one time, by what the models need on this device."""
-    is_slow = comparison.suite.key == FULL_KEY and comparison.device.type == "cpu"
+    is_slow = comparison.suite.has_published_models and comparison.device.type == "cpu"
     return SLOW_FRAME_LIMIT if is_slow else FRAME_LIMIT
 
 

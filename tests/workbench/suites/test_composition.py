@@ -9,12 +9,13 @@ from evfsam.errors import ConfigurationError
 from tests.workbench.doubles import half_lit, suite_of
 from workbench.comparison import Comparison
 from workbench.suites import registry as suites
-from workbench.suites.choice import Machine
+from workbench.suites.choice import Machine, usual_dtype
 from workbench.suites.composition import composed_suite
 from workbench.suites.hub_entries import HubEntry
-from workbench.suites.memory_plan import GB, Budget
+from workbench.suites.memory_plan import GB, T4, Budget
 from workbench.suites.registry import Suite
 from workbench.suites.strategy_choices import StrategyChoice, read_choices, read_options
+from workbench.video.clips import FRAME_LIMIT, SLOW_FRAME_LIMIT, frame_limit
 
 CPU = Machine(torch.device("cpu"))
 
@@ -175,3 +176,11 @@ def test_strategies_that_stand_side_by_side_are_planned_together(text: str, suit
     (alone,) = composed_suite(read_choices("full:evf-sam2"), suite, either).strategies.values()
     assert isinstance(alone, HubEntry)
     assert alone.refusal is None
+
+
+@pytest.mark.usefixtures("mini")
+def test_published_models_beside_others_run_as_they_do_alone() -> None:
+    gpu = Machine(torch.device("cuda"), T4)
+    mixed, small = composed("light", "full:evf-sam"), composed("a=light", "other")
+    assert [usual_dtype(suite, gpu) for suite in (mixed, small)] == [torch.float16, torch.float32]
+    assert [frame_limit(Comparison(suite, "cpu")) for suite in (mixed, small)] == [SLOW_FRAME_LIMIT, FRAME_LIMIT]
