@@ -203,24 +203,26 @@ class VideoFrames(FrameSequence):
         return True
 
     def _decode(self, first: int, last: int) -> dict[int, RgbImage]:
-        """Decode frames `first` to `last`; what was reached by jumping is read again from the start where one lacks."""
+        """Decode frames `first` to `last`; the others may be damaged, and are left out.
+
+        What was reached by jumping is read again from the start where the last one lacks.
+        """
         is_behind = self._next > first
         is_far_ahead = first - self._next > _LARGEST_BLOCK
         with video_errors_in_words(self._path):
             if is_behind or is_far_ahead:
                 self._rewind(first)
             block = self._read_on(first, last)
-            if len(block) <= last - first:
+            if last not in block:
                 self._container.close()
                 self._open()
                 block = self._read_on(first, last)
-        lacking = [number for number in range(first, last + 1) if number not in block]
-        if lacking:
+        if last not in block:
             raise VideoFileError(
                 "{path} is damaged or cut short: frame {frame} of {count} cannot be decoded; choose a part "
                 "without it, or save it again",
                 path=self._path,
-                frame=lacking[0],
+                frame=last,
                 count=len(self),
             )
         return block

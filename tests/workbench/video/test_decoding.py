@@ -112,6 +112,16 @@ def test_in_a_long_clip_a_damaged_frame_is_named_before_the_work(
         part.check()
 
 
+def test_a_damaged_frame_before_the_part_ends_no_way_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.video.clips.MOST_DECODED", 5)
+    path = damaged(faststart(tmp_path / "in.mp4", count=20), 6)
+    with open_part(path, 0, 20) as whole, pytest.raises(VideoFileError, match="cannot be decoded"):
+        whole.check()
+    with open_part(path, 10, 10) as part:
+        part.check()
+        assert [number_of(part[index]) for index in range(9, -1, -1)] == list(range(19, 9, -1))
+
+
 def test_packets_that_show_nothing_are_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workbench.video.clips.MOST_DECODED", 5)
     options = {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "200k"}
