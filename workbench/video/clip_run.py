@@ -174,7 +174,8 @@ class ClipAsker:
         follower = follower_of(self.comparison.strategy(order.strategy))
         with open_part(order.path, order.first, order.count) as part:
             part.check()
-            frames = follower.follow(part, order.phrase, prompt_frame=order.prompt_frame)
+            with self.comparison.turns.taken():  # EVF-SAM2 makes its prompt here, before the first frame
+                frames = follower.follow(part, order.phrase, prompt_frame=order.prompt_frame)
             for found in self.comparison.turns.each(frames):
                 answer = self._answer(order, part[found.index], found, follower)
                 yield answer

@@ -1,9 +1,12 @@
 import json
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ import torch
 from PIL import Image
 
 from evfsam.errors import ConfigurationError, EvfSamError, PhraseError
+from evfsam.video.followers import FrameByFrame
+from evfsam.video.tracking import FrameMask
 from tests.workbench.doubles import suite_of
 from tests.workbench.test_zero_gpu import FakeSpaces
 from tests.workbench.videos import write_video
@@ -70,13 +75,24 @@ def test_others_are_answered_between_two_frames_of_a_clip(asker: ClipAsker, orde
     assert list(steps)[-1].found_count == 5
 
 
-def test_a_clip_waits_for_its_turn_at_the_models(asker: ClipAsker, order: ClipOrder) -> None:
+def test_a_clip_waits_for_its_turn_at_the_models(
+    asker: ClipAsker, order: ClipOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow, followed = FrameByFrame.follow, Event()
+
+    def told(*arguments: Any, **options: Any) -> Iterator[FrameMask]:
+        followed.set()
+        return follow(*arguments, **options)
+
+    monkeypatch.setattr(FrameByFrame, "follow", told)
     with ThreadPoolExecutor(1) as pool:
         with asker.comparison.turns.taken():
             begun = pool.submit(lambda: next(run_clip(asker, order)))
             with pytest.raises(TimeoutError):
                 begun.result(timeout=1)
+            assert not followed.is_set(), "a follower with a memory asks its model at once"
         assert begun.result(timeout=30).masks
+    assert followed.is_set()
 
 
 def test_a_stop_ends_after_the_frame_under_way_and_keeps_what_is_done(asker: ClipAsker, order: ClipOrder) -> None:
