@@ -43,8 +43,9 @@ LONGEST_SECONDS: Final = 80
 """ZeroGPU counts half as much again as is asked for, and lends strangers two minutes a day."""
 _LEFT: Final = re.compile(r"\((\d+)s requested vs\. (\d+)s left\)")
 _RETRY: Final = re.compile(r"[Tt]ry again in (\d[\w:, ]*)")
-FRAME_SECONDS: Final = 0.25
-"""For one frame, on the generous side, so that `workbench.video.clips.FRAME_LIMIT` frames fit into one call."""
+_FRAME_SHARE: Final = 1 / 12
+"""Of a phrase's seconds, for one frame of a clip, where everything has run once. EVF-SAM gets 0.25 s, so that
+`workbench.video.clips.FRAME_LIMIT` frames fit into one call; an H200 took 0.07 (benchmarks/figures-gpu.json)."""
 
 
 class GpuUnavailableError(EvfSamError):
@@ -100,9 +101,13 @@ class ZeroGpuComparison(Comparison):
     def seconds_for(self, phrase_count: int, keys: Sequence[str]) -> int:
         """Return the seconds to ask for, for strategies that are asked a number of phrases."""
         per_phrase = 1 + _FURTHER_PHRASE_SHARE * (phrase_count - 1)
-        asking = sum(ASK_SECONDS.get(key, _OTHER_SECONDS) for key in keys) * per_phrase
+        asking = sum(self.phrase_seconds(key) for key in keys) * per_phrase
         loading = LOAD_SECONDS * sum(self.loaded(key) is None for key in keys)
         return min(round(START_SECONDS + asking + loading), LONGEST_SECONDS)
+
+    def phrase_seconds(self, key: str) -> int:
+        """Return the seconds that a strategy is given for one phrase, whatever it is called beside others."""
+        return ASK_SECONDS.get(self.suite.strategies[key].card.key, _OTHER_SECONDS)
 
     def answers(self, view: ImageView, question: Question) -> Iterator[StrategyResult]:
         """Fetch files here, then ask all strategies in one call; results as in `Comparison`.
@@ -236,7 +241,8 @@ class LentClipAsker(ClipAsker):
     def duration(self, order: ClipOrder) -> int:
         """Return the seconds to ask for; same argument as the decorated function."""
         loading = LOAD_SECONDS if self._lender.loaded(order.strategy) is None else 0
-        return min(round(START_SECONDS + loading + FRAME_SECONDS * order.count), LONGEST_SECONDS)
+        frames = _FRAME_SHARE * self._lender.phrase_seconds(order.strategy) * order.count
+        return min(round(START_SECONDS + loading + frames), LONGEST_SECONDS)
 
     def answers(self, order: ClipOrder) -> Iterator[FrameAnswer]:
         """Fetch files here, then do as `ClipAsker.answers` in one call.

@@ -185,10 +185,17 @@ def test_one_clip_is_one_bounded_call_on_a_lent_gpu(order: ClipOrder, tmp_path: 
     assert isinstance(asker, LentClipAsker)
     assert sorted(last(asker, order).masks) == [0, 1, 2, 3, 4]
     assert len(spaces.seconds) == 1
-    longer = asker.duration(replace(order, count=FRAME_LIMIT))
-    assert spaces.seconds[0] < longer <= LONGEST_SECONDS
-    asker.comparison.strategy("left")
-    assert asker.duration(replace(order, count=FRAME_LIMIT)) < LONGEST_SECONDS, "the longest part fits into a call"
+    assert spaces.seconds[0] < asker.duration(replace(order, count=FRAME_LIMIT)) <= LONGEST_SECONDS
+
+
+def test_the_seconds_of_a_clip_go_by_its_strategy(order: ClipOrder, tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, **dict.fromkeys(("evf-sam2", "grounded-sam", "point-query"), "load_bright"))
+    asker = LentClipAsker(ZeroGpuComparison(suite, "cpu", torch.float32, FakeSpaces().gpu))
+    asked = [asker.duration(replace(order, strategy=key, count=24)) for key in suite.strategies]
+    assert asked == sorted(set(asked)), "a slower strategy is given more"
+    asker.comparison.strategy("evf-sam2")
+    longest = replace(order, strategy="evf-sam2", count=FRAME_LIMIT)
+    assert asker.duration(longest) < LONGEST_SECONDS, "the longest part fits into a call"
 
 
 def test_a_refused_gpu_is_told_in_plain_words(order: ClipOrder, tmp_path: Path) -> None:
