@@ -1,7 +1,9 @@
-"""Contrastive pre-training of the small CLIP: scenes against captions, and patches against names.
+"""Contrastive pre-training of the small CLIP: scenes against captions, patches against names, phrases against patches.
 
 The second term takes every patch that shows an object against every name in the batch, such as "left small red fox" for
 the painted fox that is leftmost and smallest of its kind; without it a scene of five objects teaches a patch little.
+The third takes phrases, worded as people type them, against the patches of their scene; without it a text's feature
+tells how it is worded rather than what it names.
 Source: CLIP, arXiv:2103.00020, section 2.3; RegionCLIP, arXiv:2112.09106, for contrasting regions.
 """
 
@@ -25,6 +27,7 @@ from transformers import (
 )
 
 from evfsam.preprocess import clip_pixels
+from training.batches import KIND_WEIGHTS
 from training.loop import Schedule
 from training.ranks import RANKS, object_ranks
 from training.scene_stream import SHARES, SceneSource, Tensors, TrainingScene, scene_tensors
@@ -36,6 +39,9 @@ PATCH_SIZE = 16
 MAX_TOKENS = 40
 SCHEDULE = Schedule(steps=1800, learning_rate=1e-3, warmup=100, validate_every=300)
 BATCH = 64
+PHRASES_A_SCENE = 3
+PHRASE_WEIGHTS = {**KIND_WEIGHTS, "absent": 0.0}
+"""Of their kinds: what is absent has no patch."""
 
 
 def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
@@ -98,18 +104,22 @@ def full_name(scene: TrainingScene, index: int, ranks: NDArray[np.bool_]) -> str
 
 @dataclass(frozen=True, eq=False)
 class ClipBatch(Tensors):
-    """B scenes with captions, and their patches with names.
+    """B scenes with captions, their patches with names, and P phrases about them.
 
     Attributes:
         pixels: (B, 3, IMAGE_SIZE, IMAGE_SIZE) float16.
         is_object: (B, N) which patches show an object.
         patch_names: (A,) for each of those, its row among the names.
-        input_ids, words: (B + U, T) the captions, then the U different names.
+        scene_of: (P,) scene of each phrase.
+        meant: (P, N) which patches of its scene a phrase means, one at least.
+        input_ids, words: (B + P + U, T) the captions, the phrases, then the U different names.
     """
 
     pixels: torch.Tensor
     is_object: torch.Tensor
     patch_names: torch.Tensor
+    scene_of: torch.Tensor
+    meant: torch.Tensor
     input_ids: torch.Tensor
     words: torch.Tensor
 
@@ -126,22 +136,32 @@ class ClipDraw:
         """Draw one."""
         scenes = self.source.scenes(rng, self.scene_count)
         shown = scene_tensors(scenes).shown(IMAGE_SIZE // PATCH_SIZE)
-        names = []
-        for scene, objects in zip(scenes, shown, strict=True):
+        names, phrases, scene_of, meant = [], [], [], []
+        for row, (scene, objects) in enumerate(zip(scenes, shown, strict=True)):
+            for each in self.source.phrases(scene, rng, PHRASES_A_SCENE, PHRASE_WEIGHTS):
+                patches = torch.isin(objects, torch.tensor(each.object_indices) + 1)
+                if patches.any():
+                    phrases.append(each.text)
+                    scene_of.append(row)
+                    meant.append(patches)
             ranks, _ = object_ranks(scene.objects)
             full = [full_name(scene, index, ranks) for index in range(len(scene.objects))]
             names += [full[int(k) - 1] for k in objects[objects > 0]]
         unique = sorted(set(names))
         row_of = {name: row for row, name in enumerate(unique)}
-        texts = [caption(scene, rng) for scene in scenes] + unique
+        texts = [*(caption(scene, rng) for scene in scenes), *phrases, *unique]
         tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         pixels = torch.stack([clip_pixels(scene.image, IMAGE_SIZE).half() for scene in scenes])
         rows = torch.tensor([row_of[name] for name in names], dtype=torch.int64)
-        return ClipBatch(pixels, shown > 0, rows, tokens["input_ids"], tokens["attention_mask"])
+        of_phrases = (
+            torch.tensor(scene_of, dtype=torch.int64),
+            torch.stack(meant) if meant else torch.zeros_like(shown[:0], dtype=torch.bool),
+        )
+        return ClipBatch(pixels, shown > 0, rows, *of_phrases, tokens["input_ids"], tokens["attention_mask"])
 
 
 class ClipStage:
-    """Contrastive training of scenes and patches; see `training.loop.Stage`."""
+    """Contrastive training of scenes, patches and phrases; see `training.loop.Stage`."""
 
     def __init__(self, source: SceneSource, texts: Iterable[str], held_out: int) -> None:
         self.tokenizer = train_clip_tokenizer(texts, max_length=MAX_TOKENS)
@@ -158,21 +178,25 @@ class ClipStage:
         return self.model  # type: ignore[no-any-return]
 
     def loss(self, batch: ClipBatch) -> torch.Tensor:
-        """Sum of the scenes' and the patches' cross-entropies."""
-        scene_logits, patch_logits = self._logits(batch)
+        """Sum of the cross-entropies of scenes, patches and phrases; a phrase's is spread over what it means."""
+        scene_logits, patch_logits, phrase_logits = self._logits(batch)
         own = torch.arange(len(scene_logits), device=self.model.device)
         scene_loss = (F.cross_entropy(scene_logits, own) + F.cross_entropy(scene_logits.T, own)) / 2
-        return scene_loss + F.cross_entropy(patch_logits, batch.patch_names)
+        meant = batch.meant / batch.meant.sum(1, keepdim=True)
+        phrase_loss = F.cross_entropy(phrase_logits, meant, reduction="sum") / max(1, len(meant))
+        return scene_loss + F.cross_entropy(patch_logits, batch.patch_names) + phrase_loss
 
     def validate(self) -> dict[str, float]:
-        """Accuracy of naming a patch among the batch's names and of finding a caption, on held-out pictures."""
+        """Accuracy of finding a caption, a patch's name and a patch that a phrase means, on held-out pictures."""
         figures = {}
         for name, drawn in self.held_out.items():
             batch = drawn.to(self.model.device)
-            scene_logits, patch_logits = self._logits(batch)
+            scene_logits, patch_logits, phrase_logits = self._logits(batch)
             own = torch.arange(len(scene_logits), device=self.model.device)
             figures[f"{name} caption"] = float((scene_logits.argmax(1) == own).float().mean())
             figures[f"{name} patch"] = float((patch_logits.argmax(1) == batch.patch_names).float().mean())
+            best = phrase_logits.argmax(1, keepdim=True)
+            figures[f"{name} phrase"] = float(batch.meant.gather(1, best).sum()) / max(1, len(best))
         return figures
 
     def save(self, directory: Path) -> None:
@@ -181,14 +205,21 @@ class ClipStage:
         self.model.half().save_pretrained(directory)
         CLIPProcessor(image_processor, self.tokenizer).save_pretrained(directory)
 
-    def _logits(self, batch: ClipBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, B) of scenes against captions, and (A, U) of patches against names."""
+    def _logits(self, batch: ClipBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, B) of scenes against captions, (A, U) of patches against names, (P, N) of phrases against patches."""
         vision = self.model.vision_model(pixel_values=batch.pixels.float())
-        scene_features = self.model.visual_projection(vision.pooler_output)
+        scenes = self.model.visual_projection(vision.pooler_output)
         patches = self.model.visual_projection(self.model.vision_model.post_layernorm(vision.last_hidden_state[:, 1:]))
         text = self.model.text_model(input_ids=batch.input_ids, attention_mask=batch.words)
-        words = F.normalize(self.model.text_projection(text.pooler_output).float(), dim=-1)
-        scale, count = self.model.logit_scale.clamp(max=4.6).exp(), len(batch.pixels)
-        scene_logits = scale * F.normalize(scene_features.float(), dim=-1) @ words[:count].T
-        patch_logits = scale * F.normalize(patches[batch.is_object].float(), dim=-1) @ words[count:].T
-        return scene_logits, patch_logits
+        scenes, patches, texts = (
+            F.normalize(each.float(), dim=-1)
+            for each in (scenes, patches, self.model.text_projection(text.pooler_output))
+        )
+        counts = len(batch.pixels), len(batch.scene_of)
+        captions, phrases, names = texts.split([*counts, len(texts) - sum(counts)])
+        scale = self.model.logit_scale.clamp(max=4.6).exp()
+        return (
+            scale * scenes @ captions.T,
+            scale * patches[batch.is_object] @ names.T,
+            scale * (patches[batch.scene_of] @ phrases[:, :, None])[..., 0],
+        )

@@ -1,5 +1,8 @@
 """The CLIP projectors: CLIP's frozen features to one prompt token, with SAM's mask decoder fine-tuned beside them.
 
+Beside the masks a prompt is to point: its product with SAM's image embedding is held to what is meant. A decoder that
+learns from masks alone marks whatever stands out before it heeds the prompt.
+
 Source: EVF-SAM, arXiv:2406.20076, figure 3 (a) and (b): text alone, and text with the image's feature concatenated.
 """
 
@@ -8,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPModel, PreTrainedTokenizerBase
 
@@ -54,6 +58,7 @@ class ProjectorStage:
         self, source: SceneSource, model: ClipTextSamModel, tokenizer: PreTrainedTokenizerBase, held_out: int
     ) -> None:
         self.tokenizer, self.model = tokenizer, model
+        self.pointing = nn.ParameterDict({"scale": torch.tensor(1.0), "bias": torch.tensor(-2.0)})
         pixels = partial(clip_pixels, side=model.config.vision.image_size)
         self.draw = PhraseDraw(source, pixels, self._encode, SCENES_A_STEP, PHRASES_A_SCENE)
         self.held_out = held_out_batches(self.draw, held_out)
@@ -64,13 +69,16 @@ class ProjectorStage:
 
     @property
     def module(self) -> nn.Module:
-        """CLIP, projectors and SAM."""
-        return self.model
+        """CLIP, projectors and SAM, and how strongly a prompt points."""
+        return nn.ModuleDict({"model": self.model, "pointing": self.pointing})
 
     def loss(self, batch: PhraseBatch) -> torch.Tensor:
-        """BCE + dice of both variants' masks."""
-        logits, targets = self._predict(batch), covered_share(batch.masks())
-        return batch_mask_loss(logits, [targets, targets], bce_weight=2.0, dice_weight=1.0).loss
+        """BCE + dice of both variants' masks, and half of that of where their prompts point."""
+        logits, points = self._predict(batch)
+        masks = batch.masks()
+        targets, cells = covered_share(masks), F.adaptive_avg_pool2d(masks[:, None], points[0].shape[-1])[:, 0]
+        loss = batch_mask_loss(logits, [targets, targets], bce_weight=2.0, dice_weight=1.0).loss
+        return loss + 0.5 * batch_mask_loss(points, [cells, cells], bce_weight=2.0, dice_weight=1.0).loss
 
     def validate(self) -> dict[str, float]:
         """Figures on the decoder's grid: text alone, in all and by kind, and late concat."""
@@ -79,17 +87,19 @@ class ProjectorStage:
         for each in self.held_out:
             batch = each.to(self.model.sam.device)
             targets = covered_share(batch.masks())
-            for answers, logits in zip((text, late), self._predict(batch), strict=True):
+            for answers, logits in zip((text, late), self._predict(batch)[0], strict=True):
                 answers.append((logits, targets))
         figures = Overlaps.of(self.held_out, text).figures()
         return figures | {"late": Overlaps.of(self.held_out, late).figures()["cIoU"]}
 
-    def _predict(self, batch: PhraseBatch) -> list[torch.Tensor]:
-        """Logits (P, LOSS_SIDE, LOSS_SIDE) of text alone and of late concat."""
+    def _predict(self, batch: PhraseBatch) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Logits (P, LOSS_SIDE, LOSS_SIDE) of text alone and of late concat, and (P, h, w) of where prompts point."""
         with torch.no_grad():
-            embeddings = self.model.sam.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))
-        answers = []
+            embeddings = self.model.sam.image_encoder(batch.scenes.sam_pixels(SAM_MEAN, SAM_STD))[batch.scene_of]
+        answers, points = [], []
         for images in (None, batch.encoder_pixels.float()):
             prompts = self.model.prompt_embeddings(batch.input_ids, batch.words, images, batch.scene_of)
-            answers.append(self.model.decode(embeddings[batch.scene_of], prompts)[0][:, 0].float())
-        return answers
+            answers.append(self.model.decode(embeddings, prompts)[0][:, 0].float())
+            towards = (prompts @ embeddings.flatten(2))[:, 0].unflatten(1, embeddings.shape[2:]).float()
+            points.append(self.pointing["scale"] * towards / prompts.shape[-1] ** 0.5 + self.pointing["bias"])
+        return answers, points
