@@ -10,7 +10,7 @@ import gradio as gr
 from webui import figures
 from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.columns import Updates
-from webui.tabs.opened_run import chosen_or_first
+from webui.tabs.opened_run import chosen_or_first, in_order
 from workbench.evaluation.measured_answers import Answer
 from workbench.reporting.browsing import ORDERS, Browsing, SampleOrder
 from workbench.reporting.showcase import REFERENCE_LABEL, Exhibit
@@ -121,6 +121,7 @@ def build_evaluation(runs: Sequence[Browsing]) -> None:
                 answer = gr.HTML("", elem_id="evaluation-answer")
     made = EvaluationTab(runs, run, order, strategy, kind, number, answer)
     quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    quiet |= in_order("evaluation-answer")
     tab.select(made.show, made.controls, made.outputs, **quiet)
     for control in (run, order, strategy, kind):
         control.input(made.show_first, made.controls, made.outputs, **quiet)

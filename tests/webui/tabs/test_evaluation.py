@@ -12,7 +12,7 @@ from webui.blocks import build_demo
 from webui.i18n.translate import in_language
 from webui.launch import create_demo, read_settings, serve
 from webui.tabs.compare.columns import Updates
-from webui.tabs.evaluation import EvaluationTab, _plate
+from webui.tabs.evaluation import EvaluationTab, _plate, build_evaluation
 from workbench.evaluation.merging import merged_runs
 from workbench.reporting.browsing import Browsing
 from workbench.reporting.showcase import REFERENCE_LABEL, Exhibit
@@ -64,6 +64,15 @@ def test_next_and_previous_go_through_the_order_and_stop_at_its_ends(tab: Evalua
 def test_another_choice_begins_at_its_first_question(tab: EvaluationTab) -> None:
     place, page = shown(tab, tab.show_first(0, "best", "light", "", 2))
     assert (place, "the second" in page) == (1, True)
+
+
+def test_what_is_asked_last_is_shown_last(file: Path) -> None:
+    """“Next”, pressed while another order is drawn, would lose its place if the order were answered after it."""
+    with gr.Blocks() as demo, in_language("en"):
+        build_evaluation([Browsing(*merged_runs([file]))])
+    events = [each for each in demo.fns.values() if getattr(each.fn, "__name__", "").startswith("show")]
+    assert {each.fn.__name__ for each in events} == {"show", "show_first", "show_next", "show_previous"}
+    assert {(each.concurrency_id, each.concurrency_limit) for each in events} == {("evaluation-answer", 1)}
 
 
 @pytest.mark.parametrize("number", [None, "x", -5, float("inf"), float("nan"), 1e300, [1]])
