@@ -152,8 +152,9 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             pipeline="image-segmentation",
             summary="A small CLIP, frozen, whose text feature (or text and image features, concatenated) is projected "
             f"to one prompt token of {_SAM}.",
-            recipe="CLIP contrastively on scenes with captions and on patches with names; then both projectors and the "
-            "mask decoder with BCE + dice, everything else frozen.",
+            recipe="CLIP contrastively on scenes with captions, on patches with names, and on phrases with the patches "
+            "that they mean; then both projectors and the mask decoder with BCE + dice, everything else frozen. Beside "
+            "the masks each prompt's product with SAM's image embedding is held to what is meant.",
             measures="As for EVF-SAM, for text alone; `late` is the cIoU of the concatenation.",
             limits=_LIMITS + " Position, order, size and relation words mean nothing to it.",
         ),

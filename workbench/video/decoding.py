@@ -164,9 +164,9 @@ def frame_table(path: Path, decodes_up_to: int | None, most_pixels: int | None =
 
     Args:
         path: the file.
-        most_pixels: as in `picture_track`; then `MOST_FRAMES_OF_MOST_PIXELS` times as many are decoded at most.
         decodes_up_to: a file with more frames is taken at its word, where its container and codec usually keep it;
             None decodes every file.
+        most_pixels: as in `picture_track`; then `MOST_FRAMES_OF_MOST_PIXELS` times as many are decoded at most.
 
     Raises:
         VideoFileError: it is no video, has no whole frame, or more to decode.
