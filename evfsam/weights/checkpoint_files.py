@@ -9,7 +9,8 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from secrets import token_hex
@@ -45,9 +46,10 @@ def read_config(directory: Path) -> dict[str, object]:
 
 
 def write_config(directory: Path, values: Mapping[str, object]) -> None:
-    """Write `config.json`, making the directory if it is missing."""
+    """Write `config.json`, making the directory if it is missing; an older one stays until the new one is whole."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / CONFIG_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with _whole(directory / CONFIG_NAME) as partial:
+        partial.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def has_weights(directory: Path) -> bool:
@@ -133,9 +135,8 @@ def save_weights(
         weight_map.update(dict.fromkeys(names, file))
     total = sum(_stored_bytes(value, storage_dtype) for value in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    partial = directory / f"{INDEX_NAME}.partial"
-    partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    partial.replace(index_path)
+    with _whole(index_path) as partial:
+        partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     (directory / WEIGHTS_NAME).unlink(missing_ok=True)  # an older whole file would be read before the index
     _delete_shards(directory, but=set(weight_map.values()))
     return index_path
@@ -301,12 +302,22 @@ def _save_file(path: Path, tensors: Mapping[str, torch.Tensor], storage_dtype: t
         if start < end:
             stored[name] = stored[name].clone()  # the format has no word for names that share memory
         end = max(end, start + size)
+    with _whole(path) as partial:
+        partial.touch()
+        usual_mode = partial.stat().st_mode
+        save_file(stored, partial, metadata={"format": "pt"})
+        partial.chmod(usual_mode)  # safetensors makes files that only their owner may read
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Lend a path beside `path`; the file written there takes its place once that is left without an error."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.touch()
-    usual_mode = partial.stat().st_mode
-    save_file(stored, partial, metadata={"format": "pt"})
-    partial.chmod(usual_mode)  # safetensors makes files that only their owner may read
-    partial.replace(path)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _storage_dtype(value: torch.Tensor, wanted: torch.dtype | None) -> torch.dtype:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from evfsam.errors import CheckpointError
-from evfsam.weights.checkpoint_files import read_config, read_weights, save_weights
+from evfsam.weights.checkpoint_files import read_config, read_weights, save_weights, write_config
 from evfsam.weights.loading import load_strictly
 
 
@@ -56,6 +56,22 @@ def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
         save_weights(tmp_path, {"weight": torch.tensor([float("nan")])})
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
     torch.testing.assert_close(read_weights(tmp_path), weights())
+
+
+def test_an_older_configuration_stays_until_the_new_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(tmp_path, {"sides": 1})
+
+    def write_half(path: Path, text: str, **_options: object) -> None:
+        path.write_bytes(text[:9].encode())
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises(OSError, match="no space left"):
+        write_config(tmp_path, {"sides": 2})
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert read_config(tmp_path) == {"sides": 1}
 
 
 class Killed(BaseException):
