@@ -60,7 +60,6 @@ def test_the_keyboard_alone_goes_through_an_order(page: Page) -> None:
     order.focus()
     page.keyboard.press("Space")
     expect(order).to_be_checked()
-    # Who goes on has seen what the order begins with: two questions within milliseconds may arrive in either order.
     expect(page.locator(ANSWER)).to_contain_text("the second")
     onward = page.locator("#evaluation-next")
     onward.focus()
@@ -68,6 +67,20 @@ def test_the_keyboard_alone_goes_through_an_order(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#evaluation-place input")).to_have_value("2")
     expect(page.locator(ANSWER)).to_contain_text("the <b>first</b>")
+
+
+def test_what_is_pressed_while_an_answer_is_drawn_counts(page: Page) -> None:
+    place = page.locator("#evaluation-place input")
+    page.click("#evaluation-next")
+    expect(page.locator(ANSWER)).to_contain_text("the second")
+    page.locator("#evaluation-order").get_by_label("Highest IoU first").check()
+    page.click("#evaluation-next")
+    expect(place).to_have_value("2")
+    expect(page.locator(ANSWER)).to_contain_text("the <b>first</b>")
+    ways = ["previous", "next", "previous"]
+    page.evaluate("(ways) => ways.forEach((way) => document.getElementById(`evaluation-${way}`).click())", ways)
+    expect(page.locator(ANSWER)).to_contain_text("the second")
+    expect(place).to_have_value("1")
 
 
 def test_axe_finds_nothing_serious_in_the_tab(page: Page) -> None:

@@ -10,7 +10,7 @@ import gradio as gr
 from webui import figures
 from webui.i18n.translate import translate, translate_message
 from webui.tabs.compare.columns import Updates
-from webui.tabs.opened_run import chosen_or_first, in_order
+from webui.tabs.opened_run import chosen_or_first
 from workbench.evaluation.measured_answers import Answer
 from workbench.reporting.browsing import ORDERS, Browsing, SampleOrder
 from workbench.reporting.showcase import REFERENCE_LABEL, Exhibit
@@ -24,6 +24,9 @@ _ORDERS: Final = {
     "disputed": "Most disputed first",
     "absent": "Marked though absent",
 }
+_FIRST: Final = "() => 1"
+_NEXT: Final = "(place) => (Number(place) || 0) + 1"
+_PREVIOUS: Final = "(place) => Math.max(1, (Number(place) || 0) - 1)"
 _OUTCOMES: Final = {"found": "found", "absent": "absent", "failed": "failed", "unread": "not asked"}
 _NOTHING: Final = "No expression is like that. Choose another order or kind."
 _NO_PICTURES: Final = (
@@ -53,9 +56,7 @@ class EvaluationTab:
         """What changes."""
         return [self.strategy, self.kind, self.number, self.answer]
 
-    def show(
-        self, run: object, order: object, strategy: object, kind: object, number: object, step: int = 0
-    ) -> Updates:
+    def show(self, run: object, order: object, strategy: object, kind: object, number: object) -> Updates:
         """Draw the expression at a place of the order chosen; what a client sends that is not offered is the first.
 
         Args:
@@ -63,8 +64,7 @@ class EvaluationTab:
             order: of the expressions.
             strategy: whose answers decide it.
             kind: of the expressions; "" for all.
-            number: place in the order, from 1.
-            step: to go from there.
+            number: place in the order, from 1; beyond its ends, the last or the first, which the page is told.
         """
         opened = self.runs[chosen_or_first(run, _run_choices(self.runs))]
         strategies = [(key, key) for key in opened.run.run.strategies]
@@ -72,29 +72,18 @@ class EvaluationTab:
         whose, of_kind = chosen_or_first(strategy, strategies), chosen_or_first(kind, kinds)
         wanted: SampleOrder = next((each for each in ORDERS if each == order), ORDERS[0])
         spots = opened.spots(wanted, whose, of_kind)
-        place = _place(number, step, len(spots))
+        place = _place(number, len(spots))
         shown = figures.nothing(translate(_NOTHING))
         if spots:
             spot = spots[place - 1]
             shown = _page_of(opened.exhibit(spot), opened.answers(spot), place, len(spots))
+        # What was asked stays as it is: the visitor may have gone on meanwhile.
         return {
-            self.strategy: gr.update(choices=strategies, value=whose),
-            self.kind: gr.update(choices=kinds, value=of_kind),
-            self.number: gr.update(value=place),
+            self.strategy: gr.update(choices=strategies, **_unless(whose, strategy)),
+            self.kind: gr.update(choices=kinds, **_unless(of_kind, kind)),
+            self.number: gr.update(**_unless(place, number)),
             self.answer: shown,
         }
-
-    def show_first(self, run: object, order: object, strategy: object, kind: object, _number: object) -> Updates:
-        """Draw the first expression of another choice."""
-        return self.show(run, order, strategy, kind, 1)
-
-    def show_next(self, run: object, order: object, strategy: object, kind: object, number: object) -> Updates:
-        """Draw the next expression."""
-        return self.show(run, order, strategy, kind, number, step=1)
-
-    def show_previous(self, run: object, order: object, strategy: object, kind: object, number: object) -> Updates:
-        """Draw the expression before."""
-        return self.show(run, order, strategy, kind, number, step=-1)
 
 
 def build_evaluation(runs: Sequence[Browsing]) -> None:
@@ -120,24 +109,34 @@ def build_evaluation(runs: Sequence[Browsing]) -> None:
             with gr.Column(elem_classes=["deeper-answer"]):
                 answer = gr.HTML("", elem_id="evaluation-answer")
     made = EvaluationTab(runs, run, order, strategy, kind, number, answer)
-    quiet = {"preprocess": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-    quiet |= in_order("evaluation-answer")
-    tab.select(made.show, made.controls, made.outputs, **quiet)
-    for control in (run, order, strategy, kind):
-        control.input(made.show_first, made.controls, made.outputs, **quiet)
-    number.submit(made.show, made.controls, made.outputs, **quiet)
-    after.click(made.show_next, made.controls, made.outputs, **quiet)
-    before.click(made.show_previous, made.controls, made.outputs, **quiet)
+    choosing = [control.input for control in (run, order, strategy, kind)]
+    # The browser sets the place, at once and before it asks; it asks once at a time, and last for what is set last.
+    for triggers, place in ((choosing, _FIRST), ([after.click], _NEXT), ([before.click], _PREVIOUS)):
+        gr.on(triggers, None, number, number, js=place, api_visibility="private")
+    gr.on(
+        [tab.select, *choosing, number.submit, after.click, before.click],
+        made.show,
+        made.controls,
+        made.outputs,
+        preprocess=False,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        api_visibility="private",
+    )
 
 
 def _run_choices(runs: Sequence[Browsing]) -> list[tuple[str, int]]:
     return [(run_title(each.run), index) for index, each in enumerate(runs)]
 
 
-def _place(number: object, step: int, count: int) -> int:
+def _unless(value: str | int, asked: object) -> dict[str, str | int]:
+    return {} if value == asked else {"value": value}
+
+
+def _place(number: object, count: int) -> int:
     """Return the place from 1 that is meant; beyond the last or before the first, that one."""
     asked = int(number) if isinstance(number, int | float) and abs(number) < 2**53 else 1
-    return max(1, min(asked + step, count))
+    return max(1, min(asked, count))
 
 
 def _page_of(exhibit: Exhibit, answers: Sequence[Answer], place: int, count: int) -> str:
