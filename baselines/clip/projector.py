@@ -79,9 +79,9 @@ def save_projector(model: ClipTextSamModel, directory: str | Path, *, clip: str,
         clip: the CLIP it was trained with, as a person would name it.
         sam: the SAM it was trained with.
     """
-    write_config(Path(directory), {"model_type": _MODEL_TYPE, **_widths(model.config), "clip": clip, "sam": sam})
     trained = {name: value for name, value in model.state_dict().items() if name.startswith(_PARTS)}
     save_weights(Path(directory), trained, None)
+    write_config(Path(directory), {"model_type": _MODEL_TYPE, **_widths(model.config), "clip": clip, "sam": sam})
 
 
 def load_strategy(

@@ -180,8 +180,8 @@ class ClipTextSamModel(nn.Module):
 
     def save_pretrained(self, directory: str | Path, **storage: Unpack[Storage]) -> None:
         """Write `config.json` and `model.safetensors`; see `evfsam.weights.checkpoint_files.save_weights`."""
-        write_config(Path(directory), self.config.to_dict())
         save_weights(Path(directory), self.state_dict(), **storage)
+        write_config(Path(directory), self.config.to_dict())
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from evfsam.errors import ConfigurationError
 from evfsam.model.released_layout import configuration_values, known_values
 from evfsam.sam.backbone import VisualConfig
 from evfsam.sam.families import Family, find_family
-from evfsam.weights.checkpoint_files import CONFIG_NAME
+from evfsam.weights.checkpoint_files import CONFIG_NAME, written_whole
 
 BEIT3_SCALES: Final[Mapping[str, Beit3Config]] = MappingProxyType(
     {"base": Beit3Config(embed_dim=768, head_count=12, ffn_dim=3072, layer_count=12), "large": Beit3Config()}
@@ -120,6 +120,11 @@ class EvfSamConfig(PretrainedConfig):  # type: ignore[misc]
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Build one from the values of a `config.json` of either layout, as `AutoConfig` does."""
         return super().from_dict(known_values(config_dict), **kwargs)
+
+    def to_json_file(self, json_file_path: str | Path, use_diff: bool = True) -> None:
+        """Write it as JSON, as `PretrainedConfig` does; an older file stays until the new one is whole."""
+        with written_whole(Path(json_file_path)) as partial:
+            super().to_json_file(partial, use_diff)
 
     @classmethod
     def load(cls, directory: str | Path) -> "EvfSamConfig":

@@ -149,8 +149,8 @@ class EvfSamModel(PreTrainedModel):  # type: ignore[misc]
                 options=sorted(options),
             )
         self.config.architectures = [self.family.architecture]
-        self.config.save_pretrained(directory)
         save_weights(Path(directory), self.state_dict(), storage_dtype, max_shard_bytes)
+        self.config.save_pretrained(directory)
 
     @property
     def family(self) -> Family:

@@ -313,8 +313,8 @@ class BaseMaskBackbone(ABC, Generic[SamT, ConfigT]):
 
     def save_pretrained(self, directory: str | Path, **storage: Unpack[Storage]) -> None:
         """Write `config.json` and `model.safetensors`; see `evfsam.weights.checkpoint_files.save_weights`."""
-        write_config(Path(directory), {"model_type": self.model_type, **self.config.to_dict()})
         save_weights(Path(directory), self.sam.state_dict(), **storage)
+        write_config(Path(directory), {"model_type": self.model_type, **self.config.to_dict()})
 
     @property
     def looks_closer(self) -> bool:

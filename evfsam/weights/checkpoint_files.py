@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, TypedDict, TypeVar
 
 import torch
@@ -26,6 +25,7 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = f"{WEIGHTS_NAME}.index.json"
 PICKLE_NAME = "pytorch_model.bin"
+_STEMS = ("model", "model-next")  # of shards: those that replace others have the stem that the index does not name
 
 _SHOWN_NAMES = 5
 _LONGEST_NAME = 120  # keys come from the file and may be of any length
@@ -48,7 +48,7 @@ def read_config(directory: Path) -> dict[str, object]:
 def write_config(directory: Path, values: Mapping[str, object]) -> None:
     """Write `config.json`, making the directory if it is missing; an older one stays until the new one is whole."""
     directory.mkdir(parents=True, exist_ok=True)
-    with _whole(directory / CONFIG_NAME) as partial:
+    with written_whole(directory / CONFIG_NAME) as partial:
         partial.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -98,7 +98,8 @@ def save_weights(
     """Write safetensors, replacing older ones only once the new ones are whole.
 
     However a save ends, the older weights are read or the new ones, never some of each: an index is what counts, and
-    shards that replace others are written beside them under names of their own. Older shards go last.
+    shards that replace others are written beside them under another stem. Older shards go last; what an earlier save
+    left that broke off goes first.
 
     Args:
         directory: made if missing.
@@ -127,7 +128,10 @@ def save_weights(
         index_path.unlink(missing_ok=True)
         _delete_shards(directory, but=set())
         return directory / WEIGHTS_NAME
-    stem = f"model-{token_hex(4)}" if index_path.exists() else "model"
+    named = _indexed_files(index_path)
+    if named:
+        _delete_shards(directory, but=named)
+    stem = _STEMS[any(re.match(rf"{_STEMS[0]}-\d", name) for name in named)]
     weight_map = {}
     for number, names in enumerate(shards, start=1):
         file = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
@@ -135,7 +139,7 @@ def save_weights(
         weight_map.update(dict.fromkeys(names, file))
     total = sum(_stored_bytes(value, storage_dtype) for value in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    with _whole(index_path) as partial:
+    with written_whole(index_path) as partial:
         partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     (directory / WEIGHTS_NAME).unlink(missing_ok=True)  # an older whole file would be read before the index
     _delete_shards(directory, but=set(weight_map.values()))
@@ -284,6 +288,14 @@ def _weight_map(index: Path) -> dict[str, str]:
     return dict(entries) if isinstance(entries, dict) else {}
 
 
+def _indexed_files(index: Path) -> set[str]:
+    """Return the files that an index names; none where there is no index, or a damaged one."""
+    try:
+        return set(_weight_map(index).values())
+    except CheckpointError:
+        return set()
+
+
 def _delete_shards(directory: Path, *, but: set[str]) -> None:
     """Delete shards that `save_weights` wrote, also those of a save that was cut short."""
     for path in directory.glob("model-*-of-*.safetensors*"):
@@ -302,7 +314,7 @@ def _save_file(path: Path, tensors: Mapping[str, torch.Tensor], storage_dtype: t
         if start < end:
             stored[name] = stored[name].clone()  # the format has no word for names that share memory
         end = max(end, start + size)
-    with _whole(path) as partial:
+    with written_whole(path) as partial:
         partial.touch()
         usual_mode = partial.stat().st_mode
         save_file(stored, partial, metadata={"format": "pt"})
@@ -310,7 +322,7 @@ def _save_file(path: Path, tensors: Mapping[str, torch.Tensor], storage_dtype: t
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path) -> Iterator[Path]:
     """Lend a path beside `path`; the file written there takes its place once that is left without an error."""
     partial = path.with_name(f"{path.name}.partial")
     try:

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from evfsam.errors import CheckpointError
+from evfsam.model.configuration import EvfSamConfig
 from evfsam.weights.checkpoint_files import read_config, read_weights, save_weights, write_config
 from evfsam.weights.loading import load_strictly
+from tests.evfsam.tiny import BEIT3, SAM
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -74,6 +76,17 @@ def test_an_older_configuration_stays_until_the_new_one_is_whole(
     assert read_config(tmp_path) == {"sides": 1}
 
 
+def test_so_does_that_of_an_evf_sam(tmp_path: Path) -> None:
+    EvfSamConfig(beit3=BEIT3, sam=SAM).save_pretrained(tmp_path)
+    older = read_config(tmp_path)
+    broken = EvfSamConfig(beit3=BEIT3, sam=SAM)
+    broken.not_for_json = object()
+    with pytest.raises(TypeError):
+        broken.save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert read_config(tmp_path) == older
+
+
 class Killed(BaseException):
     """Stands in for the end of the process."""
 
@@ -115,6 +128,18 @@ def test_a_save_that_is_cut_short_leaves_the_older_weights_or_the_new_ones(
         assert {path.name for path in folder.iterdir()} == named_files(folder)
     assert found == sorted(found)
     torch.testing.assert_close(read_weights(folder), newer)
+
+
+def test_what_failed_saves_leave_makes_no_room_scarce_for_the_next(tmp_path: Path) -> None:
+    older, newer = ({name: torch.full((2,), value) for name in "abcd"} for value in (0.0, 1.0))
+    save_weights(tmp_path, older, max_shard_bytes=8)
+    most = 2 * len(list(tmp_path.iterdir()))
+    for steps in (7, 9, 11, 13):
+        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+            kill_after(steps, patch)
+            save_weights(tmp_path, newer, max_shard_bytes=8)
+        assert len(list(tmp_path.iterdir())) <= most
+        torch.testing.assert_close(read_weights(tmp_path), older)
 
 
 def named_files(folder: Path) -> set[str]:
