@@ -144,5 +144,5 @@ def test_the_full_suite_takes_the_small_one_in_its_place(hub: Path) -> None:
     snapshot = snapshot_of(hub, SAM3_LITE_TEXT)
     shutil.copytree(snapshot, snapshot.with_name(find_model(SAM3_LITE_TEXT).revision))
     entry = full_suite(places={"sam3": SAM3_LITE_TEXT}, gated_reason=lambda _: None).strategies["sam3"]
-    assert [model.id for model in entry.models] == [SAM3_LITE_TEXT]
+    assert [model.id for model in entry.models.values()] == [SAM3_LITE_TEXT]
     assert entry.load(torch.device("cpu"), torch.float32).card.title == "SAM 3 LiteText"

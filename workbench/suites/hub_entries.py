@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
 from threading import Lock
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import torch
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from evfsam.errors import CheckpointError, ConfigurationError, EvfSamError
 from evfsam.types import MaskBackbone, Strategy, StrategyCard
 from workbench.suites.load_status import LoadingState, LoadStatus
-from workbench.suites.memory_plan import is_out_of_memory, out_of_memory_reason
+from workbench.suites.memory_plan import SAM_ROLE, is_out_of_memory, out_of_memory_reason
 from workbench.suites.model_lock import LockedModel
 from workbench.suites.model_store import ModelStore
 from workbench.suites.registry import (
@@ -27,7 +28,6 @@ from workbench.suites.registry import (
     with_options_digest,
 )
 
-SAM_ROLE: Final = "sam"
 PROJECTOR_ROLE: Final = "projector"
 """Of what is trained beside a SAM, and its mask decoder with it."""
 _SHOWN_CHARACTERS: Final = 200
@@ -95,9 +95,10 @@ class HubEntry:
     options: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def models(self) -> tuple[LockedModel, ...]:
-        """The models of the lock file that it loads; directories are not counted."""
-        return tuple(self.store.model(place) for place in self.weights.values() if isinstance(place, str))
+    def models(self) -> Mapping[str, LockedModel]:
+        """The models of the lock file that it loads, by role; directories are not among them."""
+        places = self.weights.items()
+        return MappingProxyType({role: self.store.model(place) for role, place in places if isinstance(place, str)})
 
     @property
     def digest(self) -> str:
@@ -178,7 +179,7 @@ class HubEntry:
 
     def _unreadable(self, places: Mapping[str, Path], error: Exception) -> CheckpointError:
         """Word the error for damaged weights; what was recorded of them is forgotten, so that whole ones may follow."""
-        for model in self.models:
+        for model in self.models.values():
             self.store.forget(model.id)
         where = ", ".join(str(place) for place in places.values())
         reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]

@@ -1,12 +1,12 @@
 """Which models fit where: stated budgets, bytes by model and number type, and what to do with what does not fit.
 
 The plan is made before anything is loaded, from the lock file's parameter counts. Strategies are placed in the suite's
-order; a model that several of them use is counted once. One comparison runs at a time, so what a forward pass needs
-beside the weights is counted once as well.
+order; a SAM that several of them use is held, and counted, once, every other model by each. One comparison runs at a
+time, so what a forward pass needs beside the weights is counted once as well.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -19,6 +19,8 @@ from workbench.suites.model_lock import LockedModel
 GB: Final = 10**9
 LENT_BYTES: Final = 48 * GB
 """What ZeroGPU lends a Space of a card, whatever the card says that it has."""
+SAM_ROLE: Final = "sam"
+"""What strategies hold together where they load the same; see `workbench.suites.hub_entries.SharedSams`."""
 _CPU_ALLOCATOR: Final = "DefaultCPUAllocator"
 _CPU_ASKED: Final = re.compile(_CPU_ALLOCATOR + r".*?you tried to allocate (\d+) bytes")
 _RUNNING_BYTES: Final = 3 * GB
@@ -58,7 +60,7 @@ class Placement:
 
     Attributes:
         key: of the strategy.
-        nbytes: of its weights; models placed before it are not counted again.
+        nbytes: of its weights; a SAM placed before it is not counted again.
         refusal: why it does not fit, and what would; None where it fits.
     """
 
@@ -92,24 +94,24 @@ def budget_of(device: torch.device, total_bytes: int, *, has_bfloat16: bool) -> 
 
 
 def plan_memory(
-    needs: Mapping[str, Sequence[LockedModel]], budget: Budget, dtype: torch.dtype | None = None
+    needs: Mapping[str, Mapping[str, LockedModel]], budget: Budget, dtype: torch.dtype | None = None
 ) -> dict[str, Placement]:
     """Place strategies in their order, as long as there is room; a small one may still fit after a large one did not.
 
     Args:
-        needs: models by strategy; without any where a strategy's models are not in the lock file.
+        needs: models by strategy and role; without those that are not in the lock file.
         budget: the place.
         dtype: number type; by default the budget's.
     """
     chosen, used = dtype or budget.dtype, 0
-    placed: set[str] = set()
+    held: set[str] = set()
     placements = {}
     for key, models in needs.items():
-        fresh = {model.id: model for model in models if model.id not in placed}
+        fresh = {model.id: model for role, model in models.items() if role != SAM_ROLE or model.id not in held}
         nbytes = sum(model_bytes(model, chosen) for model in fresh.values())
         if used + nbytes <= budget.for_weights:
             used += nbytes
-            placed |= set(fresh)
+            held |= {model.id for role, model in models.items() if role == SAM_ROLE}
             placements[key] = Placement(key, nbytes)
         else:
             placements[key] = Placement(key, nbytes, _refusal(nbytes, used, budget, chosen))

@@ -64,7 +64,7 @@ def test_the_lock_file_says_who_uses_a_model() -> None:
     users: dict[str, set[str]] = {}
     for key, found in suite.strategies.items():
         assert isinstance(found, HubEntry)
-        for model in found.models:
+        for model in found.models.values():
             users.setdefault(model.id, set()).add(key)
     assert users == {model.id: set(model.strategies) for model in locked_models().values() if model.strategies}
 

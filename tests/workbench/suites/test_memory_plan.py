@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import pytest
 import torch
 
@@ -23,7 +25,7 @@ CPU = Budget("CPU", 64 * GB, torch.float32)
 BUDGETS = (T4, GPU_24, GPU_48, CPU)
 
 
-def needs() -> dict[str, tuple[LockedModel, ...]]:
+def needs() -> dict[str, Mapping[str, LockedModel]]:
     suite = full_suite(gated_reason=lambda _: None)
     return {key: entry.models for key, entry in suite.strategies.items() if isinstance(entry, HubEntry)}
 
@@ -53,14 +55,16 @@ def test_a_t4_runs_in_float16_and_larger_gpus_in_bfloat16() -> None:
     assert budget_of(torch.device("cpu"), 16 * GB, has_bfloat16=True).dtype == torch.bfloat16
 
 
-def test_a_model_that_several_strategies_use_is_counted_once() -> None:
-    shared = model("sam", 1)
-    placements = plan_memory({"a": (shared, model("x", 1)), "b": (shared, model("y", 1))}, T4)
-    assert [placement.nbytes for placement in placements.values()] == [4 * GB, 2 * GB]
+def test_a_sam_that_several_strategies_hold_is_counted_once_and_other_models_by_each() -> None:
+    sam, clip = model("sam", 1), model("clip", 0.5)
+    placements = plan_memory({"a": {"clip": clip, "sam": sam}, "b": {"clip": clip, "sam": sam}}, T4)
+    assert [placement.nbytes for placement in placements.values()] == [3 * GB, 1 * GB]
 
 
 def test_what_does_not_fit_says_what_would() -> None:
-    placements = plan_memory({"a": (model("x", 5),), "b": (model("y", 2),), "c": (model("z", 0.5),)}, T4)
+    placements = plan_memory(
+        {"a": {"model": model("x", 5)}, "b": {"model": model("y", 2)}, "c": {"model": model("z", 0.5)}}, T4
+    )
     assert [placement.refusal is None for placement in placements.values()] == [True, False, True]
     refusal = str(placements["b"].refusal)
     assert "need 4.0 GB in float16, and T4, 16 GB leaves 2.0 GB beside 10.0 GB of others" in refusal
@@ -68,13 +72,13 @@ def test_what_does_not_fit_says_what_would() -> None:
 
 
 def test_a_model_too_large_for_any_stated_plan_points_to_smaller_ones() -> None:
-    (placement,) = plan_memory({"a": (model("x", 40),)}, GPU_24).values()
+    (placement,) = plan_memory({"a": {"model": model("x", 40)}}, GPU_24).values()
     assert str(placement.refusal).endswith("choose a smaller model with --weights")
 
 
 @pytest.mark.parametrize(("budget", "name"), [(CPU, "bfloat16"), (T4, "float16")])
 def test_float32_is_told_of_the_smaller_number_type(budget: Budget, name: str) -> None:
-    (placement,) = plan_memory({"a": (model("x", 20),)}, budget, torch.float32).values()
+    (placement,) = plan_memory({"a": {"model": model("x", 20)}}, budget, torch.float32).values()
     assert f"--dtype {name} halves it" in str(placement.refusal)
 
 
