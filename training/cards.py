@@ -113,9 +113,9 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
   referred mask on the grid of patches and from [CLS] alone, names of patches and ranks of objects among their
   equals.
 - `absent`: a quarter of the phrases are about what is not there, and the masks alone are learnt.
-- `marks`: the mask decoder and SAM's embeddings of clicks and boxes learn, from phrases as they stand and with a box or clicks beside them, in four
-  of ten on an object that the words do not mean; BCE + dice, and the squared error of the predicted IoU. About a
-  quarter of the boxes around small things are seen closer (`evfsam/sam/closer_look.py`).
+- `marks`: the mask decoder and SAM's embeddings of clicks and boxes learn, from phrases as they stand and with a box
+  or clicks beside them, in four of ten on an object that the words do not mean; BCE + dice, and the squared error of
+  the predicted IoU. About a quarter of the boxes around small things are seen closer (`evfsam/sam/closer_look.py`).
 - `shared-encoder`: SAM's image encoder learns with both mask decoders on it, EVF-SAM's as in `marks`, and that of
   point query's SAM as in `sam`, on scenes twice as wide and high as SAM's square, so that what is seen closer
   is sharp.""",

@@ -1,8 +1,8 @@
 """SAM's image encoder and both mask decoders on it together: point query's SAM and EVF-SAM's own.
 
 The encoder is shared, so that a picture is encoded once for both; trained for one of them alone, it would no longer be
-what the other learnt on. EVF-SAM's multimodal encoder stays as it is. Scenes are twice as wide and high as SAM's square:
-what is seen closer is as sharp as in a photograph.
+what the other learnt on. EVF-SAM's multimodal encoder stays as it is. Scenes are twice as wide and high as SAM's
+square: what is seen closer is as sharp as in a photograph.
 """
 
 from dataclasses import dataclass, replace

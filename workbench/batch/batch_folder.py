@@ -17,7 +17,6 @@ from typing import IO, Any, Final
 import numpy as np
 from PIL import Image
 
-from evfsam.errors import ConfigurationError
 from evfsam.types import BoxXyxy, RgbImage, Segmentation
 from workbench.batch.batch_files import BatchError, Fault
 from workbench.batch.own_results import (
@@ -28,7 +27,7 @@ from workbench.batch.own_results import (
     LOCK_NAME,
     MANIFEST_NAME,
 )
-from workbench.export.file_writing import as_json_value, json_bytes, write_whole, write_zip
+from workbench.export.file_writing import UnwritableError, as_json_value, json_bytes, write_whole, write_zip
 from workbench.export.results import coco_rle, installed_versions, mask_box, png_bytes
 from workbench.metrics.masks import Mask
 from workbench.pictures.rendering import overlay
@@ -100,7 +99,7 @@ class BatchFolder:
 
     Raises:
         BatchError: the folder holds a batch with other settings, or something else, or another process works in it.
-        ConfigurationError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
 
     def __init__(self, directory: Path, settings: Mapping[str, object]) -> None:
@@ -116,7 +115,7 @@ class BatchFolder:
         """Write one answer: its pictures, then its line.
 
         Raises:
-            ConfigurationError: something cannot be written.
+            UnwritableError: something cannot be written.
         """
         mask = segmentation.mask
         height, width = mask.shape
@@ -151,7 +150,7 @@ class BatchFolder:
         """Take away the answers about another picture that had an image's name; returns how many there were.
 
         Raises:
-            ConfigurationError: the journal cannot be written.
+            UnwritableError: the journal cannot be written.
         """
         stale = [answer for answer in self.answers if answer.image == image and answer.image_sha256 != sha256]
         if not stale:
@@ -171,7 +170,7 @@ class BatchFolder:
             counts: how much was asked, by name.
 
         Raises:
-            ConfigurationError: something cannot be written.
+            UnwritableError: something cannot be written.
         """
         write_whole(self.directory / FIGURES_NAME, _figures(self.answers))
         write_whole(self.directory / FAULTS_NAME, _csv(("place", "reason"), ([f.place, f.reason] for f in faults)))
@@ -277,7 +276,7 @@ class BatchFolder:
         except OSError as error:
             raise BatchError(
                 "cannot write {path}: {reason}; make room, then go on: what is done is kept",
-                path=path,
+                path=path.name,
                 reason=error.strerror or error,
             ) from error
 
@@ -287,14 +286,14 @@ def _claimed(directory: Path) -> IO[bytes]:
 
     Raises:
         BatchError: another process has it.
-        ConfigurationError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
     path = directory / LOCK_NAME
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     except OSError as error:
-        raise ConfigurationError(
+        raise UnwritableError(
             "cannot write {path}: {reason}; choose another folder", path=path, reason=error.strerror or error
         ) from error
     try:

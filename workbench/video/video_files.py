@@ -15,9 +15,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from evfsam.errors import ConfigurationError
 from evfsam.types import RgbImage
-from workbench.export.file_writing import check_writable, part_beside
+from workbench.export.file_writing import UnwritableError, check_writable, part_beside
 from workbench.video.decoding import (
     READABLE,
     DecodingTally,
@@ -247,7 +246,8 @@ def check_output(path: Path) -> None:
     """Refuse an output file that cannot be written, before the work, and make the folder that it goes to.
 
     Raises:
-        VideoFileError: the name ends otherwise than in .mp4, .mov, .mkv or .webm, or no file can be written there.
+        VideoFileError: the name ends otherwise than in .mp4, .mov, .mkv or .webm.
+        UnwritableError: no file can be written there.
     """
     if path.suffix.lower() not in _CODECS:
         raise VideoFileError(
@@ -255,10 +255,7 @@ def check_output(path: Path) -> None:
             endings=", ".join(_CODECS),
             name=path.name,
         )
-    try:
-        check_writable(path)
-    except ConfigurationError as err:
-        raise VideoFileError(err.message) from err
+    check_writable(path)
 
 
 class VideoWriter:
@@ -271,7 +268,8 @@ class VideoWriter:
         source: gives the frames' size, rate and times.
 
     Raises:
-        VideoFileError: the ending is unknown, or the file cannot be written.
+        VideoFileError: the ending is unknown.
+        UnwritableError: the file cannot be written.
     """
 
     def __init__(self, path: Path, source: FrameTimes) -> None:
@@ -314,7 +312,7 @@ class VideoWriter:
         """Append the next frame, shown when the source's frame of the same number is.
 
         Raises:
-            VideoFileError: the file cannot be written.
+            UnwritableError: the file cannot be written.
         """
         height, width = picture.shape[:2]
         even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -337,6 +335,6 @@ def _plain_write_errors(path: Path) -> Iterator[None]:
         yield
     except (av.FFmpegError, OSError, ValueError) as err:
         reason = getattr(err, "strerror", None) or err
-        raise VideoFileError(
+        raise UnwritableError(
             "cannot write {path}: {reason}; choose another place or ending", path=path, reason=reason
         ) from err

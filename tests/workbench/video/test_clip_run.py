@@ -198,6 +198,16 @@ def test_the_seconds_of_a_clip_go_by_its_strategy(order: ClipOrder, tmp_path: Pa
     assert asker.duration(longest) < LONGEST_SECONDS, "the longest part fits into a call"
 
 
+def test_a_strategy_under_a_name_of_its_own_is_given_the_seconds_of_its_card(order: ClipOrder, tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, **dict.fromkeys(("evf-sam2", "mine", "another"), "load_bright"))
+    mine = suite.strategies["mine"]
+    named = {**suite.strategies, "mine": replace(mine, card=replace(mine.card, key="evf-sam2"))}
+    asker = LentClipAsker(ZeroGpuComparison(replace(suite, strategies=named), "cpu", torch.float32, FakeSpaces().gpu))
+    orders = [replace(order, strategy=key, count=24) for key in ("mine", "evf-sam2", "another")]
+    of_card, usual, other = map(asker.duration, orders)
+    assert of_card == usual != other
+
+
 def test_a_refused_gpu_is_told_in_plain_words(order: ClipOrder, tmp_path: Path) -> None:
     spaces = FakeSpaces(fault=RuntimeError("No GPU was available after 60s"))
     asker = clip_asker(ZeroGpuComparison(suite_of(tmp_path, left="load_bright"), "cpu", torch.float32, spaces.gpu))

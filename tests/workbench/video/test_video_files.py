@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.workbench.videos import grey_frame, number_of, write_tone, write_video
+from workbench.export.file_writing import UnwritableError
 from workbench.video import video_files
 from workbench.video.decoding import VideoFileError
 from workbench.video.video_files import VideoFrames, VideoWriter
@@ -166,5 +167,10 @@ def test_outputs_of_other_kinds_and_unwritable_ones_are_refused(path: Path, tmp_
         with pytest.raises(VideoFileError, match=r"ending in \.mp4, \.mov, \.mkv, \.webm, got 'out\.avi'"):
             VideoWriter(tmp_path / "out.avi", frames)
         (tmp_path / "file").touch()
-        with pytest.raises(VideoFileError, match="cannot write"):
+        with pytest.raises(UnwritableError, match="cannot write"):
             VideoWriter(tmp_path / "file" / "out.mp4", frames)
+        writer = VideoWriter(tmp_path / "out.mp4", frames)
+        writer.write(frames[0])
+        (tmp_path / "out.mp4").mkdir()  # in the way of what is written
+        with pytest.raises(UnwritableError, match="cannot write"):
+            writer.__exit__(None, None, None)

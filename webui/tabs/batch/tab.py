@@ -22,6 +22,7 @@ from webui.tabs.compare.tab import MODEL_QUEUE, STATE_SECONDS, ComparePage
 from workbench.batch.batch_files import PAGE_LIMITS
 from workbench.batch.batch_folder import BatchAnswer
 from workbench.batch.own_results import ARCHIVE_NAME
+from workbench.export.file_writing import UnwritableError
 
 logger = logging.getLogger(__name__)
 
@@ -383,5 +384,8 @@ def _number(turn: object) -> int:
 
 
 def _sentence(error: EvfSamError) -> str:
+    if isinstance(error, UnwritableError):  # names a path of the server
+        logger.error("a batch could not be written", exc_info=error)
+        return translate(_OUR_FAULT)
     said = translate_message(str(error))
     return said[:1].upper() + said[1:]

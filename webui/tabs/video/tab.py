@@ -21,6 +21,7 @@ from webui.tabs.video import wording as video_wording
 from webui.tabs.video.components import VideoParts, build_parts
 from webui.tabs.video.wording import Finished, Turn
 from workbench.bundled import EXAMPLES
+from workbench.export.file_writing import UnwritableError
 from workbench.pictures.shown_pictures import shrunk
 from workbench.video.clip_run import (
     PREVIEW_SIDE,
@@ -265,5 +266,8 @@ def _whole(value: object) -> int:
 def _sentence(error: EvfSamError) -> str:
     if isinstance(error, EmptyPhraseError):
         return translate(_NO_PHRASE)
+    if isinstance(error, UnwritableError):  # names a path of the server
+        logger.error("a clip's files could not be written", exc_info=error)
+        return translate(_OUR_FAULT)
     told = translate_message(str(error))
     return told[:1].upper() + told[1:]
