@@ -133,8 +133,8 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             + """
 
 - `sight`: the tower takes the place of CLIP's in a LLaVA that was made by `clip`, `pretrain-mllm` and `mllm`. The
-  tower alone learns: its tokens come near the earlier ones on the page's scenes, name what each patch shows, and
-  keep ImageNet's classes apart.
+  tower, its projector and the embeddings of words learn, the language model's layers do not: image tokens come near
+  the earlier ones on the page's scenes, name what each patch shows, and keep ImageNet's classes apart.
 - `sight-pointing`: dialogues of SAM4MLLM (arXiv:2409.10542) with two tasks beside the text: image tokens tell
   what each patch shows, and an answer's first tokens point at what it speaks of.
 - `sight-text`: text alone.

@@ -1,4 +1,4 @@
-"""Teaching a LLaVA to see with another tower: first the tower alone, then dialogues with pointing, then text alone.
+"""Teaching a LLaVA to see with another tower: first the tower, then dialogues with pointing, then text alone.
 
 The tower learns to give the language model what the earlier one gave it on the page's scenes, to name what each patch
 of a composite shows, and to keep apart what the convolutions' own classifier tells apart: that knowledge comes from
@@ -109,7 +109,7 @@ class SeeingLlava(nn.Module):
 
 
 class SightStage:
-    """The tower alone; see `training.loop.Stage`."""
+    """All but the language model's layers and the convolutions; see `training.loop.Stage`."""
 
     def __init__(self, pool: ScenePool, seeing: SeeingLlava, held_out: int) -> None:
         self.seeing = seeing
