@@ -156,7 +156,11 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType(
             "that they mean; then both projectors and the mask decoder with BCE + dice, everything else frozen. Beside "
             "the masks each prompt's product with SAM's image embedding is held to what is meant.",
             measures="As for EVF-SAM, for text alone; `late` is the cIoU of the concatenation.",
-            limits=_LIMITS + " Position, order, size and relation words mean nothing to it.",
+            limits="Reads the phrase without the image and compares nothing: of what is asked for in scenes and "
+            "composites it finds about three in ten, best by kind or place, worst by order or size; on real "
+            "photographs it finds hardly any, and asked for what is absent it nearly always marks something "
+            "else. It does not know parts of things, or words that are not in "
+            "`workbench/datasets/vocabulary.json`.",
         ),
         "mllm": Card(
             title="LLaVA mini for SAM4MLLM dialogues",

@@ -77,7 +77,7 @@ _WHY_EVF: Final = {
     "phrase points nowhere.",
 }
 _WHY_CLIP: Final = {
-    "position": "The phrase is read without the image: “right” cannot be compared with where anything is.",
+    "position": "The phrase is read without the image: “right” is a side of any image, and nothing is compared.",
     "count": "The phrase is read without the image, so there is nothing to count in.",
     "parts": "One embedding for the whole phrase keeps the look of what is named, not how a part lies in a whole.",
     "negation": "The embedding hardly differs with and without “not”: the colour that is named comes through.",

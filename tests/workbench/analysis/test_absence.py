@@ -71,9 +71,9 @@ def test_strategies_without_a_rule_are_not_judged_but_measured() -> None:
 
 
 def test_a_mask_with_a_weak_guess_is_unsure_and_names_it() -> None:
-    rule = SURENESS["mini", "clip-text"]
-    firm = judge_presence(answer(9.0, rule.least_pred_iou), "mini", "clip-text")
-    weak = judge_presence(answer(9.0, rule.least_pred_iou - 0.01), "mini", "clip-text")
+    rule = SURENESS["mini", "evf-sam"]
+    firm = judge_presence(answer(9.0, rule.least_pred_iou), "mini", "evf-sam")
+    weak = judge_presence(answer(9.0, rule.least_pred_iou - 0.01), "mini", "evf-sam")
     assert (firm.certainty, weak.certainty) == ("sure", "unsure")
     assert f"pred_iou {rule.least_pred_iou - 0.01:.2f} is below {rule.least_pred_iou}" in weak.reason
 
