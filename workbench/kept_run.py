@@ -32,8 +32,8 @@ from workbench.pictures.shown_pictures import read_image
 
 ARRIVAL_NAME: Final = "arrival.pt"
 ARRIVAL_EXAMPLE: Final = "scene-colour.png"
-ARRIVAL_PHRASE: Final = "the bus on the left"
-"""Two buses: only who sees the image can tell which is meant, so that EVF-SAM is right and CLIP's text is not."""
+ARRIVAL_PHRASE: Final = "the dress at the bottom"
+"""One that every strategy of mini finds; where they part ways the next phrases show."""
 _KEPT_TYPES: Final[list[Callable[..., object]]] = [
     *(StrategyResult, StrategyCard, Segmentation, Verdict, TraceEntry, AttentionRecord),
     *(MaskPrediction, Frame, SamPrompt, PromptPoint, Phrase, sentence_of),

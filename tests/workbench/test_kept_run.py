@@ -17,7 +17,7 @@ from workbench.suites.registry import MINI
 OUT_OF_DATE = f"the page's first answers were made with other weights; run `{REFRESH_COMMAND}`"
 
 
-def test_the_kept_answers_are_the_mini_suites_and_tell_the_strategies_apart() -> None:
+def test_the_kept_answers_are_the_mini_suites_and_all_right() -> None:
     kept = read_kept_run(Comparison(MINI), EXAMPLES)
     assert kept is not None, OUT_OF_DATE
     assert [result.key for result in kept.results] == list(MINI.strategies)
@@ -27,8 +27,7 @@ def test_the_kept_answers_are_the_mini_suites_and_tell_the_strategies_apart() ->
     assert known is not None
     truth = known.mask_of(view, kept.phrase)
     ious = {result.key: measured_iou(result.segmentation.mask, truth) or 0.0 for result in kept.results}
-    assert ious["evf-sam"] > 0.8
-    assert ious["clip-text"] < 0.5
+    assert min(ious.values()) > 0.8, ious
     steps = [entry.step for result in kept.results for entry in result.segmentation.trace]
     assert any(isinstance(step, Sentence) and step.values == {"token": "[CLS]"} for step in steps)
 
